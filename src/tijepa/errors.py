@@ -1,0 +1,51 @@
+"""The exceptions of tijepa, all of them.
+
+TijepaError
+├── ConfigError        a setting that is unknown, out of bounds or without effect
+├── DataError          a source, an item or a split that cannot be used
+├── CheckpointError    a run, checkpoint or model that is missing, incomplete or of another shape
+├── NonFiniteError     the loss or a gradient stopped being a number
+└── MissingExtraError  an optional dependency is not installed
+
+Every one of them is a user's matter: its message is one line that names the value, the bound and
+the remedy, and the command line prints that line and exits with code 2. Broken invariants of
+tijepa itself are `AssertionError`s, and those are bugs.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "MissingExtraError",
+    "NonFiniteError",
+    "TijepaError",
+]
+
+
+class TijepaError(Exception):
+    """Root of all errors that a user can cause and mend."""
+
+
+class ConfigError(TijepaError):
+    """A setting is unknown, out of bounds, or would have no effect."""
+
+
+class DataError(TijepaError):
+    """A source, an item or a split cannot be used."""
+
+
+class CheckpointError(TijepaError):
+    """A run, checkpoint or saved model is missing, incomplete or of another shape."""
+
+
+class NonFiniteError(TijepaError):
+    """The loss or a gradient is infinite or not a number; the update was not applied."""
+
+
+class MissingExtraError(TijepaError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'tijepa[{extra}]'")
