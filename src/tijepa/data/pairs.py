@@ -1,0 +1,114 @@
+"""What every reader and the loader agree on: items of images and captions in, batches out.
+
+Shape letters: b items of a batch, h w pixels, l tokens of the longest caption of a batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tijepa.errors import DataError
+
+__all__ = ["Batch", "PairSource", "PairSplits", "SetAside"]
+
+
+class PairSource(ABC):
+    """The items of one split, each an image (or none) and captions (any number, also none).
+
+    Reading is thread-safe: several loader threads call `captions` and `image` at once.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of items."""
+
+    @abstractmethod
+    def item_id(self, index: int) -> str:
+        """Stable, human-readable name of item `index`."""
+
+    @abstractmethod
+    def captions(self, index: int) -> tuple[str, ...]:
+        """All captions of item `index`; empty where it has no text."""
+
+    @abstractmethod
+    def image(self, index: int, min_side: int) -> np.ndarray | None:
+        """Pixels of item `index`: uint8 (height, width, 3) RGB, or None where it has no image.
+
+        The shorter side may be scaled down while decoding, never below `min_side` (unless the
+        original is smaller). Raises `DataError` if the image is unreadable.
+        """
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A broken item: listed with its reason, not used."""
+
+    item: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PairSplits:
+    """The splits of one source and what was set aside when it was opened."""
+
+    splits: Mapping[str, PairSource]
+    set_aside: tuple[SetAside, ...]
+    description: str
+
+    def split(self, name: str) -> PairSource:
+        """The split called `name`; `DataError` naming the known ones if there is none."""
+        if name not in self.splits:
+            known = ", ".join(self.splits)
+            raise DataError(f"split '{name}' is unknown in {self.description}; known: {known}")
+        return self.splits[name]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch. Rows without an image hold zeros, rows without text hold [CLS] alone.
+
+    images lie in [-1, 1]; tokens are padded with 0 and token_mask is True at real tokens; indices
+    are item numbers of the source; cursor is the stream position after the whole (global) batch.
+    """
+
+    images: Float[Tensor, "b 3 h w"]
+    has_image: Bool[Tensor, " b"]
+    tokens: Int[Tensor, "b l"]
+    token_mask: Bool[Tensor, "b l"]
+    has_text: Bool[Tensor, " b"]
+    indices: Int[Tensor, " b"]
+    cursor: int
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on `device`; asynchronous where the tensors are pinned."""
+        return Batch(
+            images=self.images.to(device, non_blocking=True),
+            has_image=self.has_image.to(device, non_blocking=True),
+            tokens=self.tokens.to(device, non_blocking=True),
+            token_mask=self.token_mask.to(device, non_blocking=True),
+            has_text=self.has_text.to(device, non_blocking=True),
+            indices=self.indices.to(device, non_blocking=True),
+            cursor=self.cursor,
+        )
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Rows `start` to `stop` (exclusive) as views, for micro-batches; keeps l and cursor."""
+        return Batch(
+            images=self.images[start:stop],
+            has_image=self.has_image[start:stop],
+            tokens=self.tokens[start:stop],
+            token_mask=self.token_mask[start:stop],
+            has_text=self.has_text[start:stop],
+            indices=self.indices[start:stop],
+            cursor=self.cursor,
+        )
