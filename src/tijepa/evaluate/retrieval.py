@@ -1,0 +1,138 @@
+"""Retrieval in both directions from one matrix of energies: recall at 1, 5, 10 and median rank.
+
+Pure functions of energies. Whatever the model leaves undecided counts against it: ties and energies
+that are not numbers push the rank down, so a model that gives every pair the same energy (collapse)
+is ranked last everywhere and not, by luck of a sort, first.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tijepa.errors import DataError
+
+__all__ = ["Direction", "Retrieval", "image_to_text_ranks", "retrieval", "text_to_image_ranks"]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Retrieval in one direction: recalls as fractions of the queries, ranks count from 1."""
+
+    recall_at_1: float
+    recall_at_5: float
+    recall_at_10: float
+    median_rank: float  # mean of the two middle ranks where the number of queries is even
+
+    def to_dict(self) -> dict[str, float]:
+        """The fields as plain numbers."""
+        return {
+            "recall_at_1": self.recall_at_1,
+            "recall_at_5": self.recall_at_5,
+            "recall_at_10": self.recall_at_10,
+            "median_rank": self.median_rank,
+        }
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Both directions among the same images and texts."""
+
+    image_to_text: Direction
+    text_to_image: Direction
+    num_images: int
+    num_texts: int
+
+    @property
+    def chance_at_1(self) -> float:
+        """Recall at 1 of a uniformly random order of images; k times that at k."""
+        return 1.0 / self.num_images
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON, `chance_at_1` included."""
+        return {
+            "image_to_text": self.image_to_text.to_dict(),
+            "text_to_image": self.text_to_image.to_dict(),
+            "num_images": self.num_images,
+            "num_texts": self.num_texts,
+            "chance_at_1": self.chance_at_1,
+        }
+
+
+def retrieval(energy: Float[Tensor, "i t"], image_of_text: Int[Tensor, " t"]) -> Retrieval:
+    """Retrieval among i images and t texts by energy (low = compatible).
+
+    `image_of_text[k]` is the row of the image that text k describes; an image may have several
+    captions, and its rank is that of the best of them. An image without a caption asks nothing, but
+    every text still has to tell it apart from its own image. Raises `DataError` where there is
+    nothing to retrieve or an index points outside the matrix.
+    """
+    images, texts = energy.shape
+    if images == 0 or texts == 0:
+        raise DataError(
+            f"retrieval among {images} images and {texts} texts:"
+            " give at least one image with a caption"
+        )
+    lowest, highest = int(image_of_text.min()), int(image_of_text.max())
+    if lowest < 0 or highest >= images:
+        wrong = lowest if lowest < 0 else highest
+        raise DataError(
+            f"image_of_text holds {wrong}: give rows of the {images} images, 0 to {images - 1}"
+        )
+    return Retrieval(
+        image_to_text=_direction(image_to_text_ranks(energy, image_of_text)),
+        text_to_image=_direction(text_to_image_ranks(energy, image_of_text)),
+        num_images=images,
+        num_texts=texts,
+    )
+
+
+def text_to_image_ranks(
+    energy: Float[Tensor, "i t"], image_of_text: Int[Tensor, " t"]
+) -> Int[Tensor, " t"]:
+    """Rank of each text's image: 1 + number of other images whose energy is not clearly higher."""
+    own = _own_energy(energy, image_of_text)
+    ahead = ~(energy > own)  # true for ties and wherever either side is not a number
+    return ahead.sum(dim=0)  # the text's own image is never above itself, so it supplies the 1
+
+
+def image_to_text_ranks(
+    energy: Float[Tensor, "i t"], image_of_text: Int[Tensor, " t"]
+) -> Int[Tensor, " q"]:
+    """Rank of the best own caption of each of the q ≤ i images that have any, in order of rows.
+
+    1 + number of texts of other images whose energy is not clearly higher; an image's own captions
+    never count against each other.
+    """
+    images = energy.shape[0]
+    own = _own_energy(energy, image_of_text)
+    known = own.masked_fill(own.isnan(), torch.inf)
+    best = own.new_full((images,), torch.inf)
+    best = best.scatter_reduce(0, image_of_text.long(), known, reduce="amin")
+    ahead = (~(energy > best[:, None])).sum(dim=1)
+    own_ahead = (~(own > best[image_of_text.long()])).long()
+    ahead = ahead - torch.zeros_like(ahead).scatter_add(0, image_of_text.long(), own_ahead)
+    return 1 + ahead[_captions_per_image(image_of_text, images) > 0]
+
+
+def _own_energy(energy: Tensor, image_of_text: Tensor) -> Tensor:
+    """Energy of each text with its own image, shape (t,)."""
+    return energy.gather(0, image_of_text.long()[None, :])[0]
+
+
+def _captions_per_image(image_of_text: Tensor, images: int) -> Tensor:
+    return torch.bincount(image_of_text.long(), minlength=images)
+
+
+def _direction(ranks: Tensor) -> Direction:
+    values: list[int] = ranks.tolist()
+
+    def recall(k: int) -> float:
+        return sum(rank <= k for rank in values) / len(values)
+
+    return Direction(recall(1), recall(5), recall(10), float(statistics.median(values)))
