@@ -1,0 +1,58 @@
+"""The YAML of configuration files and overrides.
+
+It differs from the YAML 1.1 of PyYAML in three things that otherwise surprise: `3e-4` is a
+number, `2026-01-31` stays text, and a key that stands twice in one mapping is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+__all__ = ["read_yaml", "write_yaml"]
+
+_FLOAT, _TIMESTAMP = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+_RESOLVERS = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _first in "-+.0123456789":
+    _RESOLVERS.setdefault(_first, []).append((_FLOAT, re.compile(rf"(?:{_EXPONENT.pattern})$")))
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = _RESOLVERS
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' stands twice in one mapping", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers = _RESOLVERS
+
+    def represent_list(self, values: list[Any]) -> yaml.SequenceNode:
+        return self.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=True)
+
+
+_Dumper.add_representer(list, _Dumper.represent_list)
+
+
+def read_yaml(text: str) -> Any:
+    """Parse one document. Raises `yaml.YAMLError`."""
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader
+
+
+def write_yaml(values: Any) -> str:
+    """Text that `read_yaml` reads back to equal values, mappings in their own order."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

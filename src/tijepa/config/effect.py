@@ -1,0 +1,90 @@
+"""Which settings the others make irrelevant.
+
+A setting without effect is an error where somebody sets it: whoever writes it expects something
+of it. `without_effect` is the one list of such rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["without_effect"]
+
+_POOLED_WEIGHTS = (
+    "objective.tasks.text_to_image.pooled",
+    "objective.tasks.image_to_text.pooled",
+)
+_TOKEN_WEIGHTS = (
+    "objective.tasks.text_to_image.tokens",
+    "objective.tasks.image_to_text.tokens",
+    "objective.tasks.image_infill",
+    "objective.tasks.text_infill",
+    "objective.tasks.image_only",
+    "objective.tasks.text_only",
+)
+_ONLY_TIJEPA = (
+    "objective.tasks",
+    "objective.energy",
+    "objective.pooled_targets",
+    "objective.token_targets",
+    "objective.masks",
+    "objective.regularize_image",
+    "objective.regularize_text",
+    "model.pooled_predictor",
+    "model.token_predictor",
+    "optim.ema_momentum",
+)
+_BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale")
+
+
+def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
+    """Settings and whole sections without effect, each with the reason.
+
+    `value` gives the value of a dotted key such as `objective.name`.
+    """
+    idle: dict[str, str] = {}
+    if value("data.source") == "scenes":
+        idle["data.max_bad"] = "data.source is 'scenes', which has no broken items"
+    mlps = ["model.head"]
+    objective = value("objective.name")
+    if objective == "tijepa":
+        mlps.append("model.pooled_predictor")
+        idle |= _idle_of_tijepa(value)
+    else:
+        idle |= dict.fromkeys(_ONLY_TIJEPA, f"objective.name is '{objective}'")
+    for mlp in mlps:
+        if value(f"{mlp}.depth") == 0:
+            reason = f"{mlp}.depth is 0 (one linear map)"
+            idle |= {f"{mlp}.hidden": reason, f"{mlp}.norm": reason}
+    return idle
+
+
+def _idle_of_tijepa(value: Callable[[str], Any]) -> dict[str, str]:
+    idle: dict[str, str] = {}
+    tasks = "objective.tasks"
+    pooled = any(value(key) != 0 for key in _POOLED_WEIGHTS)
+    tokens = any(value(key) != 0 for key in _TOKEN_WEIGHTS)
+    if not pooled:
+        reason = "no pooled task has a weight"
+        idle |= {"model.pooled_predictor": reason, "objective.pooled_targets": reason}
+    if not tokens:
+        reason = "no token-level task has a weight"
+        idle |= {"model.token_predictor": reason, "objective.token_targets": reason}
+    ema_pooled = pooled and value("objective.pooled_targets") == "ema"
+    ema_tokens = tokens and value("objective.token_targets") == "ema"
+    if not (ema_pooled or ema_tokens):
+        idle["optim.ema_momentum"] = "no target of a weighted task is an EMA"
+    if value(f"{tasks}.image_infill") == 0 and value(f"{tasks}.image_only") == 0:
+        reason = "neither image_infill nor image_only has a weight"
+        idle |= {f"objective.masks.{name}": reason for name in _BLOCK_MASKS}
+    if value(f"{tasks}.text_infill") == 0 and value(f"{tasks}.text_only") == 0:
+        reason = "neither text_infill nor text_only has a weight"
+        idle |= {f"objective.masks.{name}": reason for name in ("text_hidden", "text_span")}
+    for regularizer in ("objective.regularize_image", "objective.regularize_text"):
+        name = value(f"{regularizer}.name")
+        if name == "none":
+            idle[f"{regularizer}.weight"] = f"{regularizer}.name is 'none'"
+        if name != "sigreg":
+            idle[f"{regularizer}.slices"] = f"{regularizer}.name is '{name}'"
+    return idle

@@ -1,0 +1,201 @@
+"""From a preset, a file and overrides to one configuration.
+
+A setting that has no effect is an error in the layer that sets it. Where a later layer takes its
+effect away it is dropped: `objective.name=clip` on top of a preset replaces the preset's objective
+and everything that belongs to it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tijepa.config.dialect import read_yaml
+from tijepa.config.effect import without_effect
+from tijepa.config.keys import covers, leaves, remove
+from tijepa.config.sections import RunConfig
+from tijepa.errors import ConfigError
+
+__all__ = ["load_config", "preset_names"]
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package, sorted."""
+    files = resources.files("tijepa.presets").iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def load_config(
+    preset: str | None = None,
+    file: Path | str | None = None,
+    overrides: Iterable[str] = (),
+) -> RunConfig:
+    """Build the configuration: defaults, then the preset, then the file, then the overrides.
+
+    `overrides` are `section.key=value` strings whose values are YAML. Raises `ConfigError` for an
+    unknown preset, an unreadable file, an unknown key (naming the nearest one), a bad value or a
+    setting without effect.
+    """
+    layers: list[dict[str, Any]] = []
+    if preset is not None:
+        layers.append(_read_preset(preset))
+    if file is not None:
+        layers.append(_read_file(Path(file)))
+    last: dict[str, Any] = {}
+    for override in overrides:
+        _merge(last, _parse_override(override))
+    merged: dict[str, Any] = {}
+    for layer in [*layers, last]:
+        _merge(merged, layer)
+        _drop_superseded(merged, layer)
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error.errors(include_url=False)[0])) from None
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    names = preset_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ConfigError(f"preset '{name}' is unknown{hint} (known: {', '.join(names) or 'none'})")
+    text = resources.files("tijepa.presets").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = read_yaml(text) or {}
+    return loaded
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        loaded = read_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read configuration {path}: {error.strerror}; check the path"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(
+            f"{path} holds a {type(loaded).__name__}; it must hold sections such as `optim:`"
+        )
+    return loaded
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}; mend that line"
+    return " ".join(str(error).split())
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        if text in preset_names():
+            raise ConfigError(f"'{text}' is a preset: write --preset {text}")
+        raise ConfigError(
+            f"override '{text}' is not of the form section.key=value, e.g. optim.lr=3e-4"
+        )
+    try:
+        nested: Any = read_yaml(value)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"override '{text}': {value!r} is not a valid YAML value; quote it"
+        ) from None
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    result: dict[str, Any] = nested
+    return result
+
+
+def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> None:
+    for key, value in update.items():
+        if isinstance(value, Mapping):
+            if not isinstance(base.get(key), dict):
+                base[key] = {}
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _drop_superseded(merged: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Remove from `merged` what has no effect any more, except what `layer` itself sets."""
+    defaults = RunConfig().settings()
+    given = dict(leaves(merged))
+    own = dict(leaves(layer))
+    for section in without_effect(lambda key: given.get(key, defaults[key])):
+        for key in given:
+            if covers(section, key) and key not in own:
+                remove(merged, key)
+
+
+def _first_problem(problem: ErrorDetails) -> str:
+    """One line: the key, the value, the bound."""
+    key = ".".join(str(part) for part in problem["loc"])
+    kind, value, message = problem["type"], problem["input"], problem["msg"]
+    if kind == "extra_forbidden":
+        return f"unknown setting '{key}'{_nearest_setting(key)}"
+    if kind == "value_error":
+        message = message.removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    if kind in ("model_type", "model_attributes_type"):
+        inside = ", ".join(_section_keys(key)[:4])
+        return f"{key} is {value!r}, but it is a section: set one of its keys, e.g. {inside}"
+    if kind in ("missing", "too_long", "tuple_type"):  # not a pair
+        field = key.removesuffix(f".{problem['loc'][-1]}") if kind == "missing" else key
+        return f"{field} is {value!r}: must be a pair, e.g. {field}=[{_default(field)}]"
+    message = message.replace("Input should", "must").replace("a valid integer", "a whole number")
+    return f"{key} is {value!r}: {message}"
+
+
+def _default(key: str) -> str:
+    return ", ".join(str(v) for v in RunConfig().settings()[key])
+
+
+@functools.cache
+def _all_keys() -> tuple[str, ...]:
+    return tuple(_keys(RunConfig))
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+
+
+def _section_keys(section: str) -> list[str]:
+    """The keys directly in a section, "" being the top."""
+    depth = section.count(".") + 1 if section else 0
+    inside = [key for key in _all_keys() if not section or covers(section, key)]
+    return [key for key in inside if key.count(".") == depth]
+
+
+def _nearest_setting(key: str) -> str:
+    """A hint: the key that was probably meant, else the keys of the section it was put in."""
+    known = _all_keys()
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    if not close:  # the right leaf under a wrong section, or a misspelt leaf
+        leaf = key.rsplit(".", 1)[-1]
+        leaf_names = {k.rsplit(".", 1)[-1] for k in known}
+        for name in difflib.get_close_matches(leaf, leaf_names, n=1, cutoff=0.75):
+            same = [k for k in known if k.rsplit(".", 1)[-1] == name]
+            close = difflib.get_close_matches(key, same, n=1, cutoff=0.0)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    section = key.rpartition(".")[0]
+    names = [k.rsplit(".", 1)[-1] for k in _section_keys(section)]
+    return f"; {section or 'the top level'} has {', '.join(names)}"
