@@ -1,1 +1,43 @@
-"""tijepa."""
+"""tijepa: align text and images by prediction in latent space, without negatives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tijepa.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    NonFiniteError,
+    TijepaError,
+)
+from tijepa.version import __version__
+
+if TYPE_CHECKING:
+    from tijepa.embedder import Embedder, load
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Embedder",
+    "MissingExtraError",
+    "NonFiniteError",
+    "TijepaError",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the names that need torch when they are first asked for: `import tijepa` is instant."""
+    if name in ("Embedder", "load"):
+        from tijepa import embedder
+
+        return getattr(embedder, name)
+    raise AttributeError(f"module 'tijepa' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,78 @@
+"""The command `tijepa`: its verbs, and what becomes of every error.
+
+Exit codes: 0 done; 1 a bug of tijepa; 2 the user can mend it; 130 interrupted. Whatever goes
+wrong is one line on stderr. Modules that take long to import are imported inside the verbs, so
+that help is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from tijepa.cli.demo import demo
+from tijepa.cli.disk import disk_problem
+from tijepa.cli.evaluate import evaluate
+from tijepa.cli.presets import presets
+from tijepa.cli.train import train
+from tijepa.errors import TijepaError
+from tijepa.version import __version__
+
+__all__ = ["app", "main"]
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="Each verb explains itself: tijepa train --help",
+)
+@click.version_option(__version__, prog_name="tijepa", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.pass_context
+def app(context: click.Context) -> None:
+    """Align text and images by prediction in latent space, without negatives."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for _verb in (demo, evaluate, presets, train):
+    app.add_command(_verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given  # before or after the verb, and also for errors of the parser
+    given = [argument for argument in given if argument != "--debug"]
+    try:
+        result = app.main(given, prog_name="tijepa", standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "tijepa"
+        return _fail(f"{error.format_message()} See: {path} --help", 2, debug)
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2, debug)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130, debug)
+    except TijepaError as error:
+        return _fail(str(error), 2, debug)
+    except Exception as error:  # noqa: BLE001  the outermost frame: nothing is swallowed
+        known = disk_problem(error)
+        if known is not None:
+            return _fail(known, 2, debug)
+        kind = type(error).__name__
+        return _fail(
+            f"{kind}: {error} (a bug of tijepa; the traceback: the same command with --debug)",
+            1,
+            debug,
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo("error: " + " ".join(message.split()), err=True)
+    return code

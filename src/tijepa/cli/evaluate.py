@@ -1,0 +1,51 @@
+"""`tijepa evaluate`: measure a trained run on held-out pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+__all__ = ["evaluate"]
+
+
+def _checkpoint(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None and value not in ("best", "last") and not value.isdecimal():
+        raise click.BadParameter(f"'{value}' is neither best, last nor the number of a step.")
+    return value
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--data", metavar="FOLDER", help="Pairs to measure on.  [default: the run's own]")
+@click.option("--split", default="test", metavar="NAME", show_default=True, help="Which split.")
+@click.option(
+    "--checkpoint",
+    callback=_checkpoint,
+    metavar="best|last|STEP",
+    help="Weights to use.  [default: the final model]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+def evaluate(
+    run: Path, data: str | None, split: str, checkpoint: str | None, as_json: bool
+) -> None:
+    """Measure retrieval and collapse of the run folder RUN.
+
+    \b
+    tijepa evaluate runs/demo
+    tijepa evaluate runs/demo --split novel --json
+    """
+    from rich.console import Console
+
+    from tijepa.evaluate.run import evaluate_run
+    from tijepa.evaluate.summary import print_summary
+
+    console = Console(stderr=as_json)
+    results = evaluate_run(run, data=data, split=split, checkpoint=checkpoint, console=console)
+    if as_json:
+        click.echo(json.dumps(results, allow_nan=False))
+    else:
+        print_summary(console, results, run)

@@ -1,0 +1,106 @@
+"""`tijepa train`: one run, from a configuration to a report."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tijepa.cli.finish import run_training
+from tijepa.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from tijepa.config import RunConfig
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")
+@click.option("--preset", metavar="NAME", help="Start from a preset; see: tijepa presets")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="YAML file on top of the preset.",
+)
+@click.option("--data", metavar="FOLDER", help="Folder of pairs, or scenes; sets data.source.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME-TIME]"
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --out where it stopped.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the configuration, size and cost; write nothing."
+)
+def train(
+    overrides: tuple[str, ...],
+    preset: str | None,
+    file: Path | None,
+    data: str | None,
+    out: Path | None,
+    resume: bool,
+    dry_run: bool,
+) -> None:
+    """Train a model; settings are given as optim.lr=3e-4.
+
+    \b
+    tijepa train --preset scenes optim.steps=300
+    tijepa train --data photos --out runs/photos
+    """
+    settings = list(overrides)
+    if data is not None:
+        settings.append(f"data.source={json.dumps(data, ensure_ascii=False)}")
+    if resume:
+        config, run_dir = _stored(out, preset, file, settings)
+    else:
+        from tijepa.config import load_config
+
+        config = load_config(preset, file, settings)
+        run_dir = _new_run_dir(out, preset, file)
+    if dry_run:
+        from tijepa.train import plan
+
+        click.echo(plan(config).to_text())
+        return
+    run_training(config, run_dir, resume=resume)
+
+
+def _new_run_dir(out: Path | None, preset: str | None, file: Path | None) -> Path:
+    if out is None:
+        stem = file.stem if file else preset or "train"
+        return Path("runs") / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigError(
+            f"--out {out} is not empty: add --resume to continue that run, or name another --out"
+        )
+    return out
+
+
+def _stored(
+    out: Path | None, preset: str | None, file: Path | None, settings: list[str]
+) -> tuple[RunConfig, Path]:
+    """The configuration of the run in `out`, which nothing given may contradict."""
+    from tijepa.config import load_config
+
+    if out is None:
+        raise ConfigError("--resume needs --out RUN, the folder of the run to continue")
+    path = out / "config.yaml"
+    if not path.is_file():
+        raise CheckpointError(f"{out} holds no run (config.yaml): leave out --resume to start one")
+    stored = load_config(file=path)
+    if preset is None and file is None:
+        file = path
+    asked = load_config(preset, file, settings).settings()
+    for key, value in stored.settings().items():
+        if asked[key] != value:
+            raise ConfigError(
+                f"{key} is {value} in {path}, not {asked[key]}: a resumed run keeps its settings;"
+                " leave it out, or start anew with another --out"
+            )
+    return stored, out
