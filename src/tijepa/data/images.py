@@ -1,0 +1,286 @@
+"""Bytes to pixels to normalised tensors: decode, crop, resize.
+
+Baseline and progressive JPEGs are decoded by libjpeg-turbo, scaled down while decoding; everything
+else goes through Pillow. Pixels are uint8 (height, width, 3) RGB, upright (EXIF applied), on white.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from tijepa.errors import DataError
+
+__all__ = [
+    "MAX_PIXELS",
+    "Crop",
+    "centre_crop",
+    "check_image_file",
+    "decode_image",
+    "normalise",
+    "random_crop",
+    "resize_crop",
+]
+
+_turbo: Any = simplejpeg  # its stubs do not export its functions
+
+Pixels = NDArray[np.uint8]
+
+MAX_PIXELS = 100_000_000  # larger pictures are refused from their header, before decoding
+
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_ORIENTATION = 0x0112  # EXIF tag
+_HEAD = 32768  # bytes read for a header; the whole file if that is not enough
+_TAIL = 4096  # bytes in which the end marker must lie
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def centre_crop(height: int, width: int) -> Crop:
+    """The largest square in the middle."""
+    side = min(height, width)
+    return Crop(top=(height - side) // 2, left=(width - side) // 2, height=side, width=side)
+
+
+def random_crop(height: int, width: int, *, area: float, aspect: float, x: float, y: float) -> Crop:
+    """A crop of `area` (a share of the largest square) and aspect `aspect` = width / height.
+
+    x and y in [0, 1) place it. Each side is clipped to the picture and at least one pixel.
+    """
+    side = min(height, width)
+    crop_height = min(height, max(1, round(side * math.sqrt(area / aspect))))
+    crop_width = min(width, max(1, round(side * math.sqrt(area * aspect))))
+    return Crop(
+        top=int(y * (height - crop_height + 1)),
+        left=int(x * (width - crop_width + 1)),
+        height=crop_height,
+        width=crop_width,
+    )
+
+
+def resize_crop(pixels: Pixels, crop: Crop, size: int, flip: bool = False) -> Pixels:
+    """Cut out `crop` and resize it to (size, size, 3), bicubic with antialiasing; mirror if `flip`.
+
+    A crop that already has that size is copied without resampling.
+    """
+    cut = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    if cut.shape[:2] != (size, size):
+        planes = torch.from_numpy(np.ascontiguousarray(cut)).permute(2, 0, 1)[None]
+        resized = F.interpolate(planes, size=(size, size), mode="bicubic", antialias=True)
+        cut = resized[0].permute(1, 2, 0).numpy()
+    return cut[:, ::-1] if flip else cut
+
+
+def normalise(pixels: Pixels) -> Float[Tensor, "b 3 h w"]:
+    """uint8 (b, h, w, 3) to float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1."""
+    b, h, w, _ = pixels.shape
+    result = np.empty((b, 3, h, w), dtype=np.float32)
+    np.multiply(pixels.transpose(0, 3, 1, 2), np.float32(2 / 255), out=result)
+    result -= 1
+    return torch.from_numpy(result)
+
+
+def decode_image(data: bytes, min_side: int = 0) -> Pixels:
+    """Decode the first frame of `data`; `DataError` with a one-line reason if it cannot be.
+
+    JPEGs are scaled down while decoding as far as the shorter side stays at least `min_side`;
+    0 keeps the full size.
+    """
+    if data[:3] == _JPEG:
+        pixels = _decode_jpeg(data, min_side)
+        if pixels is not None:
+            return pixels
+    return _decode_with_pillow(data)
+
+
+def check_image_file(path: Path) -> str | None:
+    """Why `path` cannot be an image, judged by its first and last bytes alone; None if it may be.
+
+    Checks that the file exists, that its header parses, that it has at most `MAX_PIXELS` pixels,
+    and that JPEG and PNG files have their end marker.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(_HEAD)
+            if not head:
+                return "file is empty"
+            if head[:3] != _JPEG and head[:8] != _PNG:
+                return _pillow_problem(head + file.read())
+            file.seek(max(0, size - _TAIL))
+            tail = file.read()
+            if head[:8] == _PNG:
+                return _png_problem(head, tail)
+            return _jpeg_problem(path, head, tail)
+    except FileNotFoundError:
+        return "file is missing"
+    except OSError as error:
+        return f"file cannot be read: {error.strerror}"
+    except ValueError:  # a null byte in the path
+        return "file name is invalid"
+
+
+def _size_problem(height: int, width: int) -> str | None:
+    if height < 1 or width < 1:
+        return f"picture of {width} x {height} pixels"
+    if height * width > MAX_PIXELS:
+        return f"{width} x {height} pixels exceed the bound of {MAX_PIXELS:,}"
+    return None
+
+
+def _png_problem(head: bytes, tail: bytes) -> str | None:
+    if head[12:16] != b"IHDR" or len(head) < 24:
+        return "PNG header is damaged"
+    if b"IEND" not in tail:
+        return "PNG is truncated (no end marker)"
+    return _size_problem(int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big"))
+
+
+def _jpeg_problem(path: Path, head: bytes, tail: bytes) -> str | None:
+    try:
+        height, width, _, _ = _turbo.decode_jpeg_header(head, strict=False)
+    except ValueError:  # long metadata push the frame header out of the first bytes
+        try:
+            height, width, _, _ = _turbo.decode_jpeg_header(path.read_bytes(), strict=False)
+        except ValueError as error:
+            return f"JPEG header is damaged: {_first_line(error)}"
+    if b"\xff\xd9" not in tail:
+        return "JPEG is truncated (no end marker)"
+    return _size_problem(height, width)
+
+
+def _pillow_problem(data: bytes) -> str | None:
+    try:
+        with _open(data) as image:
+            return _size_problem(image.height, image.width)
+    except DataError as error:
+        return str(error)
+
+
+def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
+    """Pixels by libjpeg-turbo, or None where Pillow should decide (CMYK, damage)."""
+    try:
+        height, width, colours, _ = _turbo.decode_jpeg_header(data, strict=True)
+    except ValueError:
+        return None
+    if colours in ("CMYK", "YCCK"):
+        return None
+    problem = _size_problem(height, width)
+    if problem:
+        raise DataError(problem)
+    least = min_side if 0 < min_side < min(height, width) else 0
+    try:
+        pixels: Pixels = _turbo.decode_jpeg(
+            data, colorspace="RGB", min_height=least, min_width=least, strict=True
+        )
+    except ValueError:
+        return None
+    if b"Exif\x00" in data[:_HEAD]:
+        with _open(data) as image:
+            return _upright(pixels, _orientation(image))
+    return pixels
+
+
+def _decode_with_pillow(data: bytes) -> Pixels:
+    with _open(data) as image:
+        problem = _size_problem(image.height, image.width)
+        if problem:
+            raise DataError(problem)
+        try:
+            image.load()
+            pixels = _to_rgb(image)
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001 (decoders raise anything on damaged bytes)
+            raise DataError(f"cannot be decoded: {_first_line(error)}") from None
+        return _upright(pixels, _orientation(image))
+
+
+def _open(data: bytes) -> Image.Image:
+    _silence_pillow()
+    Image.init()
+    known = [name for name in _FORMATS if name in Image.OPEN]
+    try:
+        return Image.open(io.BytesIO(data), formats=known)
+    except Image.DecompressionBombError:
+        raise DataError(f"pixels exceed the bound of {MAX_PIXELS:,}") from None
+    except UnidentifiedImageError:
+        raise DataError("not a picture of a known format") from None
+    except Exception as error:  # noqa: BLE001 (plugins raise anything on damaged headers)
+        raise DataError(f"header is damaged: {_first_line(error)}") from None
+
+
+def _silence_pillow() -> None:
+    """Pillow's warnings about single files are of no use: what matters is raised as an error.
+
+    A filter rather than a `catch_warnings` block, which is not safe with several threads.
+    """
+    pattern = r"PIL\."
+    present = any(
+        action == "ignore" and getattr(module, "pattern", None) == pattern
+        for action, _, _, module, _ in warnings.filters[:8]
+    )
+    if not present:
+        warnings.filterwarnings("ignore", module=pattern)
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    mode = image.mode
+    if mode.startswith("I"):  # 16-bit grey
+        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        grey = (values >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if mode == "F":
+        raise DataError("floating-point pixels are not supported: save it with 8 bits a channel")
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        colour = image.convert("RGBA")
+        white = Image.new("RGBA", colour.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, colour)
+    return np.array(image.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value: Any = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 (damaged EXIF raises anything, and says nothing of the pixels)
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo the eight EXIF orientations."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
