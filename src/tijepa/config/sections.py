@@ -73,7 +73,9 @@ class DataConfig(Section):
     crop_scale: tuple[Fraction, Fraction] = (1.0, 1.0)  # area of the random resized crop
     flip: bool = False  # mirror at random; wrong where captions say left or right
     max_bad: Fraction = 0.01  # share of broken items above which a source is refused
-    eval_items: PositiveInt = 500  # held-out images used for in-training retrieval
+    eval_items: PositiveInt = 500  # validation images of the retrieval measured while training
+    test_items: PositiveInt = 5000  # test images of the final retrieval, at most
+    eval_captions: Annotated[int, Field(ge=0)] = 0  # captions of each image in both; 0 takes all
     threads: Annotated[int, Field(ge=0)] = 1  # decoding threads; 0 decodes in the training thread
 
     @model_validator(mode="after")

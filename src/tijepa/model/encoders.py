@@ -1,0 +1,47 @@
+"""Both encoders with their heads: the unit of which the target encoders are an EMA copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tijepa.model.image_encoder import ImageEncoder
+from tijepa.model.mlp import MLP
+from tijepa.model.text_encoder import TextEncoder
+
+__all__ = ["Encoders"]
+
+
+class Encoders(nn.Module):
+    """Image and text encoder and, for each, the head from its pooled token to dimension D.
+
+    The encoders treat items one by one; only the heads may look at a whole batch (BatchNorm).
+    The arguments are those of `ImageEncoder`, `TextEncoder` and (for both heads) `MLP`.
+    """
+
+    def __init__(
+        self,
+        *,
+        image: Mapping[str, Any],
+        text: Mapping[str, Any],
+        head: Mapping[str, Any],
+        embed_dim: int,
+    ) -> None:
+        super().__init__()
+        self.image = ImageEncoder(**image)
+        self.text = TextEncoder(**text)
+        self.image_head = MLP(inputs=self.image.width, outputs=embed_dim, **head)
+        self.text_head = MLP(inputs=self.text.width, outputs=embed_dim, **head)
+
+    def embed_image(self, pooled: Float[Tensor, "b i"]) -> Float[Tensor, "b d"]:
+        """Pooled image tokens → pooled embeddings z_I."""
+        embedding: Tensor = self.image_head(pooled)
+        return embedding
+
+    def embed_text(self, pooled: Float[Tensor, "b t"]) -> Float[Tensor, "b d"]:
+        """Pooled text tokens → pooled embeddings z_T."""
+        embedding: Tensor = self.text_head(pooled)
+        return embedding

@@ -1,0 +1,81 @@
+"""Vision transformer (Dosovitskiy et al. 2021) that can be shown a part of the patches."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tijepa.model.encoded import Encoded, Visible, gather_tokens, pool
+from tijepa.model.positions import positions_2d
+from tijepa.model.transformer import Transformer, initialise
+
+__all__ = ["ImageEncoder"]
+
+
+class ImageEncoder(nn.Module):
+    """Patches → tokens. Hidden patches are dropped before the first layer, never masked after it.
+
+    `pooling` is "mean" over the visible patch tokens or "class" for a learned class token.
+    """
+
+    position: Tensor
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        patch_size: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        pooling: str = "mean",
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        assert pooling in ("mean", "class"), pooling
+        assert image_size % patch_size == 0, (image_size, patch_size)
+        self.patch_size = patch_size
+        self.grid = image_size // patch_size
+        self.width = width
+        self.embed = nn.Linear(3 * patch_size**2, width)
+        self.register_buffer(
+            "position", positions_2d(self.grid, self.grid, width), persistent=False
+        )
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width)) if pooling == "class" else None
+        self.transformer = Transformer(
+            width=width, depth=depth, heads=heads, mlp_ratio=mlp_ratio, checkpointing=checkpointing
+        )
+        initialise(self)
+        nn.init.xavier_uniform_(self.embed.weight)
+
+    @property
+    def patches(self) -> int:
+        """Number of patches of a picture."""
+        return self.grid**2
+
+    def forward(self, images: Float[Tensor, "b 3 s s"], visible: Visible | None = None) -> Encoded:
+        """Encode the `visible` patches, or all of them."""
+        b = images.shape[0]
+        x = self.embed(self._patchify(images)) + self.position
+        if visible is None:
+            index = torch.arange(self.patches, device=x.device).expand(b, -1)
+            mask = None
+        else:
+            x, index, mask = gather_tokens(x, visible.index), visible.index, visible.mask
+        if self.class_token is None:
+            tokens = self.transformer(x, mask)
+            pooled = pool(tokens, mask)
+        else:
+            x = torch.cat([self.class_token.expand(b, -1, -1).to(x.dtype), x], dim=1)
+            seen = None if mask is None else torch.cat([mask.new_ones(b, 1), mask], dim=1)
+            out = self.transformer(x, seen)
+            pooled, tokens = out[:, 0], out[:, 1:]
+        full = torch.ones_like(index, dtype=torch.bool) if mask is None else mask
+        return Encoded(tokens=tokens, position=index, mask=full, pooled=pooled)
+
+    def _patchify(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n p"]:
+        b, c, _, _ = images.shape
+        g, p = self.grid, self.patch_size
+        return images.view(b, c, g, p, g, p).permute(0, 2, 4, 1, 3, 5).reshape(b, g * g, c * p * p)

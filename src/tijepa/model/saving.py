@@ -1,0 +1,139 @@
+"""A model on disk: safetensors and JSON, written whole or not at all. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from tijepa.errors import CheckpointError
+from tijepa.model.text_image_model import TextImageModel
+
+__all__ = [
+    "ModelCard",
+    "load_model",
+    "load_tensors",
+    "load_weights",
+    "read_card",
+    "read_json",
+    "save_model",
+    "save_tensors",
+    "write_json",
+]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is needed to rebuild a model: the arguments of `TextImageModel` and its inputs' form."""
+
+    arguments: dict[str, Any]
+    objective: str
+    image_size: int
+    max_tokens: int
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file through a temporary neighbour, so that `path` is never half-written.
+
+    Raises `CheckpointError` where the disk is full or the folder is not writable.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _atomically(path, safetensors.torch.save(plain))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; `CheckpointError` where it is missing or damaged."""
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror}; is the run complete?"
+        ) from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); use another checkpoint") from None
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write JSON through a temporary neighbour."""
+    _atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; `CheckpointError` where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror}; is this a run folder?"
+        ) from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); use another checkpoint") from None
+
+
+def save_model(model: TextImageModel, card: ModelCard, folder: Path) -> None:
+    """Write `model.safetensors` and `model.json` into an existing folder."""
+    save_tensors(model.state_dict(), folder / "model.safetensors")
+    write_json({"format": FORMAT, **card.__dict__}, folder / "model.json")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read `model.json`; `CheckpointError` where it is missing or of a later format."""
+    path = folder / "model.json"
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not of format {FORMAT}; load it with a newer tijepa")
+    del found["format"]
+    return ModelCard(**found)
+
+
+def load_model(folder: Path) -> tuple[TextImageModel, ModelCard]:
+    """Rebuild a saved model in evaluation mode on the CPU, without target encoders."""
+    card = read_card(folder)
+    with torch.random.fork_rng(devices=[]):
+        model = TextImageModel(**{**card.arguments, "ema": False})
+    weights = load_tensors(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("target.")}
+    load_weights(model, kept, folder / "model.safetensors")
+    return model.eval(), card
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Load weights whose names and shapes must all agree; else `CheckpointError` naming the first."""
+    own = module.state_dict()
+    for name in own.keys() | weights.keys():
+        ours, theirs = own.get(name), weights.get(name)
+        if ours is None or theirs is None or ours.shape != theirs.shape:
+            raise CheckpointError(
+                f"{origin} is of another shape: {name} is {_shape(theirs)} there and "
+                f"{_shape(ours)} in this model; use the configuration it was trained with"
+            )
+    module.load_state_dict(dict(weights))
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else str(list(tensor.shape))
+
+
+def _atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another --out"
+        ) from None

@@ -1,0 +1,63 @@
+"""The whole model: context encoders, predictors, and target encoders where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from torch import nn
+
+from tijepa.model.ema import target_copy, update_ema
+from tijepa.model.encoders import Encoders
+from tijepa.model.mlp import MLP
+from tijepa.model.token_predictor import TokenPredictor
+
+__all__ = ["Predictors", "TextImageModel"]
+
+
+class Predictors(nn.Module):
+    """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none)."""
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        pooled: Mapping[str, Any],
+        tokens: Mapping[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        self.image_to_text = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
+        self.text_to_image = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
+        self.tokens = None if tokens is None else TokenPredictor(**tokens)
+
+
+class TextImageModel(nn.Module):
+    """Encoder, encoder, predictors, and the EMA copy of both encoders.
+
+    `predictors` is None for objectives that compare embeddings directly (CLIP, SigLIP); `target`
+    is None where no target is an EMA target.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoders: Mapping[str, Any],
+        predictors: Mapping[str, Any] | None,
+        ema: bool,
+    ) -> None:
+        super().__init__()
+        self.context = Encoders(**encoders)
+        self.predictors = None if predictors is None else Predictors(**predictors)
+        self.target = target_copy(self.context) if ema else None
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch context encoders and predictors; the target encoders stay in evaluation mode."""
+        super().train(mode)
+        if self.target is not None:
+            self.target.eval()
+        return self
+
+    def update_targets(self, momentum: float) -> None:
+        """One EMA step of the target encoders, after the optimizer's."""
+        if self.target is not None:
+            update_ema(self.target, self.context, momentum)

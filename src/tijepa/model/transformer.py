@@ -1,0 +1,107 @@
+"""A pre-norm transformer: attention, MLP, block, stack.
+
+Shape letters: b items, n tokens, d width, h heads.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+__all__ = ["Attention", "Block", "Transformer", "initialise"]
+
+# Up to this many tokens the explicit softmax beats PyTorch's fused CPU attention (docs/log.md).
+EXPLICIT_UP_TO = 32
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; tokens whose `mask` is False are not attended to."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None
+    ) -> Float[Tensor, "b n d"]:
+        """Attend every token to the visible ones; each row needs at least one."""
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        keys = None if mask is None else mask[:, None, None, :]
+        if x.device.type == "cpu":
+            # in float32 also under bf16 autocast: the fused bf16 backward is slow on CPU
+            with torch.autocast("cpu", enabled=False):
+                attended = _attend(q.float(), k.float(), v.float(), keys)
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
+        out: Tensor = self.out(attended.transpose(1, 2).reshape(b, n, d))
+        return out
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None) -> Tensor:
+    if q.shape[2] > EXPLICIT_UP_TO:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
+    scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if keys is not None:
+        scores = scores.masked_fill(~keys, float("-inf"))
+    return scores.softmax(dim=-1) @ v
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        hidden = int(width * mlp_ratio)
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None
+    ) -> Float[Tensor, "b n d"]:
+        """One layer."""
+        x = x + self.attention(self.norm_attention(x), mask)
+        out: Tensor = x + self.mlp(self.norm_mlp(x))
+        return out
+
+
+class Transformer(nn.Module):
+    """`depth` blocks and a final LayerNorm."""
+
+    def __init__(
+        self, *, width: int, depth: int, heads: int, mlp_ratio: float, checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.checkpointing = checkpointing
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """Run all blocks; with `checkpointing`, activations are computed again in the backward."""
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, mask, use_reentrant=False)
+            else:
+                x = block(x, mask)
+        normed: Tensor = self.norm(x)
+        return normed.float()
+
+
+def initialise(module: nn.Module) -> None:
+    """Truncated normal weights of std 0.02 and zero biases for every linear map and embedding."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.trunc_normal_(part.weight, std=0.02)

@@ -1,0 +1,69 @@
+"""The rivals: CLIP (InfoNCE) and SigLIP, behind the same contract, for comparison on equal terms."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.contract import Objective, Pooled, Terms
+
+__all__ = ["CLIPObjective", "SigLIPObjective"]
+
+MAX_LOGIT_SCALE = math.log(100.0)
+
+
+class Contrastive(Objective):
+    """Shared by both: cosine similarity of the pooled embeddings of the pairs."""
+
+    def similarity(self, model: TextImageModel, pooled: Pooled) -> Float[Tensor, "b b"]:
+        """Cosine of every image with every text among the batch's pairs."""
+        both = pooled.has_image & pooled.has_text
+        image = F.normalize(model.context.embed_image(pooled.image[both]), dim=1)
+        text = F.normalize(model.context.embed_text(pooled.text[both]), dim=1)
+        return image @ text.T
+
+
+class CLIPObjective(Contrastive):
+    """Symmetric cross-entropy over the batch (arXiv 2103.00020, figure 3).
+
+    The temperature is learned, starts at 0.07 and its inverse never exceeds 100, as published.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def batch_terms(
+        self, model: TextImageModel, pooled: Pooled, generator: torch.Generator
+    ) -> Terms:
+        """Mean of both directions' cross-entropies."""
+        scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+        logits = scale * self.similarity(model, pooled)
+        own = torch.arange(len(logits), device=logits.device)
+        loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        return Terms(loss, {"info_nce": loss.detach(), "logit_scale": scale.detach()})
+
+
+class SigLIPObjective(Contrastive):
+    """Pairwise sigmoid loss (arXiv 2303.15343, algorithm 1): scale exp(log 10), bias −10 at the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.logit_bias = nn.Parameter(torch.tensor(-10.0))
+
+    def batch_terms(
+        self, model: TextImageModel, pooled: Pooled, generator: torch.Generator
+    ) -> Terms:
+        """Sum over all pairs of −log σ(±logit), divided by the number of images."""
+        scale = self.logit_scale.exp()
+        logits = scale * self.similarity(model, pooled) + self.logit_bias
+        sign = 2 * torch.eye(len(logits), device=logits.device) - 1
+        loss = -F.logsigmoid(sign * logits).sum() / max(1, len(logits))
+        readings = {"sigmoid": loss, "logit_scale": scale, "logit_bias": self.logit_bias}
+        return Terms(loss, {name: value.detach() for name, value in readings.items()})

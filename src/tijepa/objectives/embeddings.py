@@ -1,0 +1,83 @@
+"""Pooled embeddings of images and texts together with what each predicts of the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from tijepa.model.text_image_model import TextImageModel
+
+__all__ = ["Embeddings", "cosine_energy", "embed", "squared_l2_energy"]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """i images and t texts; pairs need not be aligned.
+
+    An image's joint embedding is [z_I ; g_{I→T}(z_I)], a text's [g_{T→I}(z_T) ; z_T]: half the
+    squared L2 distance of the two is the pair's energy, summed over dimensions.
+    """
+
+    image: Float[Tensor, "i d"]
+    text_from_image: Float[Tensor, "i d"]
+    text: Float[Tensor, "t d"]
+    image_from_text: Float[Tensor, "t d"]
+
+    @property
+    def joint_image(self) -> Float[Tensor, "i 2*d"]:
+        """[z_I ; g_{I→T}(z_I)]."""
+        return torch.cat([self.image, self.text_from_image], dim=1)
+
+    @property
+    def joint_text(self) -> Float[Tensor, "t 2*d"]:
+        """[g_{T→I}(z_T) ; z_T]."""
+        return torch.cat([self.image_from_text, self.text], dim=1)
+
+    def images(self, index: slice | Tensor) -> Embeddings:
+        """The same texts with a part of the images."""
+        return Embeddings(
+            self.image[index], self.text_from_image[index], self.text, self.image_from_text
+        )
+
+    def texts(self, index: slice | Tensor) -> Embeddings:
+        """The same images with a part of the texts."""
+        return Embeddings(
+            self.image, self.text_from_image, self.text[index], self.image_from_text[index]
+        )
+
+
+def embed(
+    model: TextImageModel, image: Float[Tensor, "i p"], text: Float[Tensor, "t q"]
+) -> Embeddings:
+    """Embeddings from the context encoders' pooled tokens of i images and t texts.
+
+    A model without predictors (CLIP, SigLIP) compares unit vectors directly: each modality's
+    embedding is its own prediction of the other.
+    """
+    z_image, z_text = model.context.embed_image(image), model.context.embed_text(text)
+    if model.predictors is None:
+        z_image, z_text = F.normalize(z_image, dim=1), F.normalize(z_text, dim=1)
+        return Embeddings(z_image, z_image, z_text, z_text)
+    return Embeddings(
+        image=z_image,
+        text_from_image=model.predictors.image_to_text(z_image),
+        text=z_text,
+        image_from_text=model.predictors.text_to_image(z_text),
+    )
+
+
+def squared_l2_energy(e: Embeddings) -> Float[Tensor, "i t"]:
+    """½ (‖z_I − g(z_T)‖² + ‖g(z_I) − z_T‖²) / d for every image and text."""
+    distance = torch.cdist(e.joint_image, e.joint_text, compute_mode="donot_use_mm_for_euclid_dist")
+    return distance.square() / (2 * e.image.shape[1])
+
+
+def cosine_energy(e: Embeddings) -> Float[Tensor, "i t"]:
+    """½ (1 − cos(z_I, g(z_T)) + 1 − cos(g(z_I), z_T)) for every image and text, from 0 to 2."""
+    to_image = F.normalize(e.image, dim=1) @ F.normalize(e.image_from_text, dim=1).T
+    to_text = F.normalize(e.text_from_image, dim=1) @ F.normalize(e.text, dim=1).T
+    return 1.0 - (to_image + to_text) / 2

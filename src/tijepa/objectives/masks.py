@@ -1,0 +1,158 @@
+"""What is visible and what is predicted: blocks of patches and spans of tokens.
+
+Every patch can be a target and a context patch, the marginals are symmetric under flips, and area
+and aspect of a block are independent; I-JEPA's public collator has none of the three (it never
+makes the last row and column a target, keeps the top of a ragged context, and draws area and
+aspect from one number). Ragged sets are padded and masked instead of trimmed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from tijepa.model.encoded import Visible
+
+__all__ = ["BlockMasks", "Masks", "SpanMasks"]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """For one modality: what the context encoder sees, and what is to be predicted."""
+
+    context: Visible
+    target: Visible
+
+    def part(self, start: int, stop: int) -> Masks:
+        """Rows `start` to `stop`, for one micro-batch."""
+        return Masks(
+            context=Visible(self.context.index[start:stop], self.context.mask[start:stop]),
+            target=Visible(self.target.index[start:stop], self.target.mask[start:stop]),
+        )
+
+    def to(self, device: torch.device) -> Masks:
+        """The same masks on `device`."""
+        return Masks(
+            context=Visible(self.context.index.to(device), self.context.mask.to(device)),
+            target=Visible(self.target.index.to(device), self.target.mask.to(device)),
+        )
+
+
+@dataclass(frozen=True)
+class BlockMasks:
+    """Multi-block masks on a square grid of patches (I-JEPA, arXiv 2301.08243, section 3).
+
+    The targets are the union of `blocks` rectangles; the context is one large square-ish block
+    minus the targets. Scales are shares of the grid's area; aspect is height over width, drawn
+    log-uniformly so that a block and its transpose are equally likely when the range is
+    symmetric in the logarithm.
+    """
+
+    grid: int
+    blocks: int = 4
+    scale: tuple[float, float] = (0.15, 0.2)
+    aspect: tuple[float, float] = (0.75, 1.5)
+    context_scale: tuple[float, float] = (0.85, 1.0)
+
+    def draw(self, count: int, rng: np.random.Generator) -> Masks:
+        """Masks for `count` pictures. Context and target are never empty."""
+        hidden = np.zeros((count, self.grid, self.grid), dtype=bool)
+        shown = np.zeros_like(hidden)
+        for item in range(count):
+            while True:
+                hidden[item] = False
+                for _ in range(self.blocks):
+                    self._rectangle(hidden[item], self.scale, self.aspect, rng)
+                shown[item] = False
+                self._rectangle(shown[item], self.context_scale, (1.0, 1.0), rng)
+                shown[item] &= ~hidden[item]
+                if shown[item].any():
+                    break
+        flat = (count, self.grid**2)
+        return Masks(context=_padded(shown.reshape(flat)), target=_padded(hidden.reshape(flat)))
+
+    def _rectangle(
+        self,
+        canvas: np.ndarray,
+        scale: tuple[float, float],
+        aspect: tuple[float, float],
+        rng: np.random.Generator,
+    ) -> None:
+        area = rng.uniform(*scale) * self.grid**2
+        ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        height = _side(math.sqrt(area * ratio), self.grid, rng)
+        width = _side(math.sqrt(area / ratio), self.grid, rng)
+        top = int(rng.integers(0, self.grid - height + 1))
+        left = int(rng.integers(0, self.grid - width + 1))
+        canvas[top : top + height, left : left + width] = True
+
+
+def _side(length: float, grid: int, rng: np.random.Generator) -> int:
+    """Round at random so that the mean side is `length` also on coarse grids; 1 to `grid`."""
+    return min(grid, max(1, int(length + rng.random())))
+
+
+@dataclass(frozen=True)
+class SpanMasks:
+    """Hidden spans of a caption's tokens; the first token of a caption always stays visible."""
+
+    hidden: float = 0.4
+    span: int = 3
+
+    def draw(self, lengths: Sequence[int], rng: np.random.Generator) -> Masks:
+        """Masks for captions of `lengths` tokens, the first token counted in.
+
+        Of the n = length − 1 words, h = round(hidden · n) are hidden (at least 1, at most n − 1 if
+        n > 1) in about h / span spans; hidden and visible words are cut into spans and gaps
+        uniformly at random, so every word can be hidden and the marginals are symmetric. Captions
+        without words get an empty target.
+        """
+        longest = max(lengths)
+        hidden = np.zeros((len(lengths), longest), dtype=bool)
+        shown = np.zeros_like(hidden)
+        for row, length in enumerate(lengths):
+            shown[row, :length] = True
+            words = length - 1
+            if words < 2:
+                continue
+            count = min(words - 1, max(1, round(self.hidden * words)))
+            spans = min(max(1, round(count / self.span)), count, words - count + 1)
+            sizes = _composition(count, spans, rng)
+            # inner gaps hold at least one visible word, the outer two may be empty
+            gaps = _composition(words - count + 2, spans + 1, rng)
+            gaps[0] -= 1
+            gaps[-1] -= 1
+            at = 1
+            for gap, size in zip(gaps, [*sizes, 0], strict=True):
+                at += gap
+                hidden[row, at : at + size] = True
+                at += size
+        shown &= ~hidden
+        return Masks(context=_padded(shown), target=_padded(hidden))
+
+
+def _composition(total: int, parts: int, rng: np.random.Generator) -> list[int]:
+    """`total` as an ordered sum of `parts` positive integers, uniform among all such sums."""
+    cuts = np.sort(rng.choice(total - 1, size=parts - 1, replace=False)) + 1
+    edges = [0, *cuts.tolist(), total]
+    return [b - a for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _padded(chosen: np.ndarray) -> Visible:
+    """Boolean rows → index rows of equal length and their mask; at least one column."""
+    counts = chosen.sum(axis=1)
+    width = max(1, int(counts.max(initial=0)))
+    index = np.zeros((len(chosen), width), dtype=np.int64)
+    rows, columns = np.nonzero(chosen)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    index[rows, np.arange(len(rows)) - np.repeat(starts, counts)] = columns
+    mask = np.arange(width)[None, :] < counts[:, None]
+    tensor_index: Int[Tensor, "b k"] = torch.from_numpy(index)
+    tensor_mask: Bool[Tensor, "b k"] = torch.from_numpy(mask)
+    return Visible(index=tensor_index, mask=tensor_mask)

@@ -1,0 +1,205 @@
+"""The TI-JEPA objective: a weighted list of tasks, one energy, targets, a regularizer per modality.
+
+No negatives anywhere: the energy of a pair depends on that pair alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tijepa.data.pairs import Batch
+from tijepa.model.encoded import Encoded, Visible, gather_tokens
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Terms, Views
+from tijepa.objectives.energies import Energy
+from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
+from tijepa.objectives.regularizers import Regularizer
+from tijepa.objectives.tasks import TASKS, Task
+
+__all__ = ["TIJEPAObjective", "WeightedRegularizer"]
+
+
+@dataclass(frozen=True)
+class WeightedRegularizer:
+    """A regularizer and its weight λ in the loss."""
+
+    penalty: Regularizer
+    weight: float
+
+
+class TIJEPAObjective(Objective):
+    """Σ_task w · E(g_φ(context), sg(target)) + Σ_modality λ · R(z).
+
+    `pooled` holds the weights of the pooled energies of `text_to_image` and `image_to_text`,
+    `tokens` those of the token-level energies of all tasks; a task that is not named is not run.
+    `ema_pooled` and `ema_tokens` choose the target encoders' (EMA) outputs as targets instead of
+    the stop-gradient of the context encoders' own.
+    """
+
+    def __init__(
+        self,
+        *,
+        pooled: Mapping[str, float],
+        tokens: Mapping[str, float],
+        energy: Energy,
+        ema_pooled: bool,
+        ema_tokens: bool,
+        block_masks: BlockMasks | None = None,
+        span_masks: SpanMasks | None = None,
+        regularize_image: WeightedRegularizer | None = None,
+        regularize_text: WeightedRegularizer | None = None,
+    ) -> None:
+        super().__init__()
+        assert set(pooled) <= {"text_to_image", "image_to_text"}, pooled
+        assert set(tokens) <= set(TASKS), tokens
+        self.pooled_weights = dict(pooled)
+        self.token_weights = dict(tokens)
+        self.energy = energy
+        self.ema_pooled = ema_pooled
+        self.ema_tokens = ema_tokens
+        self.block_masks = block_masks
+        self.span_masks = span_masks
+        self.regularizers = {"image": regularize_image, "text": regularize_text}
+        self.needs_targets = (ema_pooled and bool(pooled)) or (ema_tokens and bool(tokens))
+
+    def draw_masks(self, batch: Batch, grid: int, rng: np.random.Generator) -> DrawnMasks:
+        """Masks for the modalities that some task hides a part of."""
+        hiding = [TASKS[name] for name in self.token_weights if TASKS[name].hides]
+        image = text = None
+        if any(task.predicts == "image" for task in hiding):
+            assert self.block_masks is not None
+            image = self.block_masks.draw(len(batch), rng).to(batch.images.device)
+        if any(task.predicts == "text" for task in hiding):
+            assert self.span_masks is not None
+            lengths = batch.token_mask.sum(dim=1).tolist()
+            text = self.span_masks.draw(lengths, rng).to(batch.images.device)
+        return DrawnMasks(image, text)
+
+    def batch_terms(
+        self, model: TextImageModel, pooled: Pooled, generator: torch.Generator
+    ) -> Terms:
+        """Pooled energies of the pairs and the regularizers of each modality."""
+        assert model.predictors is not None
+        image = model.context.embed_image(pooled.image[pooled.has_image])
+        text = model.context.embed_text(pooled.text[pooled.has_text])
+        paired_image = pooled.has_text[pooled.has_image]
+        paired_text = pooled.has_image[pooled.has_text]
+        loss = image.new_zeros(())
+        readings: dict[str, Tensor] = {}
+        if paired_image.sum() > 1:
+            for name, weight in self.pooled_weights.items():
+                if name == "text_to_image":
+                    predicted = model.predictors.text_to_image(text[paired_text])
+                    target = self._pooled_target(model, image, pooled, "image")[paired_image]
+                else:
+                    predicted = model.predictors.image_to_text(image[paired_image])
+                    target = self._pooled_target(model, text, pooled, "text")[paired_text]
+                energy = self.energy(predicted, target).mean()
+                loss = loss + weight * energy
+                readings[f"energy/{name}/pooled"] = energy.detach()
+        for modality, embedding in (("image", image), ("text", text)):
+            regularizer = self.regularizers[modality]
+            if regularizer is not None and len(embedding) > 1:
+                penalty = regularizer.penalty(embedding, generator)
+                loss = loss + regularizer.weight * penalty
+                readings[f"regularizer/{modality}"] = penalty.detach()
+        return Terms(loss, readings)
+
+    def item_terms(
+        self, model: TextImageModel, batch: Batch, views: Views, masks: DrawnMasks, counts: Counts
+    ) -> Terms | None:
+        """Token-level energies of all tasks that have a weight."""
+        if not self.token_weights:
+            return None
+        contexts = self._contexts(model, batch, views, masks)
+        loss = views.image.tokens.new_zeros(())
+        readings: dict[str, Tensor] = {}
+        for name, weight in self.token_weights.items():
+            task = TASKS[name]
+            usable, total = _usable(task, batch, counts)
+            if total == 0:
+                continue
+            energy = self._token_energy(model, task, batch, contexts, views, masks)
+            mean = (energy * usable).sum() / total
+            loss = loss + weight * mean
+            readings[f"energy/{name}/tokens"] = mean.detach()
+        return Terms(loss, readings)
+
+    def _pooled_target(
+        self, model: TextImageModel, own: Tensor, pooled: Pooled, modality: str
+    ) -> Float[Tensor, "b d"]:
+        if not self.ema_pooled:
+            return own.detach()
+        assert model.target is not None
+        with torch.no_grad():
+            if modality == "image":
+                assert pooled.target_image is not None
+                return model.target.embed_image(pooled.target_image[pooled.has_image])
+            assert pooled.target_text is not None
+            return model.target.embed_text(pooled.target_text[pooled.has_text])
+
+    def _contexts(
+        self, model: TextImageModel, batch: Batch, views: Views, masks: DrawnMasks
+    ) -> dict[tuple[str, str], Encoded]:
+        """Every context encoding that some task reads, each computed once."""
+        contexts = {("image", "all"): views.image, ("text", "all"): views.text}
+        if masks.image is not None:
+            contexts["image", "context"] = model.context.image(batch.images, masks.image.context)
+        if masks.text is not None:
+            contexts["text", "context"] = model.context.text(
+                batch.tokens, batch.token_mask, masks.text.context
+            )
+        return contexts
+
+    def _token_energy(
+        self,
+        model: TextImageModel,
+        task: Task,
+        batch: Batch,
+        contexts: Mapping[tuple[str, str], Encoded],
+        views: Views,
+        masks: DrawnMasks,
+    ) -> Float[Tensor, "b"]:
+        """Energy of each item: the mean over its predicted tokens."""
+        assert model.predictors is not None
+        assert model.predictors.tokens is not None
+        target = self._token_targets(views, task.predicts)
+        hidden: Masks | None = None
+        if task.hides:
+            hidden = masks.image if task.predicts == "image" else masks.text
+            assert hidden is not None
+        wanted = Visible(target.position, target.mask) if hidden is None else hidden.target
+        context = [
+            (modality, contexts[modality, seen])
+            for modality, seen in (("image", task.image), ("text", task.text))
+            if seen is not None
+        ]
+        predicted = model.predictors.tokens(context, task.predicts, wanted.index, wanted.mask)
+        tokens = F.layer_norm(target.tokens, target.tokens.shape[-1:])
+        per_token = self.energy(predicted.float(), gather_tokens(tokens, wanted.index))
+        weight = wanted.mask.to(per_token.dtype)
+        return (per_token * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+
+    def _token_targets(self, views: Views, modality: str) -> Encoded:
+        if self.ema_tokens:
+            encoded = views.target_image if modality == "image" else views.target_text
+            assert encoded is not None
+            return encoded
+        own = views.image if modality == "image" else views.text
+        return Encoded(own.tokens.detach(), own.position, own.mask, own.pooled.detach())
+
+
+def _usable(task: Task, batch: Batch, counts: Counts) -> tuple[Bool[Tensor, "b"], int]:
+    """Which rows the task can use, and how many such rows the whole batch has."""
+    if task.needs_image and task.needs_text:
+        return batch.has_image & batch.has_text, counts.pairs
+    if task.needs_image:
+        return batch.has_image, counts.images
+    return batch.has_text, counts.texts

@@ -1,0 +1,207 @@
+"""From the configuration to objects. The configuration goes no further than this file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tijepa.config import ObjectiveConfig, RegularizerConfig, RunConfig
+from tijepa.errors import ConfigError
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.contract import Objective
+from tijepa.objectives.contrastive import CLIPObjective, SigLIPObjective
+from tijepa.objectives.energies import ENERGIES
+from tijepa.objectives.masks import BlockMasks, SpanMasks
+from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg
+from tijepa.objectives.tijepa import TIJEPAObjective, WeightedRegularizer
+
+__all__ = [
+    "Compute",
+    "build_model",
+    "build_objective",
+    "model_arguments",
+    "resolve_compute",
+    "token_weights",
+]
+
+
+def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
+    """The keyword arguments of `TextImageModel`, plain values that JSON can hold."""
+    model, objective = config.model, config.objective
+    shared = {"checkpointing": config.compute.gradient_checkpointing}
+    encoders = {
+        "image": {
+            "image_size": config.data.image_size,
+            "patch_size": model.image.patch_size,
+            "width": model.image.width,
+            "depth": model.image.depth,
+            "heads": model.image.heads,
+            "mlp_ratio": model.image.mlp_ratio,
+            "pooling": model.image.pool,
+            **shared,
+        },
+        "text": {
+            "vocab_size": vocab_size,
+            "max_tokens": config.data.max_tokens,
+            "width": model.text.width,
+            "depth": model.text.depth,
+            "heads": model.text.heads,
+            "mlp_ratio": model.text.mlp_ratio,
+            "pooling": model.text.pool,
+            **shared,
+        },
+        "head": model.head.model_dump(),
+        "embed_dim": model.embed_dim,
+    }
+    if objective.name != "tijepa":
+        return {"encoders": encoders, "predictors": None, "ema": False}
+    tokens = None
+    if token_weights(objective):
+        tokens = {
+            "image_width": model.image.width,
+            "text_width": model.text.width,
+            "grid": config.data.image_size // model.image.patch_size,
+            "max_tokens": config.data.max_tokens,
+            **model.token_predictor.model_dump(),
+            **shared,
+        }
+    predictors = {
+        "embed_dim": model.embed_dim,
+        "pooled": model.pooled_predictor.model_dump(),
+        "tokens": tokens,
+    }
+    return {"encoders": encoders, "predictors": predictors, "ema": _uses_ema(objective)}
+
+
+def build_model(config: RunConfig, vocab_size: int) -> TextImageModel:
+    """A fresh model, its weights a function of the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return TextImageModel(**model_arguments(config, vocab_size))
+
+
+def build_objective(config: RunConfig) -> Objective:
+    """The objective by its name."""
+    objective = config.objective
+    if objective.name == "clip":
+        return CLIPObjective()
+    if objective.name == "siglip":
+        return SigLIPObjective()
+    masks = objective.masks
+    return TIJEPAObjective(
+        pooled=_pooled_weights(objective),
+        tokens=token_weights(objective),
+        energy=ENERGIES[objective.energy],
+        ema_pooled=objective.pooled_targets == "ema",
+        ema_tokens=objective.token_targets == "ema",
+        block_masks=BlockMasks(
+            grid=config.data.image_size // config.model.image.patch_size,
+            blocks=masks.target_blocks,
+            scale=masks.target_scale,
+            aspect=masks.target_aspect,
+            context_scale=masks.context_scale,
+        ),
+        span_masks=SpanMasks(hidden=masks.text_hidden, span=masks.text_span),
+        regularize_image=_regularizer(objective.regularize_image),
+        regularize_text=_regularizer(objective.regularize_text),
+    )
+
+
+def token_weights(objective: ObjectiveConfig) -> dict[str, float]:
+    """Weights of the token-level energies that are not 0."""
+    tasks = objective.tasks
+    weights = {
+        "text_to_image": tasks.text_to_image.tokens,
+        "image_to_text": tasks.image_to_text.tokens,
+        "image_infill": tasks.image_infill,
+        "text_infill": tasks.text_infill,
+        "image_only": tasks.image_only,
+        "text_only": tasks.text_only,
+    }
+    return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def _pooled_weights(objective: ObjectiveConfig) -> dict[str, float]:
+    tasks = objective.tasks
+    weights = {
+        "text_to_image": tasks.text_to_image.pooled,
+        "image_to_text": tasks.image_to_text.pooled,
+    }
+    return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def _uses_ema(objective: ObjectiveConfig) -> bool:
+    pooled = objective.pooled_targets == "ema" and bool(_pooled_weights(objective))
+    tokens = objective.token_targets == "ema" and bool(token_weights(objective))
+    return pooled or tokens
+
+
+def _regularizer(config: RegularizerConfig) -> WeightedRegularizer | None:
+    if config.name == "none" or config.weight == 0:
+        return None
+    penalty: Regularizer = SIGReg(config.slices) if config.name == "sigreg" else VICReg()
+    return WeightedRegularizer(penalty, config.weight)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The device and the precision of the forward pass."""
+
+    device: torch.device
+    precision: torch.dtype
+
+    def autocast(self) -> torch.autocast:
+        """Autocast to bf16, or a context that does nothing in float32."""
+        enabled = self.precision is torch.bfloat16
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def resolve_compute(config: RunConfig) -> Compute:
+    """Choose the device, and bf16 where it is the faster one.
+
+    On CPU bf16 pays only where the processor multiplies it natively and the matrices are wide
+    enough (docs/log.md); everywhere else "auto" is float32, on CUDA it is bf16.
+    """
+    wanted = config.compute.device
+    if wanted == "auto":
+        mps = torch.backends.mps.is_available()
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"compute.device is '{wanted}', which cannot be used here ({reason}); use auto or cpu"
+        ) from None
+    precision = config.compute.precision
+    if precision == "auto":
+        precision = "bfloat16" if _bf16_pays(config, device) else "float32"
+    return Compute(device, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
+def _bf16_pays(config: RunConfig, device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device.type != "cpu":
+        return False
+    native = bool(torch.cpu._is_avx512_bf16_supported())
+    return native and min(config.model.image.width, config.model.text.width) >= 96
+
+
+def parameter_counts(model: TextImageModel) -> dict[str, int]:
+    """Trained parameters of each part; target encoders are copies and not counted."""
+    parts = {
+        "image encoder": model.context.image,
+        "text encoder": model.context.text,
+        "image head": model.context.image_head,
+        "text head": model.context.text_head,
+        "predictors": model.predictors,
+    }
+    return {
+        name: sum(p.numel() for p in part.parameters())
+        for name, part in parts.items()
+        if part is not None
+    }

@@ -1,0 +1,231 @@
+"""The loop: batches in, metrics and checkpoints out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from tijepa.config import RunConfig
+from tijepa.data.loader import Loader
+from tijepa.data.pairs import Batch
+from tijepa.data.tokenizer import Tokenizer
+from tijepa.embedder import Embedder
+from tijepa.errors import NonFiniteError
+from tijepa.evaluate.model import EvaluationSet, calibrate, measure
+from tijepa.model.saving import ModelCard
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.calibration import Calibration
+from tijepa.objectives.contract import Objective
+from tijepa.train.build import Compute
+from tijepa.train.checkpoint import Checkpoints, RunState
+from tijepa.train.display import Display
+from tijepa.train.interrupt import Interrupt
+from tijepa.train.metrics import Metrics
+from tijepa.train.schedule import cosine, warmup_cosine
+from tijepa.train.step import Rates, Reading, training_step
+
+__all__ = ["Learner", "Run", "fit", "rates_at"]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is trained, and what saving it needs."""
+
+    model: TextImageModel
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    tokenizer: Tokenizer
+    card: ModelCard
+    compute: Compute
+
+    def embedder(self) -> Embedder:
+        """The model in its present state, for evaluation."""
+        return Embedder(self.model, self.tokenizer, self.card, device=self.compute.device)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything around the learner: data, metrics, checkpoints, the console."""
+
+    config: RunConfig
+    loader: Loader
+    train_items: int
+    held_out: EvaluationSet | None
+    calibration_pairs: EvaluationSet | None
+    metrics: Metrics
+    checkpoints: Checkpoints
+    console: Console
+
+
+def rates_at(config: RunConfig, step: int) -> Rates:
+    """Learning rate, weight decay and EMA momentum of the update after `step` updates."""
+    optim = config.optim
+    warmup = round(optim.warmup * optim.steps)
+    return Rates(
+        lr=warmup_cosine(step, optim.steps, warmup, optim.lr, optim.final_lr * optim.lr),
+        weight_decay=cosine(step, optim.steps, *optim.weight_decay),
+        ema_momentum=cosine(step, optim.steps, *optim.ema_momentum),
+    )
+
+
+def fit(learner: Learner, run: Run, state: RunState) -> RunState:
+    """Train from `state` to the last step and return where it ended.
+
+    Ctrl-C finishes the running step, saves, and raises `KeyboardInterrupt`; a second one stops at
+    once. Raises `NonFiniteError` instead of applying an update that is not finite.
+    """
+    config = run.config
+    steps = config.optim.steps
+    clock = _Clock()
+    learner.model.train()
+    with Interrupt() as interrupt, Display(run.console, steps, state.step) as display, run.loader:
+        batches = iter(run.loader)
+        while state.step < steps:
+            with clock.waiting():
+                batch = next(batches).to(learner.compute.device)
+            rates = rates_at(config, state.step)
+            reading = _update(learner, config, batch, rates, state.step)
+            if not reading.finite:
+                raise _not_finite(reading, rates, state, run)
+            state = replace(state, step=state.step + 1, cursor=batch.cursor)
+            clock.pairs += len(batch)
+
+            last = state.step == steps or interrupt.requested
+            if state.step % config.log.every == 0 or last:
+                record = _training_record(reading, rates, state, run, clock)
+                run.metrics.write(record)
+                display.trained(record)
+                clock.restart()
+            calibration = None
+            if state.step % config.log.eval_every == 0 or state.step == steps:
+                calibration, measured = _evaluate(learner, run, state)
+                if measured is not None:
+                    run.metrics.write(measured)
+                    display.evaluated(measured)
+                    state = _with_best(state, measured)
+                clock.restart()
+            if state.step % config.log.save_every == 0 or state.best_step == state.step or last:
+                _save(learner, run, state, calibration)
+                clock.restart()
+            if interrupt.requested and state.step < steps:
+                raise KeyboardInterrupt
+    return state
+
+
+def _update(learner: Learner, config: RunConfig, batch: Batch, rates: Rates, step: int) -> Reading:
+    return training_step(
+        learner.model,
+        learner.objective,
+        learner.optimizer,
+        batch,
+        rates,
+        seed=(config.seed, step, 0),
+        compute=learner.compute,
+        accumulate=config.optim.accumulate,
+        clip_norm=config.optim.clip_norm,
+    )
+
+
+class _Clock:
+    """Time and pairs since the last record, and the share of it spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.pairs = 0
+        self.waited = 0.0
+        self.start = time.perf_counter()
+
+    def waiting(self) -> _Waiting:
+        return _Waiting(self)
+
+    @property
+    def elapsed(self) -> float:
+        return max(1e-9, time.perf_counter() - self.start)
+
+
+class _Waiting:
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._clock.waited += time.perf_counter() - self._start
+
+
+def _training_record(
+    reading: Reading, rates: Rates, state: RunState, run: Run, clock: _Clock
+) -> dict[str, Any]:
+    """The one place where the host reads numbers of a training step."""
+    return {
+        "kind": "train",
+        "step": state.step,
+        "epoch": state.cursor / run.train_items,
+        "pairs": state.cursor,
+        "loss": float(reading.loss),
+        "lr": rates.lr,
+        "weight_decay": rates.weight_decay,
+        "ema_momentum": rates.ema_momentum,
+        "grad_norm": float(reading.grad_norm),
+        "pairs_per_second": clock.pairs / clock.elapsed,
+        "data_wait": clock.waited / clock.elapsed,
+        "replaced_items": len(run.loader.set_aside),
+        **{name: float(value) for name, value in reading.terms.items()},
+    }
+
+
+def _evaluate(
+    learner: Learner, run: Run, state: RunState
+) -> tuple[Calibration | None, dict[str, Any] | None]:
+    """Calibrate on training pairs, measure on held-out ones."""
+    start = time.perf_counter()
+    embedder = learner.embedder()
+    if run.calibration_pairs is not None:
+        embedder.calibration = calibrate(embedder, run.calibration_pairs)
+    record = None
+    if run.held_out is not None:
+        results = measure(embedder, run.held_out).results
+        record = {"kind": "eval", "step": state.step, "split": "validation", **results}
+        record["seconds"] = time.perf_counter() - start
+    learner.model.train()
+    return embedder.calibration, record
+
+
+def _with_best(state: RunState, record: dict[str, Any]) -> RunState:
+    """Best is by mean recall at 1 of both directions among evaluations that are not collapsed."""
+    retrieval = record["retrieval"]
+    recall = (
+        retrieval["image_to_text"]["recall_at_1"] + retrieval["text_to_image"]["recall_at_1"]
+    ) / 2
+    if record["collapse"]["verdict"] == "collapsed" or recall <= state.best_recall:
+        return state
+    return replace(state, best_step=state.step, best_recall=recall)
+
+
+def _save(learner: Learner, run: Run, state: RunState, calibration: Calibration | None) -> None:
+    run.checkpoints.save(
+        state,
+        learner.model,
+        learner.objective,
+        learner.optimizer,
+        learner.card,
+        learner.tokenizer,
+        calibration,
+    )
+
+
+def _not_finite(reading: Reading, rates: Rates, state: RunState, run: Run) -> NonFiniteError:
+    last = run.checkpoints.last()
+    good = f"last good checkpoint: {last}" if last else "no checkpoint was written yet"
+    return NonFiniteError(
+        f"loss {float(reading.loss)}, gradient norm {float(reading.grad_norm)} at step "
+        f"{state.step + 1} with learning rate {rates.lr:.2e}; the update was not applied; {good}; "
+        "lower optim.lr or use compute.precision=float32"
+    )

@@ -1,0 +1,40 @@
+"""AdamW over two groups: matrices decay, everything else does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+__all__ = ["build_optimizer", "set_schedules"]
+
+
+def build_optimizer(
+    modules: Iterable[nn.Module], *, lr: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
+    """AdamW (arXiv 1711.05101) on all parameters that take a gradient.
+
+    Biases, norms, temperatures and mask or class tokens (fewer than two non-trivial axes) are not
+    decayed. Learning rate and decay are set before every step by `set_schedules`.
+    """
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for module in modules:
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                matrix = sum(side > 1 for side in parameter.shape) >= 2
+                (decayed if matrix else plain).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": 0.0, "decays": True},
+        {"params": plain, "weight_decay": 0.0, "decays": False},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, foreach=True)
+
+
+def set_schedules(optimizer: torch.optim.Optimizer, *, lr: float, weight_decay: float) -> None:
+    """Set this step's learning rate, and the decay of the groups that decay."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+        group["weight_decay"] = weight_decay if group["decays"] else 0.0

@@ -1,0 +1,136 @@
+"""What a run would be, without running it: parameters, memory and time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tijepa.config import RunConfig
+from tijepa.data.pairs import Batch
+from tijepa.train.build import (
+    build_model,
+    build_objective,
+    parameter_counts,
+    resolve_compute,
+)
+from tijepa.train.loop import rates_at
+from tijepa.train.optimizer import build_optimizer
+from tijepa.train.step import training_step
+
+__all__ = ["Plan", "plan"]
+
+MEASURED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The resolved configuration and what it costs on this machine.
+
+    `memory` are bytes of weights, gradients, moments and targets; `activations` the bytes that
+    one micro-batch keeps for its backward pass; `seconds` the whole run without data loading and
+    evaluation.
+    """
+
+    config: RunConfig
+    parameters: dict[str, int]
+    memory: int
+    activations: int
+    seconds: float
+    device: str
+    precision: str
+
+    def to_text(self) -> str:
+        """For a person, in YAML's comments and YAML."""
+        total = sum(self.parameters.values())
+        lines = [
+            self.config.to_yaml().rstrip(),
+            "",
+            f"# parameters  {total:,} trained: "
+            + ", ".join(f"{name} {count:,}" for name, count in self.parameters.items()),
+            f"# memory      {_size(self.memory)} weights, gradients, moments, targets + "
+            f"{_size(self.activations)} activations of a micro-batch",
+            f"# time        {_duration(self.seconds)} for {self.config.optim.steps} steps on "
+            f"{self.device} in {self.precision} (measured on {MEASURED_STEPS} steps of random data)",
+        ]
+        return "\n".join(lines)
+
+
+def plan(config: RunConfig) -> Plan:
+    """Build the model, run a few steps on random data, and say what a run costs. Writes nothing."""
+    compute = resolve_compute(config)
+    if config.compute.threads:
+        torch.set_num_threads(config.compute.threads)
+    model = build_model(config, config.data.vocab_size).to(compute.device)
+    objective = build_objective(config).to(compute.device)
+    optimizer = build_optimizer([model, objective], lr=config.optim.lr, betas=config.optim.betas)
+    batch = _random_batch(config).to(compute.device)
+    saved: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def step(number: int) -> None:
+        training_step(
+            model,
+            objective,
+            optimizer,
+            batch,
+            rates_at(config, number),
+            seed=(config.seed, number, 0),
+            compute=compute,
+            accumulate=config.optim.accumulate,
+            clip_norm=config.optim.clip_norm,
+        )
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        step(0)
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    seconds = []
+    for number in range(1, MEASURED_STEPS + 1):
+        start = time.perf_counter()
+        step(number)
+        if compute.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    counts = parameter_counts(model)
+    held = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    return Plan(
+        config=config,
+        parameters=counts,
+        memory=held + 3 * 4 * sum(counts.values()),
+        activations=sum(size for pointer, size in saved.items() if pointer not in own),
+        seconds=sorted(seconds)[len(seconds) // 2] * config.optim.steps,
+        device=str(compute.device),
+        precision=str(compute.precision).removeprefix("torch."),
+    )
+
+
+def _random_batch(config: RunConfig) -> Batch:
+    """As many pairs as a batch has, with captions of the longest length: an upper bound."""
+    b, size, length = config.optim.batch_size, config.data.image_size, config.data.max_tokens
+    generator = torch.Generator().manual_seed(0)
+    every = torch.ones(b, dtype=torch.bool)
+    return Batch(
+        images=torch.rand(b, 3, size, size, generator=generator) * 2 - 1,
+        has_image=every,
+        tokens=torch.randint(3, config.data.vocab_size, (b, length), generator=generator),
+        token_mask=torch.ones(b, length, dtype=torch.bool),
+        has_text=every,
+        indices=torch.arange(b),
+        cursor=0,
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

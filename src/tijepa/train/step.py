@@ -1,0 +1,178 @@
+"""One optimizer step: one batch in, one update out. This is the method.
+
+Context encoders see what is visible, target encoders see everything without gradient, the
+objective compares; backward, clip, finite check, update, EMA, in that order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tijepa.data.pairs import Batch
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Terms, Views
+from tijepa.train.build import Compute
+from tijepa.train.optimizer import set_schedules
+
+__all__ = ["Rates", "Reading", "encode", "training_step"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The scheduled numbers of one step."""
+
+    lr: float
+    weight_decay: float
+    ema_momentum: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a step tells: tensors that stay on the device until somebody wants to read them."""
+
+    loss: Tensor
+    grad_norm: Tensor
+    finite: bool
+    terms: dict[str, Tensor]
+
+
+def training_step(
+    model: TextImageModel,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    rates: Rates,
+    *,
+    seed: tuple[int, ...],
+    compute: Compute,
+    accumulate: int = 1,
+    clip_norm: float = 1.0,
+) -> Reading:
+    """Update the model once.
+
+    `seed` (run, step, rank) determines masks and random directions. With `accumulate` > 1 the
+    gradient is that of the whole batch: a first pass without gradient collects the pooled tokens,
+    the batch terms are differentiated with respect to them, and each micro-batch is then encoded
+    again and receives its share (the chain rule cut at the pooled tokens; GradCache, arXiv
+    2101.06983). Where the loss or the gradient is not finite nothing is updated and the reading
+    says so.
+    """
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    masks = objective.draw_masks(batch, model.context.image.grid, rng)
+    counts = Counts.of(batch)
+    optimizer.zero_grad(set_to_none=True)
+    if accumulate == 1:
+        with compute.autocast():
+            views = encode(model, objective, batch)
+        whole = objective.batch_terms(model, _pooled([views], batch), generator)
+        parts = _item_terms(model, objective, batch, views, masks, counts, compute)
+        terms = _add(whole, parts)
+        if terms.loss.requires_grad:
+            terms.loss.backward()  # type: ignore[no-untyped-call]
+    else:
+        terms = _accumulated(model, objective, batch, masks, counts, generator, compute, accumulate)
+
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    grad_norm = nn.utils.clip_grad_norm_(trained, clip_norm)
+    set_schedules(optimizer, lr=rates.lr, weight_decay=rates.weight_decay)
+    finite = bool(torch.isfinite(terms.loss) & torch.isfinite(grad_norm))
+    if finite:
+        optimizer.step()
+        model.update_targets(rates.ema_momentum)
+    return Reading(terms.loss.detach(), grad_norm, finite, terms.readings)
+
+
+def encode(model: TextImageModel, objective: Objective, batch: Batch) -> Views:
+    """Encode whole images and texts with the context encoders, and the target encoders if used."""
+    context, target = model.context, model.target
+    image = context.image(batch.images)
+    text = context.text(batch.tokens, batch.token_mask)
+    if not objective.needs_targets:
+        return Views(image, text, None, None)
+    assert target is not None
+    with torch.no_grad():
+        return Views(
+            image, text, target.image(batch.images), target.text(batch.tokens, batch.token_mask)
+        )
+
+
+def _accumulated(
+    model: TextImageModel,
+    objective: Objective,
+    batch: Batch,
+    masks: DrawnMasks,
+    counts: Counts,
+    generator: torch.Generator,
+    compute: Compute,
+    accumulate: int,
+) -> Terms:
+    size = len(batch) // accumulate
+    bounds = [(start, start + size) for start in range(0, len(batch), size)]
+    with torch.no_grad(), compute.autocast():
+        views = [encode(model, objective, batch.part(*bound)) for bound in bounds]
+    pooled = _pooled(views, batch)
+    del views
+    pooled.image.requires_grad_()
+    pooled.text.requires_grad_()
+    terms = objective.batch_terms(model, pooled, generator)
+    if terms.loss.requires_grad:
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+    terms = Terms(terms.loss.detach(), terms.readings)
+    for start, stop in bounds:
+        part = batch.part(start, stop)
+        with compute.autocast():
+            view = encode(model, objective, part)
+        share = view.image.pooled.new_zeros(())
+        for tokens, whole in ((view.image.pooled, pooled.image), (view.text.pooled, pooled.text)):
+            if whole.grad is not None:
+                share = share + (tokens * whole.grad[start:stop]).sum()
+        items = _item_terms(model, objective, part, view, masks.part(start, stop), counts, compute)
+        if items is not None:
+            share = share + items.loss
+        if share.requires_grad:
+            share.backward()  # type: ignore[no-untyped-call]
+        if items is not None:
+            terms = _add(terms, Terms(items.loss.detach(), items.readings))
+    return terms
+
+
+def _item_terms(
+    model: TextImageModel,
+    objective: Objective,
+    batch: Batch,
+    views: Views,
+    masks: DrawnMasks,
+    counts: Counts,
+    compute: Compute,
+) -> Terms | None:
+    with compute.autocast():
+        return objective.item_terms(model, batch, views, masks, counts)
+
+
+def _pooled(views: list[Views], batch: Batch) -> Pooled:
+    """Pooled tokens of all micro-batches, end to end."""
+    target_image = [v.target_image.pooled for v in views if v.target_image is not None]
+    target_text = [v.target_text.pooled for v in views if v.target_text is not None]
+    return Pooled(
+        image=torch.cat([v.image.pooled for v in views]),
+        text=torch.cat([v.text.pooled for v in views]),
+        target_image=torch.cat(target_image) if target_image else None,
+        target_text=torch.cat(target_text) if target_text else None,
+        has_image=batch.has_image,
+        has_text=batch.has_text,
+    )
+
+
+def _add(first: Terms, second: Terms | None) -> Terms:
+    """Add losses, and readings of the same name."""
+    if second is None:
+        return first
+    readings = dict(first.readings)
+    for name, value in second.readings.items():
+        readings[name] = readings[name] + value if name in readings else value
+    return Terms(first.loss + second.loss, readings)
