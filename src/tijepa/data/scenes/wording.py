@@ -1,0 +1,220 @@
+"""From a scene to sentences: five wordings, each true and each naming every object.
+
+Synonyms, order and syntax vary with the scene's key. Words are lower case; a comma or a colon
+counts as a token of its own for most tokenizers, and none of the sentences exceeds 35 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tijepa.data.scenes.world import COLOURS, OPPOSITE, Draw, Scene, SceneObject, pick, stream
+
+__all__ = ["NUM_WORDINGS", "captions", "swap_hard_negative"]
+
+NUM_WORDINGS = 5
+
+_SHAPE_WORDS: dict[str, tuple[str, ...]] = {  # the plain name is drawn most of the time
+    "circle": ("circle", "disc"),
+    "square": ("square", "box"),
+    "triangle": ("triangle",),
+    "diamond": ("diamond", "rhombus"),
+    "star": ("star",),
+    "cross": ("cross", "plus"),
+    "ring": ("ring", "hoop"),
+    "moon": ("moon", "crescent"),
+}
+_COLOUR_WORDS: dict[str, tuple[str, ...]] = {
+    "red": ("red", "scarlet"),
+    "orange": ("orange",),
+    "yellow": ("yellow", "golden"),
+    "green": ("green",),
+    "blue": ("blue",),
+    "purple": ("purple", "violet"),
+    "white": ("white",),
+    "black": ("black",),
+}
+_SIZE_WORDS: dict[str, tuple[str, ...]] = {
+    "small": ("small", "little", "tiny"),
+    "medium": ("medium",),
+    "large": ("large", "big", "huge"),
+}
+_PREDICATE_WORDS: dict[str, tuple[str, ...]] = {
+    "left of": ("left of", "to the left of", "on the left of"),
+    "right of": ("right of", "to the right of", "on the right of"),
+    "above": ("above", "over", "higher than"),
+    "below": ("below", "under", "lower than"),
+}
+_PRONOUN_WORDS: dict[str, tuple[str, ...]] = {
+    "left of": ("to its left", "on its left side"),
+    "right of": ("to its right", "on its right side"),
+    "above": ("above it", "over it"),
+    "below": ("below it", "under it"),
+}
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
+_NOUNS = ("objects", "shapes", "things", "figures")
+_OPENINGS = ("a picture of", "an image of", "a picture showing", "a drawing of", "a view of")
+_THERE = ("there is", "we see", "you can see", "the picture shows")
+_ALONE = ("alone", "by itself", "and nothing else")
+_MORE = ("with", "and also", "together with", "as well as", "besides")
+_CENTRE = ("in the middle", "in the centre")
+
+_PLAIN = 0.75  # probability of the plain name where there are synonyms
+_SIZED = 0.9  # probability that a sentence names the sizes
+
+
+def captions(scene: Scene) -> tuple[str, ...]:
+    """Five sentences, each true of `scene`, naming colour and shape of every object.
+
+    Those of two and more objects also name a relation. Different on any scene.
+    """
+    return tuple(_sentence(scene, number) for number in range(NUM_WORDINGS))
+
+
+def swap_hard_negative(scene: Scene, wording: int = 0) -> str:
+    """Caption number `wording` of `scene` made false by exchanging two of its objects' colours.
+
+    The words stay the same otherwise. Where subject and object of the relation share their colour,
+    their shapes are exchanged; a single object gets another colour.
+    """
+    things = list(scene.objects)
+    if scene.relation is None:
+        names = tuple(COLOURS)
+        other = names[(names.index(things[0].colour) + 1 + scene.key % 7) % len(names)]
+        things[0] = replace(things[0], colour=other)
+    else:
+        i, j = scene.relation.subject, scene.relation.object
+        first, second = things[i], things[j]
+        if first.colour != second.colour:
+            things[i] = replace(first, colour=second.colour)
+            things[j] = replace(second, colour=first.colour)
+        else:
+            things[i] = replace(first, shape=second.shape)
+            things[j] = replace(second, shape=first.shape)
+    return _sentence(replace(scene, objects=tuple(things)), wording)
+
+
+class _Speaker:
+    """Says the parts of one sentence, each object with the same words whenever it is named.
+
+    Words are drawn in advance, as many for each scene of a kind, so that exchanging attributes of
+    objects leaves all other words of the sentence as they are.
+    """
+
+    def __init__(self, scene: Scene, number: int) -> None:
+        self.draw: Draw = stream(scene.key, 2 + number)
+        self._sized = self.draw() < _SIZED
+        self._things = scene.objects
+        self._nouns = [_word(self.draw, _SHAPE_WORDS[thing.shape]) for thing in scene.objects]
+        self._colours = [_word(self.draw, _COLOUR_WORDS[thing.colour]) for thing in scene.objects]
+        self._sizes = [_word(self.draw, _SIZE_WORDS[thing.size]) for thing in scene.objects]
+
+    def named(self, index: int, article: bool = True) -> str:
+        """'a small red circle'."""
+        words = [self._colours[index], self._nouns[index]]
+        if self._sized:
+            words.insert(0, self._sizes[index])
+        phrase = " ".join(words)
+        if not article:
+            return phrase
+        return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"
+
+    def again(self, index: int) -> str:
+        """'the circle', or 'the red circle' where another object has that shape."""
+        shape = self._things[index].shape
+        if sum(thing.shape == shape for thing in self._things) > 1:
+            return f"the {self._colours[index]} {self._nouns[index]}"
+        return f"the {self._nouns[index]}"
+
+
+def _word(draw: Draw, words: tuple[str, ...]) -> str:
+    """The first word mostly; takes two numbers from the stream whatever the words are."""
+    plain, which = draw() < _PLAIN, draw()
+    if plain or len(words) == 1:
+        return words[0]
+    return words[1 + int(which * (len(words) - 1))]
+
+
+def _sentence(scene: Scene, number: int) -> str:
+    speaker = _Speaker(scene, number)
+    if scene.relation is None:
+        return _of_one(scene, speaker, number)
+    return _of_several(scene, speaker, number)
+
+
+def _of_one(scene: Scene, speaker: _Speaker, number: int) -> str:
+    draw, thing = speaker.draw, speaker.named(0)
+    place = _place(scene.objects[0], scene.image_size, draw)
+    end = f" {place}" if place else ""
+    if number == 0:
+        return f"{thing}{end}"
+    if number == 1:
+        return f"{pick(draw, _OPENINGS)} {thing}{end}"
+    if number == 2:
+        return f"one object: {thing}{end}"
+    if number == 3:
+        return f"{pick(draw, _THERE)} {thing}{end}"
+    return f"{place}, {thing} {pick(draw, _ALONE)}" if place else f"{thing} {pick(draw, _ALONE)}"
+
+
+def _of_several(scene: Scene, speaker: _Speaker, number: int) -> str:
+    assert scene.relation is not None
+    draw, count = speaker.draw, len(scene.objects)
+    i, j, predicate = scene.relation.subject, scene.relation.object, scene.relation.predicate
+    others = [k for k in range(count) if k not in (i, j)]
+    if draw() < 0.5:
+        others.reverse()
+    turned = draw() < 0.5
+    if number == 2 or (number > 2 and turned):
+        i, j, predicate = j, i, OPPOSITE[predicate]
+    relation = pick(draw, _PREDICATE_WORDS[predicate])
+    rest = _listed([_with_place(scene, speaker, k) for k in others])
+    more = f" {pick(draw, _MORE)} {rest}" if rest else ""
+    if number == 0:
+        return f"{speaker.named(i)} {relation} {speaker.named(j)}{more}"
+    if number == 1:
+        opening = pick(draw, _OPENINGS)
+        return f"{opening} {speaker.named(i)} {relation} {speaker.named(j)}{more}"
+    if number == 2:
+        first = f"{rest} and " if rest else ""
+        verb = pick(draw, ("which is", "that is", "placed", "standing"))
+        return f"{first}{speaker.named(i)} {verb} {relation} {speaker.named(j)}"
+    if number == 3:
+        order = [i, j] if draw() < 0.5 else [j, i]
+        order = order + others if draw() < 0.5 else others + order
+        head = f"{_NUMBERS[count]} {pick(draw, _NOUNS)}"
+        names = _listed([speaker.named(k, article=count < 4) for k in order])
+        return f"{head}: {names}, {speaker.again(i)} is {relation} {speaker.again(j)}"
+    pronoun = pick(draw, _PRONOUN_WORDS[OPPOSITE[predicate]])  # where the second is, from the first
+    return f"{pick(draw, _THERE)} {speaker.named(i)} and {pronoun} {speaker.named(j)}{more}"
+
+
+def _with_place(scene: Scene, speaker: _Speaker, index: int) -> str:
+    name = speaker.named(index)
+    place = _place(scene.objects[index], scene.image_size, speaker.draw)
+    use = speaker.draw() < 0.4
+    return f"{name} {place}" if place and use and len(scene.objects) < 4 else name
+
+
+def _place(thing: SceneObject, image_size: int, draw: Draw) -> str:
+    """Where in the picture: 'in the top left corner', or '' where no phrase is clearly true."""
+    x, y = thing.centre[0] / image_size, thing.centre[1] / image_size
+    column = "left" if x < 0.36 else "right" if x > 0.64 else ""
+    row = "top" if y < 0.36 else "bottom" if y > 0.64 else ""
+    central = abs(x - 0.5) < 0.1 and abs(y - 0.5) < 0.1
+    choice = draw()
+    if row and column:
+        return f"in the {row} {column} {'corner' if choice < 0.5 else 'part'}"
+    if row:
+        return f"at the {row}" if choice < 0.5 else f"near the {row}"
+    if column:
+        return f"on the {column}" if choice < 0.5 else f"at the {column} side"
+    return _CENTRE[choice < 0.5] if central else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
