@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names that need torch when they are first asked for: `import tijepa` is instant."""
+    """Import what needs torch when it is first asked for, so that `import tijepa` is instant."""
     if name in ("Embedder", "load"):
         from tijepa import embedder
 

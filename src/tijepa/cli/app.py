@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), 2, debug)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130, debug)
+        click.echo("interrupted", err=True)
+        return 130
     except TijepaError as error:
         return _fail(str(error), 2, debug)
     except Exception as error:  # noqa: BLE001  the outermost frame: nothing is swallowed

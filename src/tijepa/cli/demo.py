@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.finish import run_training
 from tijepa.errors import ConfigError
 
 __all__ = ["demo"]
@@ -31,7 +30,9 @@ def demo(out: Path) -> None:
 
     config = load_config(preset="scenes")
     _remove_earlier_run(out)
-    run_training(config, out)
+    from tijepa.train import train
+
+    train(config, out)
 
 
 def _remove_earlier_run(out: Path) -> None:

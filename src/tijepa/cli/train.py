@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tijepa.cli.finish import run_training
 from tijepa.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -65,8 +64,10 @@ def train(
         from tijepa.train import plan
 
         click.echo(plan(config).to_text())
-        return
-    run_training(config, run_dir, resume=resume)
+    else:
+        from tijepa.train import train as run_training
+
+        run_training(config, run_dir, resume=resume)
 
 
 def _new_run_dir(out: Path | None, preset: str | None, file: Path | None) -> Path:

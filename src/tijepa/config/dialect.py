@@ -1,7 +1,8 @@
 """The YAML of configuration files and overrides.
 
 It differs from the YAML 1.1 of PyYAML in three things that otherwise surprise: `3e-4` is a
-number, `2026-01-31` stays text, and a key that stands twice in one mapping is an error.
+number, `2026-01-31` stays text, and a key that is no text or stands twice in one mapping is an
+error.
 """
 
 from __future__ import annotations
@@ -28,14 +29,19 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = _RESOLVERS
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key.value}' stands twice in one mapping", key.start_mark
-                )
-            seen.add(str(key.value))
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise _bad_key(key_node, f"key {key!r} is not text")
+            if key in seen:
+                raise _bad_key(key_node, f"key '{key}' stands twice in one mapping")
+            seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _bad_key(node: yaml.Node, problem: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -55,5 +61,5 @@ def read_yaml(text: str) -> Any:
 
 
 def write_yaml(values: Any) -> str:
-    """Text that `read_yaml` reads back to equal values, mappings in their own order."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    """ASCII text that `read_yaml` reads back to equal values, mappings in their own order."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False)

@@ -89,9 +89,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(
-            f"{path} holds a {type(loaded).__name__}; it must hold sections such as `optim:`"
-        )
+        raise ConfigError(f"{path} holds {loaded!r:.40}; it must hold sections such as `optim:`")
     return loaded
 
 

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from tijepa.cli import main
+from tijepa.cli.app import app
+from tijepa.errors import DataError
+from tijepa.version import __version__
+
+COMMAND = [sys.executable, "-c", "import sys; from tijepa.cli import main; sys.exit(main())"]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes `tijepa train` raise."""
+
+    def install(error: BaseException) -> None:
+        def train(*arguments: object, **keywords: object) -> None:
+            raise error
+
+        monkeypatch.setitem(sys.modules, "tijepa.train", SimpleNamespace(train=train))
+
+    return install
+
+
+@pytest.mark.parametrize("verb", ["", *app.commands])
+def test_help_fits_a_screen(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb.split(), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_without_a_verb_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("Usage: tijepa")
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tijepa {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["train", "--prest", "scenes"], "'--preset'"),
+        (["train", "--preset"], "requires an argument"),
+        (["evaluate"], "Missing argument 'RUN'."),
+        (["--nonsense"], "No such option '--nonsense'."),
+    ],
+)
+def test_a_mistyped_command_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_an_error_of_the_user_is_one_line_and_exit_code_2(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(DataError("photos/a.jpg\n cannot be read: delete it"))
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err == "error: photos/a.jpg cannot be read: delete it\n"
+
+
+def test_a_bug_says_so_in_one_line_and_exit_code_1(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(AssertionError("lengths differ"))
+    assert main(["train"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: AssertionError: lengths differ (a bug of tijepa;")
+    assert "--debug" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "train"], ["train", "--debug"]])
+@pytest.mark.parametrize(("error", "code"), [(DataError("no photos"), 2), (KeyError("x"), 1)])
+def test_debug_shows_the_traceback(
+    arguments: list[str],
+    error: Exception,
+    code: int,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(error)
+    assert main(arguments) == code
+    assert "Traceback (most recent call last):" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOSPC, "runs/a: No space left on device; free some space"),
+        (errno.EACCES, "runs/a: Permission denied; change its permissions"),
+        (errno.EROFS, "runs/a: Read-only file system; name a folder"),
+        (errno.ENOTDIR, "runs/a: Not a directory; a part of the path is a file"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_the_users_matter(
+    code: int,
+    message: str,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(OSError(code, os.strerror(code), "runs/a"))
+    assert main(["train"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+
+
+def test_a_missing_file_inside_tijepa_is_a_bug(failing: Callable[[BaseException], None]) -> None:
+    failing(FileNotFoundError(errno.ENOENT, "No such file", "x"))
+    assert main(["train"]) == 1
+
+
+def test_an_interrupted_run_exits_with_130(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(KeyboardInterrupt())
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--version"], 0), (["trian"], 2), (["train", "optim.lrr=1", "--dry-run"], 2)],
+)
+def test_a_process_exits_with_the_code(arguments: list[str], code: int) -> None:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stderr.count("\n") == (1 if code else 0)
+    assert "Traceback" not in done.stderr
+
+
+def test_help_does_not_import_torch_or_read_a_configuration() -> None:
+    code = (
+        "import sys; from tijepa.cli import main; main(['train', '--help'])\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'pydantic', 'rich')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tijepa.cli import main
+
+RESULTS = {"retrieval": {"num_images": 3}, "collapse": {"verdict": "healthy"}}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Stands in for the evaluation; holds what was asked of it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    asked: dict[str, Any] = {}
+
+    def evaluate_run(run: Path, *, console: Console, **options: Any) -> dict[str, Any]:
+        console.print("measuring")
+        asked.update(run=run, **options)
+        return RESULTS
+
+    def print_summary(console: Console, results: dict[str, Any], run_dir: Path) -> None:
+        console.print(f"table of {run_dir}: {results['collapse']['verdict']}")
+
+    for name, function in [("run", evaluate_run), ("summary", print_summary)]:
+        stand_in = SimpleNamespace(**{function.__name__: function})
+        monkeypatch.setitem(sys.modules, f"tijepa.evaluate.{name}", stand_in)
+    return asked
+
+
+def test_by_default_the_final_model_is_measured_on_the_test_split(
+    asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "run"]) == 0
+    assert asked == {"run": Path("run"), "data": None, "split": "test", "checkpoint": None}
+    assert "table of run: healthy" in capsys.readouterr().out
+
+
+def test_options_reach_the_evaluation(asked: dict[str, Any]) -> None:
+    options = ["--data", "photos", "--split", "novel", "--checkpoint", "300"]
+    assert main(["evaluate", "run", *options]) == 0
+    assert asked["data"] == "photos"
+    assert asked["split"] == "novel"
+    assert asked["checkpoint"] == "300"
+
+
+def test_json_is_alone_on_stdout(asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "run", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == RESULTS
+    assert "measuring" in err
+
+
+@pytest.mark.parametrize("checkpoint", ["newest", "-1", "1.5", ""])
+def test_an_impossible_checkpoint_is_refused(
+    checkpoint: str, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "run", f"--checkpoint={checkpoint}"]) == 2
+    assert "is neither best, last nor the number of a step" in capsys.readouterr().err
+    assert asked == {}
+
+
+def test_a_run_that_does_not_exist_is_refused(
+    asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "nowhere"]) == 2
+    assert "'nowhere' does not exist" in capsys.readouterr().err

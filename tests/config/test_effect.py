@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tijepa.config import ObjectiveConfig, RunConfig, load_config
+from tijepa.config.dialect import read_yaml, write_yaml
+from tijepa.config.effect import without_effect
+from tijepa.config.keys import covers
+from tijepa.errors import ConfigError
+
+INFILL = "objective.tasks.image_infill=1"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["objective.name=clip", INFILL], "objective.name is 'clip'"),
+        (["objective.name=clip", "objective.energy=cosine"], "objective.name is 'clip'"),
+        (["objective.name=siglip", "objective.energy=cosine"], "objective.name is 'siglip'"),
+        (["objective.name=clip", "objective.pooled_targets=ema"], "objective.name"),
+        (["objective.name=clip", "objective.token_targets=ema"], "objective.name"),
+        (["objective.name=clip", "objective.regularize_image.weight=0.1"], "objective.name"),
+        (["objective.name=clip", "objective.regularize_text.name=none"], "objective.name"),
+        (["objective.name=clip", "objective.masks.text_span=2"], "objective.name"),
+        (["objective.name=clip", "model.pooled_predictor.depth=2"], "objective.name"),
+        (["objective.name=clip", "model.token_predictor.depth=2"], "objective.name"),
+        (["objective.name=clip", "optim.ema_momentum=[0.9, 1.0]"], "objective.name"),
+        (["optim.ema_momentum=[0.9, 1.0]"], "no target of a weighted task is an EMA"),
+        (
+            [INFILL, "objective.token_targets=stop_gradient", "optim.ema_momentum=[0.9, 1.0]"],
+            "no target of a weighted task is an EMA",
+        ),
+        (["objective.masks.target_blocks=2"], "neither image_infill nor image_only"),
+        (["objective.masks.text_hidden=0.2"], "neither text_infill nor text_only"),
+        ([INFILL, "objective.masks.text_hidden=0.2"], "neither text_infill nor text_only"),
+        (["model.token_predictor.depth=2"], "no token-level task"),
+        (["objective.token_targets=ema"], "no token-level task"),
+        (
+            [
+                INFILL,
+                "objective.tasks.text_to_image.pooled=0",
+                "objective.tasks.image_to_text.pooled=0",
+                "objective.pooled_targets=ema",
+            ],
+            "no pooled task",
+        ),
+        (
+            ["objective.regularize_image={name: none, weight: 0.1}"],
+            "objective.regularize_image.name is 'none'",
+        ),
+        (["objective.regularize_text={name: vicreg, slices: 9}"], "name is 'vicreg'"),
+        (["model.head={depth: 0, hidden: 9}"], "model.head.depth is 0"),
+        (["model.pooled_predictor={depth: 0, norm: none}"], "model.pooled_predictor.depth is 0"),
+        (["data.max_bad=0.5"], "data.source is 'scenes'"),
+    ],
+)
+def test_a_setting_without_effect_is_an_error(overrides: list[str], reason: str) -> None:
+    with pytest.raises(ConfigError, match="has no effect because") as caught:
+        load_config(overrides=overrides)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["objective.pooled_targets=ema", "optim.ema_momentum=[0.9, 1.0]"],
+        [INFILL, "optim.ema_momentum=[0.9, 1.0]", "model.token_predictor.depth=3"],
+        ["objective.tasks.image_only=1", "objective.masks.target_blocks=2"],
+        ["objective.tasks.text_only=1", "objective.masks.text_span=2"],
+        ["objective.tasks.text_to_image.tokens=1", "objective.token_targets=stop_gradient"],
+        ["objective.regularize_image.weight=0"],
+        ["objective.name=clip", "optim.lr=1e-3", "model.head.depth=2"],
+        ["data.source=photos", "data.max_bad=0.5"],
+    ],
+)
+def test_a_setting_with_effect_is_accepted(overrides: list[str]) -> None:
+    assert load_config(overrides=overrides) != RunConfig()
+
+
+def test_a_setting_without_effect_is_an_error_in_python_too() -> None:
+    with pytest.raises(ValidationError, match=r"objective\.energy has no effect"):
+        RunConfig(objective=ObjectiveConfig(name="clip", energy="cosine"))
+
+
+def test_a_later_layer_drops_what_it_makes_irrelevant(tmp_path: Path) -> None:
+    file = tmp_path / "base.yaml"
+    file.write_text(
+        "optim: {lr: 0.5, ema_momentum: [0.5, 1.0]}\n"
+        "objective: {pooled_targets: ema, regularize_image: {weight: 0.5, slices: 7}}\n"
+    )
+    clip = load_config(file=file, overrides=["objective.name=clip"])
+    assert clip == load_config(overrides=["objective.name=clip", "optim.lr=0.5"])
+    vicreg = load_config(file=file, overrides=["objective.regularize_image.name=vicreg"])
+    assert vicreg.objective.regularize_image.weight == 0.5
+    assert vicreg.objective.regularize_image.slices == RunConfig().objective.regularize_image.slices
+    assert vicreg.optim.ema_momentum == (0.5, 1.0)
+
+
+_SELECTORS = {
+    "data.source": st.sampled_from(["scenes", "photos", "3e4", "2026-01-31", "yes", "a: b"]),
+    "objective.name": st.sampled_from(["tijepa", "clip", "siglip"]),
+    "objective.tasks.text_to_image.pooled": st.sampled_from([0.0, 0.5]),
+    "objective.tasks.image_to_text.tokens": st.sampled_from([0.0, 0.5]),
+    "objective.tasks.image_infill": st.sampled_from([0.0, 2.0]),
+    "objective.tasks.text_only": st.sampled_from([0.0, 1.0]),
+    "objective.pooled_targets": st.sampled_from(["ema", "stop_gradient"]),
+    "objective.token_targets": st.sampled_from(["ema", "stop_gradient"]),
+    "objective.regularize_image.name": st.sampled_from(["none", "sigreg", "vicreg"]),
+    "model.head.depth": st.integers(0, 2),
+}
+_OTHERS = {
+    "data.max_bad": st.floats(0, 1),
+    "data.flip": st.booleans(),
+    "model.head.hidden": st.integers(1, 4096),
+    "model.token_predictor.mlp_ratio": st.floats(0, exclude_min=True, allow_infinity=False),
+    "objective.masks.text_hidden": st.floats(0, 1, exclude_min=True, exclude_max=True),
+    "objective.masks.target_blocks": st.integers(1, 9),
+    "objective.regularize_image.weight": st.floats(0, allow_infinity=False),
+    "objective.regularize_image.slices": st.integers(1, 999),
+    "optim.lr": st.floats(0, exclude_min=True, allow_infinity=False),
+    "optim.betas": st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)).map(list),
+    "optim.ema_momentum": st.tuples(st.floats(0, 1), st.floats(0, 1)).map(list),
+    "compute.device": st.sampled_from(["auto", "cpu", "cuda:1"]),
+}
+
+
+@st.composite
+def _overrides(draw: st.DrawFn) -> list[str]:
+    """Settings of a valid configuration: what the selectors make irrelevant is left out."""
+    values: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=_SELECTORS))
+    values |= draw(st.fixed_dictionaries({}, optional=_OTHERS))
+    defaults = RunConfig().settings()
+    idle = without_effect(lambda key: values.get(key, defaults[key]))
+    kept = {k: v for k, v in values.items() if not any(covers(section, k) for section in idle)}
+    return [f"{key}={write_yaml([value])[1:-2]}" for key, value in kept.items()]
+
+
+@settings(deadline=None, max_examples=60)
+@given(overrides=_overrides())
+def test_every_valid_configuration_reads_back_equal(
+    overrides: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = load_config(overrides=overrides)
+    file = tmp_path_factory.getbasetemp() / "round-trip.yaml"
+    file.write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(file=file) == config
+
+
+def test_yaml_leaves_out_what_has_no_effect() -> None:
+    written = read_yaml(load_config(overrides=["objective.name=clip"]).to_yaml())
+    assert written["objective"] == {"name": "clip"}
+    assert "pooled_predictor" not in written["model"]
+    assert "ema_momentum" not in written["optim"]
+    assert written["optim"]["lr"] == RunConfig().optim.lr
