@@ -1,0 +1,67 @@
+"""Choose the gallery of a report: queries spread evenly over the held-out items, not picked."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tijepa.data.pairs import PairSource
+from tijepa.evaluate.model import EvaluationSet
+from tijepa.evaluate.queries import Query, Result
+
+__all__ = ["gallery_of"]
+
+PICTURE_SIDE = 160  # pixels of the shorter side, at least, where the original has as many
+ANSWERS = 5
+
+
+def gallery_of(
+    evaluation: EvaluationSet, energy: Float[Tensor, "i t"], source: PairSource, count: int = 6
+) -> list[Query]:
+    """`count` texts that ask for images, then `count` images that ask for texts.
+
+    Row and column of `energy` follow `evaluation`, whose items come from `source`. The five answers
+    of lowest energy are kept, best first; energies that are not numbers come last. Raises
+    `DataError` where a picture can no longer be read.
+    """
+    energy = energy.detach().cpu()
+    order = energy.masked_fill(energy.isnan(), torch.inf)
+    owner: list[int] = evaluation.image_of_text.tolist()
+
+    def by_text(text: int) -> Query:
+        rows: list[int] = order[:, text].argsort(stable=True)[:ANSWERS].tolist()
+        answers = [
+            Result(
+                energy=float(energy[row, text]),
+                is_match=row == owner[text],
+                picture=source.image(evaluation.indices[row], PICTURE_SIDE),
+                caption=evaluation.texts[owner.index(row)] if row in owner else None,
+            )
+            for row in rows
+        ]
+        return Query("text_to_image", answers, text=evaluation.texts[text])
+
+    def by_image(row: int) -> Query:
+        texts: list[int] = order[row].argsort(stable=True)[:ANSWERS].tolist()
+        answers = [
+            Result(
+                energy=float(energy[row, text]),
+                is_match=owner[text] == row,
+                caption=evaluation.texts[text],
+            )
+            for text in texts
+        ]
+        picture = source.image(evaluation.indices[row], PICTURE_SIDE)
+        return Query("image_to_text", answers, picture=picture)
+
+    return [
+        *(by_text(text) for text in _spread(energy.shape[1], count)),
+        *(by_image(row) for row in _spread(energy.shape[0], count)),
+    ]
+
+
+def _spread(size: int, count: int) -> list[int]:
+    """At most `count` positions, each in the middle of an equal share of `size`."""
+    count = min(size, count)
+    return [(2 * k + 1) * size // (2 * count) for k in range(count)]
