@@ -34,7 +34,7 @@ bench: .venv/.ready ## run every benchmark; BENCH=--quick for a smoke test
 		echo "$(BIN)/python $$script $(BENCH)"; $(BIN)/python $$script $(BENCH); done
 
 docs: .venv/.docs ## build the documentation site into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what the tools wrote; keeps .venv and runs
 	rm -rf build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
