@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _turbo: Any = simplejpeg  # its stubs do not export its functions
+_TURBO_ERRORS = (ValueError, KeyError)  # KeyError: colours or subsampling of no known kind
 
 Pixels = NDArray[np.uint8]
 
@@ -88,7 +89,7 @@ def resize_crop(pixels: Pixels, crop: Crop, size: int, flip: bool = False) -> Pi
     """
     cut = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     if cut.shape[:2] != (size, size):
-        planes = torch.from_numpy(np.ascontiguousarray(cut)).permute(2, 0, 1)[None]
+        planes = torch.from_numpy(np.require(cut, requirements=["C", "W"])).permute(2, 0, 1)[None]
         resized = F.interpolate(planes, size=(size, size), mode="bicubic", antialias=True)
         cut = resized[0].permute(1, 2, 0).numpy()
     return cut[:, ::-1] if flip else cut
@@ -162,10 +163,10 @@ def _png_problem(head: bytes, tail: bytes) -> str | None:
 def _jpeg_problem(path: Path, head: bytes, tail: bytes) -> str | None:
     try:
         height, width, _, _ = _turbo.decode_jpeg_header(head, strict=False)
-    except ValueError:  # long metadata push the frame header out of the first bytes
+    except _TURBO_ERRORS:  # long metadata push the frame header out of the first bytes
         try:
             height, width, _, _ = _turbo.decode_jpeg_header(path.read_bytes(), strict=False)
-        except ValueError as error:
+        except _TURBO_ERRORS as error:
             return f"JPEG header is damaged: {_first_line(error)}"
     if b"\xff\xd9" not in tail:
         return "JPEG is truncated (no end marker)"
@@ -184,7 +185,7 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
     """Pixels by libjpeg-turbo, or None where Pillow should decide (CMYK, damage)."""
     try:
         height, width, colours, _ = _turbo.decode_jpeg_header(data, strict=True)
-    except ValueError:
+    except _TURBO_ERRORS:
         return None
     if colours in ("CMYK", "YCCK"):
         return None
@@ -196,7 +197,7 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
         pixels: Pixels = _turbo.decode_jpeg(
             data, colorspace="RGB", min_height=least, min_width=least, strict=True
         )
-    except ValueError:
+    except _TURBO_ERRORS:
         return None
     if b"Exif\x00" in data[:_HEAD]:
         with _open(data) as image:
