@@ -246,12 +246,19 @@ def test_a_frame_header_behind_long_metadata_is_found(tmp_path: Path) -> None:
     assert check_image_file(path) is None
 
 
+def test_bytes_after_the_end_of_a_jpeg_are_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "motion.jpg"
+    path.write_bytes(encode(quadrants(), "JPEG") + bytes(10_000))
+    assert check_image_file(path) is None
+    assert decode_image(path.read_bytes()).shape == (32, 48, 3)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "file is empty"),
         (b"plain text", "not a picture of a known format"),
-        (encode(quadrants(), "JPEG")[:-2], "JPEG is truncated"),
+        (encode(quadrants(), "JPEG")[:-8], "JPEG is truncated (no end marker)"),
         (encode(quadrants(), "PNG")[:-12], "PNG is truncated"),
         (b"\xff\xd8\xff" + bytes(100) + b"\xff\xd9", "JPEG header is damaged"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100) + b"IEND", "PNG header is damaged"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tijepa.data.folder import folder_splits
 from tijepa.data.pairs import PairSplits
+from tijepa.data.scenes import scenes_splits
 
 __all__ = ["open_splits"]
 
@@ -15,7 +16,5 @@ def open_splits(source: str, *, image_size: int, seed: int, max_bad: float) -> P
     of a folder. Raises `DataError` if the folder cannot be used.
     """
     if source == "scenes":
-        from tijepa.data.scenes import scenes_splits
-
         return scenes_splits(image_size, seed)
     return folder_splits(source, max_bad=max_bad)

@@ -118,10 +118,10 @@ def decode_image(data: bytes, min_side: int = 0) -> Pixels:
 
 
 def check_image_file(path: Path) -> str | None:
-    """Why `path` cannot be an image, judged by its first and last bytes alone; None if it may be.
+    """Why `path` cannot be an image, judged by its first and last bytes; None if it may be.
 
     Checks that the file exists, that its header parses, that it has at most `MAX_PIXELS` pixels,
-    and that JPEG and PNG files have their end marker.
+    and that JPEG and PNG files have their end marker. A JPEG without one is decoded to make sure.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -166,11 +166,16 @@ def _jpeg_problem(path: Path, head: bytes, tail: bytes) -> str | None:
     except _TURBO_ERRORS:  # long metadata push the frame header out of the first bytes
         try:
             height, width, _, _ = _turbo.decode_jpeg_header(path.read_bytes(), strict=False)
-        except _TURBO_ERRORS as error:
-            return f"JPEG header is damaged: {_first_line(error)}"
-    if b"\xff\xd9" not in tail:
-        return "JPEG is truncated (no end marker)"
-    return _size_problem(height, width)
+        except _TURBO_ERRORS:
+            return "JPEG header is damaged"
+    problem = _size_problem(height, width)
+    if problem or b"\xff\xd9" in tail:
+        return problem
+    try:  # no end marker: truncated, unless a camera appended something to a whole picture
+        decode_image(path.read_bytes())
+    except DataError as error:
+        return f"JPEG is truncated (no end marker): {error}"
+    return None
 
 
 def _pillow_problem(data: bytes) -> str | None:

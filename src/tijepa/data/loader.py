@@ -14,7 +14,6 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
@@ -136,7 +135,7 @@ class Loader:
         for iterator in list(self._iterators):
             iterator.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Loader:
         return self
 
     def __exit__(
@@ -260,7 +259,10 @@ def load_images(
     """
     pixels = np.empty((len(indexes), image_size, image_size, 3), dtype=np.uint8)
     for row, index in zip(pixels, indexes, strict=True):
-        image = source.image(index, image_size)
+        try:
+            image = source.image(index, image_size)
+        except DataError as error:
+            raise DataError(f"item {source.item_id(index)}: {error}; mend or remove it") from None
         if image is None:
             raise DataError(
                 f"item {source.item_id(index)} has no image: choose items that have one"

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tijepa.data.loader import Loader, load_images
+from tijepa.data.pairs import Batch, PairSource, SetAside
+from tijepa.data.tokenizer import CLS_ID, Tokenizer
+from tijepa.errors import ConfigError, DataError
+
+SIZE = 8
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+TOKENIZER = Tokenizer.train([" ".join(WORDS)] * 3, 200)
+
+
+class Numbers(PairSource):
+    """Item i is a picture whose red channel is i everywhere, with three captions."""
+
+    def __init__(
+        self,
+        count: int,
+        broken: frozenset[int] = frozenset(),
+        without_image: frozenset[int] = frozenset(),
+        without_text: frozenset[int] = frozenset(),
+        noise: bool = False,
+    ) -> None:
+        self._count = count
+        self._broken = broken
+        self._without_image = without_image
+        self._without_text = without_text
+        self._noise = noise
+
+    def __len__(self) -> int:
+        return self._count
+
+    def item_id(self, index: int) -> str:
+        return f"number {index}"
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        if index in self._without_text:
+            return ()
+        word = " ".join(WORDS[int(digit)] for digit in str(index))
+        return (word, f"{word} one", f"{word} two three")
+
+    def image(self, index: int, min_side: int) -> np.ndarray | None:
+        if index in self._broken:
+            raise DataError("pixels fell off")
+        if index in self._without_image:
+            return None
+        if self._noise:
+            return np.random.default_rng(index).integers(0, 256, (12, 15, 3), dtype=np.uint8)
+        pixels = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+        pixels[:, :, 0] = index % 256
+        return pixels
+
+
+def loader(source: PairSource, **options: object) -> Loader:
+    settings = {
+        "batch_size": 4,
+        "image_size": SIZE,
+        "max_tokens": 12,
+        "seed": 0,
+        "threads": 0,
+        **options,
+    }
+    return Loader(source, TOKENIZER, **settings)  # type: ignore[arg-type]
+
+
+def take(source: PairSource, count: int, **options: object) -> list[Batch]:
+    with loader(source, **options) as batches:
+        return list(islice(batches, count))
+
+
+def rows(batches: list[Batch]) -> list[tuple[object, ...]]:
+    """Each row of each batch as comparable values, padding dropped."""
+    return [
+        (
+            int(batch.indices[i]),
+            batch.images[i].numpy().tobytes(),
+            tuple(batch.tokens[i][batch.token_mask[i]].tolist()),
+            bool(batch.has_image[i]),
+            bool(batch.has_text[i]),
+        )
+        for batch in batches
+        for i in range(len(batch))
+    ]
+
+
+MIXED = Numbers(
+    23,
+    broken=frozenset({3, 11}),
+    without_image=frozenset({5}),
+    without_text=frozenset({7}),
+    noise=True,
+)
+AUGMENT: dict[str, object] = {"crop_scale": (0.3, 1.0), "flip": True}
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    stop=st.integers(0, 12),
+    threads=st.integers(0, 2),
+    augment=st.booleans(),
+)
+def test_resuming_at_any_cursor_continues_the_same_stream(
+    seed: int, stop: int, threads: int, augment: bool
+) -> None:
+    options = {"seed": seed, **(AUGMENT if augment else {})}
+    whole = take(MIXED, 14, **options)
+    cursor = whole[stop - 1].cursor if stop else 0
+    resumed = take(MIXED, 14 - stop, cursor=cursor, threads=threads, **options)
+    assert rows(resumed) == rows(whole[stop:])
+    assert [batch.cursor for batch in resumed] == [batch.cursor for batch in whole[stop:]]
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 2**31 - 1), world=st.sampled_from([1, 2, 3, 4, 6, 12]))
+def test_ranks_together_hold_the_global_batch(seed: int, world: int) -> None:
+    options = {"seed": seed, "batch_size": 12, **AUGMENT}
+    whole = take(MIXED, 4, **options)
+    parts = [take(MIXED, 4, rank=rank, world=world, **options) for rank in range(world)]
+    for number, batch in enumerate(whole):
+        assert rows([part[number] for part in parts]) == rows([batch])
+        assert {part[number].cursor for part in parts} == {batch.cursor}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_threads_do_not_change_batches(threads: int) -> None:
+    assert rows(take(MIXED, 20, threads=threads, **AUGMENT)) == rows(take(MIXED, 20, **AUGMENT))
+
+
+def test_each_epoch_shows_every_item_once() -> None:
+    indices = torch.cat([batch.indices for batch in take(Numbers(20), 10)])
+    assert sorted(indices[:20].tolist()) == list(range(20))
+    assert sorted(indices[20:].tolist()) == list(range(20))
+    assert indices[:20].tolist() != indices[20:].tolist()
+
+
+def test_images_belong_to_their_indices_and_captions() -> None:
+    """Red of item i is 2 i / 255 - 1; green and blue are 0, that is -1."""
+    for batch in take(Numbers(40), 10):
+        expected = batch.indices.float() * 2 / 255 - 1
+        assert torch.allclose(batch.images[:, 0], expected[:, None, None].expand(-1, SIZE, SIZE))
+        assert (batch.images[:, 1:] == -1).all()
+        for i, index in enumerate(batch.indices.tolist()):
+            ids = batch.tokens[i][batch.token_mask[i]].tolist()
+            texts = Numbers(40).captions(index)
+            assert ids in [TOKENIZER.encode([text], 12).ids[0].tolist() for text in texts]
+
+
+def test_captions_are_drawn_anew_and_evenly() -> None:
+    """One item, 600 draws among three captions of lengths 2, 3, 4: 200 each, deviation 11.5."""
+    lengths = Counter(
+        length for batch in take(Numbers(1), 150) for length in batch.token_mask.sum(1).tolist()
+    )
+    assert set(lengths) == {2, 3, 4}
+    assert all(abs(count - 200) < 58 for count in lengths.values())
+
+
+def test_items_without_image_or_text_are_marked_and_harmless() -> None:
+    source = Numbers(8, without_image=frozenset({1}), without_text=frozenset({2}))
+    seen = 0
+    for batch in take(source, 2):
+        assert torch.equal(batch.has_image, batch.indices != 1)
+        assert torch.equal(batch.has_text, batch.indices != 2)
+        assert (batch.images[~batch.has_image] == 0).all()
+        without_text = batch.tokens[~batch.has_text]
+        assert (without_text[:, :1] == CLS_ID).all()
+        assert (batch.token_mask[~batch.has_text].sum(1) == 1).all()
+        assert batch.token_mask[:, 0].all()
+        seen += int((~batch.has_image).sum()) + len(without_text)
+    assert seen == 2
+
+
+def test_flips_mirror_half_of_the_pictures() -> None:
+    """256 draws: 128 expected, deviation 8."""
+    source = Numbers(64, noise=True)
+    plain, flipped = take(source, 64), take(source, 64, flip=True)
+    count = 0
+    for a, b in zip(plain, flipped, strict=True):
+        for i in range(len(a)):
+            mirrored = torch.equal(b.images[i], a.images[i].flip(-1))
+            assert mirrored or torch.equal(b.images[i], a.images[i])
+            count += mirrored
+    assert 88 < count < 168
+
+
+def test_broken_items_are_replaced_and_listed_once() -> None:
+    source = Numbers(12, broken=frozenset({4, 9}))
+    with loader(source) as batches:
+        indices = torch.cat([batch.indices for batch in islice(batches, 9)])
+        assert not set(indices.tolist()) & {4, 9}
+        assert sorted(batches.set_aside, key=lambda entry: entry.item) == [
+            SetAside("number 4", "pixels fell off"),
+            SetAside("number 9", "pixels fell off"),
+        ]
+    whole = torch.cat([batch.indices for batch in take(Numbers(12), 9)])
+    sound = (whole != 4) & (whole != 9)
+    assert torch.equal(indices[sound], whole[sound])
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_source_of_broken_items_is_an_error_that_names_one(threads: int) -> None:
+    with pytest.raises(DataError, match=r"item number \d is broken \(pixels fell off\)"):
+        take(Numbers(6, broken=frozenset(range(6))), 1, threads=threads)
+
+
+class Faulty(Numbers):
+    """A reader with a bug."""
+
+    def image(self, index: int, min_side: int) -> np.ndarray | None:
+        if index == 2:
+            raise RuntimeError("bug in a reader")
+        return super().image(index, min_side)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_other_exceptions_surface_with_the_name_of_the_item(threads: int) -> None:
+    with pytest.raises(RuntimeError, match="bug in a reader") as caught:
+        take(Faulty(8), 2, threads=threads)
+    assert caught.value.__notes__ == ["while reading item number 2"]
+
+
+def loader_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("tijepa-loader")]
+
+
+@pytest.mark.parametrize("way", ["close", "context", "garbage", "error", "break"])
+def test_no_thread_remains_afterwards(way: str) -> None:
+    batches = loader(Faulty(8) if way == "error" else Numbers(8), threads=2)
+    if way == "context":
+        with batches:
+            next(iter(batches))
+    elif way == "break":
+        for _ in batches:
+            assert loader_threads()
+            break
+    elif way == "error":
+        with pytest.raises(RuntimeError):
+            list(islice(batches, 3))
+    else:
+        iterator: Iterator[Batch] | None = iter(batches)
+        assert iterator is not None
+        next(iterator)
+        assert loader_threads()
+        if way == "close":
+            batches.close()
+            with pytest.raises(StopIteration):
+                next(iterator)
+        iterator = None
+    gc.collect()
+    assert loader_threads() == []
+
+
+class Counting(Numbers):
+    """Counts how many pictures were read."""
+
+    reads = 0
+
+    def image(self, index: int, min_side: int) -> np.ndarray | None:
+        self.reads += 1
+        return super().image(index, min_side)
+
+
+def test_batches_are_built_ahead_but_not_without_bound() -> None:
+    """With one thread at most two batches of 4 wait beside the one handed out: 12 reads."""
+    source = Counting(100)
+    with loader(source, threads=1) as batches:
+        iterator = iter(batches)
+        next(iterator)
+        time.sleep(0.1)
+        assert source.reads in (8, 12)
+        next(iterator)
+        time.sleep(0.1)
+        assert source.reads in (12, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 5, "world": 2}, "batch_size is 5"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"rank": 2, "world": 2}, "rank is 2"),
+        ({"cursor": -1}, "cursor -1"),
+        ({"crop_scale": (0.0, 1.0)}, "crop_scale is"),
+        ({"crop_scale": (0.9, 0.5)}, "crop_scale is"),
+    ],
+)
+def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        loader(Numbers(4), **options)
+
+
+def test_an_empty_source_is_refused() -> None:
+    with pytest.raises(DataError, match="no items"):
+        loader(Numbers(0))
+
+
+def test_evaluation_images_are_centre_crops_in_the_order_asked_for() -> None:
+    source = Numbers(30, noise=True)
+    images = load_images(source, [4, 2, 4], SIZE)
+    assert images.shape == (3, 3, SIZE, SIZE)
+    assert torch.equal(images[0], images[2])
+    batch = next(batch for batch in take(source, 8) if 4 in batch.indices)
+    position = batch.indices.tolist().index(4)
+    assert torch.equal(batch.images[position], images[0])
+
+
+def test_evaluation_images_must_exist() -> None:
+    with pytest.raises(DataError, match="item number 1 has no image"):
+        load_images(Numbers(3, without_image=frozenset({1})), [0, 1], SIZE)
+    with pytest.raises(DataError, match="item number 2: pixels fell off"):
+        load_images(Numbers(3, broken=frozenset({2})), [2], SIZE)
