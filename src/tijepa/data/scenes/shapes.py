@@ -18,7 +18,7 @@ __all__ = ["DISTANCES", "OUTLINES", "SHAPES", "extent"]
 Field = NDArray[np.float32]
 Point = tuple[float, float]
 
-_SQUARE = 0.85  # half side
+_SQUARE = 0.9  # half side
 _TRIANGLE = ((0.0, -0.95), (1.0, 0.8), (-1.0, 0.8))
 _DIAMOND = (0.68, 1.0)  # half width, half height
 _BAR = 0.34  # half width of the bars of a cross
@@ -42,9 +42,7 @@ def _moon_outline() -> tuple[Point, ...]:
 
 
 _ROUND = _arc(0.0, 2 * math.pi, 32)[:-1]
-_BAR_ENDS = tuple(
-    corner for a in (-1.0, 1.0) for b in (-_BAR, _BAR) for corner in ((a, b), (b, a))
-)
+_BAR_ENDS = tuple(corner for a in (-1.0, 1.0) for b in (-_BAR, _BAR) for corner in ((a, b), (b, a)))
 
 OUTLINES: dict[str, tuple[Point, ...]] = {
     "circle": _ROUND,
@@ -79,11 +77,13 @@ def extent(shape: str, radius: float, angle: float) -> tuple[float, float, float
 
 
 def _circle(u: Field, v: Field, r: float) -> Field:
-    return np.hypot(u, v) - np.float32(r)
+    distance: Field = np.hypot(u, v) - np.float32(r)
+    return distance
 
 
 def _square(u: Field, v: Field, r: float) -> Field:
-    return np.maximum(np.abs(u), np.abs(v)) - np.float32(_SQUARE * r)
+    distance: Field = np.maximum(np.abs(u), np.abs(v)) - np.float32(_SQUARE * r)
+    return distance
 
 
 def _triangle(u: Field, v: Field, r: float) -> Field:
@@ -92,46 +92,54 @@ def _triangle(u: Field, v: Field, r: float) -> Field:
     length = math.hypot(*along)
     normal = (along[1] / length, -along[0] / length)  # outwards from the right-hand side
     side = np.abs(u) * np.float32(normal[0]) + (v - np.float32(apex[1] * r)) * np.float32(normal[1])
-    return np.maximum(side, v - np.float32(corner[1] * r))
+    distance: Field = np.maximum(side, v - np.float32(corner[1] * r))
+    return distance
 
 
 def _diamond(u: Field, v: Field, r: float) -> Field:
     width, height = _DIAMOND
     length = math.hypot(width, height)
-    offset = np.float32(r * width * height / length)
-    return (
-        np.abs(u) * np.float32(height / length) + np.abs(v) * np.float32(width / length) - offset
-    )
+    across = np.abs(u) * np.float32(height / length)
+    down = np.abs(v) * np.float32(width / length)
+    distance: Field = across + down - np.float32(r * width * height / length)
+    return distance
 
 
 def _star(u: Field, v: Field, r: float) -> Field:
     v = v - np.float32(_STAR_LIFT * r)
     sector = 2 * math.pi / 5
-    turn = np.arctan2(u, -v)
-    turn = np.abs(turn - np.float32(sector) * np.rint(turn * np.float32(1 / sector)))
-    distance = np.hypot(u, v)
+    turn: Field = np.arctan2(u, -v)
+    nearest: Field = np.rint(turn * np.float32(1 / sector)) * np.float32(sector)
+    turn = np.abs(turn - nearest)
+    distance: Field = np.hypot(u, v)
     # In the folded half sector the edge runs from the tip (1, 0) to the inner corner.
     inner = (_STAR_INNER * math.cos(sector / 2), _STAR_INNER * math.sin(sector / 2))
     length = math.hypot(1.0 - inner[0], inner[1])
     normal = (inner[1] / length, (1.0 - inner[0]) / length)
-    along = distance * np.cos(turn) - np.float32(r)
-    return along * np.float32(normal[0]) + distance * np.sin(turn) * np.float32(normal[1])
+    along: Field = distance * np.cos(turn) - np.float32(r)
+    aside: Field = distance * np.sin(turn)
+    result: Field = along * np.float32(normal[0]) + aside * np.float32(normal[1])
+    return result
 
 
 def _cross(u: Field, v: Field, r: float) -> Field:
     u, v = np.abs(u), np.abs(v)
-    return np.maximum(np.maximum(u, v) - np.float32(r), np.minimum(u, v) - np.float32(_BAR * r))
+    length, breadth = np.maximum(u, v) - np.float32(r), np.minimum(u, v) - np.float32(_BAR * r)
+    distance: Field = np.maximum(length, breadth)
+    return distance
 
 
 def _ring(u: Field, v: Field, r: float) -> Field:
     distance = np.hypot(u, v)
-    return np.maximum(distance - np.float32(r), np.float32(_HOLE * r) - distance)
+    band: Field = np.maximum(distance - np.float32(r), np.float32(_HOLE * r) - distance)
+    return band
 
 
 def _moon(u: Field, v: Field, r: float) -> Field:
     u = u - np.float32(_MOON_SHIFT * r)
     cut = np.hypot(u - np.float32(_MOON_CUT[0] * r), v)
-    return np.maximum(np.hypot(u, v) - np.float32(r), np.float32(_MOON_CUT[1] * r) - cut)
+    rest: Field = np.maximum(np.hypot(u, v) - np.float32(r), np.float32(_MOON_CUT[1] * r) - cut)
+    return rest
 
 
 DISTANCES: dict[str, Callable[[Field, Field, float], Field]] = {

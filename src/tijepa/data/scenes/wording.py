@@ -67,7 +67,7 @@ _SIZED = 0.9  # probability that a sentence names the sizes
 def captions(scene: Scene) -> tuple[str, ...]:
     """Five sentences, each true of `scene`, naming colour and shape of every object.
 
-    Those of two and more objects also name a relation. Different on any scene.
+    Those of two and more objects also name one relation. No two sentences are the same.
     """
     return tuple(_sentence(scene, number) for number in range(NUM_WORDINGS))
 
@@ -205,7 +205,8 @@ def _place(thing: SceneObject, image_size: int, draw: Draw) -> str:
     central = abs(x - 0.5) < 0.1 and abs(y - 0.5) < 0.1
     choice = draw()
     if row and column:
-        return f"in the {row} {column} {'corner' if choice < 0.5 else 'part'}"
+        near = min(x, 1 - x) < 0.3 and min(y, 1 - y) < 0.3
+        return f"in the {row} {column} {'corner' if near and choice < 0.7 else 'part'}"
     if row:
         return f"at the {row}" if choice < 0.5 else f"near the {row}"
     if column:

@@ -19,14 +19,18 @@ __all__ = [
     "BACKGROUNDS",
     "COLOURS",
     "NOVEL_COMBINATIONS",
+    "OPPOSITE",
     "PREDICATES",
     "SIZES",
     "Background",
+    "Draw",
     "Relation",
     "Scene",
     "SceneObject",
     "draw_scene",
     "holds",
+    "pick",
+    "stream",
 ]
 
 Box = tuple[float, float, float, float]
@@ -62,6 +66,7 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {  # muted, so that all eight col
 }
 
 PREDICATES = ("left of", "right of", "above", "below")
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 TEXTURES = ("plain", "fade", "stripes", "checks", "dots", "clouds")
 
 COUNTS = ((0.15, 1), (0.65, 2), (0.90, 3), (1.0, 4))  # cumulative probability, number of objects
@@ -138,9 +143,6 @@ class Scene:
         if (first.colour, first.shape) > (second.colour, second.shape):
             predicate = OPPOSITE[predicate]
         return pairs, predicate
-
-
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
 def holds(predicate: str, first: Box, second: Box) -> bool:
@@ -229,9 +231,7 @@ def _placed(draw: Draw, looks: list[tuple[str, str]]) -> list[SceneObject] | Non
 
 
 def _apart(a: Box, b: Box) -> bool:
-    return (
-        a[2] + _GAP <= b[0] or b[2] + _GAP <= a[0] or a[3] + _GAP <= b[1] or b[3] + _GAP <= a[1]
-    )
+    return a[2] + _GAP <= b[0] or b[2] + _GAP <= a[0] or a[3] + _GAP <= b[1] or b[3] + _GAP <= a[1]
 
 
 def _relations(things: list[SceneObject]) -> list[Relation]:
