@@ -18,12 +18,12 @@ def escape(text: object) -> str:
     return html.escape(kept, quote=True)
 
 
-def count(value: float) -> str:
+def count(value: int | float) -> str:
     """A whole number with thousands separated: 12,000."""
     return f"{value:,.0f}" if math.isfinite(value) else _not_finite(value)
 
 
-def number(value: float) -> str:
+def number(value: int | float) -> str:
     """Three significant digits: 0.0123, 1.23, 12.3, 1,230, 1.2e-05."""
     if not math.isfinite(value):
         return _not_finite(value)
@@ -34,11 +34,11 @@ def number(value: float) -> str:
         return f"{value:.2g}"
     if size >= 999.5:
         return f"{value:,.0f}"
-    digits = 2 - math.floor(math.log10(size))
+    digits = 2 - math.floor(math.log10(float(f"{size:.2e}")))
     return f"{value:.{max(digits, 0)}f}"
 
 
-def percent(share: float) -> str:
+def percent(share: int | float) -> str:
     """A fraction as per cent with one decimal: 74.2 %; with more digits where that would be 0."""
     if not math.isfinite(share):
         return _not_finite(share)
@@ -47,7 +47,7 @@ def percent(share: float) -> str:
     return f"{value:.{digits}f}\u00a0%"
 
 
-def times_chance(share: float, chance: float) -> str:
+def times_chance(share: int | float, chance: int | float) -> str:
     """How often chance fits into a recall: 371 ×; one decimal below 10."""
     if not (math.isfinite(share) and chance > 0):
         return "?"
@@ -55,7 +55,7 @@ def times_chance(share: float, chance: float) -> str:
     return (f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}") + TIMES
 
 
-def rank(value: float) -> str:
+def rank(value: int | float) -> str:
     """A rank, which may lie halfway between two: 1, 2.5, 1,204."""
     if not math.isfinite(value):
         return _not_finite(value)
@@ -67,7 +67,7 @@ def plain(name: object) -> str:
     return PLAIN.get(str(name), str(name).replace("_", " "))
 
 
-def _not_finite(value: float) -> str:
+def _not_finite(value: int | float) -> str:
     if math.isnan(value):
         return "not a number"
     return "∞" if value > 0 else "\N{MINUS SIGN}∞"

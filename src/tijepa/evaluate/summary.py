@@ -129,5 +129,5 @@ def _readings(collapse: Mapping[str, Any]) -> Text:
     return lines
 
 
-def _or_dash(reading: float, show: Callable[[float], str]) -> str:
+def _or_dash(reading: float, show: Callable[[int | float], str]) -> str:
     return DASH if math.isnan(reading) else show(reading)

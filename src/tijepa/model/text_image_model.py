@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from torch import nn
 
@@ -50,7 +50,7 @@ class TextImageModel(nn.Module):
         self.predictors = None if predictors is None else Predictors(**predictors)
         self.target = target_copy(self.context) if ema else None
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> TextImageModel:
         """Switch context encoders and predictors; the target encoders stay in evaluation mode."""
         super().train(mode)
         if self.target is not None:

@@ -13,7 +13,6 @@ than by chance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -69,7 +68,7 @@ class Calibration:
         return named
 
     @classmethod
-    def from_state(cls, named: dict[str, Tensor]) -> Self:
+    def from_state(cls, named: dict[str, Tensor]) -> Calibration:
         """The inverse of `state`."""
 
         def direction(prefix: str) -> DirectionCalibration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,7 +28,7 @@ class Display:
         )
         self._task = self._progress.add_task("train", total=steps, completed=start, status="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Display:
         self._progress.start()
         return self
 

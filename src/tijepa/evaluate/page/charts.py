@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -27,8 +28,9 @@ class Series:
     """One line: `steps` ascending, `values` of equal length; values may be not finite."""
 
     name: str
-    steps: Sequence[float]
-    values: Sequence[float]
+    steps: Sequence[int | float]
+    values: Sequence[int | float]
+    dashed: bool = False  # to see a line that runs over another
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Reference:
     """A horizontal line to compare with, such as chance."""
 
     name: str
-    value: float
+    value: int | float
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def line_chart(
     Series without a finite value appear in the legend alone. A note under the chart says what was
     left out or drawn on a logarithmic axis.
     """
-    show: Callable[[float], str] = percent if unit == "percent" else number
+    show: Callable[[int | float], str] = percent if unit == "percent" else number
     thinned = [thin(one) for one in series]
     axes = _Axes.around(thinned, reference, bounds, allow_log)
     notes = [note] if note else []
@@ -102,7 +104,7 @@ def line_chart(
             " not drawn."
         )
     legend = "".join(
-        f'<li><span class="key s{_colour(k)}"></span>{escape(one.name)} '
+        f'<li><span class="key s{_colour(k)}{_dashed(one)}"></span>{escape(one.name)} '
         f"<b>{_last(one, show)}</b></li>"
         for k, one in enumerate(series)
     )
@@ -146,7 +148,7 @@ class _Axes:
             return None
         first = min(float(one.steps[0]) for one in finite)
         last = max(float(one.steps[-1]) for one in finite)
-        if 0 < first <= 0.1 * last:
+        if 0 < first <= 0.1 * last or first == last:
             first = 0.0
         low = min(float(np.nanmin(one.low)) for one in finite)
         high = max(float(np.nanmax(one.high)) for one in finite)
@@ -162,7 +164,7 @@ class _Axes:
                 low = 0.0  # a baseline of zero where it costs little room
             margin = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
             low, high = (low if low == 0 else low - margin), high + margin
-        return _Axes(first, last if last > first else first + 1.0, low, high, log)
+        return _Axes(first, max(last, first + 1.0), low, high, log)
 
     def x(self, step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (step - self.first) / (self.last - self.first)
@@ -196,7 +198,7 @@ def _svg(
     thinned: Sequence[Thinned],
     axes: _Axes,
     reference: Reference | None,
-    show: Callable[[float], str],
+    show: Callable[[int | float], str],
 ) -> str:
     description = ". ".join(
         [title] + [_in_words(one, show) for one in series]
@@ -228,12 +230,12 @@ def _svg(
             f' y1="{y:.1f}" y2="{y:.1f}"/>'
         )
     for k, (one, points) in enumerate(zip(series, thinned, strict=True)):
-        parts.append(_line(one.name, points, axes, _colour(k), show))
+        parts.append(_line(one, points, axes, _colour(k), show))
     return "".join(parts) + "</svg>"
 
 
 def _line(
-    name: str, points: Thinned, axes: _Axes, colour: int, show: Callable[[float], str]
+    one: Series, points: Thinned, axes: _Axes, colour: int, show: Callable[[int | float], str]
 ) -> str:
     """Band, line and dots of one series; NaN splits it."""
     parts = []
@@ -248,14 +250,14 @@ def _line(
             parts.append(f'<polygon class="band s{colour}" points="{_points(edge)}"/>')
         if len(x) > 1:
             line = _points(list(zip(x, middle, strict=True)))
-            parts.append(f'<polyline class="line s{colour}" points="{line}"/>')
+            parts.append(f'<polyline class="line s{colour}{_dashed(one)}" points="{line}"/>')
         if few or len(x) == 1:
             for step, value, cx, cy in zip(
                 points.steps[run], points.middle[run], x, middle, strict=True
             ):
                 parts.append(
                     f'<circle class="dot s{colour}" cx="{cx:.1f}" cy="{cy:.1f}" r="2.6">'
-                    f"<title>{escape(name)}, step {count(step)}: {show(float(value))}</title>"
+                    f"<title>{escape(one.name)}, step {count(step)}: {show(float(value))}</title>"
                     "</circle>"
                 )
     return "".join(parts)
@@ -271,17 +273,17 @@ def _points(pairs: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
 
 
-def _finite(one: Series) -> list[tuple[float, float]]:
+def _finite(one: Series) -> list[tuple[int | float, int | float]]:
     pairs = zip(one.steps, one.values, strict=True)
     return [(step, value) for step, value in pairs if math.isfinite(value)]
 
 
-def _last(one: Series, show: Callable[[float], str]) -> str:
+def _last(one: Series, show: Callable[[int | float], str]) -> str:
     finite = _finite(one)
     return show(finite[-1][1]) if finite else "none"
 
 
-def _in_words(one: Series, show: Callable[[float], str]) -> str:
+def _in_words(one: Series, show: Callable[[int | float], str]) -> str:
     finite = _finite(one)
     if not finite:
         return f"{one.name}: no finite value"
@@ -296,7 +298,9 @@ def _tick_label(tick: float, ticks: Sequence[float]) -> str:
     if tick == 0:
         return "0"
     if max(abs(t) for t in ticks) < 1e-3 or abs(tick) < 1e-4:
-        return f"{tick:.0e}".replace("e-0", "e-")
+        apart = min((b - a for a, b in pairwise(ticks)), default=abs(tick))
+        digits = math.floor(math.log10(abs(tick)) + 1e-9) - math.floor(math.log10(apart) + 1e-9)
+        return f"{tick:.{max(digits, 0)}e}".replace("e-0", "e-")
     if abs(tick) >= 1e4:
         return _short(tick)
     return f"{tick:.6f}".rstrip("0").rstrip(".")
@@ -306,6 +310,10 @@ def _short(value: float) -> str:
     if abs(value) >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if abs(value) >= 1e4 else f"{value:,.0f}"
+
+
+def _dashed(one: Series) -> str:
+    return " dashed" if one.dashed else ""
 
 
 def _colour(position: int) -> int:

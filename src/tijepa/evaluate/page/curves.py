@@ -107,7 +107,8 @@ def _all_series(lines: Sequence[Mapping[str, Any]], wanted: Mapping[str, Path]) 
 
 def _series(lines: Sequence[Mapping[str, Any]], name: str, path: Path) -> Series:
     """The numbers under nested keys; null, which is how JSON tells of no number, is NaN."""
-    steps, values = [], []
+    steps: list[float] = []
+    values: list[float] = []
     for line in lines:
         at: Any = line
         for key in path[:-1]:
@@ -115,4 +116,4 @@ def _series(lines: Sequence[Mapping[str, Any]], name: str, path: Path) -> Series
         if path[-1] in at and not isinstance(at[path[-1]], (str, list, dict)):
             steps.append(float(line["step"]))
             values.append(value(at, path[-1]))
-    return Series(name, steps, values)
+    return Series(name, steps, values, dashed=name.startswith("text,") or name == "text")

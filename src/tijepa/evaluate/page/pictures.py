@@ -33,7 +33,8 @@ class EnergyPicture:
 def draw_energies(energy: Float[Tensor, "i t"], cell: int = 8) -> EnergyPicture:
     """Colour each energy: the lowest light yellow, high ones dark blue, linear in between.
 
-    One cell is `cell` pixels wide. Energies that are not finite are grey. Raises `DataError` for an
+    One cell is `cell` pixels wide. Energies that are not finite are grey; if all
+    are equal, all have the middle colour. Raises `DataError` for an
     empty matrix.
     """
     if energy.numel() == 0:
@@ -43,8 +44,10 @@ def draw_energies(energy: Float[Tensor, "i t"], cell: int = 8) -> EnergyPicture:
     low = float(finite.min()) if finite.size else 0.0
     high = float(np.quantile(finite, SHOWN_SHARE)) if finite.size else 0.0
     ramp = colour_ramp()
-    span = high - low if high > low else 1.0
-    position = np.clip((np.nan_to_num(values, nan=low) - low) / span, 0.0, 1.0)
+    position = np.full_like(values, 0.5)  # equal energies: none is low
+    if high > low:
+        finite_values = np.where(np.isfinite(values), values, low)
+        position = np.clip((finite_values - low) / (high - low), 0.0, 1.0)
     pixels = ramp[np.rint(position * (len(ramp) - 1)).astype(np.int64)]
     pixels[~np.isfinite(values)] = NOT_A_NUMBER
     enlarged = pixels.repeat(cell, axis=0).repeat(cell, axis=1)
@@ -77,13 +80,14 @@ def colour_ramp(steps: int = 256) -> np.ndarray:
     """uint8 (steps, 3): light yellow over green to dark violet, lightness even in OKLab.
 
     Lightness falls linearly from 0.95 to 0.22, so order survives colour blindness and grey print;
-    hue turns from 105° to 285° and chroma is largest in the middle. OKLab to linear sRGB as
+    hue turns from 105° to 285° and chroma is least in the middle, where
+    sRGB has the least of it. OKLab to linear sRGB as
     published by B. Ottosson (2020); the transfer curve is that of IEC 61966-2-1.
     """
     t = np.linspace(0.0, 1.0, steps)
     lightness = 0.95 - 0.73 * t
     hue = np.deg2rad(105.0 + 180.0 * t)
-    chroma = 0.10 + 0.035 * np.sin(np.pi * t)
+    chroma = 0.115 - 0.027 * np.sin(np.pi * t)
     a, b = chroma * np.cos(hue), chroma * np.sin(hue)
     cone = np.stack(
         [

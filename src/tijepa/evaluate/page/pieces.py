@@ -24,5 +24,5 @@ def table(caption: str, head: str, body: str) -> str:
     top = f"<thead>{head}</thead>" if head else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption>{top}<tbody>{body}</tbody></table></div>"
+        f"<caption><span>{escape(caption)}</span></caption>{top}<tbody>{body}</tbody></table></div>"
     )

@@ -40,15 +40,15 @@ def results(run: RunRecord) -> str:
     novel = part(part(final, "novel"), "retrieval")
     if novel:
         size = count(value(novel, "num_images"))
-        rows += _result_row(f"{plain(chosen)}, novel split ({size} images)", novel, False)
+        rows += _result_row(f"{plain(chosen)}, on {size} images of the novel split", novel, False)
     about = (
-        "R@k is the share of queries whose own partner is among the k of lowest energy. Ties count"
-        " against the model, so a constant energy finds nothing."
+        "R@k is the share of queries whose own partner is among the k of lowest energy, median its"
+        " median rank. Ties count against the model, so a constant energy finds nothing."
     )
     groups = "".join(f'<th scope="colgroup" colspan="4">{title}</th>' for _, title in DIRECTIONS)
     columns = (
         '<th scope="col" class="split">R@1</th><th scope="col">R@5</th><th scope="col">R@10</th>'
-        '<th scope="col">median rank</th>'
+        '<th scope="col">median</th>'
     ) * 2
     return paragraph(about) + table(
         f"Retrieval by form of the energy, {origin}. Bold: the form reported above.",
@@ -97,6 +97,8 @@ def energies(energy: Tensor) -> str:
             f" {right} of {images} rows the own caption has the lowest energy.",
             "matrix-words",
         )
+    if drawn.low == drawn.high:
+        words += paragraph("All energies are the same.", "note")
     unfinished = int((~torch.isfinite(energy)).sum())
     if unfinished:
         words += paragraph(
