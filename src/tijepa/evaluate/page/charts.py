@@ -154,11 +154,11 @@ class _Axes:
         high = max(float(np.nanmax(one.high)) for one in finite)
         if reference is not None and math.isfinite(reference.value):
             low, high = min(low, reference.value), max(high, reference.value)
-        log = allow_log and bounds is None and low > 0 and high / low > LOG_RATIO
+        log = allow_log and bounds is None and low > 1e-30 and high / low > LOG_RATIO
         if bounds is not None:
             low, high = min(low, bounds[0]), max(high, bounds[1])
         elif log:
-            low, high = 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high))
+            low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
         else:
             if 0 < low < 0.5 * high:
                 low = 0.0  # a baseline of zero where it costs little room

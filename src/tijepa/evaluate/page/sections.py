@@ -50,10 +50,16 @@ def results(run: RunRecord) -> str:
         '<th scope="col" class="split">R@1</th><th scope="col">R@5</th><th scope="col">R@10</th>'
         '<th scope="col">median</th>'
     ) * 2
-    return paragraph(about) + table(
-        f"Retrieval by form of the energy, {origin}. Bold: the form reported above.",
-        f'<tr><th scope="col" rowspan="2" class="words">Energy</th>{groups}</tr><tr>{columns}</tr>',
-        rows + _chance_row(found),
+    problem = run.problems.get("results.json")
+    note = unknown(problem) if problem else ""
+    return (
+        paragraph(about)
+        + note
+        + table(
+            f"Retrieval by form of the energy, {origin}. Bold: the form reported above.",
+            f'<tr><th scope="col" rowspan="2" class="words">Energy</th>{groups}</tr><tr>{columns}</tr>',
+            rows + _chance_row(found),
+        )
     )
 
 
