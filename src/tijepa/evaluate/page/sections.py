@@ -57,7 +57,8 @@ def results(run: RunRecord) -> str:
         + note
         + table(
             f"Retrieval by form of the energy, {origin}. Bold: the form reported above.",
-            f'<tr><th scope="col" rowspan="2" class="words">Energy</th>{groups}</tr><tr>{columns}</tr>',
+            f'<tr><th scope="col" rowspan="2" class="words">Energy</th>{groups}</tr>'
+            f"<tr>{columns}</tr>",
             rows + _chance_row(found),
         )
     )

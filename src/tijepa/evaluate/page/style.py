@@ -86,7 +86,7 @@ nav a:hover { color: var(--ink); text-decoration: underline; }
   overflow-x: auto; border: 1px solid var(--edge); border-radius: 12px; background: var(--card);
 }
 table { border-collapse: collapse; width: 100%; font-size: 0.92rem; }
-caption { text-align: left; padding: 12px 16px 4px; color: var(--soft); font-size: 0.86rem; }
+caption { text-align: left; padding: 12px 14px 4px; color: var(--soft); font-size: 0.86rem; }
 th, td {
   padding: 9px 14px; text-align: right; white-space: nowrap; border-top: 1px solid var(--edge);
 }
