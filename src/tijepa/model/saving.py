@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -87,12 +88,16 @@ def save_model(model: TextImageModel, card: ModelCard, folder: Path) -> None:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read `model.json`; `CheckpointError` where it is missing or of a later format."""
+    """Read `model.json`; `CheckpointError` where it is missing, damaged or of a later format."""
     path = folder / "model.json"
     found = read_json(path)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not of format {FORMAT}; load it with a newer tijepa")
     del found["format"]
+    fields = set(ModelCard.__dataclass_fields__)
+    if found.keys() != fields:
+        differing = ", ".join(sorted(found.keys() ^ fields))
+        raise CheckpointError(f"{path} is damaged ({differing}); use another checkpoint")
     return ModelCard(**found)
 
 
@@ -108,9 +113,9 @@ def load_model(folder: Path) -> tuple[TextImageModel, ModelCard]:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
-    """Load weights whose names and shapes must all agree; else `CheckpointError` naming the first."""
+    """Load weights; names and shapes must all agree, else `CheckpointError` names the first."""
     own = module.state_dict()
-    for name in own.keys() | weights.keys():
+    for name in sorted(own.keys() | weights.keys()):
         ours, theirs = own.get(name), weights.get(name)
         if ours is None or theirs is None or ours.shape != theirs.shape:
             raise CheckpointError(
@@ -133,7 +138,9 @@ def _atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"cannot write {path}: {error.strerror}; free some space or choose another --out"
         ) from None
+    finally:
+        with contextlib.suppress(OSError):  # it is gone after success
+            temporary.unlink()

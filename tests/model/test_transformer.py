@@ -1,0 +1,96 @@
+"""Attention against the formula, and its two implementations against each other."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tijepa.model import transformer
+from tijepa.model.transformer import Attention, Transformer, initialise
+
+
+@given(tokens=st.integers(1, 40), heads=st.sampled_from([1, 2, 4]), masked=st.booleans())
+@settings(deadline=None, max_examples=25)
+def test_explicit_and_fused_attention_agree(tokens: int, heads: int, masked: bool) -> None:
+    torch.manual_seed(tokens)
+    attention = Attention(16, heads)
+    torch.nn.init.normal_(attention.qkv.weight, std=0.3)
+    x = torch.randn(3, tokens, 16)
+    lengths = torch.tensor([[tokens], [1], [(tokens + 1) // 2]])
+    mask = torch.arange(tokens).expand(3, -1) < lengths if masked else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transformer, "EXPLICIT_UP_TO", 10**6)
+        explicit = attention(x, mask)
+        patch.setattr(transformer, "EXPLICIT_UP_TO", 0)
+        fused = attention(x, mask)
+    torch.testing.assert_close(explicit, fused, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("explicit_up_to", [0, 100])
+def test_attention_is_the_softmax_average_of_values(
+    monkeypatch: pytest.MonkeyPatch, explicit_up_to: int
+) -> None:
+    """One head of width 2 with q = k = v = x, x₁ = (√2 ln 3, 0), x₂ = (0, 0).
+
+    Scores qᵢ·kⱼ / √2: row 1 is (√2 ln²3, 0), row 2 is (0, 0). So token 2 averages both values to
+    x₁ / 2, and token 1 gives x₁ the weight p / (p + 1), p = exp(√2 ln²3).
+    """
+    monkeypatch.setattr(transformer, "EXPLICIT_UP_TO", explicit_up_to)
+    attention = Attention(2, 1)
+    with torch.no_grad():
+        attention.qkv.weight.copy_(torch.eye(2).repeat(3, 1))
+        attention.qkv.bias.zero_()
+        attention.out.weight.copy_(torch.eye(2))
+        attention.out.bias.zero_()
+    a = math.sqrt(2) * math.log(3)
+    out = attention(torch.tensor([[[a, 0.0], [0.0, 0.0]]]), None)
+    p = math.exp(math.sqrt(2) * math.log(3) ** 2)
+    torch.testing.assert_close(out, torch.tensor([[[a * p / (p + 1), 0.0], [a / 2, 0.0]]]))
+
+
+@pytest.mark.parametrize("tokens", [5, transformer.EXPLICIT_UP_TO + 1])
+def test_masked_tokens_are_not_attended_to(tokens: int) -> None:
+    torch.manual_seed(0)
+    stack = Transformer(width=16, depth=2, heads=2, mlp_ratio=2.0)
+    x = torch.randn(2, tokens, 16)
+    mask = torch.arange(tokens).expand(2, -1) < 3
+    changed = torch.where(mask[:, :, None], x, x + 5.0)
+    assert torch.equal(stack(x, mask)[mask], stack(changed, mask)[mask])
+
+
+def test_checkpointing_changes_neither_output_nor_gradient() -> None:
+    x = torch.randn(2, 5, 16)
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        stack = Transformer(width=16, depth=2, heads=2, mlp_ratio=2.0, checkpointing=checkpointing)
+        own = x.clone().requires_grad_()
+        out = stack(own)
+        (out * torch.arange(16.0)).sum().backward()
+        gradients.append([out.detach(), own.grad, *(p.grad for p in stack.parameters())])
+    for plain, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, again)
+
+
+def test_output_is_layer_normed_float32_also_under_autocast() -> None:
+    torch.manual_seed(0)
+    stack = Transformer(width=16, depth=1, heads=2, mlp_ratio=2.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = stack(torch.randn(2, 5, 16))
+    assert out.dtype is torch.float32
+    torch.testing.assert_close(out.mean(dim=-1), torch.zeros(2, 5), atol=1e-2, rtol=0)
+    torch.testing.assert_close(out.std(dim=-1, correction=0), torch.ones(2, 5), atol=2e-2, rtol=0)
+
+
+def test_initial_weights_have_standard_deviation_a_fiftieth_and_no_bias() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Embedding(100, 100), nn.Linear(100, 100))
+    initialise(module)
+    for weight in (module[0].weight, module[1].weight):
+        assert abs(float(weight.detach().std()) - 0.02) < 0.001
+    assert not module[1].bias.any()
