@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from tijepa.data.images import centre_crop, decode_image, normalise, resize_crop
+from tijepa.data.images import centre_crop, decode_image, normalise, pixels_of, resize_crop
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.model.saving import ModelCard, load_model, load_tensors, read_json
@@ -21,7 +21,9 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.calibration import Calibration
 from tijepa.objectives.embeddings import Embeddings, cosine_energy, embed, squared_l2_energy
 
-__all__ = ["Embedder", "ImageLike", "load"]
+__all__ = ["MODEL_FILES", "Embedder", "ImageLike", "checkpoint_folder", "load", "model_folder"]
+
+MODEL_FILES = ("model.json", "model.safetensors", "tokenizer.json", "calibration.safetensors")
 
 ImageLike = Image.Image | str | Path | np.ndarray | Tensor
 Form = Literal["calibrated", "cosine", "squared_l2"]
@@ -30,7 +32,9 @@ Form = Literal["calibrated", "cosine", "squared_l2"]
 class Embedder:
     """Context encoders, heads and pooled predictors of a trained model, ready for use.
 
-    `calibration` is None where the run was not evaluated yet; then there is no calibrated energy.
+    `calibration` is None for a checkpoint between two evaluations, or where training had no pairs;
+    then there is no calibrated energy. Results lie on the CPU and carry no gradient. Embeddings of
+    an item do not depend on the others of its call.
     """
 
     def __init__(
@@ -57,14 +61,16 @@ class Embedder:
         """Joint embeddings of one or more images, one row each.
 
         An image is a PIL image, a path, a uint8 array (height, width, 3) or a tensor
-        (3, height, width), uint8 or float in [0, 1]. With `form="cosine"` rows have length 1 and
-        `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with `"squared_l2"` half
-        the squared distance of two rows, divided by D, is the squared L2 energy. Raises
-        `DataError` for an image that cannot be read.
+        (3, height, width), uint8 or float in [0, 1]; an array or a tensor with a further axis in
+        front is several. The largest centred square of each is used. With `form="cosine"` rows
+        have length 1 and `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with
+        `"squared_l2"` half the squared distance of two rows, divided by D, is the squared L2
+        energy. Without images the result has no rows. Raises
+        `DataError` for an image that cannot be read, `ConfigError` for an unknown form.
         """
-        pooled = self._pool_images(_as_list(images), batch_size)
-        width = self.model.context.text.width
-        e = self._embed(pooled, pooled.new_zeros(0, width))
+        _check_joint_form(form)
+        pooled = self._pool_images(_image_list(images), batch_size)
+        e = self._embed(pooled, torch.zeros(0, self.model.context.text.width))
         return _joint(e.image, e.text_from_image, form)
 
     def encode_text(
@@ -74,10 +80,13 @@ class Embedder:
         form: Literal["cosine", "squared_l2"] = "cosine",
         batch_size: int = 256,
     ) -> Float[Tensor, "t 2*d"]:
-        """Joint embeddings of one or more texts, one row each; see `encode_image`."""
-        pooled = self._pool_texts([texts] if isinstance(texts, str) else list(texts), batch_size)
-        width = self.model.context.image.width
-        e = self._embed(pooled.new_zeros(0, width), pooled)
+        """Joint embeddings of one or more texts, one row each; see `encode_image`.
+
+        Texts beyond the model's `max_tokens` are cut. Raises `DataError` where one is no string.
+        """
+        _check_joint_form(form)
+        pooled = self._pool_texts(_text_list(texts), batch_size)
+        e = self._embed(torch.zeros(0, self.model.context.image.width), pooled)
         return _joint(e.image_from_text, e.text, form)
 
     def energy(
@@ -92,9 +101,11 @@ class Embedder:
 
         `form` is "calibrated" (nats; may be negative; the default where the model was trained by
         prediction and is calibrated), "cosine" (0 to 2; the default otherwise) or "squared_l2".
+        Raises `ConfigError` for a form that is unknown or that the model lacks.
         """
-        e = self.embeddings(images, texts, batch_size=batch_size)
-        return self.energy_of(e, form or self.default_form)
+        form = form or self.default_form
+        self._check_form(form)
+        return self.energy_of(self.embeddings(images, texts, batch_size=batch_size), form)
 
     def embeddings(
         self,
@@ -105,16 +116,19 @@ class Embedder:
     ) -> Embeddings:
         """Pooled embeddings and predictions of i images and t texts, before any energy."""
         return self._embed(
-            self._pool_images(_as_list(images), batch_size),
-            self._pool_texts([texts] if isinstance(texts, str) else list(texts), batch_size),
+            self._pool_images(_image_list(images), batch_size),
+            self._pool_texts(_text_list(texts), batch_size),
         )
 
     def embeddings_of_inputs(
         self, inputs: Float[Tensor, "i 3 s s"], texts: Sequence[str], *, batch_size: int = 256
     ) -> Embeddings:
         """The same for images that are cropped and normalised already, as a loader gives them."""
-        pooled = torch.cat([self._pool_inputs(part) for part in inputs.split(batch_size)])
-        return self._embed(pooled, self._pool_texts(list(texts), batch_size))
+        _check_batch_size(batch_size)
+        pooled = [torch.zeros(0, self.model.context.image.width)]
+        for start in range(0, len(inputs), batch_size):
+            pooled.append(self._pool_inputs(inputs[start : start + batch_size]))
+        return self._embed(torch.cat(pooled), self._pool_texts(list(texts), batch_size))
 
     @property
     def forms(self) -> list[Form]:
@@ -131,20 +145,25 @@ class Embedder:
         return self.forms[0]
 
     def energy_of(self, e: Embeddings, form: Form) -> Float[Tensor, "i t"]:
-        """Energy of embeddings computed before."""
+        """Energy of embeddings computed before; `ConfigError` as in `energy`."""
+        self._check_form(form)
         if form == "cosine":
             return cosine_energy(e)
         if form == "squared_l2":
             return squared_l2_energy(e)
-        if form != "calibrated":
-            raise ConfigError(f"form '{form}' is unknown; known: calibrated, cosine, squared_l2")
-        if self.calibration is None:
-            raise ConfigError(
-                "this model has no calibration; use form='cosine' or evaluate the run"
-            )
+        assert self.calibration is not None
         return self.calibration.energy(e)
 
-    @torch.inference_mode()
+    def _check_form(self, form: str) -> None:
+        if form not in ("calibrated", "cosine", "squared_l2"):
+            raise ConfigError(f"form '{form}' is unknown; known: calibrated, cosine, squared_l2")
+        if form not in self.forms:
+            raise ConfigError(
+                "form 'calibrated' needs a calibration, which this model lacks: use form='cosine',"
+                " or a checkpoint that was evaluated"
+            )
+
+    @torch.no_grad()
     def _embed(self, image: Tensor, text: Tensor) -> Embeddings:
         self.model.eval()
         e = embed(self.model, image.to(self.device), text.to(self.device))
@@ -152,8 +171,9 @@ class Embedder:
             e.image.cpu(), e.text_from_image.cpu(), e.text.cpu(), e.image_from_text.cpu()
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _pool_images(self, images: list[ImageLike], batch_size: int) -> Float[Tensor, "i p"]:
+        _check_batch_size(batch_size)
         size = self.card.image_size
         pooled = [torch.zeros(0, self.model.context.image.width)]
         for start in range(0, len(images), batch_size):
@@ -161,14 +181,15 @@ class Embedder:
             pooled.append(self._pool_inputs(inputs))
         return torch.cat(pooled)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _pool_inputs(self, inputs: Float[Tensor, "i 3 s s"]) -> Float[Tensor, "i p"]:
         self.model.eval()
         pooled: Tensor = self.model.context.image(inputs.to(self.device)).pooled.cpu()
         return pooled
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _pool_texts(self, texts: list[str], batch_size: int) -> Float[Tensor, "t q"]:
+        _check_batch_size(batch_size)
         self.model.eval()
         encoder = self.model.context.text
         # of similar length together, so that little is spent on padding
@@ -187,50 +208,104 @@ def load(
 ) -> Embedder:
     """Load a trained model from a run folder, one of its checkpoints, or a saved model folder.
 
-    `checkpoint` is "best", "last" or a step; without it the run's final model is taken, or its
-    best checkpoint while it is unfinished. Raises `CheckpointError`.
+    `checkpoint` is "best", "last" or a step; without it the run's final model is taken, or while it
+    is unfinished its best checkpoint, or its last where none is best. Raises `CheckpointError`, and
+    `ConfigError` for a device that cannot be used.
     """
+    place = _device(device)
     folder = model_folder(Path(run), checkpoint)
     model, card = load_model(folder)
     calibration = None
     if (folder / "calibration.safetensors").exists():
-        calibration = Calibration.from_state(load_tensors(folder / "calibration.safetensors"))
+        calibration = _calibration(folder / "calibration.safetensors")
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    return Embedder(model.to(device), tokenizer, card, calibration, device)
+    return Embedder(model.to(place), tokenizer, card, calibration, place)
 
 
 def model_folder(run: Path, checkpoint: str | None = None) -> Path:
-    """The folder under `run` that holds the wanted model."""
+    """The folder under `run` that holds the wanted model; `CheckpointError` if there is none."""
     if not run.is_dir():
         raise CheckpointError(f"{run} is not a folder; give a run folder such as runs/demo")
+    candidates: list[Path | None] = []
     if checkpoint is None:
-        candidates = [run, run / "model", *_checkpoints(run, "best"), *_checkpoints(run, "last")]
-    elif checkpoint in ("best", "last"):
-        candidates = _checkpoints(run, checkpoint)
-    else:
-        candidates = (
-            [run / "checkpoints" / f"step-{int(checkpoint):08d}"] if checkpoint.isdigit() else []
-        )
+        candidates = [run, run / "model"]
+    for which in ("best", "last") if checkpoint is None else (checkpoint,):
+        candidates.append(checkpoint_folder(run, which))
     for folder in candidates:
-        if (folder / "model.json").exists():
+        if folder is not None and (folder / "model.json").exists():
             return folder
-    held = sorted(path.name for path in (run / "checkpoints").glob("step-*"))
-    known = f"it has {', '.join(held)}" if held else "it has no checkpoints"
+    held = _checkpoints(run)
+    known = f"it has {', '.join(path.name for path in held)}" if held else "it has no checkpoints"
     raise CheckpointError(f"no model '{checkpoint or 'final'}' in {run}; {known}")
 
 
-def _checkpoints(run: Path, which: str) -> list[Path]:
-    """The best or last checkpoint's folder, if there is one."""
-    pointer = run / "checkpoints" / f"{which}.json"
+def checkpoint_folder(run: Path, which: str) -> Path | None:
+    """The folder of the "best" or "last" checkpoint of a run, or of a step; None if there is none.
+
+    Raises `CheckpointError` where `best.json` is damaged.
+    """
+    held = {path.name: path for path in _checkpoints(run)}
+    if which == "last":
+        return max(held.values(), key=lambda path: int(path.name[5:]), default=None)
+    pointer = run / "checkpoints" / "best.json"
+    if which != "best":
+        return held.get(f"step-{int(which):08d}") if which.isdecimal() else None
     if not pointer.exists():
-        return []
-    return [run / "checkpoints" / f"step-{int(read_json(pointer)['step']):08d}"]
+        return None
+    best = read_json(pointer)
+    if not isinstance(best, dict) or not isinstance(best.get("step"), int):
+        raise CheckpointError(f"{pointer} is damaged: it names no step; delete it")
+    return held.get(f"step-{best['step']:08d}")
 
 
-def _as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    if isinstance(images, Tensor) and images.ndim == 4:
-        return list(images)
-    if isinstance(images, np.ndarray) and images.ndim == 4:
+def _checkpoints(run: Path) -> list[Path]:
+    """Folders of complete checkpoints, oldest first."""
+    return sorted(
+        path
+        for path in (run / "checkpoints").glob("step-*")
+        if path.name[5:].isdecimal() and path.is_dir()
+    )
+
+
+def _calibration(path: Path) -> Calibration:
+    try:
+        return Calibration.from_state(load_tensors(path))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} is damaged: it lacks {error}; use another checkpoint"
+        ) from None
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device '{device}' cannot be used here ({reason}); use cpu") from None
+    return place
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}: it must be at least 1")
+
+
+def _check_joint_form(form: str) -> None:
+    if form not in ("cosine", "squared_l2"):
+        raise ConfigError(f"form '{form}' is unknown; embeddings come as cosine or squared_l2")
+
+
+def _text_list(texts: str | Sequence[str]) -> list[str]:
+    listed = [texts] if isinstance(texts, str) else list(texts)
+    for text in listed:
+        if not isinstance(text, str):
+            raise DataError(f"text is {text!r}, not a string")
+    return listed
+
+
+def _image_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 4:
         return list(images)
     if isinstance(images, (Image.Image, str, Path, np.ndarray, Tensor)):
         return [images]
@@ -244,31 +319,51 @@ def _input(image: ImageLike, size: int) -> Float[Tensor, "3 s s"]:
 
 
 def _pixels(image: ImageLike, size: int) -> np.ndarray:
+    """uint8 (height, width, 3)."""
     if isinstance(image, (str, Path)):
-        try:
-            return decode_image(Path(image).read_bytes(), min_side=size)
-        except OSError as error:
-            raise DataError(f"cannot read image {image}: {error.strerror}") from None
-        except DataError as error:
-            raise DataError(f"image {image}: {error}") from None
+        return _read(Path(image), size)
     if isinstance(image, Image.Image):
-        return np.array(image.convert("RGB"))
+        return pixels_of(image)
     if isinstance(image, Tensor):
-        if image.is_floating_point():
-            image = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-        image = image.permute(1, 2, 0).cpu().numpy() if image.ndim == 3 else image.numpy()
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        image = _from_tensor(image)
+    if not isinstance(image, np.ndarray):
         raise DataError(
-            f"image is {image.dtype} {list(image.shape)}; give uint8 (height, width, 3) or a tensor "
-            "(3, height, width)"
+            f"image is a {type(image).__name__}; give a path, a PIL image, an array or a tensor"
+        )
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise DataError(
+            f"image is {image.dtype} {list(image.shape)} (height, width, channels); give uint8 "
+            "(height, width, 3), or a tensor (3, height, width) of uint8 or of floats in [0, 1]"
         )
     return image
+
+
+def _read(path: Path, size: int) -> np.ndarray:
+    try:
+        return decode_image(path.read_bytes(), min_side=size)
+    except OSError as error:
+        raise DataError(f"cannot read image {path}: {error.strerror}; check the path") from None
+    except DataError as error:
+        raise DataError(f"image {path}: {error}; replace the file") from None
+
+
+def _from_tensor(image: Tensor) -> np.ndarray:
+    """uint8 (height, width, 3) of a tensor (3, height, width)."""
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise DataError(f"image tensor is {list(image.shape)}; give (3, height, width)")
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        if not bool(((image >= 0) & (image <= 1)).all()):
+            raise DataError(
+                f"image tensor has values from {float(image.min()):.3g} to "
+                f"{float(image.max()):.3g}; give floats in [0, 1] or uint8"
+            )
+        image = (image.float() * 255).round().to(torch.uint8)
+    return image.permute(1, 2, 0).numpy()
 
 
 def _joint(own: Tensor, predicted_side: Tensor, form: str) -> Tensor:
     if form == "squared_l2":
         return torch.cat([own, predicted_side], dim=1)
-    if form != "cosine":
-        raise ConfigError(f"form '{form}' is unknown; embeddings come as cosine or squared_l2")
     halves = [F.normalize(own, dim=1), F.normalize(predicted_side, dim=1)]
     return torch.cat(halves, dim=1) / 2**0.5

@@ -32,6 +32,7 @@ __all__ = [
     "check_image_file",
     "decode_image",
     "normalise",
+    "pixels_of",
     "random_crop",
     "resize_crop",
 ]
@@ -115,6 +116,24 @@ def decode_image(data: bytes, min_side: int = 0) -> Pixels:
         if pixels is not None:
             return pixels
     return _decode_with_pillow(data)
+
+
+def pixels_of(image: Image.Image) -> Pixels:
+    """Pixels of an opened Pillow image: turned upright by its EXIF, transparency put on white.
+
+    Raises `DataError` with a one-line reason if it cannot be decoded.
+    """
+    problem = _size_problem(image.height, image.width)
+    if problem:
+        raise DataError(problem)
+    try:
+        image.load()
+        pixels = _to_rgb(image)
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 (decoders raise anything on damaged bytes)
+        raise DataError(f"cannot be decoded: {_first_line(error)}") from None
+    return _upright(pixels, _orientation(image))
 
 
 def check_image_file(path: Path) -> str | None:
@@ -212,17 +231,7 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
 
 def _decode_with_pillow(data: bytes) -> Pixels:
     with _open(data) as image:
-        problem = _size_problem(image.height, image.width)
-        if problem:
-            raise DataError(problem)
-        try:
-            image.load()
-            pixels = _to_rgb(image)
-        except DataError:
-            raise
-        except Exception as error:  # noqa: BLE001 (decoders raise anything on damaged bytes)
-            raise DataError(f"cannot be decoded: {_first_line(error)}") from None
-        return _upright(pixels, _orientation(image))
+        return pixels_of(image)
 
 
 def _open(data: bytes) -> Image.Image:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from tijepa.config import RunConfig, load_config
 from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits
-from tijepa.embedder import Embedder, load, model_folder
+from tijepa.embedder import MODEL_FILES, checkpoint_folder, load
 from tijepa.errors import CheckpointError, DataError
-from tijepa.evaluate.model import EvaluationSet, Measured, evaluation_set, measure
-from tijepa.evaluate.answers import top_retrievals
+from tijepa.evaluate.gallery import gallery_of
+from tijepa.evaluate.model import (
+    EvaluationSet,
+    Measured,
+    calibrate,
+    calibration_pairs,
+    evaluation_set,
+    measure,
+)
+from tijepa.evaluate.queries import Query
 from tijepa.evaluate.report import write_report
 from tijepa.evaluate.summary import print_summary
+from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import write_json
+from tijepa.model.writing import writing
 
 __all__ = ["evaluate_run", "finish_run"]
 
@@ -32,73 +44,123 @@ def evaluate_run(
     split: str = "test",
     checkpoint: str | None = None,
     console: Console | None = None,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Retrieval by every form of energy and collapse readings of a run's model on one split.
 
     `data` is a folder (or "scenes") other than the one the run was trained on; `checkpoint` is
-    "best", "last" or a step, by default the final model. Writes nothing. Raises `CheckpointError`
-    and `DataError`.
+    "best", "last" or a step, by default the final model. A checkpoint without calibration is
+    calibrated on the run's training pairs; where those are not available the console says so, and
+    there is no calibrated energy. Writes nothing. Raises `CheckpointError` and `DataError`.
     """
+    console = console or Console(quiet=True)
     config = load_config(file=_config_of(run))
-    embedder = load(run, checkpoint=checkpoint)
-    splits = _open(config, data)
-    evaluation = _evaluation_set(splits, split, config)
-    if console is not None:
-        console.print(
-            f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
-            f"{splits.description}, split {split}",
-            highlight=False,
-        )
+    embedder = load(run, checkpoint=checkpoint, device=device)
+    with phase(console, f"reading the {split} split"):
+        splits = _open(config, data)
+        evaluation = _evaluation_set(splits, split, config)
+    if embedder.calibration is None:
+        with phase(console, "calibrating on training pairs"):
+            pairs = _training_pairs(config, None if data else splits, console)
+            embedder.calibration = None if pairs is None else calibrate(embedder, pairs)
+    say(
+        console,
+        f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
+        f"{splits.description}, split {split}",
+    )
     return {"split": split, **measure(embedder, evaluation).results}
 
 
-def finish_run(run: Path, config: RunConfig, splits: PairSplits, console: Console) -> None:
+def finish_run(
+    run: Path,
+    config: RunConfig,
+    splits: PairSplits,
+    console: Console,
+    device: torch.device | str = "cpu",
+) -> None:
     """Keep the best checkpoint as the run's model, evaluate it, write results and report.
 
-    The split is test where there is one, else validation; a source with neither gets a model and
-    no results.
+    The split is test where there is one, else validation; a source with neither gets a model and a
+    report without results. Raises `CheckpointError`.
     """
-    best = model_folder(run, "best" if (run / "checkpoints" / "best.json").exists() else "last")
-    target = run / "model"
-    target.mkdir(exist_ok=True)
-    for name in ("model.json", "model.safetensors", "tokenizer.json", "calibration.safetensors"):
-        if (best / name).exists():
-            shutil.copyfile(best / name, target / name)
+    kept = checkpoint_folder(run, "best") or checkpoint_folder(run, "last")
+    if kept is None:
+        raise CheckpointError(f"{run} has no checkpoint to make a model of; train it first")
+    _keep(kept, run / "model")
     split = next((name for name in ("test", "validation") if name in splits.splits), None)
+    evaluation = None
     if split is None:
-        console.print("no test or validation split: nothing to evaluate on", highlight=False)
+        say(console, "not evaluated: there is neither a test nor a validation split")
+    else:
+        try:
+            with phase(console, f"reading the {split} split"):
+                evaluation = _evaluation_set(splits, split, config)
+        except DataError as error:
+            say(console, f"not evaluated: {split} split: {error}")
+    if split is None or evaluation is None:
+        report = write_report(run, energy=torch.zeros(0, 0), gallery=())
+        say(console, f"report: {report}")
         return
-    embedder = load(target)
-    try:
-        evaluation = _evaluation_set(splits, split, config)
-    except DataError as error:
-        console.print(f"not evaluated: {error}", highlight=False)
-        return
-    measured = measure(embedder, evaluation)
-    results = {"split": split, "checkpoint": best.name, **measured.results}
+    embedder = load(run / "model", device=device)
+    with phase(console, f"evaluating on the {split} split"):
+        measured = measure(embedder, evaluation)
+    results = {"split": split, "checkpoint": kept.name, **measured.results}
     if config.data.source == "scenes":
-        novel = measure(embedder, _evaluation_set(splits, "novel", config))
+        with phase(console, "evaluating on the novel split"):
+            novel = measure(embedder, _evaluation_set(splits, "novel", config))
         results["novel"] = {"retrieval": novel.results["retrieval"]}
     write_json(results, run / "results.json")
-    report = _report(run, embedder, evaluation, measured, splits, split)
+    with phase(console, "writing the report"):
+        gallery = _gallery(evaluation, measured, splits, split, console)
+        write_report(run, energy=_matrix(evaluation, measured), gallery=gallery)
     print_summary(console, results, run)
-    console.print(f"report    {report}", highlight=False)
 
 
-def _report(
-    run: Path,
-    embedder: Embedder,
-    evaluation: EvaluationSet,
-    measured: Measured,
-    splits: PairSplits,
-    split: str,
-) -> Path:
-    """The report with the energies of the first 64 pairs, one caption each."""
-    count = min(MATRIX_PAIRS, len(evaluation.images))
-    first = [int((evaluation.image_of_text == i).nonzero()[0]) for i in range(count)]
-    matrix = measured.energy[:count][:, torch.tensor(first)]
-    gallery = top_retrievals(evaluation, measured.energy, splits.split(split))
-    return write_report(run, energy=matrix, gallery=gallery)
+def _keep(checkpoint: Path, model: Path) -> None:
+    """Copy what a model needs from a checkpoint, so that `model` is the old one or the new one."""
+    new, old = model.with_name(".model.tmp"), model.with_name(".model.old")
+    with writing(model):
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir()
+        try:
+            for name in MODEL_FILES:
+                if (checkpoint / name).exists():
+                    shutil.copyfile(checkpoint / name, new / name)
+            if model.exists():
+                model.rename(old)
+            new.rename(model)
+        finally:
+            for leftover in (new, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _matrix(evaluation: EvaluationSet, measured: Measured) -> Tensor:
+    """Energies of the first 64 pairs, one caption each."""
+    first = evaluation.first_text[:MATRIX_PAIRS]
+    return measured.energy[: len(first)][:, first]
+
+
+def _gallery(
+    evaluation: EvaluationSet, measured: Measured, splits: PairSplits, split: str, console: Console
+) -> Sequence[Query]:
+    """Top retrievals; none, and a line that says so, where a picture has become unreadable."""
+    try:
+        return gallery_of(evaluation, measured.energy, splits.split(split))
+    except DataError as error:
+        say(console, f"no gallery: {error}")
+        return ()
+
+
+def _training_pairs(
+    config: RunConfig, splits: PairSplits | None, console: Console
+) -> EvaluationSet | None:
+    try:
+        splits = splits or _open(config, None)
+        return calibration_pairs(splits.split("train"), config.data.image_size)
+    except DataError as error:
+        say(console, f"no calibrated energy: the run's training pairs are not available ({error})")
+        return None
 
 
 def _open(config: RunConfig, data: str | None) -> PairSplits:

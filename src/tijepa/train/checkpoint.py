@@ -10,6 +10,7 @@ functions of the step.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from tijepa.model.saving import (
     write_json,
 )
 from tijepa.model.text_image_model import TextImageModel
+from tijepa.model.writing import writing
 from tijepa.objectives.calibration import Calibration
 
 __all__ = ["Checkpoints", "RunState"]
@@ -45,11 +47,16 @@ class RunState:
 
 
 class Checkpoints:
-    """The `checkpoints` folder of a run: the last `keep_last`, and the best."""
+    """The `checkpoints` folder of a run: `step-NUMBER` for the last `keep_last` and for the best.
+
+    A folder gets its name when it is complete, so whatever is called `step-NUMBER` can be restored;
+    the newest is the last. `best.json` names the best.
+    """
 
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder = folder
         self.keep_last = keep_last
+        self._tidy()
 
     def path(self, step: int) -> Path:
         """Where the checkpoint after `step` updates lies."""
@@ -65,42 +72,39 @@ class Checkpoints:
         tokenizer: Tokenizer,
         calibration: Calibration | None,
     ) -> Path:
-        """Write a checkpoint, then the pointers to last and best, then delete what is too old.
+        """Write a checkpoint, then the pointer to the best, then delete what is too old.
 
-        Raises `CheckpointError` (disk full, not writable) and leaves no half-written folder.
+        Raises `CheckpointError` (disk full, not writable) and leaves no half-written folder; the
+        earlier checkpoints stay as they were.
         """
         final = self.path(state.step)
         temporary = self.folder / f".{final.name}.tmp"
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
+        aside = self.folder / f".{final.name}.old"
+        with writing(final):
             temporary.mkdir(parents=True)
-            save_model(model, card, temporary)
-            tokenizer.save(temporary / "tokenizer.json")
-            if calibration is not None:
-                save_tensors(calibration.state(), temporary / "calibration.safetensors")
-            save_tensors(objective.state_dict(), temporary / "objective.safetensors")
-            save_tensors(_moments(optimizer), temporary / "optimizer.safetensors")
-            write_json(asdict(state), temporary / "state.json")
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(temporary, final)
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot write {final}: {error.strerror}; free some space or choose another --out"
-            ) from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        write_json({"step": state.step}, self.folder / "last.json")
-        if state.best_step is not None and self.path(state.best_step).exists():
-            write_json(
-                {"step": state.best_step, "recall": state.best_recall}, self.folder / "best.json"
-            )
-        self._prune(state)
+            try:
+                save_model(model, card, temporary)
+                tokenizer.save(temporary / "tokenizer.json")
+                if calibration is not None:
+                    save_tensors(calibration.state(), temporary / "calibration.safetensors")
+                save_tensors(objective.state_dict(), temporary / "objective.safetensors")
+                save_tensors(_moments(optimizer), temporary / "optimizer.safetensors")
+                write_json(asdict(state), temporary / "state.json")
+                if final.exists():
+                    os.replace(final, aside)  # `_tidy` puts it back if we die before the next line
+                os.replace(temporary, final)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                self._tidy()
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
+            self._settle(state)
         return final
 
     def last(self) -> Path | None:
         """The newest checkpoint, if there is one."""
-        pointer = self.folder / "last.json"
-        return self.path(int(read_json(pointer)["step"])) if pointer.exists() else None
+        steps = self._steps()
+        return self.path(steps[-1]) if steps else None
 
     def restore(
         self,
@@ -110,17 +114,60 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
     ) -> RunState:
         """Load everything of a checkpoint; `CheckpointError` where a name or a shape differs."""
+        state = _state(path / "state.json")
         load_weights(model, load_tensors(path / "model.safetensors"), path / "model.safetensors")
         load_weights(objective, load_tensors(path / "objective.safetensors"), path)
         _load_moments(optimizer, load_tensors(path / "optimizer.safetensors"), path)
-        return RunState(**read_json(path / "state.json"))
+        with writing(self.folder):
+            self._settle(state)
+        return state
 
-    def _prune(self, state: RunState) -> None:
-        steps = sorted(int(p.name.removeprefix("step-")) for p in self.folder.glob("step-*"))
-        kept = {*steps[-self.keep_last :], state.best_step}
+    def _settle(self, state: RunState) -> None:
+        """Make the folder what it should be after the checkpoint of `state`.
+
+        Also after a restore: the run may have died between writing that checkpoint and this.
+        """
+        if state.best_step is not None and self.path(state.best_step).exists():
+            write_json(
+                {"step": state.best_step, "recall": state.best_recall}, self.folder / "best.json"
+            )
+        steps = self._steps()
+        kept = {*[step for step in steps if step <= state.step][-self.keep_last :], state.best_step}
         for step in steps:
             if step not in kept:
-                shutil.rmtree(self.path(step))
+                doomed = self.folder / f".{self.path(step).name}.tmp"
+                os.replace(self.path(step), doomed)  # a half-deleted folder must not bear the name
+                shutil.rmtree(doomed)
+
+    def _tidy(self) -> None:
+        """Clear away what a killed process left, and put back what it had moved aside."""
+        with writing(self.folder):
+            for aside in self.folder.glob(".step-*.old"):
+                final = aside.with_name(aside.name.removeprefix(".").removesuffix(".old"))
+                if final.exists():
+                    shutil.rmtree(aside)
+                else:
+                    os.replace(aside, final)
+            for partial in self.folder.glob(".*.tmp"):
+                if partial.is_dir():
+                    shutil.rmtree(partial)
+                else:
+                    partial.unlink()
+
+    def _steps(self) -> list[int]:
+        names = [re.fullmatch(r"step-(\d{8,})", path.name) for path in self.folder.glob("step-*")]
+        return sorted(int(name[1]) for name in names if name is not None)
+
+
+def _state(path: Path) -> RunState:
+    fields = read_json(path)
+    try:
+        return RunState(**fields)
+    except TypeError:
+        raise CheckpointError(
+            f"{path} does not hold the state of a run; delete {path.parent} to resume from the "
+            "checkpoint before it"
+        ) from None
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

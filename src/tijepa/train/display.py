@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import math
+import time
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["Display"]
+from tijepa.evaluate.formatting import DASH, number, percent
+from tijepa.evaluate.run_record import value
+from tijepa.evaluate.terminal import say
+
+__all__ = ["Display", "duration"]
 
 
 class Display:
-    """A rich progress bar over steps; plain lines where the output is no terminal."""
+    """A rich progress bar over steps; where the output is no terminal, a plain line per record."""
 
     def __init__(self, console: Console, steps: int, start: int) -> None:
         self._console = console
+        self._steps = steps
+        self._start = start
+        self._began = time.perf_counter()
         self._progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -40,20 +50,46 @@ class Display:
     ) -> None:
         self._progress.stop()
 
+    def stepped(self, step: int) -> None:
+        """Move the bar; needs no number from the device."""
+        self._progress.update(self._task, completed=step)
+
     def trained(self, record: dict[str, Any]) -> None:
         """Show the latest training record."""
+        step = record["step"]
         status = f"loss {record['loss']:.4f} · {record['pairs_per_second']:.0f} pairs/s"
-        self._progress.update(self._task, completed=record["step"], status=status)
+        self._progress.update(self._task, completed=step, status=status)
+        if not self._console.is_terminal:
+            per_step = (time.perf_counter() - self._began) / max(1, step - self._start)
+            left = duration(per_step * (self._steps - step))
+            say(self._console, f"step {step:>6} of {self._steps}  {status} · {left} left")
+
+    def evaluating(self) -> None:
+        """Say that the next seconds go into an evaluation."""
+        self._progress.update(self._task, status="measuring held-out pairs")
 
     def evaluated(self, record: dict[str, Any]) -> None:
         """Print one line for an evaluation on held-out pairs."""
         r, collapse = record["retrieval"], record["collapse"]
         forth, back = r["image_to_text"], r["text_to_image"]
-        self._console.print(
+        ranks = [
+            _or_dash(value(collapse[modality], "effective_rank")) for modality in ("image", "text")
+        ]
+        say(
+            self._console,
             f"step {record['step']:>6}  held-out recall@1 image→text "
-            f"{100 * forth['recall_at_1']:.1f} %, text→image {100 * back['recall_at_1']:.1f} % "
-            f"(chance {100 * r['chance_at_1']:.1f} %)  rank {collapse['image']['effective_rank']:.0f}"
-            f"/{collapse['text']['effective_rank']:.0f} of {collapse['image']['dimensions']}  "
-            f"{collapse['verdict']}",
-            highlight=False,
+            f"{percent(forth['recall_at_1'])}, text→image {percent(back['recall_at_1'])} "
+            f"(chance {percent(r['chance_at_1'])})  rank {ranks[0]}/{ranks[1]} of "
+            f"{collapse['image']['dimensions']}  {collapse['verdict']}",
         )
+
+
+def duration(seconds: float) -> str:
+    """Rounded to whole seconds: 4 min 07 s, 2 h 05 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _or_dash(reading: float) -> str:
+    return DASH if math.isnan(reading) else number(reading)

@@ -11,7 +11,10 @@ __all__ = ["Interrupt"]
 
 
 class Interrupt:
-    """While entered, SIGINT and SIGTERM set `requested`; a second SIGINT is raised as usual."""
+    """While entered, SIGINT and SIGTERM set `requested`; a second one raises `KeyboardInterrupt`.
+
+    Outside the main thread, where Python delivers no signals, it does nothing.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -30,7 +33,8 @@ class Interrupt:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None is a handler that was not installed from Python and cannot be put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

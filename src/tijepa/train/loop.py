@@ -93,25 +93,29 @@ def fit(learner: Learner, run: Run, state: RunState) -> RunState:
                 raise _not_finite(reading, rates, state, run)
             state = replace(state, step=state.step + 1, cursor=batch.cursor)
             clock.pairs += len(batch)
+            display.stepped(state.step)
 
-            last = state.step == steps or interrupt.requested
+            last = state.step == steps
             if state.step % config.log.every == 0 or last:
                 record = _training_record(reading, rates, state, run, clock)
                 run.metrics.write(record)
                 display.trained(record)
                 clock.restart()
             calibration = None
-            if state.step % config.log.eval_every == 0 or state.step == steps:
+            if state.step % config.log.eval_every == 0 or last:
+                display.evaluating()
                 calibration, measured = _evaluate(learner, run, state)
                 if measured is not None:
                     run.metrics.write(measured)
                     display.evaluated(measured)
                     state = _with_best(state, measured)
                 clock.restart()
-            if state.step % config.log.save_every == 0 or state.best_step == state.step or last:
+            stop = interrupt.requested  # read once: what it asks for must also be saved
+            due = state.step % config.log.save_every == 0 or state.best_step == state.step
+            if due or last or stop:
                 _save(learner, run, state, calibration)
                 clock.restart()
-            if interrupt.requested and state.step < steps:
+            if stop:
                 raise KeyboardInterrupt
     return state
 
@@ -184,11 +188,20 @@ def _training_record(
 def _evaluate(
     learner: Learner, run: Run, state: RunState
 ) -> tuple[Calibration | None, dict[str, Any] | None]:
-    """Calibrate on training pairs, measure on held-out ones."""
+    """Calibrate on training pairs, measure on held-out ones.
+
+    Raises `NonFiniteError` where the model's embeddings are not finite: then its weights are not
+    worth saving.
+    """
     start = time.perf_counter()
     embedder = learner.embedder()
     if run.calibration_pairs is not None:
-        embedder.calibration = calibrate(embedder, run.calibration_pairs)
+        try:
+            embedder.calibration = calibrate(embedder, run.calibration_pairs)
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"{error} after step {state.step}; {_last_good(run)}; lower optim.lr"
+            ) from None
     record = None
     if run.held_out is not None:
         results = measure(embedder, run.held_out).results
@@ -222,10 +235,13 @@ def _save(learner: Learner, run: Run, state: RunState, calibration: Calibration 
 
 
 def _not_finite(reading: Reading, rates: Rates, state: RunState, run: Run) -> NonFiniteError:
-    last = run.checkpoints.last()
-    good = f"last good checkpoint: {last}" if last else "no checkpoint was written yet"
     return NonFiniteError(
         f"loss {float(reading.loss)}, gradient norm {float(reading.grad_norm)} at step "
-        f"{state.step + 1} with learning rate {rates.lr:.2e}; the update was not applied; {good}; "
-        "lower optim.lr or use compute.precision=float32"
+        f"{state.step + 1} with learning rate {rates.lr:.2e}; the update was not applied; "
+        f"{_last_good(run)}; lower optim.lr or use compute.precision=float32"
     )
+
+
+def _last_good(run: Run) -> str:
+    last = run.checkpoints.last()
+    return f"last good checkpoint: {last}" if last else "no checkpoint was written yet"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import math
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from tijepa.errors import MissingExtraError
+from tijepa.evaluate.json_values import without_nan
+from tijepa.model.writing import writing
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "import_wandb"]
 
 
 class _Sink(Protocol):
@@ -20,34 +23,44 @@ class _Sink(Protocol):
 
 
 class Metrics:
-    """Writes records of a run; after a resume, records beyond the checkpoint are cut off first."""
+    """Writes records of a run; after a resume, records beyond the checkpoint are cut off first.
+
+    Raises `CheckpointError` where the disk is full or cannot be written, `MissingExtraError` where
+    `wandb` is asked for and not installed.
+    """
 
     def __init__(
         self, run_dir: Path, *, tensorboard: bool, wandb: bool, after_step: int | None = None
     ) -> None:
         self.path = run_dir / "metrics.jsonl"
-        if after_step is not None:
-            _cut(self.path, after_step)
-        self._file = open(self.path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
         self._sinks: list[_Sink] = []
+        package = import_wandb() if wandb else None
+        with writing(self.path):
+            if after_step is not None:
+                _cut(self.path, after_step)
+            self._file = open(self.path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
         if tensorboard:
-            self._sinks.append(_TensorBoard(run_dir / "tensorboard", after_step))
-        if wandb:
-            self._sinks.append(_Wandb(run_dir))
+            with writing(run_dir / "tensorboard"):
+                self._sinks.append(_TensorBoard(run_dir / "tensorboard", after_step))
+        if package is not None:
+            self._sinks.append(_Wandb(package, run_dir))
 
     def write(self, record: dict[str, Any]) -> None:
         """One line; numbers that are not finite become null, since JSON has no word for them."""
-        self._file.write(json.dumps(_finite(record)) + "\n")
+        with writing(self.path):
+            self._file.write(json.dumps(without_nan(record)) + "\n")
         scalars = _flat({k: v for k, v in record.items() if k not in ("kind", "step", "split")})
         prefix = "" if record["kind"] == "train" else f"{record['kind']}/"
-        for sink in self._sinks:
-            sink.write({prefix + name: value for name, value in scalars.items()}, record["step"])
+        with writing(self.path.parent):
+            for sink in self._sinks:
+                sink.write({prefix + k: v for k, v in scalars.items()}, record["step"])
 
     def close(self) -> None:
         """Flush and close everything."""
-        self._file.close()
-        for sink in self._sinks:
-            sink.close()
+        with writing(self.path.parent):
+            self._file.close()
+            for sink in self._sinks:
+                sink.close()
 
 
 class _TensorBoard:
@@ -66,12 +79,8 @@ class _TensorBoard:
 
 
 class _Wandb:
-    def __init__(self, run_dir: Path) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise MissingExtraError("wandb", "track") from None
-        self._run = wandb.init(project="tijepa", name=run_dir.name, dir=str(run_dir))
+    def __init__(self, package: ModuleType, run_dir: Path) -> None:
+        self._run = package.init(project="tijepa", name=run_dir.resolve().name, dir=str(run_dir))
 
     def write(self, scalars: dict[str, float], step: int) -> None:
         self._run.log(scalars, step=step)
@@ -80,21 +89,31 @@ class _Wandb:
         self._run.finish()
 
 
+def import_wandb() -> ModuleType:
+    """The package of Weights & Biases, or `MissingExtraError`."""
+    try:
+        return importlib.import_module("wandb")
+    except ImportError:
+        raise MissingExtraError("wandb", "track") from None
+
+
 def _cut(path: Path, after_step: int) -> None:
-    """Drop the records of steps that a resumed run will do again (and a torn last line)."""
+    """Drop the records of steps that a resumed run will do again, and lines that are damaged."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if record["step"] <= after_step:
-            kept.append(line + "\n")
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    kept = "".join(f"{line}\n" for line in lines if _is_up_to(line, after_step))
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.write_text(kept, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def _is_up_to(line: str, step: int) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(record, dict) and int(record.get("step", step + 1)) <= step
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, float]:
@@ -105,11 +124,3 @@ def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             flat[prefix + name] = float(value)
     return flat
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 
 from tijepa.config import RunConfig
-from tijepa.data.pairs import Batch
+from tijepa.data import open_splits
+from tijepa.data.pairs import Batch, PairSplits
 from tijepa.train.build import (
     build_model,
     build_objective,
     parameter_counts,
     resolve_compute,
 )
+from tijepa.train.display import duration
 from tijepa.train.loop import rates_at
 from tijepa.train.optimizer import build_optimizer
 from tijepa.train.step import training_step
+from tijepa.train.vocabulary import learn_vocabulary
 
 __all__ = ["Plan", "plan"]
 
@@ -29,12 +32,13 @@ MEASURED_STEPS = 3
 class Plan:
     """The resolved configuration and what it costs on this machine.
 
-    `memory` are bytes of weights, gradients, moments and targets; `activations` the bytes that
-    one micro-batch keeps for its backward pass; `seconds` the whole run without data loading and
-    evaluation.
+    `data` describes the splits; `memory` are bytes of weights, gradients, moments and targets;
+    `activations` the bytes that one micro-batch keeps for its backward pass; `seconds` the whole
+    run without data loading and evaluation.
     """
 
     config: RunConfig
+    data: str
     parameters: dict[str, int]
     memory: int
     activations: int
@@ -48,25 +52,37 @@ class Plan:
         lines = [
             self.config.to_yaml().rstrip(),
             "",
+            f"# data        {self.data}",
             f"# parameters  {total:,} trained: "
             + ", ".join(f"{name} {count:,}" for name, count in self.parameters.items()),
             f"# memory      {_size(self.memory)} weights, gradients, moments, targets + "
             f"{_size(self.activations)} activations of a micro-batch",
-            f"# time        {_duration(self.seconds)} for {self.config.optim.steps} steps on "
-            f"{self.device} in {self.precision} (measured on {MEASURED_STEPS} steps of random data)",
+            f"# time        {duration(self.seconds)} for {self.config.optim.steps} steps on "
+            f"{self.device} in {self.precision} ({MEASURED_STEPS} steps of random data measured)",
         ]
         return "\n".join(lines)
 
 
 def plan(config: RunConfig) -> Plan:
-    """Build the model, run a few steps on random data, and say what a run costs. Writes nothing."""
+    """Open the data, build the model, run a few steps on random data, and say what a run costs.
+
+    The data are needed for the vocabulary, and so for the number of parameters. Writes nothing.
+    Raises `DataError` where the data cannot be used.
+    """
     compute = resolve_compute(config)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
-    model = build_model(config, config.data.vocab_size).to(compute.device)
+    splits = open_splits(
+        config.data.source,
+        image_size=config.data.image_size,
+        seed=config.seed,
+        max_bad=config.data.max_bad,
+    )
+    tokenizer = learn_vocabulary(splits.split("train"), config.data.vocab_size)
+    model = build_model(config, tokenizer.vocab_size).to(compute.device)
     objective = build_objective(config).to(compute.device)
     optimizer = build_optimizer([model, objective], lr=config.optim.lr, betas=config.optim.betas)
-    batch = _random_batch(config).to(compute.device)
+    batch = _random_batch(config, tokenizer.vocab_size).to(compute.device)
     saved: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -99,10 +115,12 @@ def plan(config: RunConfig) -> Plan:
         seconds.append(time.perf_counter() - start)
     counts = parameter_counts(model)
     held = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    moving = 3 * 4 * sum(counts.values())  # a gradient and two moments, all float32
     return Plan(
         config=config,
+        data=_describe(splits),
         parameters=counts,
-        memory=held + 3 * 4 * sum(counts.values()),
+        memory=held + moving,
         activations=sum(size for pointer, size in saved.items() if pointer not in own),
         seconds=sorted(seconds)[len(seconds) // 2] * config.optim.steps,
         device=str(compute.device),
@@ -110,7 +128,7 @@ def plan(config: RunConfig) -> Plan:
     )
 
 
-def _random_batch(config: RunConfig) -> Batch:
+def _random_batch(config: RunConfig, vocab_size: int) -> Batch:
     """As many pairs as a batch has, with captions of the longest length: an upper bound."""
     b, size, length = config.optim.batch_size, config.data.image_size, config.data.max_tokens
     generator = torch.Generator().manual_seed(0)
@@ -118,7 +136,7 @@ def _random_batch(config: RunConfig) -> Batch:
     return Batch(
         images=torch.rand(b, 3, size, size, generator=generator) * 2 - 1,
         has_image=every,
-        tokens=torch.randint(3, config.data.vocab_size, (b, length), generator=generator),
+        tokens=torch.randint(3, vocab_size, (b, length), generator=generator),
         token_mask=torch.ones(b, length, dtype=torch.bool),
         has_text=every,
         indices=torch.arange(b),
@@ -126,11 +144,10 @@ def _random_batch(config: RunConfig) -> Batch:
     )
 
 
+def _describe(splits: PairSplits) -> str:
+    items = ", ".join(f"{name} {len(source):,}" for name, source in splits.splits.items())
+    return f"{splits.description}: {items}"
+
+
 def _size(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

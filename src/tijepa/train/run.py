@@ -6,8 +6,9 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from rich.console import Console
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.data.loader import Loader
-from tijepa.data.pairs import PairSource, PairSplits
+from tijepa.data.pairs import PairSource, PairSplits, SetAside
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import CheckpointError, DataError
-from tijepa.evaluate.model import EvaluationSet, evaluation_set
+from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_set
 from tijepa.evaluate.run import finish_run
-from tijepa.model.saving import ModelCard, write_json
+from tijepa.evaluate.terminal import phase, say
+from tijepa.model.saving import ModelCard, read_json, write_json
+from tijepa.model.writing import writing
 from tijepa.train.build import (
     build_model,
     build_objective,
@@ -33,14 +36,12 @@ from tijepa.train.build import (
 )
 from tijepa.train.checkpoint import Checkpoints, RunState
 from tijepa.train.loop import Learner, Run, fit
-from tijepa.train.metrics import Metrics
+from tijepa.train.metrics import Metrics, import_wandb
 from tijepa.train.optimizer import build_optimizer
+from tijepa.train.vocabulary import learn_vocabulary
 from tijepa.version import __version__
 
 __all__ = ["train"]
-
-CALIBRATION_PAIRS = 2048
-TOKENIZER_CAPTIONS = 200_000
 
 
 def train(
@@ -50,22 +51,39 @@ def train(
 
     With `resume`, continue from the last checkpoint there, to the same losses as a run that was
     never interrupted (bit for bit on a CPU). At the end the model is evaluated on the test split
-    and a report is written. Raises the errors of `tijepa.errors`; `KeyboardInterrupt` after Ctrl-C,
-    with everything saved.
+    and a report is written. The folder is not touched before the data are open and the model is
+    built. Up to `data.eval_items` + 2,048 decoded images stay in memory for the evaluations while
+    training, 12 × image_size² bytes each. Raises the errors of `tijepa.errors`;
+    `KeyboardInterrupt` after Ctrl-C, with everything saved.
     """
     console = console or Console()
+    if config.log.wandb:
+        import_wandb()
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     compute = resolve_compute(config)
-    splits = open_splits(
-        config.data.source,
-        image_size=config.data.image_size,
-        seed=config.seed,
-        max_bad=config.data.max_bad,
-    )
+    checkpoints = Checkpoints(run_dir / "checkpoints", config.log.keep_last)
+    last = _last_checkpoint(run_dir, checkpoints) if resume else None
+    if not resume:
+        _check_vacant(run_dir)
+    with phase(console, f"opening {config.data.source}"):
+        splits = open_splits(
+            config.data.source,
+            image_size=config.data.image_size,
+            seed=config.seed,
+            max_bad=config.data.max_bad,
+        )
     source = splits.split("train")
-    tokenizer = _tokenizer(run_dir, source, config, resume)
-    held_out = _held_out(splits, config)
+    _announce_data(console, run_dir, splits)
+    if resume:
+        _check_same_data(run_dir, source)
+        tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
+    else:
+        with phase(console, "learning the vocabulary"):
+            tokenizer = learn_vocabulary(source, config.data.vocab_size)
+    with phase(console, "reading pairs to measure on"):
+        held_out = _held_out(splits, config, console)
+        typical = _calibration_pairs(source, config, console)
 
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
     objective = build_objective(config).to(compute.device)
@@ -81,17 +99,9 @@ def train(
         for part in (model.context.image, model.context.text):
             part.compile()
 
-    checkpoints = Checkpoints(run_dir / "checkpoints", config.log.keep_last)
     state = RunState(step=0, cursor=0)
-    if resume:
-        last = checkpoints.last()
-        if last is None:
-            raise CheckpointError(
-                f"{run_dir} has no checkpoint to resume from; start without --resume"
-            )
+    if last is not None:
         state = checkpoints.restore(last, model, objective, optimizer)
-    else:
-        _begin(run_dir, config, splits, tokenizer, parameter_counts(model))
     loader = Loader(
         source,
         tokenizer,
@@ -104,65 +114,97 @@ def train(
         threads=config.data.threads,
         cursor=state.cursor,
     )
+    _announce_learner(console, learner, state, config)
+    if not resume:
+        _begin(run_dir, config, splits, tokenizer, parameter_counts(model))
     metrics = Metrics(
         run_dir,
         tensorboard=config.log.tensorboard,
         wandb=config.log.wandb,
         after_step=state.step if resume else None,
     )
-    calibration_pairs = _calibration_pairs(source, config)
     run = Run(
         config=config,
         loader=loader,
         train_items=len(source),
         held_out=held_out,
-        calibration_pairs=calibration_pairs,
+        calibration_pairs=typical,
         metrics=metrics,
         checkpoints=checkpoints,
         console=console,
     )
-    _announce(console, run_dir, splits, learner, state, config)
     try:
-        state = fit(learner, run, state)
+        fit(learner, run, state)
     except KeyboardInterrupt:
-        console.print(
-            f"stopped; everything is saved. Continue with: tijepa train --resume --out {run_dir}"
-        )
+        saved = checkpoints.last()
+        if saved is None:
+            say(console, "stopped before the first checkpoint; nothing can be resumed")
+        else:
+            say(
+                console,
+                f"stopped; the last checkpoint is {saved}. Continue with: "
+                f"tijepa train --resume --out {shlex.quote(str(run_dir))}",
+            )
         raise
     finally:
         metrics.close()
-        _list_set_aside(run_dir, splits, loader)
-    finish_run(run_dir, config, splits, console)
+        _list_set_aside(run_dir, loader.set_aside)
+    finish_run(run_dir, config, splits, console, compute.device)
     return run_dir
 
 
-def _tokenizer(run_dir: Path, source: PairSource, config: RunConfig, resume: bool) -> Tokenizer:
-    """Train on the training captions, or take the run's own."""
-    if resume:
-        return Tokenizer.load(run_dir / "tokenizer.json")
-    count = min(len(source), TOKENIZER_CAPTIONS)
-    captions = (caption for index in range(count) for caption in source.captions(index))
-    return Tokenizer.train(captions, config.data.vocab_size)
+def _check_vacant(run_dir: Path) -> None:
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise ConfigError(
+            f"{run_dir} is not an empty folder: resume the run there, or name another --out"
+        )
 
 
-def _held_out(splits: PairSplits, config: RunConfig) -> EvaluationSet | None:
+def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
+    last = checkpoints.last()
+    if last is None:
+        raise CheckpointError(
+            f"{run_dir} has no checkpoint to resume from; delete it, or train into another --out"
+        )
+    return last
+
+
+def _check_same_data(run_dir: Path, source: PairSource) -> None:
+    """Another number of items is another order of pairs, so the run would not be the same."""
+    environment = read_json(run_dir / "environment.json")
+    recorded = environment.get("items", {}).get("train") if isinstance(environment, dict) else None
+    if recorded != len(source):
+        raise DataError(
+            f"the training split has {len(source)} items, and had {recorded} when {run_dir} began:"
+            " restore the data, or train anew into another --out"
+        )
+
+
+def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> EvaluationSet | None:
+    """Validation pairs to measure while training; None, and a line that says so, without them."""
     if "validation" not in splits.splits:
+        say(console, "not measured while training: there is no validation split")
         return None
-    return evaluation_set(
-        splits.split("validation"),
-        items=config.data.eval_items,
-        captions=config.data.eval_captions,
-        image_size=config.data.image_size,
-    )
-
-
-def _calibration_pairs(source: PairSource, config: RunConfig) -> EvaluationSet | None:
-    """Training pairs for the residual Gaussians; None where the split has no pairs at all."""
     try:
         return evaluation_set(
-            source, items=CALIBRATION_PAIRS, captions=1, image_size=config.data.image_size
+            splits.split("validation"),
+            items=config.data.eval_items,
+            captions=config.data.eval_captions,
+            image_size=config.data.image_size,
         )
-    except DataError:
+    except DataError as error:
+        say(console, f"not measured while training: validation split: {error}")
+        return None
+
+
+def _calibration_pairs(
+    source: PairSource, config: RunConfig, console: Console
+) -> EvaluationSet | None:
+    """Training pairs for the residual Gaussians; None, and a line that says so, without them."""
+    try:
+        return calibration_pairs(source, config.data.image_size)
+    except DataError as error:
+        say(console, f"no calibrated energy: training split: {error}")
         return None
 
 
@@ -173,34 +215,43 @@ def _begin(
     tokenizer: Tokenizer,
     parameters: Mapping[str, int],
 ) -> None:
-    """Create the run folder: configuration, environment, tokenizer."""
-    try:
+    """Create the run folder with configuration, environment and tokenizer, or nothing."""
+    was_there = run_dir.exists()
+    environment = _environment(config, splits, tokenizer, parameters)
+    with writing(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write to {run_dir}: {error.strerror}; choose another --out"
-        ) from None
-    tokenizer.save(run_dir / "tokenizer.json")
-    write_json(
-        {
-            "tijepa": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "processor": _processor(),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "command": " ".join(sys.argv),
-            "seed": config.seed,
-            "data": splits.description,
-            "items": {name: len(source) for name, source in splits.splits.items()},
-            "vocabulary": tokenizer.vocab_size,
-            "parameters": dict(parameters),
-        },
-        run_dir / "environment.json",
-    )
+        try:
+            (run_dir / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+            tokenizer.save(run_dir / "tokenizer.json")
+            write_json(environment, run_dir / "environment.json")
+            _list_set_aside(run_dir, splits.set_aside)
+        except BaseException:
+            for path in run_dir.iterdir():
+                path.unlink()
+            if not was_there:
+                run_dir.rmdir()
+            raise
+
+
+def _environment(
+    config: RunConfig, splits: PairSplits, tokenizer: Tokenizer, parameters: Mapping[str, int]
+) -> dict[str, Any]:
+    return {
+        "tijepa": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": config.seed,
+        "data": splits.description,
+        "items": {name: len(source) for name, source in splits.splits.items()},
+        "vocabulary": tokenizer.vocab_size,
+        "parameters": dict(parameters),
+    }
 
 
 def _processor() -> str:
@@ -212,35 +263,35 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _list_set_aside(run_dir: Path, splits: PairSplits, loader: Loader) -> None:
-    items = [*splits.set_aside, *loader.set_aside]
-    if items:
-        lines = "".join(json.dumps(asdict(item)) + "\n" for item in items)
-        (run_dir / "set_aside.jsonl").write_text(lines, encoding="utf-8")
+def _list_set_aside(run_dir: Path, items: Iterable[SetAside]) -> None:
+    """Add to the list of broken items those that are not on it yet."""
+    path = run_dir / "set_aside.jsonl"
+    with writing(path):
+        known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = dict.fromkeys([*known, *(json.dumps(asdict(item)) for item in items)])
+        if len(lines) > len(known):
+            temporary = path.with_name(f".{path.name}.tmp")
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            os.replace(temporary, path)
 
 
-def _announce(
-    console: Console,
-    run_dir: Path,
-    splits: PairSplits,
-    learner: Learner,
-    state: RunState,
-    config: RunConfig,
-) -> None:
-    counts: dict[str, Any] = parameter_counts(learner.model)
-    total = sum(counts.values())
-    precision = str(learner.compute.precision).removeprefix("torch.")
-    console.print(f"data      {splits.description}", highlight=False)
+def _announce_data(console: Console, run_dir: Path, splits: PairSplits) -> None:
+    items = ", ".join(f"{name} {len(source):,}" for name, source in splits.splits.items())
+    say(console, f"results   {run_dir}")
+    say(console, f"data      {splits.description}: {items}")
     if splits.set_aside:
-        console.print(
-            f"set aside {len(splits.set_aside)} items, listed in {run_dir / 'set_aside.jsonl'}",
-            highlight=False,
-        )
-    console.print(
-        f"objective {config.objective.name}, {total / 1e6:.2f} M parameters", highlight=False
-    )
-    console.print(
+        listed = run_dir / "set_aside.jsonl"
+        say(console, f"set aside {len(splits.set_aside)} broken items, listed in {listed}")
+
+
+def _announce_learner(
+    console: Console, learner: Learner, state: RunState, config: RunConfig
+) -> None:
+    total = sum(parameter_counts(learner.model).values())
+    precision = str(learner.compute.precision).removeprefix("torch.")
+    say(console, f"objective {config.objective.name}, {total / 1e6:.2f} M parameters")
+    say(
+        console,
         f"compute   {learner.compute.device}, {precision}, steps {state.step} to "
-        f"{config.optim.steps} of {config.optim.batch_size} pairs; results in {run_dir}",
-        highlight=False,
+        f"{config.optim.steps} of {config.optim.batch_size} pairs",
     )
