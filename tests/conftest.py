@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,23 @@ assert "tijepa" not in sys.modules, "the import hook must come before tijepa"
 install_import_hook("tijepa", "beartype.beartype")
 
 import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+from tijepa.config import RunConfig, load_config  # noqa: E402
+from tijepa.data.scenes import Scenes  # noqa: E402
 
 torch.set_num_threads(1)
+
+TINY = """
+    data.image_size=32 data.max_tokens=16
+    model.image.patch_size=8 model.image.width=16 model.image.depth=1 model.image.heads=2
+    model.text.width=16 model.text.depth=1 model.text.heads=2
+    model.embed_dim=8 model.head.hidden=16
+    optim.steps=6 optim.batch_size=8
+    log.every=1 log.eval_every=3 log.save_every=3
+    compute.device=cpu compute.precision=float32 compute.threads=1
+"""
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +44,43 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"TIJEPA_REAL_DATA={value} is not a folder: mend or unset it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small pictures with two captions each: 32 train, 12 validation, 12 test."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rows = []
+    for split, count in (("train", 32), ("validation", 12), ("test", 12)):
+        scenes = Scenes(split, count, image_size=32, distinct=True)
+        for index in range(count):
+            name = f"{split}-{index}.png"
+            Image.fromarray(scenes.image(index, 32)).save(folder / name)
+            captions = list(scenes.captions(index)[:2])
+            rows.append({"image": name, "captions": captions, "split": split})
+    (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(pairs_folder: Path) -> list[str]:
+    """Overrides for a run of six steps that takes a second."""
+    return [*TINY.split(), f"data.source={json.dumps(str(pairs_folder))}"]
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_settings: list[str]) -> Callable[..., RunConfig]:
+    """The configuration of such a run, with further overrides."""
+    return lambda *overrides: load_config(overrides=[*tiny_settings, *overrides])
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tiny_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished run. Shared: read it, or copy it."""
+    from tijepa.train import train
+
+    return train(
+        tiny_config(), tmp_path_factory.mktemp("runs") / "tiny", console=Console(quiet=True)
+    )

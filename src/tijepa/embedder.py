@@ -57,8 +57,8 @@ class Embedder:
         *,
         form: Literal["cosine", "squared_l2"] = "cosine",
         batch_size: int = 256,
-    ) -> Float[Tensor, "i 2*d"]:
-        """Joint embeddings of one or more images, one row each.
+    ) -> Float[Tensor, "i j"]:
+        """Joint embeddings of one or more images, one row each, of length j = 2 D.
 
         An image is a PIL image, a path, a uint8 array (height, width, 3) or a tensor
         (3, height, width), uint8 or float in [0, 1]; an array or a tensor with a further axis in
@@ -79,7 +79,7 @@ class Embedder:
         *,
         form: Literal["cosine", "squared_l2"] = "cosine",
         batch_size: int = 256,
-    ) -> Float[Tensor, "t 2*d"]:
+    ) -> Float[Tensor, "t j"]:
         """Joint embeddings of one or more texts, one row each; see `encode_image`.
 
         Texts beyond the model's `max_tokens` are cut. Raises `DataError` where one is no string.

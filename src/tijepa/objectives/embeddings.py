@@ -28,13 +28,13 @@ class Embeddings:
     image_from_text: Float[Tensor, "t d"]
 
     @property
-    def joint_image(self) -> Float[Tensor, "i 2*d"]:
-        """[z_I ; g_{I→T}(z_I)]."""
+    def joint_image(self) -> Float[Tensor, "i j"]:
+        """[z_I ; g_{I→T}(z_I)], j = 2 d."""
         return torch.cat([self.image, self.text_from_image], dim=1)
 
     @property
-    def joint_text(self) -> Float[Tensor, "t 2*d"]:
-        """[g_{T→I}(z_T) ; z_T]."""
+    def joint_text(self) -> Float[Tensor, "t j"]:
+        """[g_{T→I}(z_T) ; z_T], j = 2 d."""
         return torch.cat([self.image_from_text, self.text], dim=1)
 
     def images(self, index: slice | Tensor) -> Embeddings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = ["Regularizer", "SIGReg", "VICReg"]
 
 
+@runtime_checkable
 class Regularizer(Protocol):
     """A penalty on a batch of embeddings; `generator` feeds what is random in it."""
 
@@ -30,7 +31,8 @@ class SIGReg:
         n ∫ |φ̂(t) − exp(−t²/2)|² exp(−t²/2) dt,   φ̂(t) = mean over the batch of exp(i t x),
 
     integrated by the trapezoid rule on 17 knots over [0, 3] (the integrand is even), averaged over
-    the directions. Its gradient vanishes at full collapse.
+    the directions. Nothing pulls fully collapsed embeddings apart: equal embeddings have equal
+    gradients, which vanish at the origin.
     """
 
     def __init__(self, slices: int = 256, knots: int = 17, reach: float = 3.0) -> None:
