@@ -17,9 +17,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from tijepa.errors import ConfigError
 from tijepa.model.encoded import Visible
 
 __all__ = ["BlockMasks", "Masks", "SpanMasks"]
+
+ATTEMPTS = 1000
 
 
 @dataclass(frozen=True)
@@ -61,21 +64,32 @@ class BlockMasks:
     context_scale: tuple[float, float] = (0.85, 1.0)
 
     def draw(self, count: int, rng: np.random.Generator) -> Masks:
-        """Masks for `count` pictures. Context and target are never empty."""
+        """Masks for `count` pictures. Context and target are never empty.
+
+        Raises `ConfigError` where the target blocks hide all of the context block every time.
+        """
         hidden = np.zeros((count, self.grid, self.grid), dtype=bool)
         shown = np.zeros_like(hidden)
         for item in range(count):
-            while True:
-                hidden[item] = False
-                for _ in range(self.blocks):
-                    self._rectangle(hidden[item], self.scale, self.aspect, rng)
-                shown[item] = False
-                self._rectangle(shown[item], self.context_scale, (1.0, 1.0), rng)
-                shown[item] &= ~hidden[item]
-                if shown[item].any():
-                    break
+            self._draw_one(hidden[item], shown[item], rng)
         flat = (count, self.grid**2)
         return Masks(context=_padded(shown.reshape(flat)), target=_padded(hidden.reshape(flat)))
+
+    def _draw_one(self, hidden: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> None:
+        for _ in range(ATTEMPTS):
+            hidden[:] = False
+            for _ in range(self.blocks):
+                self._rectangle(hidden, self.scale, self.aspect, rng)
+            shown[:] = False
+            self._rectangle(shown, self.context_scale, (1.0, 1.0), rng)
+            shown &= ~hidden
+            if shown.any():
+                return
+        raise ConfigError(
+            f"objective.masks: {self.blocks} target blocks of scale {list(self.scale)} hid the "
+            f"whole context block in {ATTEMPTS} draws on a grid of {self.grid} x {self.grid} "
+            "patches; lower target_scale or target_blocks, or model.image.patch_size"
+        )
 
     def _rectangle(
         self,
@@ -108,10 +122,10 @@ class SpanMasks:
     def draw(self, lengths: Sequence[int], rng: np.random.Generator) -> Masks:
         """Masks for captions of `lengths` tokens, the first token counted in.
 
-        Of the n = length − 1 words, h = round(hidden · n) are hidden (at least 1, at most n − 1 if
-        n > 1) in about h / span spans; hidden and visible words are cut into spans and gaps
-        uniformly at random, so every word can be hidden and the marginals are symmetric. Captions
-        without words get an empty target.
+        Of the n = length − 1 words, h = round(hidden · n) are hidden (at least 1, at most n − 1)
+        in about h / span spans; hidden and visible words are cut into spans and gaps uniformly at
+        random, so every word can be hidden and the marginals are symmetric. Captions of fewer than
+        two words get an empty target.
         """
         longest = max(lengths)
         hidden = np.zeros((len(lengths), longest), dtype=bool)

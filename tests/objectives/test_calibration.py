@@ -1,0 +1,173 @@
+"""The calibrated energy is −log p(y|x) + log p(y) wherever the Gaussians are the truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from tijepa.model.saving import load_tensors, save_tensors
+from tijepa.objectives.calibration import Calibration, fit_calibration
+from tijepa.objectives.embeddings import Embeddings
+
+
+def random_pairs(count: int, width: int, seed: int = 0) -> Embeddings:
+    """Correlated embeddings with imperfect predictions, float64."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise() -> Tensor:
+        return torch.randn(count, width, generator=generator, dtype=torch.float64)
+
+    image, mix = noise(), torch.randn(width, width, generator=generator, dtype=torch.float64)
+    text = image @ mix + 0.3 * noise() + 1.0
+    return Embeddings(image, image @ mix + 0.2 * noise(), text, image + 0.4 * noise() - 2.0)
+
+
+def test_one_dimension_by_hand() -> None:
+    """Predictions ±2 of targets ±3: residuals ±1 with variance 1, targets with variance 9.
+
+    E(2, 3) = 1²/2 − 3²/18 + ½ ln 1 − ½ ln 9 = −ln 3; E(2, −3) = 5²/2 − 3²/18 − ln 3 = 12 − ln 3.
+    In one dimension shrinkage changes nothing. Both directions are given the same numbers.
+    """
+    p, y = torch.tensor([[2.0], [-2.0]]), torch.tensor([[3.0], [-3.0]])
+    pairs = Embeddings(image=y, text_from_image=p, text=y, image_from_text=p)
+    low, high = -math.log(3), 12 - math.log(3)
+    expected = torch.tensor([[low, high], [high, low]])
+    for shrinkage in (0.0, 0.5, 1.0):
+        energy = fit_calibration(pairs, shrinkage).energy(pairs)
+        torch.testing.assert_close(energy, expected, atol=1e-3, rtol=0)
+
+
+def test_full_shrinkage_keeps_only_the_mean_variance() -> None:
+    """Residuals (±1, ±√3) uncorrelated: variances 1 and 3, shrunk wholly to 2 and 2.
+
+    Targets (±3, ±3): 9 and 9. For the pair p = 0, y = (3, 3): 18/4 − 18/18 + ln 2 − ln 9.
+    """
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    y = 3 * signs
+    p = y - signs * torch.tensor([1.0, math.sqrt(3.0)])
+    direction = fit_calibration(Embeddings(y, p, y, p), 1.0).to_text
+    energy = direction.energy(torch.zeros(1, 2), y[:1])
+    expected = 4.5 - 1.0 + math.log(2) - math.log(9)
+    assert energy.item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_linear_gaussian_model_gets_its_analytic_energy() -> None:
+    """x ~ N(m, S), y = A x + b + noise N(0, R).
+
+    The predictor of y is A x: it lacks the offset b, which the residuals' mean must supply. That
+    of x is the posterior mean. −log p(y|x) + log p(y) = −log p(x|y) + log p(x), so both directions
+    and their mean have one analytic value, here from the densities of torch.distributions.
+    """
+    generator = torch.Generator().manual_seed(0)
+    f64 = {"dtype": torch.float64}
+    a = torch.tensor([[1.0, 0.5, 0.0], [-0.3, 0.8, 0.2], [0.1, 0.0, 1.5]], **f64)
+    b, m = torch.tensor([5.0, -2.0, 1.0], **f64), torch.tensor([1.0, 0.0, -3.0], **f64)
+    s = torch.diag(torch.tensor([1.0, 2.0, 0.5], **f64))
+    r = torch.tensor([[0.3, 0.1, 0.0], [0.1, 0.4, 0.0], [0.0, 0.0, 0.2]], **f64)
+    marginal = MultivariateNormal(a @ m + b, a @ s @ a.T + r)
+    gain = s @ a.T @ marginal.precision_matrix
+
+    def sample(count: int) -> Embeddings:
+        noise = torch.randn(2, count, 3, generator=generator, **f64)
+        x = m + noise[0] @ torch.linalg.cholesky(s).T
+        y = x @ a.T + b + noise[1] @ torch.linalg.cholesky(r).T
+        return Embeddings(
+            image=x,
+            text_from_image=x @ a.T,
+            text=y,
+            image_from_text=m + (y - marginal.mean) @ gain.T,
+        )
+
+    fitted = fit_calibration(sample(100_000), shrinkage=0.0)
+    few = sample(40)
+    x, y = few.image, few.text
+    predictive = MultivariateNormal((x @ a.T + b)[:, None, :], r).log_prob(y[None, :, :])
+    analytic = marginal.log_prob(y)[None, :] - predictive
+    torch.testing.assert_close(fitted.energy(few), analytic, atol=0.3, rtol=0.03)
+    # the mean energy of true pairs is minus the mutual information
+    many = sample(2000)
+    matched = torch.stack([fitted.energy(many.images(slice(k, k + 1)))[0, k] for k in range(500)])
+    information = (torch.logdet(marginal.covariance_matrix) - torch.logdet(r)) / 2
+    assert float(matched.mean()) == pytest.approx(-float(information), abs=0.2)
+
+
+@given(seed=st.integers(0, 200))
+@settings(deadline=None, max_examples=15)
+def test_invertible_linear_maps_of_the_target_change_nothing(seed: int) -> None:
+    """Without shrinkage both Gaussians transform alike: quadratic forms and log|Σ_r|/|Σ_y| stay."""
+    pairs = random_pairs(200, 3, seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    orthogonal, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    turn = orthogonal @ torch.diag(torch.tensor([3.0, 1.0, 0.5], dtype=torch.float64))
+    moved = replace(
+        pairs,
+        text=pairs.text @ turn + 4.0,
+        text_from_image=pairs.text_from_image @ turn + 4.0,
+    )
+    torch.testing.assert_close(
+        fit_calibration(moved, 0.0).energy(moved),
+        fit_calibration(pairs, 0.0).energy(pairs),
+        atol=1e-2,
+        rtol=1e-2,
+    )
+
+
+def test_a_constant_offset_of_the_predictions_is_calibrated_away() -> None:
+    pairs = random_pairs(300, 4)
+    shifted = replace(pairs, text_from_image=pairs.text_from_image + 7.0)
+    torch.testing.assert_close(
+        fit_calibration(shifted, 0.3).energy(shifted),
+        fit_calibration(pairs, 0.3).energy(pairs),
+        atol=1e-2,
+        rtol=1e-2,
+    )
+
+
+def test_matched_pairs_have_negative_and_lower_energy() -> None:
+    pairs = random_pairs(200, 4)
+    energy = fit_calibration(pairs, 0.5).energy(pairs)
+    assert energy.diagonal().mean() < 0
+    assert energy.diagonal().mean() < energy.mean() - 1
+
+
+def test_state_survives_a_file_bit_for_bit(tmp_path: Path) -> None:
+    pairs = random_pairs(50, 4)
+    single = Embeddings(*(getattr(pairs, n).float() for n in pairs.__dataclass_fields__))
+    fitted = fit_calibration(single, 0.37)
+    save_tensors(fitted.state(), tmp_path / "calibration.safetensors")
+    read = Calibration.from_state(load_tensors(tmp_path / "calibration.safetensors"))
+    assert read.shrinkage == 0.37
+    assert read.state().keys() == fitted.state().keys()
+    assert all(torch.equal(read.state()[n], value) for n, value in fitted.state().items())
+    torch.testing.assert_close(read.energy(single), fitted.energy(single))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1e-4, 1e3])
+@pytest.mark.parametrize("shrinkage", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_a_collapsed_model_gets_finite_energies(
+    value: float, shrinkage: float, noise: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = [value + noise * torch.randn(20, 4, generator=generator) for _ in range(4)]
+    pairs = Embeddings(*parts)
+    assert torch.isfinite(fit_calibration(pairs, shrinkage).energy(pairs)).all()
+
+
+def test_fewer_pairs_than_dimensions_are_enough_with_shrinkage() -> None:
+    pairs = random_pairs(5, 16)
+    assert torch.isfinite(fit_calibration(pairs, 0.5).energy(pairs)).all()
+
+
+def test_unpaired_embeddings_cannot_be_fitted() -> None:
+    pairs = random_pairs(5, 3)
+    with pytest.raises(AssertionError):
+        fit_calibration(pairs.images(slice(0, 4)), 0.5)

@@ -1,0 +1,155 @@
+"""Anti-collapse terms against formulas that are integrated or computed independently."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tijepa.objectives.regularizers import SIGReg, VICReg
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def gaussian_integral(a: float, reach: float = 3.0) -> float:
+    """∫ exp(−a t²/2) dt from −reach to reach = √(2π/a) · erf(reach · √(a/2))."""
+    return math.sqrt(2 * math.pi / a) * math.erf(reach * math.sqrt(a / 2))
+
+
+def epps_pulley(x: np.ndarray) -> float:
+    """The statistic of one projection by Simpson's rule on 6,001 points of [−3, 3]."""
+    t = np.linspace(-3.0, 3.0, 6001)
+    empirical = np.exp(1j * np.outer(t, x)).mean(axis=1)
+    integrand = np.abs(empirical - np.exp(-(t**2) / 2)) ** 2 * np.exp(-(t**2) / 2)
+    simpson = np.full(len(t), 2.0)
+    simpson[1::2] = 4.0
+    simpson[[0, -1]] = 1.0
+    return float(len(x) * (simpson * integrand).sum() * (t[1] - t[0]) / 3)
+
+
+def test_full_collapse_at_the_origin_costs_its_closed_form() -> None:
+    """All n points at 0: φ̂ = 1, so the statistic is n ∫ (1 − e^{−t²/2})² e^{−t²/2} dt.
+
+    Expanded: G(1) − 2 G(2) + G(3) with G(a) = ∫ e^{−a t²/2} dt over [−3, 3]; about 0.402 per point.
+    """
+    closed = gaussian_integral(1) - 2 * gaussian_integral(2) + gaussian_integral(3)
+    got = SIGReg(slices=8)(torch.zeros(10, 4), generator()).item()
+    assert got == pytest.approx(10 * closed, rel=1e-3)
+    assert epps_pulley(np.zeros(10)) == pytest.approx(10 * closed, rel=1e-6)
+
+
+@given(x=st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=12), slices=st.integers(1, 3))
+@settings(deadline=None, max_examples=40)
+def test_sigreg_is_the_epps_pulley_statistic(x: list[float], slices: int) -> None:
+    """In one dimension every direction is ±1 and the statistic is even: no randomness is left."""
+    got = SIGReg(slices=slices)(torch.tensor(x)[:, None], generator()).item()
+    assert got == pytest.approx(epps_pulley(np.array(x)), rel=2e-3, abs=2e-3)
+
+
+def test_gaussian_samples_cost_what_sampling_noise_costs() -> None:
+    """For n samples of N(0, 1), E n |φ̂ − φ|² = 1 − φ², so the mean is ∫ (1 − e^{−t²}) e^{−t²/2} dt.
+
+    That is G(1) − G(3), about 1.05 whatever n; collapse costs about 0.4 n.
+    """
+    expected = gaussian_integral(1) - gaussian_integral(3)
+    penalty = SIGReg(slices=64)
+    got = [
+        penalty(torch.randn(64, 8, generator=generator(s)), generator(s + 1000)).item()
+        for s in range(60)
+    ]
+    assert np.mean(got) == pytest.approx(expected, rel=0.05)
+    assert penalty(torch.zeros(64, 8), generator()).item() > 20 * expected
+    assert penalty(torch.full((64, 8), 3.0), generator()).item() > 20 * expected
+    assert penalty(5 * torch.randn(64, 8, generator=generator()), generator()).item() > 5 * expected
+
+
+def test_sigreg_sees_a_collapsed_direction_among_healthy_ones() -> None:
+    healthy = torch.randn(256, 4, generator=generator())
+    flat = healthy * torch.tensor([1.0, 1.0, 1.0, 0.0])
+    penalty = SIGReg(slices=256)
+    assert penalty(flat, generator()) > 1.5 * penalty(healthy, generator())
+
+
+def test_sigreg_does_not_prefer_an_axis() -> None:
+    """The directions are uniform on the sphere, so rotating the embedding changes only the draw."""
+    z = torch.randn(32, 4, generator=generator()) * torch.tensor([2.0, 1.0, 0.5, 0.1])
+    rotation, _ = torch.linalg.qr(torch.randn(4, 4, generator=generator(1)))
+    penalty = SIGReg(slices=20_000)
+    straight, rotated = penalty(z, generator(2)), penalty(z @ rotation, generator(3))
+    torch.testing.assert_close(straight, rotated, rtol=0.02, atol=0)
+
+
+def test_directions_come_from_the_generator_alone() -> None:
+    z = torch.randn(16, 8, generator=generator())
+    penalty = SIGReg(slices=4)
+    first = penalty(z, generator(5))
+    torch.manual_seed(99)
+    assert torch.equal(first, penalty(z, generator(5)))
+    assert not torch.equal(first, penalty(z, generator(6)))
+
+
+def test_the_gradient_vanishes_at_full_collapse() -> None:
+    """At the origin ∂φ̂/∂x_k = i t / n is imaginary, the error φ̂ − φ = 1 − φ real: no slope."""
+    z = torch.zeros(8, 4, requires_grad=True)
+    SIGReg(slices=16)(z, generator()).backward()
+    assert z.grad is not None
+    assert torch.equal(z.grad, torch.zeros(8, 4))
+
+
+def test_nothing_pulls_equal_embeddings_apart() -> None:
+    """Collapse elsewhere: the same pull towards the origin for all, none that separates them."""
+    z = torch.tensor([0.5, -1.0, 0.3]).repeat(8, 1).requires_grad_()
+    SIGReg(slices=16)(z, generator()).backward()
+    assert z.grad is not None
+    assert z.grad[0].abs().max() > 1e-2
+    torch.testing.assert_close(z.grad, z.grad[:1].expand(8, -1))
+
+
+def test_sigreg_spreads_almost_collapsed_embeddings() -> None:
+    """Descent from a tight cluster must reach unit standard deviation, or it prevents nothing."""
+    z = (0.05 * torch.randn(64, 3, generator=generator())).requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=0.05)
+    penalty, directions = SIGReg(slices=32), generator(1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        penalty(z, directions).backward()
+        optimizer.step()
+    torch.testing.assert_close(z.detach().std(dim=0), torch.ones(3), atol=0.15, rtol=0)
+
+
+def test_vicreg_variance_by_hand() -> None:
+    """Points (1, 0) and (−1, 0): variances 2 and 0 (n − 1 = 1).
+
+    With ε = 0.25 the stds are 1.5 and 0.5, the hinges 0 and 0.5, their mean 0.25.
+    """
+    z = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert VICReg(covariance_weight=1.0, epsilon=0.25)(z, generator()).item() == 0.25
+
+
+def test_vicreg_covariance_by_hand() -> None:
+    """Points (1, 1) and (−1, −1): covariance all 2, off-diagonal squares 4 + 4, over d = 2: 4."""
+    z = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+    assert VICReg(covariance_weight=0.5, epsilon=0.0)(z, generator()).item() == 2.0
+
+
+@given(seed=st.integers(0, 100), shift=st.floats(-10, 10))
+@settings(deadline=None, max_examples=20)
+def test_vicreg_ignores_the_mean_and_the_order(seed: int, shift: float) -> None:
+    z = torch.randn(9, 4, generator=generator(seed))
+    penalty = VICReg(covariance_weight=0.3, epsilon=1e-4)
+    expected = penalty(z, generator())
+    torch.testing.assert_close(penalty(z + shift, generator()), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(penalty(z.flip(0), generator()), expected)
+
+
+def test_vicreg_is_small_for_independent_unit_variance_and_near_one_at_collapse() -> None:
+    z = torch.randn(4096, 8, generator=generator())
+    penalty = VICReg(covariance_weight=0.04, epsilon=1e-4)
+    assert penalty(z, generator()).item() < 0.05
+    assert penalty(torch.ones(16, 8), generator()).item() == pytest.approx(0.99, abs=1e-6)
