@@ -20,9 +20,11 @@ MAX_LOGIT_SCALE = math.log(100.0)
 class Contrastive(Objective):
     """Shared by both: cosine similarity of the pooled embeddings of the pairs."""
 
-    def similarity(self, model: TextImageModel, pooled: Pooled) -> Float[Tensor, "b b"]:
-        """Cosine of every image with every text among the batch's pairs."""
+    def similarity(self, model: TextImageModel, pooled: Pooled) -> Float[Tensor, "b b"] | None:
+        """Cosine of every image with every text among the batch's pairs; None of fewer than two."""
         both = pooled.has_image & pooled.has_text
+        if both.sum() < 2:
+            return None
         image = F.normalize(model.context.embed_image(pooled.image[both]), dim=1)
         text = F.normalize(model.context.embed_text(pooled.text[both]), dim=1)
         return image @ text.T
@@ -43,7 +45,10 @@ class CLIPObjective(Contrastive):
     ) -> Terms:
         """Mean of both directions' cross-entropies."""
         scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        logits = scale * self.similarity(model, pooled)
+        similarity = self.similarity(model, pooled)
+        if similarity is None:
+            return _nothing(pooled)
+        logits = scale * similarity
         own = torch.arange(len(logits), device=logits.device)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
         return Terms(loss, {"info_nce": loss.detach(), "logit_scale": scale.detach()})
@@ -62,8 +67,16 @@ class SigLIPObjective(Contrastive):
     ) -> Terms:
         """Sum over all pairs of −log σ(±logit), divided by the number of images."""
         scale = self.logit_scale.exp()
-        logits = scale * self.similarity(model, pooled) + self.logit_bias
+        similarity = self.similarity(model, pooled)
+        if similarity is None:
+            return _nothing(pooled)
+        logits = scale * similarity + self.logit_bias
         sign = 2 * torch.eye(len(logits), device=logits.device) - 1
-        loss = -F.logsigmoid(sign * logits).sum() / max(1, len(logits))
+        loss = -F.logsigmoid(sign * logits).sum() / len(logits)
         readings = {"sigmoid": loss, "logit_scale": scale, "logit_bias": self.logit_bias}
         return Terms(loss, {name: value.detach() for name, value in readings.items()})
+
+
+def _nothing(pooled: Pooled) -> Terms:
+    """The loss of a batch in which nothing can be contrasted."""
+    return Terms(pooled.image.new_zeros(()), {})

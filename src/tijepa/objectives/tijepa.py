@@ -6,7 +6,7 @@ No negatives anywhere: the energy of a pair depends on that pair alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -87,6 +87,7 @@ class TIJEPAObjective(Objective):
     ) -> Terms:
         """Pooled energies of the pairs and the regularizers of each modality."""
         assert model.predictors is not None
+        pooled = _without_lone_items(pooled)
         image = model.context.embed_image(pooled.image[pooled.has_image])
         text = model.context.embed_text(pooled.text[pooled.has_text])
         paired_image = pooled.has_text[pooled.has_image]
@@ -194,6 +195,13 @@ class TIJEPAObjective(Objective):
             return encoded
         own = views.image if modality == "image" else views.text
         return Encoded(own.tokens.detach(), own.position, own.mask, own.pooled.detach())
+
+
+def _without_lone_items(pooled: Pooled) -> Pooled:
+    """A batch's only image or only text has no batch statistics: leave it out."""
+    has_image = pooled.has_image & (pooled.has_image.sum() > 1)
+    has_text = pooled.has_text & (pooled.has_text.sum() > 1)
+    return replace(pooled, has_image=has_image, has_text=has_text)
 
 
 def _usable(task: Task, batch: Batch, counts: Counts) -> tuple[Bool[Tensor, "b"], int]:
