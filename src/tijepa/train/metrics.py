@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -56,11 +57,11 @@ class Metrics:
                 sink.write({prefix + k: v for k, v in scalars.items()}, record["step"])
 
     def close(self) -> None:
-        """Flush and close everything."""
-        with writing(self.path.parent):
-            self._file.close()
+        """Flush and close everything, whichever of it fails."""
+        with writing(self.path.parent), ExitStack() as stack:
+            stack.callback(self._file.close)
             for sink in self._sinks:
-                sink.close()
+                stack.callback(sink.close)
 
 
 class _TensorBoard:

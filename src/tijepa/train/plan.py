@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +34,8 @@ class Plan:
     """The resolved configuration and what it costs on this machine.
 
     `data` describes the splits; `memory` are bytes of weights, gradients, moments and targets;
-    `activations` the bytes that one micro-batch keeps for its backward pass; `seconds` the whole
-    run without data loading and evaluation.
+    `activations` the bytes that one backward pass keeps; `seconds` the whole run without data
+    loading and evaluation.
     """
 
     config: RunConfig
@@ -56,7 +57,7 @@ class Plan:
             f"# parameters  {total:,} trained: "
             + ", ".join(f"{name} {count:,}" for name, count in self.parameters.items()),
             f"# memory      {_size(self.memory)} weights, gradients, moments, targets + "
-            f"{_size(self.activations)} activations of a micro-batch",
+            f"{_size(self.activations)} activations",
             f"# time        {duration(self.seconds)} for {self.config.optim.steps} steps on "
             f"{self.device} in {self.precision} ({MEASURED_STEPS} steps of random data measured)",
         ]
@@ -83,12 +84,7 @@ def plan(config: RunConfig) -> Plan:
     objective = build_objective(config).to(compute.device)
     optimizer = build_optimizer([model, objective], lr=config.optim.lr, betas=config.optim.betas)
     batch = _random_batch(config, tokenizer.vocab_size).to(compute.device)
-    saved: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    meter = _Meter({p.untyped_storage().data_ptr() for p in model.parameters()})
 
     def step(number: int) -> None:
         training_step(
@@ -103,9 +99,8 @@ def plan(config: RunConfig) -> Plan:
             clip_norm=config.optim.clip_norm,
         )
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(meter.keep, lambda kept: kept.tensor):
         step(0)
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     seconds = []
     for number in range(1, MEASURED_STEPS + 1):
         start = time.perf_counter()
@@ -121,11 +116,50 @@ def plan(config: RunConfig) -> Plan:
         data=_describe(splits),
         parameters=counts,
         memory=held + moving,
-        activations=sum(size for pointer, size in saved.items() if pointer not in own),
+        activations=meter.peak,
         seconds=sorted(seconds)[len(seconds) // 2] * config.optim.steps,
         device=str(compute.device),
         precision=str(compute.precision).removeprefix("torch."),
     )
+
+
+class _Meter:
+    """Peak bytes of what autograd keeps at once; a storage counts once, `ignored` ones never."""
+
+    def __init__(self, ignored: set[int]) -> None:
+        self.peak = 0
+        self._ignored = ignored
+        self._current = 0
+        self._holders: Counter[int] = Counter()  # by address, which is one storage's while it lives
+
+    def keep(self, tensor: Tensor) -> _Kept:
+        storage = tensor.untyped_storage()
+        pointer = storage.data_ptr()
+        if pointer not in self._ignored:
+            if not self._holders[pointer]:
+                self._current += storage.nbytes()
+                self.peak = max(self.peak, self._current)
+            self._holders[pointer] += 1
+        return _Kept(self, tensor)
+
+    def release(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        pointer = storage.data_ptr()
+        if pointer not in self._ignored:
+            self._holders[pointer] -= 1
+            if not self._holders[pointer]:
+                self._current -= storage.nbytes()
+
+
+class _Kept:
+    """A tensor that autograd keeps until it drops this."""
+
+    def __init__(self, meter: _Meter, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self._meter = meter
+
+    def __del__(self) -> None:
+        self._meter.release(self.tensor)
 
 
 def _random_batch(config: RunConfig, vocab_size: int) -> Batch:
