@@ -15,7 +15,7 @@ import torch
 
 import tijepa
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def write_record(name: str, payload: dict[str, Any], out: Path | None = None) -> Path:
