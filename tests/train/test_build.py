@@ -1,0 +1,257 @@
+"""From settings to objects: what is built, what is not, and every preset for one step."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from tijepa.config import RunConfig, load_config, preset_names
+from tijepa.data.pairs import Batch
+from tijepa.errors import ConfigError
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.contrastive import CLIPObjective, SigLIPObjective
+from tijepa.objectives.energies import ENERGIES
+from tijepa.objectives.regularizers import SIGReg, VICReg
+from tijepa.objectives.tijepa import TIJEPAObjective
+from tijepa.train.build import (
+    build_model,
+    build_objective,
+    model_arguments,
+    parameter_counts,
+    resolve_compute,
+    token_weights,
+)
+from tijepa.train.optimizer import build_optimizer
+from tijepa.train.step import Rates, training_step
+
+SMALL = [
+    "data.image_size=16",
+    "data.max_tokens=8",
+    "model.embed_dim=6",
+    "model.image={patch_size: 4, width: 8, depth: 1, heads: 2}",
+    "model.text={width: 12, depth: 1, heads: 2}",
+    "model.head={depth: 1, hidden: 10, norm: batch}",
+    "compute.device=cpu",
+]
+POOLED_OFF = ["objective.tasks.text_to_image.pooled=0", "objective.tasks.image_to_text.pooled=0"]
+
+
+def small(*overrides: str) -> RunConfig:
+    return load_config(overrides=[*SMALL, *overrides])
+
+
+def random_batch(config: RunConfig, count: int) -> Batch:
+    size, length = config.data.image_size, config.data.max_tokens
+    generator = torch.Generator().manual_seed(0)
+    every = torch.ones(count, dtype=torch.bool)
+    lengths = torch.randint(4, length + 1, (count, 1), generator=generator)
+    mask = torch.arange(length).expand(count, -1) < lengths
+    tokens = torch.randint(1, config.data.vocab_size, (count, length), generator=generator)
+    return Batch(
+        images=torch.rand(count, 3, size, size, generator=generator) * 2 - 1,
+        has_image=every,
+        tokens=tokens * mask,
+        token_mask=mask,
+        has_text=every,
+        indices=torch.arange(count),
+        cursor=count,
+    )
+
+
+def step_once(config: RunConfig, count: int) -> None:
+    model = build_model(config, config.data.vocab_size).train()
+    objective = build_objective(config)
+    optimizer = build_optimizer([model, objective], lr=1e-3, betas=config.optim.betas)
+    before = model.context.image.embed.weight.detach().clone()
+    reading = training_step(
+        model,
+        objective,
+        optimizer,
+        random_batch(config, count),
+        Rates(lr=1e-3, weight_decay=0.04, ema_momentum=0.99),
+        seed=(0, 0, 0),
+        compute=resolve_compute(config),
+    )
+    assert reading.finite
+    assert reading.loss > 0
+    assert reading.grad_norm > 0
+    assert reading.terms
+    assert not torch.equal(model.context.image.embed.weight, before)
+
+
+ON_CPU = ["compute.device=cpu", "compute.precision=float32"]
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_builds_and_steps(preset: str) -> None:
+    """On random data of its own shapes; the batch is cut down, and encoders to two layers."""
+    step_once(load_config(preset, overrides=[*ON_CPU, *_shallow(preset)]), count=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_builds_and_steps_in_full_depth(preset: str) -> None:
+    step_once(load_config(preset, overrides=ON_CPU), count=2)
+
+
+def _shallow(preset: str) -> list[str]:
+    model = load_config(preset).model
+    deep = {"image": model.image.depth, "text": model.text.depth}
+    return [f"model.{name}.depth={min(2, depth)}" for name, depth in deep.items()]
+
+
+def test_weights_are_a_function_of_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = build_model(small("seed=3"), 70).state_dict()
+    after = torch.rand(2)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(2), after), "building must not touch the global generator"
+    again, other = (build_model(small(f"seed={seed}"), 70).state_dict() for seed in (3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["context.text.embed.weight"], other["context.text.embed.weight"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "predictors", "tokens", "ema"),
+    [
+        (["objective.name=clip"], False, False, False),
+        (["objective.name=siglip"], False, False, False),
+        (["objective.pooled_targets=stop_gradient"], True, False, False),
+        (["objective.pooled_targets=ema"], True, False, True),
+        (["objective.tasks.image_only=1", "objective.token_targets=ema"], True, True, True),
+        (
+            ["objective.tasks.image_only=1", "objective.token_targets=stop_gradient"],
+            True,
+            True,
+            False,
+        ),
+        (
+            ["objective.tasks.text_infill=1", "objective.token_targets=ema", *POOLED_OFF],
+            True,
+            True,
+            True,
+        ),
+    ],
+)
+def test_only_what_the_objective_uses_is_built(
+    overrides: list[str], predictors: bool, tokens: bool, ema: bool
+) -> None:
+    config = small(*overrides)
+    model, objective = build_model(config, 70), build_objective(config)
+    assert (model.predictors is not None) is predictors
+    assert (model.predictors is not None and model.predictors.tokens is not None) is tokens
+    assert (model.target is not None) is ema
+    assert objective.needs_targets is ema
+
+
+def test_model_arguments_are_plain_values_that_json_can_hold() -> None:
+    config = small("objective.tasks.image_infill=0.5", "objective.token_targets=ema")
+    arguments = model_arguments(config, 70)
+    assert json.loads(json.dumps(arguments)) == arguments
+    built, rebuilt = build_model(config, 70), TextImageModel(**arguments)
+    shapes = {name: value.shape for name, value in built.state_dict().items()}
+    assert {name: value.shape for name, value in rebuilt.state_dict().items()} == shapes
+    assert shapes["context.text.embed.weight"] == (70, 12)
+
+
+def tijepa(*overrides: str) -> TIJEPAObjective:
+    objective = build_objective(small("objective.name=tijepa", *overrides))
+    assert isinstance(objective, TIJEPAObjective)
+    return objective
+
+
+def test_objectives_go_by_their_names() -> None:
+    assert isinstance(build_objective(small("objective.name=clip")), CLIPObjective)
+    assert isinstance(build_objective(small("objective.name=siglip")), SigLIPObjective)
+    assert isinstance(build_objective(small("objective.name=tijepa")), TIJEPAObjective)
+
+
+@pytest.mark.parametrize("energy", ENERGIES)
+def test_energies_go_by_their_names(energy: str) -> None:
+    assert tijepa(f"objective.energy={energy}").energy is ENERGIES[energy]
+
+
+def test_weights_arrive_and_zeros_are_left_out() -> None:
+    objective = tijepa(
+        "objective.tasks.text_to_image={pooled: 0.5, tokens: 2}",
+        "objective.tasks.image_to_text={pooled: 0, tokens: 0}",
+        "objective.tasks.text_only=3",
+    )
+    assert objective.pooled_weights == {"text_to_image": 0.5}
+    assert objective.token_weights == {"text_to_image": 2.0, "text_only": 3.0}
+    config = small("objective.tasks.image_infill=1", "objective.tasks.text_infill=0")
+    assert token_weights(config.objective) == {"image_infill": 1.0}
+
+
+def test_masks_get_their_settings_and_the_grid_of_the_model() -> None:
+    objective = tijepa(
+        "objective.tasks.image_only=1",
+        "objective.tasks.text_only=1",
+        "objective.masks={target_blocks: 3, target_scale: [0.1, 0.2], target_aspect: [0.5, 2],"
+        " context_scale: [0.7, 0.9], text_hidden: 0.25, text_span: 2}",
+    )
+    blocks, spans = objective.block_masks, objective.span_masks
+    assert blocks is not None
+    assert spans is not None
+    assert (blocks.grid, blocks.blocks, blocks.scale) == (16 // 4, 3, (0.1, 0.2))
+    assert (blocks.aspect, blocks.context_scale) == ((0.5, 2.0), (0.7, 0.9))
+    assert (spans.hidden, spans.span) == (0.25, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ("{name: sigreg, weight: 0.3, slices: 7}", SIGReg),
+        ("{name: vicreg, weight: 0.3}", VICReg),
+        ("{name: none}", None),
+        ("{name: sigreg, weight: 0}", None),
+    ],
+)
+def test_regularizers_go_by_their_names(settings: str, kind: type[Any] | None) -> None:
+    made = tijepa(f"objective.regularize_text={settings}").regularizers["text"]
+    if kind is None:
+        assert made is None
+    else:
+        assert made is not None
+        assert isinstance(made.penalty, kind)
+        assert made.weight == 0.3
+        if isinstance(made.penalty, SIGReg):
+            assert made.penalty.slices == 7
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_the_wanted_precision_is_taken(precision: str, dtype: torch.dtype) -> None:
+    compute = resolve_compute(small(f"compute.precision={precision}"))
+    assert compute.device == torch.device("cpu")
+    assert compute.precision is dtype
+    with compute.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype is dtype
+
+
+def test_automatic_choices_are_possible_ones() -> None:
+    compute = resolve_compute(small("compute.device=auto", "compute.precision=auto"))
+    assert torch.empty(1, device=compute.device).device.type == compute.device.type
+    assert compute.precision in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"compute\.device is 'cuda:7', which cannot") as error:
+        resolve_compute(small("compute.device=cuda:7"))
+    assert "\n" not in str(error.value)
+
+
+def test_counted_parameters_are_the_trained_ones() -> None:
+    config = small("objective.pooled_targets=ema")
+    model = build_model(config, 70)
+    counts = parameter_counts(model)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert sum(counts.values()) == trained
+    # width 12, 70 words, one block: 12·36+36, 12·12+12, 12·48+48, 48·12+12, 3 norms of 24
+    assert counts["text encoder"] == 840 + 468 + 156 + 624 + 588 + 72
