@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -87,7 +89,8 @@ def test_time_is_the_measured_time_of_a_step_times_the_steps(
 ) -> None:
     """A clock that moves by half a second whenever it is read: a step takes half a second."""
     readings = itertools.count(0.0, 0.5)
-    monkeypatch.setattr("tijepa.train.plan.time.perf_counter", lambda: next(readings))
+    clock = SimpleNamespace(perf_counter=lambda: next(readings))
+    monkeypatch.setattr(sys.modules["tijepa.train.plan"], "time", clock)
     assert plan(tiny_config("optim.steps=100")).seconds == 50.0
 
 

@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tijepa
+from tijepa.config import RunConfig
+from tijepa.data.folder import folder_splits
+from tijepa.data.loader import load_images
+from tijepa.embedder import Embedder, checkpoint_folder, model_folder
+from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.model.saving import load_tensors, save_tensors
+from tijepa.train.build import build_model
+
+TEXTS = ["a red ball", "a blue cube left of a green ball", "", "ball " * 200, "Ünïcode ☃"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run: Path) -> Embedder:
+    return tijepa.load(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def paths(pairs_folder: Path) -> list[Path]:
+    return [pairs_folder / f"test-{index}.png" for index in range(5)]
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+# --- what counts as an image ------------------------------------------------------------------
+
+
+def test_all_forms_of_one_image_have_one_embedding(model: Embedder, paths: list[Path]) -> None:
+    array = pixels(paths[0])
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    expected = model.encode_image(paths[0])
+    assert expected.shape == (1, 16)
+    with Image.open(paths[0]) as opened:
+        for image in (str(paths[0]), opened, array, tensor, tensor.float() / 255):
+            assert torch.equal(model.encode_image(image), expected), type(image)
+            assert torch.equal(model.encode_image([image]), expected), type(image)
+
+
+def test_several_images_come_as_lists_of_any_kind_arrays_or_tensors(
+    model: Embedder, paths: list[Path]
+) -> None:
+    arrays = np.stack([pixels(path) for path in paths])
+    tensors = torch.from_numpy(arrays).permute(0, 3, 1, 2)
+    expected = model.encode_image(paths)
+    assert expected.shape == (5, 16)
+    mixed = [paths[0], str(paths[1]), arrays[2], tensors[3], tensors[4] / 255]
+    for images in (tuple(paths), arrays, tensors, tensors / 255, list(arrays), mixed):
+        assert torch.equal(model.encode_image(images), expected), type(images)
+
+
+def test_training_and_use_see_the_same_pixels(
+    model: Embedder, paths: list[Path], pairs_folder: Path
+) -> None:
+    source = folder_splits(pairs_folder).split("test")
+    inputs = load_images(source, range(5), 32)
+    own = model.embeddings_of_inputs(inputs, ["a ball"])
+    given = model.embeddings(paths, ["a ball"])
+    assert torch.equal(own.image, given.image)
+    assert torch.equal(own.text, given.text)
+
+
+def test_an_image_of_any_size_and_shape_is_cropped_to_its_centre(model: Embedder) -> None:
+    """Whatever lies outside the central square does not matter."""
+    rng = np.random.default_rng(0)
+    wide = rng.integers(0, 256, (40, 90, 3), dtype=np.uint8)
+    other = wide.copy()
+    other[:, :25] = 0
+    other[:, 65:] = 255
+    assert torch.equal(model.encode_image(wide), model.encode_image(other))
+    assert torch.equal(model.encode_image(wide), model.encode_image(wide[:, 25:65]))
+    assert model.encode_image(wide[:1, :1]).isfinite().all()
+
+
+def test_transparency_and_orientation_are_read_as_from_a_file(
+    model: Embedder, paths: list[Path], tmp_path: Path
+) -> None:
+    with Image.open(paths[0]) as opened:
+        clear = opened.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(tmp_path / "clear.png")
+    assert torch.equal(model.encode_image(clear), model.encode_image(tmp_path / "clear.png"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    clear.convert("RGB").save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as turned:
+        assert torch.equal(model.encode_image(turned), model.encode_image(tmp_path / "turned.png"))
+    assert model.encode_image(clear.convert("CMYK")).shape == (1, 16)
+    assert model.encode_image(clear.convert("L")).shape == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), r"uint8 \[8, 8\]"),
+        (np.zeros((8, 8, 4), np.uint8), r"uint8 \[8, 8, 4\]"),
+        (np.zeros((8, 0, 3), np.uint8), r"uint8 \[8, 0, 3\]"),
+        (np.zeros((8, 8, 3), np.float32), r"float32 \[8, 8, 3\]"),
+        (torch.zeros(8, 8, 3), r"image tensor is \[8, 8, 3\]; give \(3, height, width\)"),
+        (torch.full((3, 8, 8), 255.0), r"values from 255 to 255; give floats in \[0, 1\]"),
+        (torch.full((3, 8, 8), -1.0), "values from -1 to -1"),
+        (torch.full((3, 8, 8), torch.nan), "values from nan"),
+        (torch.zeros(3, 8, 8, dtype=torch.int64), r"int64 \[8, 8, 3\]"),
+        (torch.zeros(3, 0, 8), r"float|uint8"),
+    ],
+)
+def test_what_is_no_image_is_an_error_that_names_it(
+    image: np.ndarray | torch.Tensor, message: str, model: Embedder
+) -> None:
+    with pytest.raises(DataError, match=message) as raised:
+        model.encode_image(image)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_no_image_is_an_error_that_names_it(
+    model: Embedder, paths: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"cannot read image .*none\.png: No such file"):
+        model.encode_image([paths[0], tmp_path / "none.png"])
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"image .*text\.png: not a picture of a known format"):
+        model.encode_image(tmp_path / "text.png")
+    (tmp_path / "cut.png").write_bytes(paths[0].read_bytes()[:200])
+    with Image.open(tmp_path / "cut.png") as cut, pytest.raises(DataError, match="cannot be"):
+        model.encode_image(cut)
+
+
+# --- embeddings and energies ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["cosine", "squared_l2"])
+def test_no_image_and_no_text_give_no_rows(model: Embedder, form: str) -> None:
+    assert model.encode_image([], form=form).shape == (0, 16)
+    assert model.encode_text([], form=form).shape == (0, 16)
+    assert model.encode_image(torch.zeros(0, 3, 8, 8), form=form).shape == (0, 16)
+    assert model.energy([], ["a"]).shape == (0, 1)
+
+
+def test_an_embedding_does_not_depend_on_the_others_of_its_call(
+    model: Embedder, paths: list[Path]
+) -> None:
+    images, texts = model.encode_image(paths), model.encode_text(TEXTS)
+    for size in (1, 2, 3):
+        assert torch.allclose(model.encode_image(paths, batch_size=size), images, atol=1e-5)
+        assert torch.allclose(model.encode_text(TEXTS, batch_size=size), texts, atol=1e-5)
+    for row, text in enumerate(TEXTS):
+        assert torch.allclose(model.encode_text(text), texts[row : row + 1], atol=1e-5)
+    turned = model.encode_text(TEXTS[::-1])
+    assert torch.allclose(turned.flip(0), texts, atol=1e-5)
+
+
+def test_cosine_energy_is_one_minus_the_product_of_embeddings(
+    model: Embedder, paths: list[Path]
+) -> None:
+    images, texts = model.encode_image(paths), model.encode_text(TEXTS)
+    assert torch.allclose(images.norm(dim=1), torch.ones(5), atol=1e-6)
+    assert torch.allclose(texts.norm(dim=1), torch.ones(5), atol=1e-6)
+    energy = model.energy(paths, TEXTS, form="cosine")
+    assert torch.allclose(1 - images @ texts.T, energy, atol=1e-6)
+    assert energy.min() >= -1e-6
+    assert energy.max() <= 2 + 1e-6
+
+
+def test_squared_l2_energy_is_half_the_squared_distance_of_embeddings_per_dimension(
+    model: Embedder, paths: list[Path]
+) -> None:
+    """D = 8."""
+    images = model.encode_image(paths, form="squared_l2")
+    texts = model.encode_text(TEXTS, form="squared_l2")
+    by_hand = (images[:, None] - texts[None]).square().sum(dim=2) / 2 / 8
+    energy = model.energy(paths, TEXTS, form="squared_l2")
+    assert torch.allclose(by_hand, energy, rtol=1e-5, atol=1e-7)
+    assert (energy >= 0).all()
+
+
+def test_the_calibrated_energy_is_the_default_of_a_calibrated_model(
+    model: Embedder, paths: list[Path]
+) -> None:
+    assert model.forms == ["calibrated", "cosine", "squared_l2"]
+    energy = model.energy(paths[:3], TEXTS)
+    assert energy.shape == (3, 5)
+    assert torch.equal(energy, model.energy(paths[:3], TEXTS, form="calibrated"))
+    assert model.calibration is not None
+    e = model.embeddings(paths[:3], TEXTS)
+    assert torch.equal(energy, model.calibration.energy(e))
+
+
+def test_the_energy_of_one_pair_is_its_cell_of_the_matrix(
+    model: Embedder, paths: list[Path]
+) -> None:
+    for form in model.forms:
+        matrix = model.energy(paths, TEXTS, form=form)
+        one = model.energy(paths[2], TEXTS[1], form=form)
+        assert one.shape == (1, 1)
+        assert torch.allclose(one[0, 0], matrix[2, 1], rtol=1e-4, atol=1e-4), form
+
+
+def test_texts_beyond_the_length_of_the_model_are_cut(model: Embedder) -> None:
+    """16 tokens: the class token and 15 others."""
+    same = "ball cube " * 20
+    assert torch.allclose(
+        model.encode_text(same), model.encode_text(same + "star " * 50), atol=1e-6
+    )
+
+
+def test_results_can_be_trained_on(model: Embedder, paths: list[Path]) -> None:
+    """No inference tensors, no graph: a probe on top of embeddings just works."""
+    features = model.encode_image(paths)
+    assert not features.requires_grad
+    probe = torch.nn.Linear(16, 1)
+    probe(features).sum().backward()
+    assert probe.weight.grad is not None
+
+
+WRONG = """
+import sys, tijepa
+model = tijepa.load(sys.argv[1])
+for call in (
+    lambda: model.encode_text(["a", 3]),
+    lambda: model.encode_image([3]),
+    lambda: model.encode_image([], form="l1"),
+    lambda: model.encode_text([], form="calibrated"),
+    lambda: model.energy([], [], form="l1"),
+):
+    try:
+        print("no error", call())
+    except tijepa.TijepaError as error:
+        print(error)
+"""
+
+
+def test_arguments_of_a_wrong_type_are_errors_of_one_line(tiny_run: Path) -> None:
+    """In a process of its own, because here the annotations themselves would refuse them."""
+    command = [sys.executable, "-c", WRONG, str(tiny_run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [
+        "text is 3, not a string",
+        "image is of type int; give a path, a PIL image, an array or a tensor",
+        "form 'l1' is unknown; embeddings come as cosine or squared_l2",
+        "form 'calibrated' is unknown; embeddings come as cosine or squared_l2",
+        "form 'l1' is unknown; known: calibrated, cosine, squared_l2",
+    ]
+
+
+def test_a_batch_size_below_one_is_an_error(model: Embedder, paths: list[Path]) -> None:
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        model.encode_text("a", batch_size=0)
+    with pytest.raises(ConfigError, match="batch_size is -1"):
+        model.encode_image(paths, batch_size=-1)
+
+
+def test_a_model_without_calibration_says_so(tiny_run: Path, paths: list[Path]) -> None:
+    bare = tijepa.load(tiny_run)
+    bare.calibration = None
+    assert bare.default_form == "cosine"
+    assert torch.equal(bare.energy(paths, "a"), bare.energy(paths, "a", form="cosine"))
+    with pytest.raises(ConfigError, match="needs a calibration, which this model lacks"):
+        bare.energy(paths, "a", form="calibrated")
+
+
+def test_a_model_without_predictors_prefers_its_cosine(
+    tiny_config: Callable[..., RunConfig], model: Embedder, paths: list[Path]
+) -> None:
+    """CLIP: each modality's embedding is its own prediction, so E = 1 − cos(z_I, z_T)."""
+    clip = Embedder(
+        build_model(tiny_config("objective.name=clip"), model.tokenizer.vocab_size),
+        model.tokenizer,
+        model.card,
+        model.calibration,
+    )
+    assert clip.default_form == "cosine"
+    e = clip.embeddings(paths, TEXTS)
+    assert torch.allclose(clip.energy(paths, TEXTS), 1 - e.image @ e.text.T, atol=1e-6)
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+
+def same_weights(one: Embedder, other: Embedder) -> bool:
+    theirs = other.model.state_dict()
+    return all(torch.equal(value, theirs[k]) for k, value in one.model.state_dict().items())
+
+
+def test_a_run_a_model_folder_and_a_checkpoint_can_be_loaded(
+    tiny_run: Path, model: Embedder
+) -> None:
+    assert same_weights(model, tijepa.load(str(tiny_run / "model")))
+    assert same_weights(model, tijepa.load(tiny_run / "checkpoints/step-00000006"))
+    assert same_weights(model, tijepa.load(tiny_run, checkpoint="last"))
+    assert same_weights(model, tijepa.load(tiny_run, checkpoint="6", device="cpu"))
+    assert not same_weights(model, tijepa.load(tiny_run, checkpoint="3"))
+
+
+def test_an_unfinished_run_gives_its_best_else_its_last_checkpoint(run: Path) -> None:
+    shutil.rmtree(run / "model")
+    assert model_folder(run) == run / "checkpoints/step-00000006"
+    (run / "checkpoints/best.json").write_text(json.dumps({"step": 3, "recall": 0.5}))
+    assert model_folder(run) == run / "checkpoints/step-00000003"
+    assert model_folder(run, "best") == run / "checkpoints/step-00000003"
+    assert model_folder(run, "last") == run / "checkpoints/step-00000006"
+    (run / "checkpoints/best.json").write_text(json.dumps({"step": 4, "recall": 0.5}))
+    assert checkpoint_folder(run, "best") is None
+    assert model_folder(run) == run / "checkpoints/step-00000006"
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "4", "newest", "²"])
+def test_a_checkpoint_that_is_not_there_is_an_error_that_lists_those_that_are(
+    checkpoint: str, tiny_run: Path
+) -> None:
+    assert not (tiny_run / "checkpoints/best.json").exists()
+    with pytest.raises(CheckpointError, match=r"it has step-00000003, step-00000006$"):
+        tijepa.load(tiny_run, checkpoint=checkpoint)
+
+
+def test_folders_that_hold_no_model_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not a folder; give a run folder"):
+        tijepa.load(tmp_path / "none")
+    with pytest.raises(CheckpointError, match=r"no model 'final' in .*; it has no checkpoints"):
+        tijepa.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[3]", '{"step": "3"}'])
+def test_a_damaged_pointer_to_the_best_is_an_error(text: str, run: Path) -> None:
+    (run / "checkpoints/best.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"best\.json is damaged"):
+        tijepa.load(run, checkpoint="best")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "calibration.safetensors"])
+def test_damaged_tensors_are_an_error_that_names_the_file(name: str, run: Path) -> None:
+    path = run / "model" / name
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match=f"{name} is damaged"):
+        tijepa.load(run)
+
+
+def test_an_incomplete_calibration_is_an_error(run: Path) -> None:
+    path = run / "model/calibration.safetensors"
+    tensors = load_tensors(path)
+    del tensors["to_text.offset"]
+    save_tensors(tensors, path)
+    with pytest.raises(CheckpointError, match=r"it lacks 'to_text\.offset'"):
+        tijepa.load(run)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:7x"])
+def test_a_device_that_cannot_be_used_is_an_error(device: str, tiny_run: Path) -> None:
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used here"):
+        tijepa.load(tiny_run, device=device)
