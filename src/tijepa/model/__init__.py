@@ -1,0 +1,1 @@
+"""Encoders, predictors, target encoders, and a model on disk."""

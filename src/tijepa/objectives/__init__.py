@@ -1,0 +1,1 @@
+"""Tasks and masks, energies, regularizers, calibration; TI-JEPA, CLIP and SigLIP."""

@@ -25,11 +25,11 @@ __all__ = ["Calibration", "DirectionCalibration", "fit_calibration"]
 
 @dataclass(frozen=True)
 class DirectionCalibration:
-    """Means and whitening matrices W of both Gaussians (Wᵀ W = Σ⁻¹), and ½ log|Σ_r| − ½ log|Σ_y|."""
+    """Means and whitening W (Wᵀ W = Σ⁻¹) of both Gaussians, and ½ log|Σ_r| − ½ log|Σ_y|."""
 
-    residual_mean: Float[Tensor, "d"]
+    residual_mean: Float[Tensor, " d"]
     residual_whiten: Float[Tensor, "d d"]
-    target_mean: Float[Tensor, "d"]
+    target_mean: Float[Tensor, " d"]
     target_whiten: Float[Tensor, "d d"]
     offset: Float[Tensor, ""]
 

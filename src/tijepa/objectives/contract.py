@@ -59,8 +59,8 @@ class Pooled:
     text: Float[Tensor, "b t"]
     target_image: Float[Tensor, "b i"] | None
     target_text: Float[Tensor, "b t"] | None
-    has_image: Bool[Tensor, "b"]
-    has_text: Bool[Tensor, "b"]
+    has_image: Bool[Tensor, " b"]
+    has_text: Bool[Tensor, " b"]
 
 
 @dataclass(frozen=True)

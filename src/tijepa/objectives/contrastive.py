@@ -1,4 +1,4 @@
-"""The rivals: CLIP (InfoNCE) and SigLIP, behind the same contract, for comparison on equal terms."""
+"""The rivals on equal terms: CLIP (InfoNCE) and SigLIP behind the same contract."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CLIPObjective(Contrastive):
 
 
 class SigLIPObjective(Contrastive):
-    """Pairwise sigmoid loss (arXiv 2303.15343, algorithm 1): scale exp(log 10), bias −10 at the start."""
+    """Pairwise sigmoid loss (arXiv 2303.15343, algorithm 1): starts at scale 10, bias −10."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -155,7 +156,7 @@ def _composition(total: int, parts: int, rng: np.random.Generator) -> list[int]:
     """`total` as an ordered sum of `parts` positive integers, uniform among all such sums."""
     cuts = np.sort(rng.choice(total - 1, size=parts - 1, replace=False)) + 1
     edges = [0, *cuts.tolist(), total]
-    return [b - a for a, b in zip(edges, edges[1:], strict=False)]
+    return [b - a for a, b in pairwise(edges)]
 
 
 def _padded(chosen: np.ndarray) -> Visible:

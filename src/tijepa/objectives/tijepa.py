@@ -167,7 +167,7 @@ class TIJEPAObjective(Objective):
         contexts: Mapping[tuple[str, str], Encoded],
         views: Views,
         masks: DrawnMasks,
-    ) -> Float[Tensor, "b"]:
+    ) -> Float[Tensor, " b"]:
         """Energy of each item: the mean over its predicted tokens."""
         assert model.predictors is not None
         assert model.predictors.tokens is not None
@@ -204,7 +204,7 @@ def _without_lone_items(pooled: Pooled) -> Pooled:
     return replace(pooled, has_image=has_image, has_text=has_text)
 
 
-def _usable(task: Task, batch: Batch, counts: Counts) -> tuple[Bool[Tensor, "b"], int]:
+def _usable(task: Task, batch: Batch, counts: Counts) -> tuple[Bool[Tensor, " b"], int]:
     """Which rows the task can use, and how many such rows the whole batch has."""
     if task.needs_image and task.needs_text:
         return batch.has_image & batch.has_text, counts.pairs
