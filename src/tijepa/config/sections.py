@@ -239,7 +239,7 @@ class OptimConfig(Section):
     """AdamW, its schedules and the EMA."""
 
     steps: PositiveInt = 1200
-    batch_size: PositiveInt = (
+    batch_size: Annotated[int, Field(ge=2)] = (
         64  # pairs per optimizer step, all processes and micro-batches together
     )
     accumulate: PositiveInt = (

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tijepa.errors import CheckpointError
 from tijepa.model.text_image_model import TextImageModel
+from tijepa.model.writing import writing
 
 __all__ = [
     "ModelCard",
@@ -132,15 +133,12 @@ def _shape(tensor: Tensor | None) -> str:
 def _atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror}; free some space or choose another --out"
-        ) from None
+        with writing(path):
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):  # it is gone after success
             temporary.unlink()

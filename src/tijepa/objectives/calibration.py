@@ -122,6 +122,6 @@ def _gaussian(x: Tensor, shrinkage: float) -> _Gaussian:
     typical = covariance.diagonal().mean()
     covariance = (1 - shrinkage) * covariance + (shrinkage * typical + floor) * eye
     factor = torch.linalg.cholesky(covariance)
-    whiten = torch.linalg.solve_triangular(factor, eye, upper=False)
+    whiten = torch.linalg.solve_triangular(factor, eye, upper=False).contiguous()
     half_logdet = factor.diagonal().log().sum()
     return _Gaussian(mean.to(x.dtype), whiten.to(x.dtype), half_logdet.to(x.dtype))

@@ -44,7 +44,9 @@ class CLIPObjective(Contrastive):
         self, model: TextImageModel, pooled: Pooled, generator: torch.Generator
     ) -> Terms:
         """Mean of both directions' cross-entropies."""
-        scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+        with torch.no_grad():  # in place, so that it can come down again
+            self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        scale = self.logit_scale.exp()
         similarity = self.similarity(model, pooled)
         if similarity is None:
             return _nothing(pooled)

@@ -139,12 +139,12 @@ class SpanMasks:
             count = min(words - 1, max(1, round(self.hidden * words)))
             spans = min(max(1, round(count / self.span)), count, words - count + 1)
             sizes = _composition(count, spans, rng)
-            # inner gaps hold at least one visible word, the outer two may be empty
+            # inner gaps hold at least one visible word, the outer two may be empty; the last gap
+            # is what remains
             gaps = _composition(words - count + 2, spans + 1, rng)
             gaps[0] -= 1
-            gaps[-1] -= 1
             at = 1
-            for gap, size in zip(gaps, [*sizes, 0], strict=True):
+            for gap, size in zip(gaps[:-1], sizes, strict=True):
                 at += gap
                 hidden[row, at : at + size] = True
                 at += size
