@@ -26,10 +26,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from record import RESULTS, write_record
 from rich.console import Console
 from rich.table import Table
 
+from record import RESULTS, write_record
 from tijepa.config import RunConfig, load_config
 from tijepa.data.loader import Loader
 from tijepa.data.pairs import PairSource
@@ -243,8 +243,12 @@ def job_of(pair: tuple[str, int], lr: float, seed: int, options: argparse.Namesp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke test: the figures mean nothing")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke test: the figures mean nothing"
+    )
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 64], choices=sorted(STEPS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
@@ -260,7 +264,9 @@ def main() -> None:
         finals = [job_of(pair, best[pair], seed, options) for pair in pairs for seed in seeds]
         compute(finals, journal, **kw)
 
-    table = Table(title="Recall at 1 of 500 held-out scenes, mean of both directions (chance 0.2 %)")
+    table = Table(
+        title="Recall at 1 of 500 held-out scenes, mean of both directions (chance 0.2 %)"
+    )
     for heading in ("batch", "objective", "learning rate", "mean", "range", "ratio to CLIP"):
         table.add_column(heading, justify="right")
     summary: dict[str, Any] = {}
@@ -302,7 +308,9 @@ def main() -> None:
         "summary": summary,
         "learning_rates_tried": sorted(tuning, key=lambda r: (r["batch"], r["objective"], r["lr"])),
         "runs": list(journal.done.values()),
-        "configuration": configuration(job_of(("tijepa", options.batches[0]), 5e-4, 0, options)).to_yaml(),
+        "configuration": configuration(
+            job_of(("tijepa", options.batches[0]), 5e-4, 0, options)
+        ).to_yaml(),
     }
     out = options.out or (RESULTS / "negatives.quick.json" if options.quick else None)
     console.print(f"written to {write_record('negatives', payload, out)}", highlight=False)

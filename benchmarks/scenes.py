@@ -17,7 +17,6 @@ from statistics import median
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from record import RESULTS, write_record
-
 from tijepa.data.scenes import Scenes
 
 

@@ -20,8 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 import torch.nn.functional as F
-from record import RESULTS, write_record
 
+from record import RESULTS, write_record
 from tijepa.config import load_config
 from tijepa.data.pairs import Batch
 from tijepa.train.build import build_model, build_objective, resolve_compute
@@ -125,7 +125,12 @@ def main() -> None:
     repeats = 3 if options.quick else 25
     steps = race({name: stepper(overrides) for name, overrides in VARIANTS.items()}, repeats)
     first = median(next(iter(steps.values())))
-    payload: dict[str, Any] = {"seeds": [0], "threads": options.threads, "steps": {}, "attention": {}}
+    payload: dict[str, Any] = {
+        "seeds": [0],
+        "threads": options.threads,
+        "steps": {},
+        "attention": {},
+    }
     for name, taken in steps.items():
         ratio = median(taken) / first
         payload["steps"][name] = {"median_ms": median(taken), "ratio": ratio, "raw_ms": taken}

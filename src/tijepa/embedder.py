@@ -328,7 +328,8 @@ def _pixels(image: ImageLike, size: int) -> np.ndarray:
         image = _from_tensor(image)
     if not isinstance(image, np.ndarray):
         raise DataError(
-            f"image is of type {type(image).__name__}; give a path, a PIL image, an array or a tensor"
+            f"image is of type {type(image).__name__}; give a path, a PIL image, an array or a "
+            "tensor"
         )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise DataError(

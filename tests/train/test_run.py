@@ -597,6 +597,30 @@ def test_tasks_within_a_modality_learn_from_items_that_lack_the_other(
         assert moved, part
 
 
+def test_photos_without_any_caption_train_by_image_only_and_by_nothing_that_reads_text(
+    tiny_config: Configure, folder: Path
+) -> None:
+    (folder / "data").mkdir()
+    photos = one_sided(folder / "data")
+    rows = (photos / "captions.jsonl").read_text().splitlines(keepends=True)
+    (photos / "captions.jsonl").write_text("".join(row for row in rows if '"caption": null' in row))
+    settings = [
+        f"data.source={photos}",
+        "objective.tasks.image_only=1",
+        "model.token_predictor.width=8",
+        "model.token_predictor.depth=1",
+    ]
+    with pytest.raises(DataError, match="no caption holds a word"):
+        train(tiny_config(*settings), folder / "run", console=Console(quiet=True))
+    alone = [
+        "objective.tasks.text_to_image.pooled=0",
+        "objective.tasks.image_to_text.pooled=0",
+        "objective.regularize_text.name=none",
+    ]
+    run = train(tiny_config(*settings, *alone), folder / "run", console=Console(quiet=True))
+    assert all(record["energy/image_only/tokens"] > 0 for record in metrics(run))
+
+
 def test_pairs_and_one_sided_items_are_trained_on_together(
     tiny_config: Configure, pairs_folder: Path, folder: Path
 ) -> None:

@@ -45,12 +45,15 @@ class Tokenizer:
         self._vocab_size = int(inner.get_vocab_size())
 
     @classmethod
-    def train(cls, captions: Iterable[str], vocab_size: int) -> Tokenizer:
+    def train(
+        cls, captions: Iterable[str], vocab_size: int, *, wordless: bool = False
+    ) -> Tokenizer:
         """Learn at most `vocab_size` entries from `captions`, the three special ones included.
 
         The same captions give the same tokenizer, in whatever order. They are held in memory
         meanwhile. Characters beyond the most frequent become [UNK]. Raises `ConfigError` if
-        `vocab_size` leaves no room for characters, `DataError` if no caption holds a word.
+        `vocab_size` leaves no room for characters, `DataError` if no caption holds a word and that
+        is not expected (`wordless`).
         """
         if vocab_size <= len(_SPECIALS):
             raise ConfigError(
@@ -76,7 +79,7 @@ class Tokenizer:
             show_progress=False,
         )
         inner.train_from_iterator(texts, trainer)
-        if inner.get_vocab_size() <= len(_SPECIALS):
+        if inner.get_vocab_size() <= len(_SPECIALS) and not wordless:
             raise DataError("no caption holds a word: a tokenizer needs some text to learn from")
         return cls(inner)
 

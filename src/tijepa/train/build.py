@@ -15,6 +15,7 @@ from tijepa.objectives.contrastive import CLIPObjective, SigLIPObjective
 from tijepa.objectives.energies import ENERGIES
 from tijepa.objectives.masks import BlockMasks, SpanMasks
 from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg
+from tijepa.objectives.tasks import TASKS
 from tijepa.objectives.tijepa import TIJEPAObjective, WeightedRegularizer
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "build_model",
     "build_objective",
     "model_arguments",
+    "needs_text",
+    "parameter_counts",
     "resolve_compute",
     "token_weights",
 ]
@@ -121,6 +124,13 @@ def token_weights(objective: ObjectiveConfig) -> dict[str, float]:
         "text_only": tasks.text_only,
     }
     return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def needs_text(objective: ObjectiveConfig) -> bool:
+    """Whether any task reads or predicts text."""
+    if objective.name != "tijepa" or _pooled_weights(objective):
+        return True
+    return any(TASKS[name].needs_text for name in token_weights(objective))
 
 
 def _pooled_weights(objective: ObjectiveConfig) -> dict[str, float]:

@@ -15,6 +15,7 @@ from tijepa.data.pairs import Batch, PairSplits
 from tijepa.train.build import (
     build_model,
     build_objective,
+    needs_text,
     parameter_counts,
     resolve_compute,
 )
@@ -79,7 +80,11 @@ def plan(config: RunConfig) -> Plan:
         seed=config.seed,
         max_bad=config.data.max_bad,
     )
-    tokenizer = learn_vocabulary(splits.split("train"), config.data.vocab_size)
+    tokenizer = learn_vocabulary(
+        splits.split("train"),
+        config.data.vocab_size,
+        needs_text=needs_text(config.objective),
+    )
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
     objective = build_objective(config).to(compute.device)
     optimizer = build_optimizer([model, objective], lr=config.optim.lr, betas=config.optim.betas)

@@ -31,6 +31,7 @@ from tijepa.train.build import (
     build_model,
     build_objective,
     model_arguments,
+    needs_text,
     parameter_counts,
     resolve_compute,
 )
@@ -80,7 +81,9 @@ def train(
         tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     else:
         with phase(console, "learning the vocabulary"):
-            tokenizer = learn_vocabulary(source, config.data.vocab_size)
+            tokenizer = learn_vocabulary(
+                source, config.data.vocab_size, needs_text=needs_text(config.objective)
+            )
     with phase(console, "reading pairs to measure on"):
         held_out = _held_out(splits, config, console)
         typical = _calibration_pairs(source, config, console)
