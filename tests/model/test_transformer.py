@@ -1,4 +1,4 @@
-"""Attention against the formula, and its two implementations against each other."""
+"""Attention against the formula, and what the stack of blocks keeps to."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
-from tijepa.model import transformer
 from tijepa.model.transformer import Attention, Transformer, initialise
 
 
 @given(tokens=st.integers(1, 40), heads=st.sampled_from([1, 2, 4]), masked=st.booleans())
 @settings(deadline=None, max_examples=25)
-def test_explicit_and_fused_attention_agree(tokens: int, heads: int, masked: bool) -> None:
+def test_attention_is_softmax_of_scaled_products_over_visible_tokens(
+    tokens: int, heads: int, masked: bool
+) -> None:
     torch.manual_seed(tokens)
     attention = Attention(16, heads)
     torch.nn.init.normal_(attention.qkv.weight, std=0.3)
     x = torch.randn(3, tokens, 16)
     lengths = torch.tensor([[tokens], [1], [(tokens + 1) // 2]])
     mask = torch.arange(tokens).expand(3, -1) < lengths if masked else None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transformer, "EXPLICIT_UP_TO", 10**6)
-        explicit = attention(x, mask)
-        patch.setattr(transformer, "EXPLICIT_UP_TO", 0)
-        fused = attention(x, mask)
-    torch.testing.assert_close(explicit, fused, atol=1e-5, rtol=0)
+    q, k, v = (
+        part.view(3, tokens, heads, -1).transpose(1, 2)
+        for part in attention.qkv(x).chunk(3, dim=-1)
+    )
+    scores = q @ k.transpose(-2, -1) / math.sqrt(16 // heads)
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+    average = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(3, tokens, 16)
+    torch.testing.assert_close(attention(x, mask), attention.out(average), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("explicit_up_to", [0, 100])
-def test_attention_is_the_softmax_average_of_values(
-    monkeypatch: pytest.MonkeyPatch, explicit_up_to: int
-) -> None:
+def test_attention_is_the_softmax_average_of_values() -> None:
     """One head of width 2 with q = k = v = x, x₁ = (√2 ln 3, 0), x₂ = (0, 0).
 
     Scores qᵢ·kⱼ / √2: row 1 is (√2 ln²3, 0), row 2 is (0, 0). So token 2 averages both values to
     x₁ / 2, and token 1 gives x₁ the weight p / (p + 1), p = exp(√2 ln²3).
     """
-    monkeypatch.setattr(transformer, "EXPLICIT_UP_TO", explicit_up_to)
     attention = Attention(2, 1)
     with torch.no_grad():
         attention.qkv.weight.copy_(torch.eye(2).repeat(3, 1))
@@ -53,7 +54,25 @@ def test_attention_is_the_softmax_average_of_values(
     torch.testing.assert_close(out, torch.tensor([[[a * p / (p + 1), 0.0], [a / 2, 0.0]]]))
 
 
-@pytest.mark.parametrize("tokens", [5, transformer.EXPLICIT_UP_TO + 1])
+def test_attention_on_a_cpu_stays_in_float32_under_bf16_autocast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    fused = functional.scaled_dot_product_attention
+
+    def watched(q: torch.Tensor, *rest: torch.Tensor, **named: torch.Tensor) -> torch.Tensor:
+        out = fused(q, *rest, **named)
+        seen.append((q.dtype, out.dtype))
+        return out
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", watched)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = Attention(16, 2)(torch.randn(2, 5, 16), None)
+    assert seen == [(torch.float32, torch.float32)]
+    assert out.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("tokens", [5, 33])
 def test_masked_tokens_are_not_attended_to(tokens: int) -> None:
     torch.manual_seed(0)
     stack = Transformer(width=16, depth=2, heads=2, mlp_ratio=2.0)

@@ -5,6 +5,8 @@ Shape letters: b items, n tokens, d width, h heads.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -12,9 +14,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 __all__ = ["Attention", "Block", "Transformer", "initialise"]
-
-# Up to this many tokens the explicit softmax beats PyTorch's fused CPU attention (docs/log.md).
-EXPLICIT_UP_TO = 32
 
 
 class Attention(nn.Module):
@@ -33,23 +32,14 @@ class Attention(nn.Module):
         b, n, d = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         keys = None if mask is None else mask[:, None, None, :]
-        if x.device.type == "cpu":
-            # in float32 also under bf16 autocast: the fused bf16 backward is slow on CPU
-            with torch.autocast("cpu", enabled=False):
-                attended = _attend(q.float(), k.float(), v.float(), keys)
-        else:
+        on_cpu = x.device.type == "cpu"
+        if on_cpu:
+            q, k, v = q.float(), k.float(), v.float()
+        # on CPU in float32 also under bf16 autocast, whose fused backward is slow there
+        with torch.autocast(x.device.type, enabled=False) if on_cpu else nullcontext():
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
         out: Tensor = self.out(attended.transpose(1, 2).reshape(b, n, d))
         return out
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None) -> Tensor:
-    if q.shape[2] > EXPLICIT_UP_TO:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
-    scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    if keys is not None:
-        scores = scores.masked_fill(~keys, float("-inf"))
-    return scores.softmax(dim=-1) @ v
 
 
 class Block(nn.Module):
