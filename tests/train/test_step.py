@@ -15,9 +15,10 @@ from tijepa.config import load_config
 from tijepa.data.pairs import Batch
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Objective
+from tijepa.objectives.views import encode
 from tijepa.train.build import Compute, build_model, build_objective
 from tijepa.train.optimizer import build_optimizer
-from tijepa.train.step import Rates, Reading, encode, training_step
+from tijepa.train.step import Rates, Reading, training_step
 
 SIZE = [
     "data.image_size=12",

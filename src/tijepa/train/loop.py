@@ -16,6 +16,7 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.embedder import Embedder
 from tijepa.errors import NonFiniteError
 from tijepa.evaluate.model import EvaluationSet, calibrate, measure
+from tijepa.evaluate.tasks import held_out_batch, task_energies
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.calibration import Calibration
@@ -206,6 +207,10 @@ def _evaluate(
     if run.held_out is not None:
         results = measure(embedder, run.held_out).results
         record = {"kind": "eval", "step": state.step, "split": "validation", **results}
+        pairs = held_out_batch(run.held_out, learner.tokenizer, learner.card.max_tokens)
+        record["tasks"] = task_energies(
+            learner.model, learner.objective, pairs.to(learner.compute.device)
+        )
         record["seconds"] = time.perf_counter() - start
     learner.model.train()
     return embedder.calibration, record

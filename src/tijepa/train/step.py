@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from tijepa.data.pairs import Batch
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Terms, Views
+from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Terms, Views
+from tijepa.objectives.views import encode, pooled_of
 from tijepa.train.build import Compute
 from tijepa.train.optimizer import set_schedules
 
-__all__ = ["Rates", "Reading", "encode", "training_step"]
+__all__ = ["Rates", "Reading", "training_step"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def training_step(
     if accumulate == 1:
         with compute.autocast():
             views = encode(model, objective, batch)
-        whole = objective.batch_terms(model, _pooled([views], batch), generator)
+        whole = objective.batch_terms(model, pooled_of([views], batch), generator)
         parts = _item_terms(model, objective, batch, views, masks, counts, compute)
         terms = _add(whole, parts)
         if terms.loss.requires_grad:
@@ -87,20 +88,6 @@ def training_step(
     return Reading(terms.loss.detach(), grad_norm, finite, terms.readings)
 
 
-def encode(model: TextImageModel, objective: Objective, batch: Batch) -> Views:
-    """Encode whole images and texts with the context encoders, and the target encoders if used."""
-    context, target = model.context, model.target
-    image = context.image(batch.images)
-    text = context.text(batch.tokens, batch.token_mask)
-    if not objective.needs_targets:
-        return Views(image, text, None, None)
-    assert target is not None
-    with torch.no_grad():
-        return Views(
-            image, text, target.image(batch.images), target.text(batch.tokens, batch.token_mask)
-        )
-
-
 def _accumulated(
     model: TextImageModel,
     objective: Objective,
@@ -115,7 +102,7 @@ def _accumulated(
     bounds = [(start, start + size) for start in range(0, len(batch), size)]
     with torch.no_grad(), compute.autocast():
         views = [encode(model, objective, batch.part(*bound)) for bound in bounds]
-    pooled = _pooled(views, batch)
+    pooled = pooled_of(views, batch)
     del views
     pooled.image.requires_grad_()
     pooled.text.requires_grad_()
@@ -152,20 +139,6 @@ def _item_terms(
 ) -> Terms | None:
     with compute.autocast():
         return objective.item_terms(model, batch, views, masks, counts)
-
-
-def _pooled(views: list[Views], batch: Batch) -> Pooled:
-    """Pooled tokens of all micro-batches, end to end."""
-    target_image = [v.target_image.pooled for v in views if v.target_image is not None]
-    target_text = [v.target_text.pooled for v in views if v.target_text is not None]
-    return Pooled(
-        image=torch.cat([v.image.pooled for v in views]),
-        text=torch.cat([v.text.pooled for v in views]),
-        target_image=torch.cat(target_image) if target_image else None,
-        target_text=torch.cat(target_text) if target_text else None,
-        has_image=batch.has_image,
-        has_text=batch.has_text,
-    )
 
 
 def _add(first: Terms, second: Terms | None) -> Terms:

@@ -87,10 +87,25 @@ def _collapse_curves(run: RunRecord) -> Iterable[str]:
             {name: ("collapse", f"{name}_energy") for name in ("matched", "shuffled")},
             "The gap between them is what tells pairs apart.",
         ),
+        (
+            "Gap between the wrong text and the right one, by task",
+            {plain(name): ("tasks", name, "gap") for name in _paired_tasks(run)},
+            "A task without a gap predicts from one modality alone.",
+        ),
     ):
         series = _all_series(run.evals, wanted)
         if series:
             yield line_chart(title, series, note=note)
+
+
+def _paired_tasks(run: RunRecord) -> list[str]:
+    """Tasks whose evaluations hold a gap, in order of first appearance."""
+    found = dict.fromkeys(name for line in run.evals for name in part(line, "tasks"))
+    return [name for name in found if any(_has_gap(line, name) for line in run.evals)]
+
+
+def _has_gap(line: Mapping[str, Any], task: str) -> bool:
+    return not math.isnan(value(part(part(line, "tasks"), task), "gap"))
 
 
 def _keys(lines: Sequence[Mapping[str, Any]], start: str, end: str) -> dict[str, Path]:

@@ -1,0 +1,86 @@
+"""The energy of every task on held-out pairs, and on the same images with the wrong texts.
+
+The gap between the two is what a task knows about the pair; a task whose gap is nothing predicts
+from one modality alone (the wrong-text control that text-conditioned prediction needs, since text
+is easily ignored, arXiv 2605.03245).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from tijepa.data.pairs import Batch
+from tijepa.data.tokenizer import Tokenizer
+from tijepa.evaluate.model import EvaluationSet
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.contract import Counts, Objective
+from tijepa.objectives.tasks import TASKS
+from tijepa.objectives.views import encode, pooled_of
+
+__all__ = ["held_out_batch", "task_energies"]
+
+PAIRS = 256
+PREFIX = "energy/"
+
+
+def held_out_batch(data: EvaluationSet, tokenizer: Tokenizer, max_tokens: int) -> Batch:
+    """The first 256 images of an evaluation set, each with its first text."""
+    count = min(PAIRS, len(data.images))
+    texts = [data.texts[k] for k in data.first_text[:count].tolist()]
+    tokens = tokenizer.encode(texts, max_tokens)
+    every = torch.ones(count, dtype=torch.bool)
+    return Batch(
+        images=data.images[:count],
+        has_image=every,
+        tokens=tokens.ids,
+        token_mask=tokens.mask,
+        has_text=every,
+        indices=torch.tensor(data.indices[:count]),
+        cursor=0,
+    )
+
+
+@torch.no_grad()
+def task_energies(
+    model: TextImageModel, objective: Objective, batch: Batch
+) -> dict[str, dict[str, float]]:
+    """For each energy of the objective (`TASK/pooled`, `TASK/tokens`): matched, shuffled, gap.
+
+    Means over the batch, unweighted; shuffled pairs each image with the text of the image half a
+    batch further. Tasks of one modality have no pair to shuffle: they get `matched` alone.
+    Objectives without energies (CLIP, SigLIP) give an empty dictionary. Leaves the model in
+    evaluation mode.
+    """
+    model.eval()
+    shift = len(batch) // 2
+    shuffled_batch = replace(
+        batch, tokens=batch.tokens.roll(shift, 0), token_mask=batch.token_mask.roll(shift, 0)
+    )
+    matched = _energies(model, objective, batch)
+    shuffled = _energies(model, objective, shuffled_batch)
+    found: dict[str, dict[str, float]] = {}
+    for name, energy in matched.items():
+        found[name] = {"matched": energy}
+        task = TASKS[name.partition("/")[0]]
+        if task.needs_image and task.needs_text:
+            found[name] |= {"shuffled": shuffled[name], "gap": shuffled[name] - energy}
+    return found
+
+
+def _energies(model: TextImageModel, objective: Objective, batch: Batch) -> dict[str, float]:
+    """All energy readings, with masks that are the same every time."""
+    masks = objective.draw_masks(batch, model.context.image.grid, np.random.default_rng(0))
+    views = encode(model, objective, batch)
+    terms = [
+        objective.batch_terms(model, pooled_of([views], batch), torch.Generator().manual_seed(0)),
+        objective.item_terms(model, batch, views, masks, Counts.of(batch)),
+    ]
+    readings = [reading for part in terms if part is not None for reading in part.readings.items()]
+    return {
+        name.removeprefix(PREFIX): float(value)
+        for name, value in readings
+        if name.startswith(PREFIX)
+    }

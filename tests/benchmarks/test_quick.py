@@ -1,0 +1,53 @@
+"""Every benchmark has a quick form that runs through and writes its record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_the_quick_form_writes_a_complete_record(script: Path, tmp_path: Path) -> None:
+    out = tmp_path / "record.json"
+    subprocess.run(
+        [sys.executable, str(script), "--quick", "--out", str(out)],
+        check=True,
+        timeout=280,
+        capture_output=True,
+    )
+    record = json.loads(out.read_text())
+    assert record["benchmark"] == script.stem
+    assert {"date", "command", "machine", "versions", "seeds"} <= record.keys()
+
+
+def test_every_benchmark_has_committed_results() -> None:
+    for script in SCRIPTS:
+        record = json.loads((BENCHMARKS / "results" / f"{script.stem}.json").read_text())
+        assert record["benchmark"] == script.stem
+        assert "--quick" not in record["command"], "a smoke test's figures mean nothing"
+
+
+def test_the_comparison_without_negatives_holds_the_ratios_and_every_rate_that_was_tried() -> None:
+    """ratio_to_clip is the ratio of the means over seeds that the record itself holds."""
+    record = json.loads((BENCHMARKS / "results" / "negatives.json").read_text())
+    for batch, by in record["summary"].items():
+        assert record["ratio_to_clip"][batch] == pytest.approx(
+            by["tijepa"]["mean"] / by["clip"]["mean"]
+        )
+        for name, row in by.items():
+            tried = {
+                r["lr"]: r["validation"]
+                for r in record["learning_rates_tried"]
+                if r["objective"] == name and str(r["batch"]) == batch
+            }
+            assert len(tried) >= 3
+            assert max(tried, key=lambda lr: tried[lr]) == row["lr"]
+    assert {"16", "64"} <= record["ratio_to_clip"].keys()
