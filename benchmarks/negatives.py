@@ -43,9 +43,9 @@ from tijepa.train.loop import rates_at
 from tijepa.train.optimizer import build_optimizer
 from tijepa.train.step import training_step
 
-STEPS = {8: 3600, 16: 2400, 64: 1000, 256: 400}
+STEPS = {8: 3600, 16: 2400, 64: 1200, 256: 400}
 RATES = [1.25e-4 * 2**k for k in range(-2, 7)]  # 3.1e-5 to 8e-3
-FIRST = {"tijepa": 5e-4, "clip": 5e-4}  # where tuning starts; it walks on while it gets better
+FIRST = {"tijepa": 1e-3, "clip": 5e-4}  # where tuning starts; it walks on while it gets better
 SETTINGS = {"tijepa": [], "clip": ["objective.name=clip", "model.head.depth=0"]}
 HELD_OUT = 500
 

@@ -14,6 +14,7 @@ import numpy
 import torch
 
 import tijepa
+from tijepa.train.environment import processor
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -27,7 +28,7 @@ def write_record(name: str, payload: dict[str, Any], out: Path | None = None) ->
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": " ".join(["python", *sys.argv]),
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cpus": os.cpu_count(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "platform": platform.system(),
@@ -42,12 +43,3 @@ def write_record(name: str, payload: dict[str, Any], out: Path | None = None) ->
     }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return path
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

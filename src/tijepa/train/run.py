@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
-import platform
 import shlex
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -36,11 +32,11 @@ from tijepa.train.build import (
     resolve_compute,
 )
 from tijepa.train.checkpoint import Checkpoints, RunState
+from tijepa.train.environment import environment_of
 from tijepa.train.loop import Learner, Run, fit
 from tijepa.train.metrics import Metrics, import_wandb
 from tijepa.train.optimizer import build_optimizer
 from tijepa.train.vocabulary import learn_vocabulary
-from tijepa.version import __version__
 
 __all__ = ["train"]
 
@@ -220,7 +216,7 @@ def _begin(
 ) -> None:
     """Create the run folder with configuration, environment and tokenizer, or nothing."""
     was_there = run_dir.exists()
-    environment = _environment(config, splits, tokenizer, parameters)
+    environment = environment_of(config, splits, tokenizer, parameters)
     with writing(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         try:
@@ -234,36 +230,6 @@ def _begin(
             if not was_there:
                 run_dir.rmdir()
             raise
-
-
-def _environment(
-    config: RunConfig, splits: PairSplits, tokenizer: Tokenizer, parameters: Mapping[str, int]
-) -> dict[str, Any]:
-    return {
-        "tijepa": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "seed": config.seed,
-        "data": splits.description,
-        "items": {name: len(source) for name, source in splits.splits.items()},
-        "vocabulary": tokenizer.vocab_size,
-        "parameters": dict(parameters),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _list_set_aside(run_dir: Path, items: Iterable[SetAside]) -> None:
