@@ -58,7 +58,7 @@ class Display:
         """Show the latest training record."""
         step = record["step"]
         status = f"loss {record['loss']:.4f} · {record['pairs_per_second']:.0f} pairs/s"
-        self._progress.update(self._task, completed=step, status=status)
+        self._progress.update(self._task, completed=step, status=status, refresh=True)
         if not self._console.is_terminal:
             per_step = (time.perf_counter() - self._began) / max(1, step - self._start)
             left = duration(per_step * (self._steps - step))
