@@ -29,6 +29,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from picture import draw_rates
 from record import RESULTS, write_record
 from tijepa.config import RunConfig, load_config
 from tijepa.data.loader import Loader
@@ -296,9 +297,11 @@ def main() -> None:
             f"{ratio[str(batch)]:.2f}" if name == "tijepa" else "",
         )
     console.print(table)
+    steps = {batch: job_of(("tijepa", batch), 1.0, 0, options).steps for batch in options.batches}
+    runs = [r for r in journal.done.values() if r["steps"] == steps.get(r["batch"])]
     tuning = [
         {key: r[key] for key in ("objective", "batch", "lr", "validation")}
-        for r in journal.done.values()
+        for r in runs
         if r["seed"] == 0
     ]
     payload = {
@@ -307,13 +310,15 @@ def main() -> None:
         "ratio_to_clip": ratio,
         "summary": summary,
         "learning_rates_tried": sorted(tuning, key=lambda r: (r["batch"], r["objective"], r["lr"])),
-        "runs": list(journal.done.values()),
+        "runs": runs,
         "configuration": configuration(
             job_of(("tijepa", options.batches[0]), 5e-4, 0, options)
         ).to_yaml(),
     }
     out = options.out or (RESULTS / "negatives.quick.json" if options.quick else None)
-    console.print(f"written to {write_record('negatives', payload, out)}", highlight=False)
+    path = write_record("negatives", payload, out)
+    draw_rates(payload, path.with_suffix(".svg"))
+    console.print(f"written to {path} and beside it the picture", highlight=False)
 
 
 if __name__ == "__main__":
