@@ -15,8 +15,8 @@ help: ## list the verbs
 demo: .venv/.ready ## train on the embedded scenes, evaluate, write runs/demo/report.html
 	$(BIN)/tijepa demo --out runs/demo
 
-# in tests idle OpenMP threads sleep, so that a busy machine does not stretch them; in training they
-# spin, which is a third faster on two cores (docs/log.md)
+# in tests idle OpenMP threads sleep, so that a busy machine does not stretch them; a training step
+# of two threads is a third faster where they spin (docs/log.md)
 test test-all: export OMP_WAIT_POLICY ?= PASSIVE
 
 test: .venv/.ready ## run the tests, except those over 20 seconds

@@ -99,7 +99,6 @@ def configuration(job: Job) -> RunConfig:
         "scenes",
         overrides=[
             *SETTINGS[job.objective],
-            "model.text.depth=4",
             f"seed={job.seed}",
             f"optim.batch_size={job.batch}",
             f"optim.lr={job.lr}",
