@@ -63,6 +63,17 @@ def _ordered(name: str, bounds: tuple[float, float]) -> None:
         )
 
 
+def _fits_heads(width: int, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"width {width} is not divisible by heads {heads}")
+
+
+def _fits_2d(width: int, heads: int) -> None:
+    _fits_heads(width, heads)
+    if width % 4:
+        raise ValueError(f"width {width} is not divisible by 4 (2-D sine-cosine positions)")
+
+
 class DataConfig(Section):
     """Where pairs come from and how they become tensors."""
 
@@ -100,12 +111,7 @@ class ImageEncoderConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}")
-        if self.width % 4:
-            raise ValueError(
-                f"width {self.width} is not divisible by 4 (2-D sine-cosine positions)"
-            )
+        _fits_2d(self.width, self.heads)
         return self
 
 
@@ -120,8 +126,7 @@ class TextEncoderConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TextEncoderConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}")
+        _fits_heads(self.width, self.heads)
         if self.width % 2:
             raise ValueError(f"width {self.width} is odd: sine-cosine positions need an even width")
         return self
@@ -153,12 +158,7 @@ class TokenPredictorConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TokenPredictorConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}")
-        if self.width % 4:
-            raise ValueError(
-                f"width {self.width} is not divisible by 4 (2-D sine-cosine positions)"
-            )
+        _fits_2d(self.width, self.heads)
         return self
 
 
