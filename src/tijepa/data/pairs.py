@@ -6,7 +6,7 @@ Shape letters: b items of a batch, h w pixels, l tokens of the longest caption o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,34 @@ from torch import Tensor
 
 from tijepa.errors import DataError
 
-__all__ = ["Batch", "PairSource", "PairSplits", "SetAside"]
+__all__ = ["Batch", "Item", "PairSource", "PairSplits", "Picture", "SetAside"]
+
+
+class Picture(ABC):
+    """A picture that is not decoded yet."""
+
+    @abstractmethod
+    def pixels(self, min_side: int) -> np.ndarray:
+        """Pixels uint8 (height, width, 3) RGB.
+
+        The shorter side may be scaled down while decoding, never below `min_side` (unless the
+        original is smaller). Raises `DataError` if the picture is unreadable.
+        """
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item as read: all its captions (none where it has no text), its picture or None."""
+
+    name: str
+    captions: tuple[str, ...]
+    picture: Picture | None
 
 
 class PairSource(ABC):
     """The items of one split, each an image (or none) and captions (any number, also none).
 
-    Reading is thread-safe: several loader threads call `captions` and `image` at once.
+    Reading is thread-safe: several loader threads call `read` at once.
     """
 
     @abstractmethod
@@ -30,20 +51,25 @@ class PairSource(ABC):
         """Number of items."""
 
     @abstractmethod
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        """The items at `indexes`, in that order; one access to the storage for all of them."""
+
+    @abstractmethod
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        """The captions of the items at `indexes`, without touching their pictures."""
+
     def item_id(self, index: int) -> str:
         """Stable, human-readable name of item `index`."""
+        return self.read([index])[0].name
 
-    @abstractmethod
     def captions(self, index: int) -> tuple[str, ...]:
         """All captions of item `index`; empty where it has no text."""
+        return self.texts([index])[0]
 
-    @abstractmethod
     def image(self, index: int, min_side: int) -> np.ndarray | None:
-        """Pixels of item `index`: uint8 (height, width, 3) RGB, or None where it has no image.
-
-        The shorter side may be scaled down while decoding, never below `min_side` (unless the
-        original is smaller). Raises `DataError` if the image is unreadable.
-        """
+        """Pixels of item `index` as `Picture.pixels` gives them, or None where it has no image."""
+        picture = self.read([index])[0].picture
+        return None if picture is None else picture.pixels(min_side)
 
 
 @dataclass(frozen=True)
