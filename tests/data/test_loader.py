@@ -4,7 +4,8 @@ import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.data.loader import Loader, load_images
-from tijepa.data.pairs import Batch, PairSource, SetAside
+from tijepa.data.pairs import Batch, Item, PairSource, Picture, SetAside
 from tijepa.data.tokenizer import CLS_ID, Tokenizer
 from tijepa.errors import ConfigError, DataError
 
@@ -35,33 +36,46 @@ class Numbers(PairSource):
         noise: bool = False,
     ) -> None:
         self._count = count
-        self._broken = broken
+        self.broken = broken
         self._without_image = without_image
         self._without_text = without_text
-        self._noise = noise
+        self.noise = noise
 
     def __len__(self) -> int:
         return self._count
 
-    def item_id(self, index: int) -> str:
-        return f"number {index}"
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        return [
+            Item(f"number {i}", texts, None if i in self._without_image else Number(self, i))
+            for i, texts in zip(indexes, self.texts(indexes), strict=True)
+        ]
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        if index in self._without_text:
-            return ()
-        word = " ".join(WORDS[int(digit)] for digit in str(index))
-        return (word, f"{word} one", f"{word} two three")
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        words = {i: " ".join(WORDS[int(digit)] for digit in str(i)) for i in indexes}
+        return [
+            ()
+            if i in self._without_text
+            else (words[i], f"{words[i]} one", f"{words[i]} two three")
+            for i in indexes
+        ]
 
-    def image(self, index: int, min_side: int) -> np.ndarray | None:
-        if index in self._broken:
+    def pixels(self, index: int) -> np.ndarray:
+        if index in self.broken:
             raise DataError("pixels fell off")
-        if index in self._without_image:
-            return None
-        if self._noise:
+        if self.noise:
             return np.random.default_rng(index).integers(0, 256, (12, 15, 3), dtype=np.uint8)
         pixels = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
         pixels[:, :, 0] = index % 256
         return pixels
+
+
+@dataclass(frozen=True)
+class Number(Picture):
+    source: Numbers
+    index: int
+
+    def pixels(self, min_side: int) -> np.ndarray:
+        return self.source.pixels(self.index)
 
 
 def loader(source: PairSource, **options: object) -> Loader:
@@ -219,10 +233,10 @@ def test_a_source_of_broken_items_is_an_error_that_names_one(threads: int) -> No
 class Faulty(Numbers):
     """A reader with a bug."""
 
-    def image(self, index: int, min_side: int) -> np.ndarray | None:
+    def pixels(self, index: int) -> np.ndarray:
         if index == 2:
             raise RuntimeError("bug in a reader")
-        return super().image(index, min_side)
+        return super().pixels(index)
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -268,9 +282,9 @@ class Counting(Numbers):
 
     reads = 0
 
-    def image(self, index: int, min_side: int) -> np.ndarray | None:
+    def pixels(self, index: int) -> np.ndarray:
         self.reads += 1
-        return super().image(index, min_side)
+        return super().pixels(index)
 
 
 def test_batches_are_built_ahead_but_not_without_bound() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 import tijepa
 from tijepa.config import RunConfig
 from tijepa.data.folder import folder_splits
-from tijepa.data.pairs import PairSource
+from tijepa.data.pairs import Item, PairSource, Picture
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.evaluate.model import calibrate, calibration_pairs, evaluation_set, measure
@@ -32,17 +32,26 @@ class Shades(PairSource):
     def __len__(self) -> int:
         return len(self.captioned)
 
-    def item_id(self, index: int) -> str:
-        return f"item {index}"
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        return [
+            Item(f"item {i}", texts, None if i in self.lacking else Shade(self, i))
+            for i, texts in zip(indexes, self.texts(indexes), strict=True)
+        ]
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        return tuple(f"shade {index} wording {k}" for k in range(self.captioned[index]))
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        return [tuple(f"shade {i} wording {k}" for k in range(self.captioned[i])) for i in indexes]
 
-    def image(self, index: int, min_side: int) -> np.ndarray | None:
-        self.asked.append(index)
-        if index in self.broken:
+
+@dataclass(frozen=True)
+class Shade(Picture):
+    source: Shades
+    index: int
+
+    def pixels(self, min_side: int) -> np.ndarray:
+        self.source.asked.append(self.index)
+        if self.index in self.source.broken:
             raise DataError("damaged")
-        return None if index in self.lacking else np.full((4, 4, 3), index % 256, np.uint8)
+        return np.full((4, 4, 3), self.index % 256, np.uint8)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from tijepa.data.images import check_image_file, decode_image
-from tijepa.data.pairs import PairSource, PairSplits, SetAside
+from tijepa.data.pairs import Item, PairSource, PairSplits, Picture, SetAside
 from tijepa.data.rows import Row, Table, read_table
 from tijepa.errors import DataError
 
@@ -80,17 +80,30 @@ class FolderSource(PairSource):
         """The row's id, else its image path, else its line."""
         return self._names[index]
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        """All captions of item `index`."""
-        return self._captions[index]
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        """Items; a file is read when its pixels are asked for."""
+        return [
+            Item(self._names[i], self._captions[i], None if image is None else self._file(image))
+            for i, image in zip(indexes, (self._images[i] for i in indexes), strict=True)
+        ]
 
-    def image(self, index: int, min_side: int) -> np.ndarray | None:
-        """Decoded pixels; see `PairSource.image`."""
-        image = self._images[index]
-        if image is None:
-            return None
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        """All captions of the items at `indexes`."""
+        return [self._captions[i] for i in indexes]
+
+    def _file(self, image: str) -> Picture:
+        return _File(self._root / image)
+
+
+@dataclass(frozen=True)
+class _File(Picture):
+    """A picture file that is read when its pixels are asked for."""
+
+    path: Path
+
+    def pixels(self, min_side: int) -> np.ndarray:
         try:
-            data = (self._root / image).read_bytes()
+            data = self.path.read_bytes()
         except OSError as error:
             raise DataError(f"file cannot be read: {error.strerror}") from None
         return decode_image(data, min_side)

@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from tijepa.data.pairs import Picture
 from tijepa.errors import DataError
 
 __all__ = [
     "MAX_PIXELS",
     "Crop",
+    "EncodedPicture",
     "centre_crop",
     "check_image_file",
     "decode_image",
@@ -59,6 +61,17 @@ class Crop:
     left: int
     height: int
     width: int
+
+
+@dataclass(frozen=True)
+class EncodedPicture(Picture):
+    """The bytes of a picture file, decoded when its pixels are asked for."""
+
+    data: bytes
+
+    def pixels(self, min_side: int) -> Pixels:
+        """See `Picture.pixels` and `decode_image`."""
+        return decode_image(self.data, min_side)
 
 
 def centre_crop(height: int, width: int) -> Crop:
