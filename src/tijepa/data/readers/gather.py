@@ -54,7 +54,9 @@ class Gathering:
         """Paths of the pictures in the order of the rows; repeated at most where rows lie apart."""
         last = None
         for row in self._rows():
-            _, value = take(row.values, self._columns.image) if isinstance(row, Row) else (None, None)
+            _, value = (
+                take(row.values, self._columns.image) if isinstance(row, Row) else (None, None)
+            )
             if value is None or value == last:
                 continue
             last = value

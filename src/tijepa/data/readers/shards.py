@@ -127,6 +127,8 @@ def _damage_at_end(path: str, offset: int, size: int) -> str | None:
         rest = file.read(_AFTER_END)
     if not rest:
         return f"truncated at byte {size:,}: the mark of its end is missing"
-    if rest.strip(b"\0"):
+    if rest[:512].strip(b"\0"):
         return f"damaged at byte {offset:,} of {size:,}: what follows is no header"
+    if rest.strip(b"\0"):
+        return f"ends at byte {offset:,} of {size:,}, but more follows: was it joined from several?"
     return None

@@ -38,7 +38,8 @@ class WebDatasetReader(Reader):
         self._source = source
         self._options = options
         self._shards = find_shards(source)
-        self._root = source if os.path.isdir(source) else os.path.dirname(source) or "."
+        top = os.path.dirname(source.partition("{")[0] if "{" in source else source)
+        self._root = source if os.path.isdir(source) else top or "."
         if not self._shards:
             raise DataError(f"{source} holds no .tar shard: give a .tar file or a folder of them")
         if not any(os.path.isfile(shard) for shard in self._shards):
@@ -80,7 +81,8 @@ class WebDatasetReader(Reader):
 
     def fingerprint(self) -> str:
         """Of the shards."""
-        return digest_of_files(Path("."), self._shards)
+        names = (os.path.relpath(path, self._root) for path in self._shards)
+        return digest_of_files(Path(self._root), names)
 
     def _label(self, path: str) -> str:
         """The shard's path below the source, without its ending."""
