@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 from tijepa.data.pairs import SetAside
@@ -56,8 +55,8 @@ class Reader(ABC):
 
     @classmethod
     @abstractmethod
-    def recognises(cls, source: Path) -> bool:
-        """Whether `source` (a file or folder that exists) is of this layout; cheap, never raises."""
+    def recognises(cls, source: str) -> bool:
+        """Whether `source` (a path, pattern or name) is of this layout; cheap, never raises."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Record | SetAside]:

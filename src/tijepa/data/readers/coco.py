@@ -1,0 +1,178 @@
+"""COCO captions as published: `annotations/captions_train2017.json`, pictures in `train2017/`.
+
+The format is described at https://cocodataset.org/#format-data (Caption Annotations): a list
+`images` with `id` and `file_name`, and a list `annotations` with `image_id` and `caption`. Each
+file is a split, named by its file name. One file at a time is held in memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tijepa.data.pairs import SetAside
+from tijepa.data.readers.files import digest_of_files, glimpse, inside, printable, read_file
+from tijepa.data.readers.json_file import load_json_file
+from tijepa.data.readers.picture_root import picture_root
+from tijepa.data.readers.values import extra_of
+from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.splits import split_in_name
+from tijepa.errors import DataError
+
+__all__ = ["CocoReader"]
+
+_GLIMPSE = 65536  # bytes looked at, at both ends of a file
+
+
+@dataclass(frozen=True)
+class _Annotations:
+    """One parsed file: its images, the captions by image id, and what is wrong in it."""
+
+    images: list[dict[str, Any]]
+    captions: dict[Any, list[Any]]
+    set_aside: list[SetAside]
+    folder: Path
+
+
+class CocoReader(Reader):
+    """Caption annotations of COCO."""
+
+    name: ClassVar[str] = "coco"
+    layout: ClassVar[str] = "COCO captions_*.json, its folder annotations/, or the folder above"
+
+    def __init__(self, source: str, options: ReaderOptions) -> None:
+        del options  # the format leaves nothing to choose
+        self._files = _annotation_files(Path(source))
+        if not self._files:
+            raise DataError(
+                f"{source} holds no COCO captions: looked for a .json file with lists 'images' "
+                "and 'annotations', here and in annotations/"
+            )
+
+    @classmethod
+    def recognises(cls, source: str) -> bool:
+        """Whether a JSON file there shows the keys of COCO captions at its ends."""
+        return bool(_annotation_files(Path(source)))
+
+    def __iter__(self) -> Iterator[Record | SetAside]:
+        for file in self._files:
+            yield from self._records(file)
+
+    def describe(self) -> str:
+        """See `Reader.describe`."""
+        parts = [f"{file.name} as {_split(file) or 'no split'}" for file in self._files]
+        return f"{self._files[0].parent}: COCO captions; {', '.join(parts)}"
+
+    def fingerprint(self) -> str:
+        """Of the annotation files and the pictures that they name."""
+        return digest_of_files(self._files[0].parent, self._names())
+
+    def _names(self) -> Iterator[str]:
+        for file in self._files:
+            yield file.name
+            parsed = _parse(file)
+            for image in parsed.images:
+                yield str(parsed.folder.absolute() / str(image["file_name"]))
+
+    def _records(self, file: Path) -> Iterator[Record | SetAside]:
+        parsed = _parse(file)
+        yield from parsed.set_aside
+        split = _split(file)
+        prefix = file.stem.removeprefix("captions_")
+        for image in parsed.images:
+            name = printable(f"{prefix}/{image['file_name']}")
+            try:
+                data = read_file(parsed.folder / inside(parsed.folder, image["file_name"]))
+                extra = extra_of({n: v for n, v in image.items() if n not in ("id", "file_name")})
+            except DataError as error:
+                yield SetAside(name, str(error))
+                continue
+            yield Record(
+                id=name,
+                reference=f"{file.name}: image {image['id']}",
+                image=data,
+                captions=tuple(parsed.captions.get(image["id"], ())),
+                split=split,
+                extra={"image_id": image["id"], **extra},
+            )
+
+
+def _split(file: Path) -> str | None:
+    """captions_val2017.json is the split validation."""
+    return split_in_name(file.stem)
+
+
+def _annotation_files(source: Path) -> list[Path]:
+    """Files that hold captions; where some are called captions_*, only those."""
+    try:
+        if source.is_file():
+            return [source] if _shows_captions(source) else []
+        folders = [source, source / "annotations"]
+        files = sorted(itertools.chain(*(folder.glob("*.json") for folder in folders)))
+    except (OSError, ValueError):
+        return []
+    named = [file for file in files if file.name.startswith("captions_")]
+    return [file for file in named or files if _shows_captions(file)]
+
+
+def _shows_captions(file: Path) -> bool:
+    if file.suffix.lower() != ".json":
+        return False
+    ends = glimpse(file, 0, _GLIMPSE) + glimpse(file, -_GLIMPSE, _GLIMPSE)
+    return all(key in ends for key in (b'"file_name"', b'"image_id"', b'"caption"'))
+
+
+def _parse(file: Path) -> _Annotations:
+    content = load_json_file(file)
+    images = content.get("images") if isinstance(content, dict) else None
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(images, list) or not isinstance(annotations, list):
+        raise DataError(f"{file} is no COCO file: it needs lists 'images' and 'annotations'")
+    set_aside: list[SetAside] = []
+    sound: dict[Any, dict[str, Any]] = {}
+    for number, image in enumerate(images):
+        where = f"{file.name}: images[{number}]"
+        problem = _image_problem(image)
+        if problem is None and image["id"] in sound:
+            problem = f"id {image['id']} stands twice"
+        if problem is None:
+            sound[image["id"]] = image
+        else:
+            set_aside.append(SetAside(where, problem))
+    captions: dict[Any, list[Any]] = {}
+    for number, annotation in enumerate(annotations):
+        where = f"{file.name}: annotations[{number}]"
+        if not isinstance(annotation, dict) or not _is_id(annotation.get("image_id")):
+            set_aside.append(SetAside(where, "no object with an image_id"))
+        elif annotation["image_id"] not in sound:
+            missing = printable(str(annotation["image_id"]))
+            set_aside.append(SetAside(where, f"image {missing} is not in the list of images"))
+        elif "caption" in annotation:
+            captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
+        else:
+            set_aside.append(SetAside(where, "no caption"))
+    pictures = list(sound.values())
+    return _Annotations(pictures, captions, set_aside, _picture_folder(file, pictures))
+
+
+def _image_problem(image: Any) -> str | None:
+    if not isinstance(image, dict) or not _is_id(image.get("id")):
+        return "no object with an id"
+    return None if isinstance(image.get("file_name"), str) else "no file_name"
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _picture_folder(file: Path, images: list[dict[str, Any]]) -> Path:
+    """train2017/ or images/train2017/ beside annotations/, else where the pictures are."""
+    subset = file.stem.removeprefix("captions_")
+    tops = [file.parent.parent, file.parent] if file.parent.name == "annotations" else [file.parent]
+    split = subset.rstrip("0123456789")
+    below = (subset, f"images/{subset}", split, f"images/{split}", "images", "")
+    candidates = [top / name for top in tops for name in below]
+    return picture_root(candidates, [image["file_name"] for image in images[:20]])

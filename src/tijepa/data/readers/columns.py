@@ -1,0 +1,126 @@
+"""Which columns hold the picture, the captions and the split: guessed by name, or as told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tijepa.data.records import ReaderOptions
+from tijepa.errors import DataError
+
+__all__ = ["Columns", "find_columns", "guess_columns", "recognised_names", "take"]
+
+_IMAGE = (
+    "image",
+    "image_path",
+    "filepath",
+    "file_path",
+    "file_name",
+    "filename",
+    "image_name",
+    "image_file",
+    "img",
+    "file",
+    "path",
+    "picture",
+    "photo",
+    "jpg",
+    "png",
+)
+_CAPTION = (
+    "captions",
+    "caption",
+    "text",
+    "texts",
+    "title",
+    "description",
+    "sentences",
+    "sentence",
+    "comment",
+    "alt_text",
+    "txt",
+)
+_SPLIT = ("split", "partition")
+ID = "id"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns by meaning; several where rows differ, the first that has a value counts."""
+
+    image: tuple[str, ...]
+    caption: tuple[str, ...]
+    split: tuple[str, ...]
+
+    def describe(self, columns: Iterable[str]) -> str:
+        """For people: what was taken for what, and what is kept besides."""
+        taken = {*self.image[:1], *self.caption[:1], *self.split[:1], ID}
+        further = [name for name in columns if name not in taken]
+        parts = [
+            f"{what} from '{names[0]}'" if names else f"no {what}"
+            for what, names in (
+                ("image", self.image),
+                ("captions", self.caption),
+                ("split", self.split),
+            )
+        ]
+        if further:
+            shown = ", ".join(further[:8]) + (", ..." if len(further) > 8 else "")
+            parts.append(f"kept besides: {shown}")
+        return "; ".join(parts)
+
+
+def recognised_names(options: ReaderOptions) -> frozenset[str]:
+    """All names, in lower case, that a column of pairs may have."""
+    told = (options.image_column, options.caption_column, options.split_column)
+    return frozenset(
+        (*_IMAGE, *_CAPTION, *_SPLIT, ID, *(name.lower() for name in told if name is not None))
+    )
+
+
+def guess_columns(columns: Sequence[str], options: ReaderOptions) -> Columns:
+    """Columns by their usual names or as `options` say; a meaning without column is empty."""
+    lower = {name.lower().strip(): name for name in reversed(columns)}
+
+    def pick(wanted: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+        if wanted is not None:
+            return (wanted,) if wanted in columns else ()
+        return tuple(lower[name] for name in usual if name in lower)
+
+    return Columns(
+        image=pick(options.image_column, _IMAGE),
+        caption=pick(options.caption_column, _CAPTION),
+        split=pick(options.split_column, _SPLIT),
+    )
+
+
+def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) -> Columns:
+    """As `guess_columns`, but `DataError` where image, caption or a named column is missing."""
+    guessed = guess_columns(columns, options)
+    found = ", ".join(repr(name)[1:-1] for name in columns) or "none"
+    for what, wanted, names, usual in (
+        ("image", options.image_column, guessed.image, _IMAGE),
+        ("caption", options.caption_column, guessed.caption, _CAPTION),
+        ("split", options.split_column, guessed.split, None),
+    ):
+        if names:
+            continue
+        if wanted is not None:
+            raise DataError(f"{where} has no column '{wanted}' for the {what}; columns: {found}")
+        if usual is not None:
+            raise DataError(
+                f"{where} has no recognised {what} column; columns: {found}; name it with "
+                f"--{what}-column, or rename it to '{usual[0]}' and leave it empty where there is "
+                f"no {what}"
+            )
+    return guessed
+
+
+def take(values: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, Any]:
+    """Name and value of the first of `names` that has a value; (None, None) if none has."""
+    for name in names:
+        value = values.get(name)
+        if value is not None:
+            return name, value
+    return None, None

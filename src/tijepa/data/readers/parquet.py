@@ -1,0 +1,160 @@
+"""Parquet files: pictures as bytes, as Hugging Face's {"bytes", "path"}, or as paths.
+
+Rows are read in small batches, so that memory holds a few pictures at a time (and, for files
+written with one huge page, that page). Rows that name the same picture file become one item.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tijepa.data.pairs import SetAside
+from tijepa.data.readers.cells import record_of_row
+from tijepa.data.readers.columns import find_columns
+from tijepa.data.readers.files import digest_of_files, glimpse, printable
+from tijepa.data.readers.gather import Gathering
+from tijepa.data.readers.rows import Row
+from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.splits import split_in_name
+from tijepa.errors import DataError
+
+__all__ = ["ParquetReader"]
+
+_BATCH = 32  # rows in memory at a time
+_MAGIC = b"PAR1"
+
+
+class ParquetReader(Reader):
+    """Rows of parquet files."""
+
+    name: ClassVar[str] = "parquet"
+    layout: ClassVar[str] = "a .parquet file or a folder of them"
+
+    def __init__(self, source: str, options: ReaderOptions) -> None:
+        path = Path(source)
+        self._root = path if path.is_dir() else path.parent
+        self._files = _parquet_files(path)
+        if not self._files:
+            raise DataError(f"{source} holds no .parquet file")
+        self._schema, self._count = _schema_and_rows(self._files)
+        self._names = [str(name) for name in self._schema.names]
+        self._columns = find_columns(self._names, self._files[0], options)
+        self._by_path = _are_paths(self._schema, self._columns.image)
+
+    @classmethod
+    def recognises(cls, source: str) -> bool:
+        """Whether a file there ends in .parquet and begins as such."""
+        try:
+            return any(glimpse(file, 0, 4) == _MAGIC for file in _parquet_files(Path(source)))
+        except (OSError, ValueError):
+            return False
+
+    def __iter__(self) -> Iterator[Record | SetAside]:
+        for file in self._files:
+            label = self._label(file)
+            split = _split(label)
+            if self._by_path:
+                for record in self._gathering(file).records():
+                    own = isinstance(record, SetAside) or record.split is not None
+                    yield record if own else replace(record, split=split)
+                continue
+            for row in self._rows(file):
+                if isinstance(row, SetAside):
+                    yield row
+                    continue
+                name = f"{label}:{row.line}"
+                try:
+                    yield record_of_row(
+                        row.values, self._columns, name=name, split=split, root=self._root
+                    )
+                except DataError as error:
+                    yield SetAside(name, str(error))
+
+    def describe(self) -> str:
+        """See `Reader.describe`."""
+        count = len(self._files)
+        named = str(self._files[0]) if count == 1 else f"{self._root}: {count:,} parquet files"
+        return f"{named}: {self._columns.describe(self._names)}"
+
+    def fingerprint(self) -> str:
+        """Of the parquet files and of the pictures that they name."""
+        return digest_of_files(self._root, self._read_names())
+
+    def count(self) -> int | None:
+        """Number of rows, where pictures are in them."""
+        return None if self._by_path else self._count
+
+    def _read_names(self) -> Iterator[str]:
+        for file in self._files:
+            yield str(file.relative_to(self._root))
+            if self._by_path:
+                yield from self._gathering(file).pictures()
+
+    def _gathering(self, file: Path) -> Gathering:
+        rows = functools.partial(self._rows, file)
+        return Gathering(rows, self._columns, self._root, f"{self._label(file)}.parquet")
+
+    def _label(self, file: Path) -> str:
+        return printable(file.relative_to(self._root).with_suffix("").as_posix())
+
+    def _rows(self, file: Path) -> Iterator[Row | SetAside]:
+        """The rows of `file`, numbered from 1; what cannot be read as one `SetAside`."""
+        import pyarrow
+        import pyarrow.parquet
+
+        number = 0
+        try:
+            with pyarrow.parquet.ParquetFile(file, pre_buffer=False) as table:
+                for batch in table.iter_batches(_BATCH):
+                    for values in batch.to_pylist():
+                        number += 1
+                        yield Row(number, values)
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            label = f"{self._label(file)}.parquet"
+            reason = f"cannot be read after row {number:,}: {_first_line(error)}"
+            yield SetAside(label, reason)
+
+
+def _parquet_files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source] if source.suffix.lower() == ".parquet" else []
+    return sorted(path for path in source.rglob("*.parquet") if path.is_file())
+
+
+def _schema_and_rows(files: list[Path]) -> tuple[Any, int]:
+    """Schema of the first file that can be opened, and rows of all that can."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema, rows, problem = None, 0, ""
+    for file in files:
+        try:
+            with pyarrow.parquet.ParquetFile(file) as table:
+                schema = table.schema_arrow if schema is None else schema
+                rows += table.metadata.num_rows
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            problem = problem or f"{file} is no parquet file: {_first_line(error)}; mend it"
+    if schema is None:
+        raise DataError(problem)
+    return schema, rows
+
+
+def _are_paths(schema: Any, columns: tuple[str, ...]) -> bool:
+    import pyarrow.types
+
+    kinds = [schema.field(name).type for name in columns]
+    return all(pyarrow.types.is_string(k) or pyarrow.types.is_large_string(k) for k in kinds)
+
+
+def _split(label: str) -> str | None:
+    """From the file's name or its folder: train-00000-of-00002, test/0000."""
+    found = (split_in_name(part) for part in reversed(label.split("/")))
+    return next((split for split in found if split), None)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,87 @@
+"""The embedded scenes as records: "scenes" or "scenes:SEED", pictures of 64 pixels as PNG."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from PIL import Image
+
+from tijepa.data.pairs import SetAside
+from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.scenes import SPLIT_SIZES, Scene, Scenes
+from tijepa.errors import DataError
+from tijepa.version import __version__
+
+__all__ = ["ScenesReader"]
+
+_SOURCE = re.compile(r"scenes(?::(\d{1,9}))?")
+_IMAGE_SIZE = 64
+
+
+class ScenesReader(Reader):
+    """Every scene of every split, with its ground truth in `extra`."""
+
+    name: ClassVar[str] = "scenes"
+    layout: ClassVar[str] = "scenes or scenes:SEED"
+
+    def __init__(self, source: str, options: ReaderOptions) -> None:
+        del options  # there are no columns
+        parts = _SOURCE.fullmatch(source)
+        if not parts:
+            raise DataError(f"'{source}' is no set of scenes: write scenes or scenes:SEED")
+        self._seed = int(parts.group(1) or 0)
+
+    @classmethod
+    def recognises(cls, source: str) -> bool:
+        """By its name."""
+        return _SOURCE.fullmatch(source) is not None
+
+    def __iter__(self) -> Iterator[Record | SetAside]:
+        for split, size in SPLIT_SIZES.items():
+            scenes = Scenes(split, size, self._seed, _IMAGE_SIZE, distinct=split != "train")
+            for index in range(size):
+                name = scenes.item_id(index)
+                yield Record(
+                    id=name,
+                    reference=name,
+                    image=_png(scenes, index),
+                    captions=scenes.captions(index),
+                    split=split,
+                    extra=_truth(scenes.scene(index)),
+                )
+
+    def describe(self) -> str:
+        """See `Reader.describe`."""
+        return f"scenes of seed {self._seed}: {self.count():,} pictures of {_IMAGE_SIZE} pixels"
+
+    def fingerprint(self) -> str:
+        """Of the seed and of the version that draws them."""
+        facts = f"scenes {self._seed} {_IMAGE_SIZE} {SPLIT_SIZES} {__version__}"
+        return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
+
+    def count(self) -> int | None:
+        """Number of scenes."""
+        return sum(SPLIT_SIZES.values())
+
+
+def _png(scenes: Scenes, index: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(scenes.image(index, _IMAGE_SIZE)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _truth(scene: Scene) -> dict[str, Any]:
+    """Objects, relation and background, as JSON can hold them; lengths in pixels."""
+    return {
+        "objects": [
+            {**dataclasses.asdict(thing), "centre": list(thing.centre), "box": list(thing.box)}
+            for thing in scene.objects
+        ],
+        "relation": None if scene.relation is None else dataclasses.asdict(scene.relation),
+        "background": dataclasses.asdict(scene.background),
+    }
