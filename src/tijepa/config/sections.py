@@ -77,7 +77,7 @@ def _fits_2d(width: int, heads: int) -> None:
 class DataConfig(Section):
     """Where pairs come from and how they become tensors."""
 
-    source: str = "scenes"  # "scenes" (procedural, embedded) or a folder with captions.jsonl or CSV
+    source: str = "scenes"  # "scenes" (procedural), a store, or what `tijepa prepare` reads
     image_size: PositiveInt = 64  # side of the square crop, in pixels
     max_tokens: Annotated[int, Field(ge=2)] = 48  # longer captions are cut
     vocab_size: Annotated[int, Field(ge=64)] = 4096  # upper bound; the tokenizer may need fewer

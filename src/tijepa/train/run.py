@@ -13,13 +13,13 @@ import torch
 from rich.console import Console
 
 from tijepa.config import RunConfig
-from tijepa.data import open_splits
 from tijepa.data.loader import Loader
 from tijepa.data.pairs import PairSource, PairSplits, SetAside
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_set
 from tijepa.evaluate.run import finish_run
+from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import ModelCard, read_json, write_json
 from tijepa.model.writing import writing
@@ -63,13 +63,7 @@ def train(
     last = _last_checkpoint(run_dir, checkpoints) if resume else None
     if not resume:
         _check_vacant(run_dir)
-    with phase(console, f"opening {config.data.source}"):
-        splits = open_splits(
-            config.data.source,
-            image_size=config.data.image_size,
-            seed=config.seed,
-            max_bad=config.data.max_bad,
-        )
+    splits = open_run_data(config, run_dir if resume else None, console)
     source = splits.split("train")
     _announce_data(console, run_dir, splits)
     if resume:

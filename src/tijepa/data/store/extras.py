@@ -95,6 +95,16 @@ class ExtraColumns:
         packed = [json.dumps(other) if other else None for other in rest]
         return [*arrays, pa.array(packed, pa.string())]
 
+    def rows(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+        """What `arrays` was given, from a batch that holds `fields`; without the Nones."""
+        packed = batch.column(REST).to_pylist()
+        rows: list[dict[str, Any]] = [json.loads(rest) if rest else {} for rest in packed]
+        for column in self.columns:
+            for row, value in zip(rows, batch.column(column.field).to_pylist(), strict=True):
+                if value is not None:
+                    row[column.name] = json.loads(value) if column.kind == "json" else value
+        return rows
+
     def named(self, name: str) -> ExtraColumn | None:
         """The column of this name in the source, None where it has none of its own."""
         return next((column for column in self.columns if column.name == name), None)

@@ -66,6 +66,7 @@ def write_store(
     reader: Reader,
     uri: str,
     *,
+    source: str | None = None,
     doctor: Path | None = None,
     max_bad: float = 0.01,
     duplicates: Literal["keep", "set-aside"] = "keep",
@@ -74,6 +75,8 @@ def write_store(
     again: Callable[[str], None] = lambda reason: None,
 ) -> Prepared:
     """Make a new store at `uri` of what `reader` gives; its diagnosis goes to the folder `doctor`.
+
+    `source` is how the user named the source, for the commands that the diagnosis proposes.
 
     Streams: memory is bounded by a few batches of at most 16 MiB or one picture, and by the
     diagnosis (about 100 bytes an item). A source may have to be read again, after `again` was told
@@ -89,7 +92,7 @@ def write_store(
     while True:
         with Diagnosis(
             doctor or doctor_folder(uri),
-            source=uri,
+            source=source or uri,
             description=reader.describe(),
             max_bad=max_bad,
         ) as diagnosis:
@@ -122,6 +125,7 @@ def append_store(
     reader: Reader,
     uri: str,
     *,
+    source: str | None = None,
     doctor: Path | None = None,
     max_bad: float = 0.01,
     threads: int = 1,
@@ -137,7 +141,9 @@ def append_store(
     known = KnownIds(store)
     settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
     folder = doctor or doctor_folder(uri) / f"version-{store.version + 1}"
-    with Diagnosis(folder, source=uri, description=reader.describe(), max_bad=max_bad) as diagnosis:
+    with Diagnosis(
+        folder, source=source or uri, description=reader.describe(), max_bad=max_bad
+    ) as diagnosis:
         intake = Intake(reader.describe(), diagnosis, settler, max_bad=max_bad)
         records = known.without(_counted(iter(reader), advance))
         sounds = intake.items(records, threads=threads, advance=lambda count: None, fewest=0)
