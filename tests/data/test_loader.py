@@ -243,7 +243,7 @@ class Faulty(Numbers):
 def test_other_exceptions_surface_with_the_name_of_the_item(threads: int) -> None:
     with pytest.raises(RuntimeError, match="bug in a reader") as caught:
         take(Faulty(8), 2, threads=threads)
-    assert caught.value.__notes__ == ["while reading item number 2"]
+    assert caught.value.__notes__ == ["while preparing item number 2 (number 2)"]
 
 
 def loader_threads() -> list[str]:
