@@ -59,8 +59,9 @@ class ParquetReader(Reader):
             split = _split(label)
             if self._by_path:
                 for record in self._gathering(file).records():
-                    own = isinstance(record, SetAside) or record.split is not None
-                    yield record if own else replace(record, split=split)
+                    if isinstance(record, Record) and record.split is None:
+                        record = replace(record, split=split)
+                    yield record
                 continue
             for row in self._rows(file):
                 if isinstance(row, SetAside):

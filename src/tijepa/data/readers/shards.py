@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tijepa.errors import DataError
 
@@ -98,8 +99,9 @@ def index_shard(path: str) -> Shard:
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[int, str, Member]]:
     """Offset of the header, name and place of each regular file."""
     last = -1
+    headers: Any = archive
     while (member := archive.next()) is not None:
-        archive.members.clear()  # else every header of the shard stays in memory
+        headers.members.clear()  # else every header of the shard stays in memory
         if member.size < 0 or member.offset_data <= last:
             raise DataError("a header with a negative size")
         last = member.offset_data
