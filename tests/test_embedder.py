@@ -14,7 +14,7 @@ from PIL import Image
 
 import tijepa
 from tijepa.config import RunConfig
-from tijepa.data.folder import folder_splits
+from tijepa.data import open_splits
 from tijepa.data.loader import load_images
 from tijepa.embedder import Embedder, checkpoint_folder, model_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
@@ -74,7 +74,7 @@ def test_several_images_come_as_lists_of_any_kind_arrays_or_tensors(
 def test_training_and_use_see_the_same_pixels(
     model: Embedder, paths: list[Path], pairs_folder: Path
 ) -> None:
-    source = folder_splits(pairs_folder).split("test")
+    source = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("test")
     inputs = load_images(source, range(5), 32)
     own = model.embeddings_of_inputs(inputs, ["a ball"])
     given = model.embeddings(paths, ["a ball"])

@@ -69,8 +69,9 @@ class Plan:
 def plan(config: RunConfig) -> Plan:
     """Open the data, build the model, run a few steps on random data, and say what a run costs.
 
-    The data are needed for the vocabulary, and so for the number of parameters. Writes
-    nothing, except that a source that is not a store is prepared into the cache. Raises `DataError` where the data cannot be used.
+    The data are needed for the vocabulary, and so for the number of parameters. Writes nothing,
+    except that a source that is not a store is prepared into the cache. Raises `DataError` where
+    the data cannot be used.
     """
     compute = resolve_compute(config)
     if config.compute.threads:

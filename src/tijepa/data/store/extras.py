@@ -63,8 +63,8 @@ class ExtraColumns:
                     possible[name] = kinds if known is None else known & kinds
         fields: set[str] = set()
         columns = []
-        for name, kinds in list(possible.items())[:_MOST_COLUMNS]:
-            kind = next((kind for kind in _ARROW if kind in (kinds or ())), "json")
+        for name, shared in list(possible.items())[:_MOST_COLUMNS]:
+            kind = next((kind for kind in _ARROW if kind in (shared or ())), "json")
             columns.append(ExtraColumn(name, _field(name, fields), kind))
         return cls(tuple(columns))
 

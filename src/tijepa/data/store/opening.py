@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from tijepa.data.pairs import PairSplits, SetAside
 from tijepa.data.store.source import Rows, Store, StoreSource
@@ -31,8 +34,8 @@ def open_store(
     return PairSplits(
         splits={name: StoreSource(store, rows[name]) for name in order},
         set_aside=set_aside,
-        description=description or f"{uri} version {store.version}",
-        uri=uri,
+        description=description or f"{store.uri} version {store.version}",
+        uri=store.uri,
         version=store.version,
     )
 
@@ -40,7 +43,7 @@ def open_store(
 def _rows_by_split(store: Store) -> dict[str, Rows]:
     count = store.dataset.count_rows()
     dtype = np.uint32 if count < 2**32 else np.uint64
-    parts: dict[str, list[Rows]] = {}
+    parts: dict[str, list[NDArray[Any]]] = {}
     start = 0
     for batch in store.dataset.scanner(columns=["split"], batch_size=_ROWS_AT_ONCE).to_batches():
         encoded = batch.column(0).dictionary_encode()

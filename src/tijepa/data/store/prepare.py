@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -49,7 +49,7 @@ class Prepared:
 class _Way:
     """What readings of the source before this one have shown."""
 
-    splits: SplitPlan = SplitPlan()
+    splits: SplitPlan = field(default_factory=SplitPlan)
     redundant: NDArray[np.int64] | None = None
 
 
@@ -172,9 +172,7 @@ def _create(reader: Reader, uri: str, settler: SplitSettler, sounds: Iterator[So
     return create_store(uri, schema, batches)
 
 
-def _counted(
-    items: Iterator[Record | SetAside], advance: Advance
-) -> Iterator[Record | SetAside]:
+def _counted(items: Iterator[Record | SetAside], advance: Advance) -> Iterator[Record | SetAside]:
     for item in items:
         advance(1)
         yield item

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from tijepa.errors import DataError
 __all__ = ["SCHEMA_VERSION", "STORAGE_VERSION", "StoreInfo", "schema_of"]
 
 SCHEMA_VERSION = 1
-STORAGE_VERSION = "2.1"  # of Lance's files; docs/scaling.md tells how it compares
+STORAGE_VERSION: Final = "2.1"  # of Lance's files; docs/scaling.md tells how it compares
 
 _KEY = b"tijepa.store"
 # values of one row lie together, so that reading a row is one access to each column

@@ -1,8 +1,9 @@
 """Which split an item goes into, decided while a source of any size is read once.
 
 Where the source names splits, an item without one is set aside. Where it names none, items are
-split by a hash of their id: 90 % train, 5 % validation, 5 % test; fewer than 20 items are all train,
-and from 20 on no split is empty. What only the end of a source tells makes reading start again.
+split by a hash of their id: 90 % train, 5 % validation, 5 % test; fewer than 20 items are all
+train, and from 20 on no split is empty. What only the end of a source tells makes reading start
+again.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class SplitSettler:
         return replace(checked, sound=replace(sound, record=record), record=record)
 
     def finish(self) -> None:
-        """At the end of the source: raises `StartAgainError` where it was too small for the hash."""
+        """Call at the end: raises `StartAgainError` where the source is too small for the hash."""
         if self.plan.named or self.plan.moved is not None or self._count >= _CERTAIN:
             return
         moved = _moved(self._ids)

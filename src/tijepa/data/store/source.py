@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tijepa.data.images import EncodedPicture
 from tijepa.data.pairs import Item, PairSource
 from tijepa.data.store.extras import REST
-from tijepa.data.store.location import open_dataset, storage_problem
+from tijepa.data.store.location import is_remote, local_path, open_dataset, storage_problem
 from tijepa.data.store.schema import StoreInfo
 from tijepa.errors import DataError
 
@@ -35,7 +35,7 @@ class Store:
 
     def __init__(self, uri: str, version: int | None = None, hold: object = None) -> None:
         dataset = open_dataset(uri, version)
-        self.uri = uri
+        self.uri = uri if is_remote(uri) else str(local_path(uri).absolute())
         self.version = int(dataset.version)
         self.info = StoreInfo.of(dataset.schema, uri)
         self._hold = hold

@@ -139,6 +139,6 @@ def _write(
 
 def _cannot_write(uri: str, reason: str) -> DataError:
     return DataError(
-        f"cannot write {uri}: {reason}; nothing of it was kept: mend that or write elsewhere (--out; "
-        "TIJEPA_CACHE where a folder is prepared for training)"
+        f"cannot write {uri}: {reason}; nothing of it was kept: mend that or write elsewhere "
+        "(--out; TIJEPA_CACHE where a folder is prepared for training)"
     )
