@@ -14,6 +14,7 @@ import re
 import shutil
 import weakref
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from tijepa.data.pairs import PairSplits, SetAside
@@ -52,19 +53,18 @@ def open_cached(
     path = _entry(source, reader, max_bad)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        hold = _Hold(path)
+        hold = _Lock(path.with_suffix(".lock"))
+        hold.share()
+        if not path.exists():
+            with closing(_Lock(path.with_suffix(".making"))) as making:
+                making.take()
+                _make(path, prepare)
+            _remove_stale(path)
     except OSError as error:
         raise DataError(
             f"cannot keep a prepared copy of {source} in {path.parent}: {error.strerror}; set "
             "TIJEPA_CACHE to a folder that can be written"
         ) from None
-    if not path.exists():
-        with hold.alone():
-            if not path.exists():
-                for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-                    shutil.rmtree(leftover, ignore_errors=True)
-                prepare(str(path))
-        _remove_stale(path)
     return open_store(
         str(path), hold=hold, set_aside=_set_aside(path), description=reader.describe()
     )
@@ -89,39 +89,45 @@ def _set_aside(path: Path) -> tuple[SetAside, ...]:
     return tuple(SetAside(e["item"], e["reason"]) for e in entries if e["what"] == "item")
 
 
+def _make(path: Path, prepare: Callable[[str], None]) -> None:
+    if path.exists():  # another process made it meanwhile
+        return
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    prepare(str(path))
+
+
 def _remove_stale(path: Path) -> None:
     """Remove other states of the same source that no process reads."""
     prefix = path.stem.rsplit("-", 1)[0]
     for other in path.parent.glob(f"{prefix}-*.lance"):
         if other == path:
             continue
-        hold = _Hold(other)
-        if hold.try_alone():
-            shutil.rmtree(other, ignore_errors=True)
-            shutil.rmtree(doctor_folder(str(other)), ignore_errors=True)
-            hold.file.unlink(missing_ok=True)
-        hold.release()
+        with closing(_Lock(other.with_suffix(".lock"))) as lock:
+            if lock.try_take():
+                shutil.rmtree(other, ignore_errors=True)
+                shutil.rmtree(doctor_folder(str(other)), ignore_errors=True)
 
 
-class _Hold:
-    """A lock on a cache entry: shared while it is read, exclusive while it is made or removed.
+class _Lock:
+    """A lock between processes on a file, which stays; given back when this object goes."""
 
-    Released when this object goes, or its process.
-    """
+    def __init__(self, file: Path) -> None:
+        self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
 
-    def __init__(self, entry: Path) -> None:
-        self.file = entry.with_suffix(".lock")
-        self._descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o644)
-        self.release = weakref.finalize(self, os.close, self._descriptor)
-        if fcntl is not None and entry.exists():
+    def share(self) -> None:
+        """Hold it together with others that share it."""
+        if fcntl is not None:
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
-    def alone(self) -> _Alone:
-        """A context in which no other process holds the entry; waits for it."""
-        return _Alone(self._descriptor)
+    def take(self) -> None:
+        """Hold it alone; waits until nobody else holds it."""
+        if fcntl is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
-    def try_alone(self) -> bool:
-        """Take the exclusive lock if nobody holds the entry."""
+    def try_take(self) -> bool:
+        """Hold it alone if nobody else holds it."""
         if fcntl is None:
             return False
         try:
@@ -129,18 +135,3 @@ class _Hold:
         except BlockingIOError:
             return False
         return True
-
-
-class _Alone:
-    """Exclusive inside, shared afterwards."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __enter__(self) -> None:
-        if fcntl is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def __exit__(self, *exception: object) -> None:
-        if fcntl is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
