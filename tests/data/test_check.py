@@ -277,9 +277,7 @@ def test_nested_junk_is_named_by_its_type_alone() -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(data=st.data(), kind=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]))
-def test_the_check_accepts_exactly_what_training_can_decode(
-    data: st.DataObject, kind: str
-) -> None:
+def test_the_check_accepts_exactly_what_training_can_decode(data: st.DataObject, kind: str) -> None:
     damaged = bytearray(encode(photo(), kind))
     for _ in range(data.draw(st.integers(0, 6))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
