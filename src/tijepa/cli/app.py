@@ -1,8 +1,8 @@
 """The command `tijepa`: its verbs, and what becomes of every error.
 
-Exit codes: 0 done; 1 a bug of tijepa, or data that the doctor finds unfit; 2 the user can mend it;
-130 interrupted. Whatever goes wrong is one line on stderr. Modules that take long to import are
-imported inside the verbs, so that help is instant.
+Exit codes: 0 done; 1 a bug of tijepa, or data that the doctor finds unfit; 2 the user can mend
+it; 130 interrupted. Whatever goes wrong is one line on stderr. Modules that take long to import
+are imported inside the verbs, so that help is instant.
 """
 
 from __future__ import annotations

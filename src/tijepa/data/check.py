@@ -64,20 +64,15 @@ class Checked:
 
 def check_record(record: Record) -> Checked:
     """Judge one record. Never raises, whatever the bytes are."""
-    findings: list[Finding] = []
-
-    def find(kind: str, reason: str, set_aside: bool = False) -> None:
-        findings.append(Finding(record.id, record.reference, kind, reason, set_aside))
-
+    findings: list[tuple[str, str, bool]] = []  # kind, reason, whether the item is set aside
     picture = None
     if record.image is not None:
         try:
             picture = look_at_picture(record.image)
         except PictureError as error:
-            find(error.kind, str(error), set_aside=True)
+            findings.append((error.kind, str(error), True))
         else:
-            for kind, reason in peculiarities(picture):
-                find(kind, reason)
+            findings += [(kind, reason, False) for kind, reason in peculiarities(picture)]
     captions = []
     total = len(record.captions)
     for number, caption in enumerate(record.captions, start=1):
@@ -85,17 +80,18 @@ def check_record(record: Record) -> Checked:
         if problem is None:
             captions.append(caption)
         else:
-            kind, what = problem
-            find(kind, f"caption {number} of {total} {what}")
+            findings.append((problem[0], f"caption {number} of {total} {problem[1]}", False))
     if total and not captions:
-        find("captions-all-invalid", f"none of its {total} captions can be used", set_aside=True)
+        reason = f"none of its {total} captions can be used"
+        findings.append(("captions-all-invalid", reason, True))
     if record.image is None and not total:
-        find("item-empty", "neither a picture nor a caption", set_aside=True)
-    if any(finding.set_aside for finding in findings):
-        return Checked(None, tuple(findings), record)
+        findings.append(("item-empty", "neither a picture nor a caption", True))
+    found = tuple(Finding(record.id, record.reference, *finding) for finding in findings)
+    if any(finding.set_aside for finding in found):
+        return Checked(None, found, record)
     valid = tuple(captions)
     content_hash = _picture_hash(record.image) if record.image is not None else _text_hash(valid)
-    return Checked(Sound(record, valid, picture, content_hash), tuple(findings), record)
+    return Checked(Sound(record, valid, picture, content_hash), found, record)
 
 
 def _caption_problem(caption: Any) -> tuple[str, str] | None:

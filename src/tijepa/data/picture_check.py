@@ -7,7 +7,7 @@ picture found. What the header alone forbids is refused before that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,11 +113,13 @@ def _look_with_pillow(data: bytes) -> PictureFacts:
         if kind == "PNG" and data[_PNG_DEPTH] == 16 and ";16" not in mode:
             mode += ";16"  # Pillow hands out the high bytes of such colours
         try:
+            stated = orientation_of(image)
             image.load()
             plain = image.mode in ("L", "RGB") and "transparency" not in image.info
             grey = image if plain else Image.fromarray(to_rgb(image))
-            orientation = orientation_of(image)
-            return _facts(grey, image.height, image.width, kind, mode, frames, orientation)
+            left = orientation_of(image)  # Pillow turns TIFFs by itself when loading them
+            facts = _facts(grey, image.height, image.width, kind, mode, frames, left)
+            return facts if stated == left else replace(facts, orientation=stated)
         except PictureError:
             raise
         except Exception as error:  # noqa: BLE001 (decoders raise anything on damaged bytes)

@@ -53,7 +53,7 @@ def near_components(hashes: Words) -> NDArray[np.int64]:
     parent = np.arange(len(hashes), dtype=np.int64)
     for mask in _masks():
         keys = hashes & mask
-        order = np.argsort(keys)
+        order = np.argsort(keys, kind="stable")  # the window below must not depend on luck
         keys = keys[order]
         ordered = hashes[order]
         active = np.flatnonzero(keys[1:] == keys[:-1])

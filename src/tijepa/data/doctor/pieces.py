@@ -14,7 +14,7 @@ def escape(text: object) -> str:
     return html.escape(kept, quote=True)
 
 
-def percent(share: float) -> str:
+def percent(share: int | float) -> str:
     """A fraction as per cent: 74.2 %; with more digits where that would be 0."""
     value = 100 * share
     return f"{value:.{1 if value == 0 or value >= 0.1 else 3}f}\u00a0%"
@@ -25,7 +25,7 @@ def plural(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def bars(counts: Mapping[str, float], *, shares: bool = False) -> str:
+def bars(counts: Mapping[str, int | float], *, shares: bool = False) -> str:
     """Horizontal bars, the longest as wide as there is room."""
     largest = max(counts.values(), default=0) or 1
     rows = []

@@ -70,7 +70,7 @@ table { border-collapse: collapse; width: 100%; font-size: 0.92rem; }
 th, td { padding: 8px 14px; text-align: right; border-top: 1px solid var(--edge);
   overflow-wrap: normal; }
 thead th { border-top: 0; color: var(--soft); font-weight: 520; font-size: 0.84rem; }
-th:first-child, td.words { text-align: left; overflow-wrap: anywhere; }
+th:first-child { text-align: left; min-width: 120px; overflow-wrap: anywhere; }
 tbody th { font-weight: 500; }
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr));
   gap: 14px; margin-top: 12px; }

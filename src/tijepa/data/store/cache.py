@@ -53,18 +53,18 @@ def open_cached(
     path = _entry(source, reader, max_bad)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        hold = _Lock(path.with_suffix(".lock"))
-        hold.share()
-        if not path.exists():
-            with closing(_Lock(path.with_suffix(".making"))) as making:
-                making.take()
-                _make(path, prepare)
-            _remove_stale(path)
+        hold, making = _Lock(path.with_suffix(".lock")), _Lock(path.with_suffix(".making"))
     except OSError as error:
         raise DataError(
             f"cannot keep a prepared copy of {source} in {path.parent}: {error.strerror}; set "
             "TIJEPA_CACHE to a folder that can be written"
         ) from None
+    hold.share()
+    with closing(making):
+        if not path.exists():
+            making.take()
+            _make(path, prepare)
+            _remove_stale(path)
     return open_store(
         str(path), hold=hold, set_aside=_set_aside(path), description=reader.describe()
     )
