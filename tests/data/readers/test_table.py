@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tijepa.data.pairs import SetAside
 from tijepa.data.readers import open_reader
@@ -315,3 +317,18 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_bytes("image,caption\n0.jpg,a".encode("utf-16"))
     with pytest.raises(DataError, match="is UTF-16 text: save it as UTF-8"):
         read(tmp_path)
+
+
+@settings(deadline=None, max_examples=60)
+@given(places=st.lists(st.integers(0, 5), min_size=1, max_size=30))
+def test_rows_in_any_order_are_joined_by_picture(
+    tmp_path_factory: pytest.TempPathFactory, places: list[int]
+) -> None:
+    """Row i names picture places[i] and has caption "i": each picture gets the rows naming it."""
+    rows = [{"image": f"{place}.jpg", "caption": f"{i}"} for i, place in enumerate(places)]
+    root = write_rows(tmp_path_factory.mktemp("rows"), rows, pictures=6)
+    expected = {
+        f"{place}.jpg": tuple(str(i) for i, other in enumerate(places) if other == place)
+        for place in places
+    }
+    assert sorted(texts(root)) == sorted(expected.items())

@@ -93,6 +93,7 @@ def _rows(split: Any) -> Iterator[Mapping[str, Any] | SetAside]:
     import pyarrow
 
     try:
+        split.data.validate(full=True)  # damaged offsets would lead out of the memory
         yield from split
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -57,7 +57,7 @@ class SiblingsReader(Reader):
     @classmethod
     def recognises(cls, source: str) -> bool:
         """Whether a picture has a text of its name, in the first files of the first folders."""
-        if not Path(source).is_dir():
+        if not os.path.isdir(source):
             return False
         return any(
             stem.pictures and stem.text
