@@ -1,7 +1,8 @@
 """Parquet files: pictures as bytes, as Hugging Face's {"bytes", "path"}, or as paths.
 
 Rows are read in small batches, so that memory holds a few pictures at a time (and, for files
-written with one huge page, that page). Rows that name the same picture file become one item.
+written with one huge page, that page). Rows of one parquet file that name the same picture file
+become one item.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
@@ -111,7 +112,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[int, str, Member]]:
 
 def _add(shard: Shard, offset: int, name: str, member: Member) -> None:
     """The key is the path up to the first dot of the file name, the ending the rest."""
-    folder, _, base = name.rpartition("/")
+    folder, _, base = posixpath.normpath(name).rpartition("/")
     stem, dot, ending = base.partition(".")
     if not stem or not dot:  # hidden files such as ._1.jpg, and names without an ending
         return
