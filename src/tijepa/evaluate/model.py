@@ -61,7 +61,13 @@ class Measured:
 
 
 def evaluation_set(
-    source: PairSource, *, items: int, captions: int, image_size: int
+    source: PairSource,
+    *,
+    items: int,
+    captions: int,
+    image_size: int,
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
 ) -> EvaluationSet:
     """The first `items` items of `source` with image and text; `captions` of each (0: all).
 
@@ -78,7 +84,7 @@ def evaluation_set(
         if not own:
             continue
         try:
-            images[len(indices)] = load_images(source, [index], image_size)[0]
+            images[len(indices)] = load_images(source, [index], image_size, mean, std)[0]
         except DataError:  # no image, or one that is listed as set aside when a batch needs it
             continue
         texts += own
@@ -92,9 +98,16 @@ def evaluation_set(
     return EvaluationSet(images[: len(indices)], texts, torch.tensor(owner), indices)
 
 
-def calibration_pairs(source: PairSource, image_size: int) -> EvaluationSet:
+def calibration_pairs(
+    source: PairSource,
+    image_size: int,
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+) -> EvaluationSet:
     """Up to 2,048 training pairs for the residual Gaussians; `DataError` where there are none."""
-    return evaluation_set(source, items=CALIBRATION_PAIRS, captions=1, image_size=image_size)
+    return evaluation_set(
+        source, items=CALIBRATION_PAIRS, captions=1, image_size=image_size, mean=mean, std=std
+    )
 
 
 def calibrate(embedder: Embedder, pairs: EvaluationSet, shrinkage: float = 0.5) -> Calibration:
