@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,19 @@ def test_training_and_use_see_the_same_pixels(
     given = model.embeddings(paths, ["a ball"])
     assert torch.equal(own.image, given.image)
     assert torch.equal(own.text, given.text)
+
+
+def test_pictures_are_normalised_as_the_card_says(
+    tiny_run: Path, paths: list[Path], pairs_folder: Path
+) -> None:
+    other = tijepa.load(tiny_run)
+    mean, std = (0.2, 0.3, 0.4), (0.25, 0.5, 1.0)
+    other.card = replace(other.card, mean=mean, std=std)
+    source = folder_splits(pairs_folder).split("test")
+    inputs = load_images(source, range(5), 32, mean, std)
+    given = other.embeddings(paths, ["a ball"])
+    assert torch.equal(other.embeddings_of_inputs(inputs, ["a ball"]).image, given.image)
+    assert not torch.equal(tijepa.load(tiny_run).embeddings(paths, ["a ball"]).image, given.image)
 
 
 def test_an_image_of_any_size_and_shape_is_cropped_to_its_centre(model: Embedder) -> None:

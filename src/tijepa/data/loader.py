@@ -212,7 +212,7 @@ class _Shared:
             return
         try:
             work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (it is raised where `done` is waited for)
             with self._lock:
                 if not self.done.done():
                     self.done.set_exception(error)

@@ -63,7 +63,13 @@ class Measured:
 
 
 def evaluation_set(
-    source: PairSource, *, items: int, captions: int, image_size: int
+    source: PairSource,
+    *,
+    items: int,
+    captions: int,
+    image_size: int,
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
 ) -> EvaluationSet:
     """The first `items` items of `source` with image and text; `captions` of each (0: all).
 
@@ -84,7 +90,7 @@ def evaluation_set(
         except DataError:  # listed as set aside when a batch needs it
             continue
         square = resize_crop(pixels, centre_crop(*pixels.shape[:2]), image_size)
-        images[len(indices)] = normalise(square[None])[0]
+        images[len(indices)] = normalise(square[None], mean, std)[0]
         texts += own
         owner += [len(indices)] * len(own)
         indices.append(index)
@@ -103,9 +109,16 @@ def _items(source: PairSource) -> Iterator[tuple[int, Item]]:
         yield from zip(indexes, source.read(indexes), strict=True)
 
 
-def calibration_pairs(source: PairSource, image_size: int) -> EvaluationSet:
+def calibration_pairs(
+    source: PairSource,
+    image_size: int,
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+) -> EvaluationSet:
     """Up to 2,048 training pairs for the residual Gaussians; `DataError` where there are none."""
-    return evaluation_set(source, items=CALIBRATION_PAIRS, captions=1, image_size=image_size)
+    return evaluation_set(
+        source, items=CALIBRATION_PAIRS, captions=1, image_size=image_size, mean=mean, std=std
+    )
 
 
 def calibrate(embedder: Embedder, pairs: EvaluationSet, shrinkage: float = 0.5) -> Calibration:

@@ -157,7 +157,8 @@ def _training_pairs(
 ) -> EvaluationSet | None:
     try:
         splits = splits or open_run_data(config, run, console)
-        return calibration_pairs(splits.split("train"), config.data.image_size)
+        data = config.data
+        return calibration_pairs(splits.split("train"), data.image_size, data.mean, data.std)
     except DataError as error:
         say(console, f"no calibrated energy: the run's training pairs are not available ({error})")
         return None
@@ -169,6 +170,8 @@ def _evaluation_set(splits: PairSplits, split: str, config: RunConfig) -> Evalua
         items=config.data.test_items,
         captions=config.data.eval_captions,
         image_size=config.data.image_size,
+        mean=config.data.mean,
+        std=config.data.std,
     )
 
 

@@ -86,6 +86,8 @@ def train(
         objective=config.objective.name,
         image_size=config.data.image_size,
         max_tokens=config.data.max_tokens,
+        mean=config.data.mean,
+        std=config.data.std,
     )
     learner = Learner(model, objective, optimizer, tokenizer, card, compute)
     if config.compute.compile:
@@ -104,6 +106,10 @@ def train(
         seed=config.seed,
         crop_scale=config.data.crop_scale,
         flip=config.data.flip,
+        mean=config.data.mean,
+        std=config.data.std,
+        augment=config.data.augment,
+        device=compute.device,
         threads=config.data.threads,
         cursor=state.cursor,
     )
@@ -184,6 +190,8 @@ def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> Evalua
             items=config.data.eval_items,
             captions=config.data.eval_captions,
             image_size=config.data.image_size,
+            mean=config.data.mean,
+            std=config.data.std,
         )
     except DataError as error:
         say(console, f"not measured while training: validation split: {error}")
@@ -195,7 +203,8 @@ def _calibration_pairs(
 ) -> EvaluationSet | None:
     """Training pairs for the residual Gaussians; None, and a line that says so, without them."""
     try:
-        return calibration_pairs(source, config.data.image_size)
+        data = config.data
+        return calibration_pairs(source, data.image_size, data.mean, data.std)
     except DataError as error:
         say(console, f"no calibrated energy: training split: {error}")
         return None
