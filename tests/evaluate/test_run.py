@@ -192,7 +192,7 @@ def test_a_model_that_is_not_finite_still_gives_json(
         (["--split", "tset"], "split 'tset' is unknown in .*; known: train, validation, test$"),
         (["--checkpoint", "4"], "no model '4' in .*; it has step-00000003, step-00000006$"),
         (["--checkpoint", "best"], "no model 'best' in"),
-        (["--data", "nowhere"], "folder nowhere does not exist: check data.source"),
+        (["--data", "nowhere"], "nowhere does not exist: check the source"),
     ],
 )
 def test_what_is_not_there_is_one_line(

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from tijepa.cli import main
 from tijepa.config import RunConfig
+from tijepa.data.picture_check import look_at_picture
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError, NonFiniteError
 from tijepa.model.saving import load_tensors, read_json
 from tijepa.train import loop, train
@@ -304,14 +305,15 @@ def test_resume_needs_a_checkpoint(
 
 
 def broken_caption(folder: Path) -> str:
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
     (folder / "captions.jsonl").write_text('{"image": "a.png", "caption": 3}\n')
-    return "caption is 3, not a string"
+    return "a.png: caption 1 of 1 is of type int, not text; none of its 1 captions can be used"
 
 
 def unreadable_picture(folder: Path) -> str:
     (folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     (folder / "captions.jsonl").write_text('{"image": "a.png", "caption": "a ball"}\n')
-    return "PNG header is damaged"
+    return "first a.png: header"
 
 
 def missing_picture(folder: Path) -> str:
@@ -325,7 +327,7 @@ def nothing(folder: Path) -> str:
 
 def no_folder(folder: Path) -> str:
     folder.rmdir()
-    return f"folder {folder} does not exist"
+    return f"{folder} does not exist"
 
 
 def no_train_split(folder: Path) -> str:
@@ -368,7 +370,7 @@ def test_a_process_reports_bad_data_in_one_line_and_exits_with_2(folder: Path) -
     arguments = ["train", "--data", str(folder / "none"), "--out", str(folder / "run")]
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: folder ")
+    assert done.stderr.startswith(f"error: {folder / 'none'} does not exist")
     assert done.stderr.count("\n") == 1
     assert not (folder / "run").exists()
 
@@ -379,8 +381,8 @@ def test_more_broken_items_than_allowed_are_refused_and_fewer_are_listed(
     """Two of 58 items are broken: 3.4 %."""
     shutil.copytree(pairs_folder, folder / "pairs")
     with (folder / "pairs/captions.jsonl").open("a") as file:
-        file.write('{"image": "none.png", "caption": "a", "split": "train"}\n')
-        file.write('{"image": "train-0.png", "caption": 3, "split": "train"}\n')
+        file.write('{"image": "none.png", "captions": ["a"], "split": "train"}\n')
+        file.write('{"id": "three", "image": null, "captions": [3], "split": "train"}\n')
     source = f"data.source={folder / 'pairs'}"
     with pytest.raises(DataError, match=r"2 of 58 items \(3.45%\) are broken"):
         train(tiny_config(source), folder / "run", console=quiet())
@@ -389,17 +391,19 @@ def test_more_broken_items_than_allowed_are_refused_and_fewer_are_listed(
     config = tiny_config(source, "data.max_bad=0.05", "optim.steps=1")
     train(config, folder / "run", console=Console(file=output))
     lines = (folder / "run/set_aside.jsonl").read_text().splitlines()
-    assert [json.loads(line)["item"] for line in lines] == ["train-0.png", "none.png"]
+    assert [json.loads(line)["item"] for line in lines] == ["none.png", "three"]
     assert "set aside 2 broken items, listed in" in output.getvalue()
 
 
 def test_an_item_that_breaks_while_training_is_listed_and_stays_listed_after_a_resume(
     tiny_config: Configure, pairs_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A PNG whose header and end are whole, but not its pixels."""
+    """A PNG whose header and end are whole, but not its pixels, and that was not noticed before."""
     shutil.copytree(pairs_folder, folder / "pairs")
     path = folder / "pairs/train-5.png"
     whole = path.read_bytes()
+    facts = look_at_picture(whole)
+    monkeypatch.setattr("tijepa.data.check.look_at_picture", lambda data: facts)
     path.write_bytes(whole[:60] + bytes(40) + whole[100:])
     config = tiny_config(f"data.source={folder / 'pairs'}")
     run = folder / "run"
@@ -667,7 +671,9 @@ def test_the_environment_explains_the_run(tiny_run: Path) -> None:
     environment = read_json(tiny_run / "environment.json")
     assert environment["torch"] == torch.__version__
     assert environment["items"] == {"train": 32, "validation": 12, "test": 12}
-    assert environment["data"].endswith("captions.jsonl")
+    assert "captions.jsonl" in environment["data"]
+    assert environment["store"]["uri"].endswith(".lance")
+    assert environment["store"]["version"] == 1
     assert environment["processor"]
     assert environment["command"]
     assert environment["seed"] == 0

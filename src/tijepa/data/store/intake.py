@@ -112,8 +112,12 @@ class Intake:
         self.set_aside += 1
         if self._first is None:
             if isinstance(judged, Checked):
-                finding = next(f for f in judged.findings if f.set_aside)
-                judged = SetAside(finding.item, finding.reason)
+                reasons = [
+                    finding.reason
+                    for finding in judged.findings
+                    if finding.set_aside or finding.kind.startswith("caption-")
+                ]
+                judged = SetAside(judged.findings[0].item, "; ".join(reasons[:3]))
             self._first = judged
 
     def _judge(self, folder: Path, fewest: int) -> None:

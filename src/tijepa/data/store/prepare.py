@@ -98,7 +98,7 @@ def write_store(
         ) as diagnosis:
             settler = SplitSettler(way.splits)
             intake = Intake(
-                reader.describe(),
+                source or uri,
                 diagnosis,
                 settler,
                 max_bad=max_bad,
@@ -144,7 +144,7 @@ def append_store(
     with Diagnosis(
         folder, source=source or uri, description=reader.describe(), max_bad=max_bad
     ) as diagnosis:
-        intake = Intake(reader.describe(), diagnosis, settler, max_bad=max_bad)
+        intake = Intake(source or uri, diagnosis, settler, max_bad=max_bad)
         records = known.without(_counted(iter(reader), advance))
         sounds = intake.items(records, threads=threads, advance=lambda count: None, fewest=0)
         with closing(sounds):  # type: ignore[type-var]
