@@ -3,6 +3,7 @@
 TijepaError
 ├── ConfigError        a setting that is unknown, out of bounds or without effect
 ├── DataError          a source, an item or a split that cannot be used
+│   └── PictureError   bytes that give no picture
 ├── CheckpointError    a run, checkpoint or model that is missing, incomplete or of another shape
 ├── NonFiniteError     the loss or a gradient stopped being a number
 └── MissingExtraError  an optional dependency is not installed
@@ -20,6 +21,7 @@ __all__ = [
     "DataError",
     "MissingExtraError",
     "NonFiniteError",
+    "PictureError",
     "TijepaError",
 ]
 
@@ -34,6 +36,14 @@ class ConfigError(TijepaError):
 
 class DataError(TijepaError):
     """A source, an item or a split cannot be used."""
+
+
+class PictureError(DataError):
+    """Bytes that give no picture; `kind` is a slug for lists and counts, such as "image-empty"."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class CheckpointError(TijepaError):

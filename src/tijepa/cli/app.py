@@ -1,8 +1,8 @@
 """The command `tijepa`: its verbs, and what becomes of every error.
 
-Exit codes: 0 done; 1 a bug of tijepa; 2 the user can mend it; 130 interrupted. Whatever goes
-wrong is one line on stderr. Modules that take long to import are imported inside the verbs, so
-that help is instant.
+Exit codes: 0 done; 1 a bug of tijepa, or data that the doctor finds unfit; 2 the user can mend
+it; 130 interrupted. Whatever goes wrong is one line on stderr. Modules that take long to import
+are imported inside the verbs, so that help is instant.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import click
 
 from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
+from tijepa.cli.doctor import doctor
 from tijepa.cli.evaluate import evaluate
+from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.train import train
 from tijepa.errors import TijepaError
@@ -38,7 +40,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (demo, evaluate, presets, train):
+for _verb in (demo, doctor, evaluate, prepare, presets, train):
     app.add_command(_verb)
 
 

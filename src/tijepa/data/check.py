@@ -1,29 +1,24 @@
-"""Whether a record can be used: the one judge of pictures and captions for every reader."""
+"""Whether a record can be used: the one judge of pictures and captions for every reader.
+
+A picture that cannot be decoded sets its item aside, whose captions would otherwise silently
+become a text without picture. Invalid captions are dropped singly; an item that had captions and
+lost all of them is set aside.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tijepa.data.picture_check import PictureFacts, look_at_picture, peculiarities
 from tijepa.data.records import Record
+from tijepa.errors import PictureError
 
-__all__ = ["Checked", "Finding", "PictureFacts", "Sound", "check_record"]
+__all__ = ["MAX_CAPTION", "Checked", "Finding", "PictureFacts", "Sound", "check_record"]
 
-
-@dataclass(frozen=True)
-class PictureFacts:
-    """What is known of a picture that decodes. `width` and `height` are those after EXIF rotation.
-
-    `difference_hash` is the 64-bit dHash (each bit: is a pixel of a 9 x 8 grey thumbnail brighter
-    than its right neighbour), by which near duplicates are found.
-    """
-
-    width: int
-    height: int
-    format: str
-    mode: str
-    frames: int
-    orientation: int
-    difference_hash: int
+MAX_CAPTION = 10_000  # characters
 
 
 @dataclass(frozen=True)
@@ -57,12 +52,72 @@ class Sound:
 
 @dataclass(frozen=True)
 class Checked:
-    """The verdict on one record: `sound` is None where it is set aside; findings say why."""
+    """The verdict on one record: `sound` is None where it is set aside; findings say why.
+
+    The first finding that sets the item aside is the one to show. `record` is what was judged.
+    """
 
     sound: Sound | None
     findings: tuple[Finding, ...]
+    record: Record | None = None
 
 
 def check_record(record: Record) -> Checked:
     """Judge one record. Never raises, whatever the bytes are."""
-    raise NotImplementedError
+    findings: list[tuple[str, str, bool]] = []  # kind, reason, whether the item is set aside
+    picture = None
+    if record.image is not None:
+        try:
+            picture = look_at_picture(record.image)
+        except PictureError as error:
+            findings.append((error.kind, str(error), True))
+        else:
+            findings += [(kind, reason, False) for kind, reason in peculiarities(picture)]
+    captions = []
+    total = len(record.captions)
+    for number, caption in enumerate(record.captions, start=1):
+        problem = _caption_problem(caption)
+        if problem is None:
+            captions.append(caption)
+        else:
+            findings.append((problem[0], f"caption {number} of {total} {problem[1]}", False))
+    if total and not captions:
+        reason = f"none of its {total} captions can be used"
+        findings.append(("captions-all-invalid", reason, True))
+    if record.image is None and not total:
+        findings.append(("item-empty", "neither a picture nor a caption", True))
+    found = tuple(Finding(record.id, record.reference, *finding) for finding in findings)
+    if any(finding.set_aside for finding in found):
+        return Checked(None, found, record)
+    valid = tuple(captions)
+    content_hash = _picture_hash(record.image) if record.image is not None else _text_hash(valid)
+    return Checked(Sound(record, valid, picture, content_hash), found, record)
+
+
+def _caption_problem(caption: Any) -> tuple[str, str] | None:
+    """Kind and reason why `caption` cannot be used."""
+    if not isinstance(caption, str):
+        return "caption-not-text", f"is of type {type(caption).__name__}, not text"
+    if not caption or caption.isspace():
+        return "caption-blank", "is blank"
+    if len(caption) > MAX_CAPTION:
+        return "caption-too-long", f"has {len(caption):,} characters, more than {MAX_CAPTION:,}"
+    if not caption.isascii():
+        try:
+            caption.encode("utf-8")
+        except UnicodeEncodeError as error:
+            return "caption-invalid-unicode", f"is not valid Unicode at character {error.start + 1}"
+    return None
+
+
+def _picture_hash(image: bytes) -> str:
+    return hashlib.blake2b(image, digest_size=16).hexdigest()
+
+
+def _text_hash(captions: Sequence[str]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for caption in captions:
+        data = caption.encode("utf-8")
+        digest.update(len(data).to_bytes(4, "big"))  # so that ("a", "b") is not ("ab",)
+        digest.update(data)
+    return digest.hexdigest()

@@ -10,6 +10,7 @@ import io
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,29 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from tijepa.data.pairs import Picture
-from tijepa.errors import DataError
+from tijepa.errors import DataError, PictureError
 
 __all__ = [
     "MAX_PIXELS",
     "Crop",
     "EncodedPicture",
+    "Pixels",
     "centre_crop",
     "check_image_file",
+    "check_size",
     "decode_image",
+    "jpeg_header",
+    "jpeg_orientation",
     "normalise",
+    "normalise_into",
+    "open_picture",
+    "orientation_of",
     "pixels_of",
     "random_crop",
     "resize_crop",
+    "to_rgb",
+    "undecodable",
+    "upright",
 ]
 
 _turbo: Any = simplejpeg  # its stubs do not export its functions
@@ -51,6 +62,7 @@ _ORIENTATION = 0x0112  # EXIF tag
 _HEAD = 32768  # bytes read for a header; the whole file if that is not enough
 _TAIL = 4096  # bytes in which the end marker must lie
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_MAGIC = (_JPEG, b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 
 
 @dataclass(frozen=True)
@@ -109,20 +121,38 @@ def resize_crop(pixels: Pixels, crop: Crop, size: int, flip: bool = False) -> Pi
     return cut[:, ::-1] if flip else cut
 
 
-def normalise(pixels: Pixels) -> Float[Tensor, "b 3 h w"]:
-    """uint8 (b, h, w, 3) to float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1."""
+def normalise(
+    pixels: Pixels,
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.5, 0.5, 0.5),
+) -> Float[Tensor, "b 3 h w"]:
+    """uint8 (b, h, w, 3) to float32: values in [0, 1] become (value - mean) / std, by channel.
+
+    As it stands 0 becomes -1 and 255 becomes 1.
+    """
     b, h, w, _ = pixels.shape
     result = np.empty((b, 3, h, w), dtype=np.float32)
-    np.multiply(pixels.transpose(0, 3, 1, 2), np.float32(2 / 255), out=result)
-    result -= 1
+    for row, own in zip(result, pixels, strict=True):
+        normalise_into(row, own, mean, std)
     return torch.from_numpy(result)
+
+
+def normalise_into(
+    row: NDArray[np.float32], pixels: Pixels, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """The same for one picture (h, w, 3), written to `row` (3, h, w)."""
+    scale = np.array([1 / (255 * value) for value in std], dtype=np.float32)
+    shift = np.array([m / s for m, s in zip(mean, std, strict=True)], dtype=np.float32)
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    np.multiply(planes, scale[:, None, None], out=row)
+    row -= shift[:, None, None]
 
 
 def decode_image(data: bytes, min_side: int = 0) -> Pixels:
     """Decode the first frame of `data`; `DataError` with a one-line reason if it cannot be.
 
-    JPEGs are scaled down while decoding as far as the shorter side stays at least `min_side`;
-    0 keeps the full size.
+    JPEGs are scaled down to 1/2, 1/4 or 1/8 while decoding as far as the shorter side stays at
+    least `min_side`; 0 keeps the full size.
     """
     if data[:3] == _JPEG:
         pixels = _decode_jpeg(data, min_side)
@@ -136,17 +166,15 @@ def pixels_of(image: Image.Image) -> Pixels:
 
     Raises `DataError` with a one-line reason if it cannot be decoded.
     """
-    problem = _size_problem(image.height, image.width)
-    if problem:
-        raise DataError(problem)
+    check_size(image.height, image.width)
     try:
         image.load()
-        pixels = _to_rgb(image)
-    except DataError:
+        pixels = to_rgb(image)
+    except PictureError:
         raise
     except Exception as error:  # noqa: BLE001 (decoders raise anything on damaged bytes)
-        raise DataError(f"cannot be decoded: {_first_line(error)}") from None
-    return _upright(pixels, _orientation(image))
+        raise undecodable(error) from None
+    return upright(pixels, orientation_of(image))
 
 
 def check_image_file(path: Path) -> str | None:
@@ -176,11 +204,28 @@ def check_image_file(path: Path) -> str | None:
         return "file name is invalid"
 
 
-def _size_problem(height: int, width: int) -> str | None:
+def check_size(height: int, width: int) -> None:
+    """Refuse what a header says before anything is decoded; raises `PictureError`."""
     if height < 1 or width < 1:
-        return f"picture of {width} x {height} pixels"
+        raise PictureError("image-header-damaged", f"picture of {width} x {height} pixels")
     if height * width > MAX_PIXELS:
-        return f"{width} x {height} pixels exceed the bound of {MAX_PIXELS:,}"
+        reason = f"{width} x {height} pixels exceed the bound of {MAX_PIXELS:,}"
+        raise PictureError("image-too-large", reason)
+
+
+def undecodable(error: Exception) -> PictureError:
+    """What a decoder raised, as the error of this package."""
+    reason = _first_line(error)
+    truncated = "truncated" in reason or "premature end" in reason.lower()
+    kind = "image-truncated" if truncated else "image-damaged"
+    return PictureError(kind, f"cannot be decoded: {reason}")
+
+
+def _size_problem(height: int, width: int) -> str | None:
+    try:
+        check_size(height, width)
+    except PictureError as error:
+        return str(error)
     return None
 
 
@@ -212,7 +257,7 @@ def _jpeg_problem(path: Path, head: bytes, tail: bytes) -> str | None:
 
 def _pillow_problem(data: bytes) -> str | None:
     try:
-        with _open(data) as image:
+        with open_picture(data) as image:
             return _size_problem(image.height, image.width)
     except DataError as error:
         return str(error)
@@ -220,45 +265,86 @@ def _pillow_problem(data: bytes) -> str | None:
 
 def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
     """Pixels by libjpeg-turbo, or None where Pillow should decide (CMYK, damage)."""
+    header = jpeg_header(data)
+    if header is None:
+        return None
+    height, width, _ = header
+    divisor = _divisor(min(height, width), min_side)
+    try:
+        pixels: Pixels = _turbo.decode_jpeg(
+            data,
+            colorspace="RGB",
+            min_height=-(-height // divisor),
+            min_width=-(-width // divisor),
+            strict=True,
+        )
+    except _TURBO_ERRORS:
+        return None
+    return upright(pixels, jpeg_orientation(data))
+
+
+def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
+    """Height, width and colour space of a JPEG that libjpeg-turbo decodes.
+
+    None where Pillow should decide: CMYK, damage. Raises `PictureError` if it is too large.
+    """
     try:
         height, width, colours, _ = _turbo.decode_jpeg_header(data, strict=True)
     except _TURBO_ERRORS:
         return None
     if colours in ("CMYK", "YCCK"):
         return None
-    problem = _size_problem(height, width)
-    if problem:
-        raise DataError(problem)
-    least = min_side if 0 < min_side < min(height, width) else 0
-    try:
-        pixels: Pixels = _turbo.decode_jpeg(
-            data, colorspace="RGB", min_height=least, min_width=least, strict=True
-        )
-    except _TURBO_ERRORS:
-        return None
-    if b"Exif\x00" in data[:_HEAD]:
-        with _open(data) as image:
-            return _upright(pixels, _orientation(image))
-    return pixels
+    check_size(height, width)
+    return height, width, colours
+
+
+def jpeg_orientation(data: bytes) -> int:
+    """The EXIF orientation of a JPEG whose header is sound; 1, upright, where it has none."""
+    if b"Exif\x00" not in data[:_HEAD]:
+        return 1
+    with open_picture(data) as image:
+        return orientation_of(image)
+
+
+def _divisor(side: int, min_side: int) -> int:
+    """The largest of 8, 4, 2 that leaves a side of at least `min_side`, else 1.
+
+    libjpeg-turbo also scales by 3/8, 5/8 and so on, but those take longer than the full size: only
+    powers of two have vector code.
+    """
+    for divisor in (8, 4, 2):
+        if 0 < min_side <= -(-side // divisor):
+            return divisor
+    return 1
 
 
 def _decode_with_pillow(data: bytes) -> Pixels:
-    with _open(data) as image:
+    with open_picture(data) as image:
         return pixels_of(image)
 
 
-def _open(data: bytes) -> Image.Image:
+def open_picture(data: bytes) -> Image.Image:
+    """Read the header of `data`; `PictureError` if it is no picture or one of too many pixels."""
+    if not data:
+        raise PictureError("image-empty", "the picture has no bytes")
+    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X":  # Pillow allots its canvas on opening
+        sides = (int.from_bytes(data[27:30], "little"), int.from_bytes(data[24:27], "little"))
+        check_size(1 + sides[0], 1 + sides[1])
     _silence_pillow()
     Image.init()
-    known = [name for name in _FORMATS if name in Image.OPEN]
+    known = ["PNG"] if data[:8] == _PNG else [name for name in _FORMATS if name in Image.OPEN]
     try:
         return Image.open(io.BytesIO(data), formats=known)
     except Image.DecompressionBombError:
-        raise DataError(f"pixels exceed the bound of {MAX_PIXELS:,}") from None
+        reason = f"pixels exceed the bound of {MAX_PIXELS:,}"
+        raise PictureError("image-too-large", reason) from None
     except UnidentifiedImageError:
-        raise DataError("not a picture of a known format") from None
+        if known != ["PNG"] and not data.startswith(_MAGIC):
+            raise PictureError("image-unknown-format", "not a picture of a known format") from None
+        raise PictureError("image-header-damaged", "header is damaged") from None
     except Exception as error:  # noqa: BLE001 (plugins raise anything on damaged headers)
-        raise DataError(f"header is damaged: {_first_line(error)}") from None
+        reason = f"header is damaged: {_first_line(error)}"
+        raise PictureError("image-header-damaged", reason) from None
 
 
 def _silence_pillow() -> None:
@@ -275,14 +361,16 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", module=pattern)
 
 
-def _to_rgb(image: Image.Image) -> Pixels:
+def to_rgb(image: Image.Image) -> Pixels:
+    """Eight bits a channel, transparency on white; `PictureError` for floating-point pixels."""
     mode = image.mode
     if mode.startswith("I"):  # 16-bit grey
         values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         grey = (values >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if mode == "F":
-        raise DataError("floating-point pixels are not supported: save it with 8 bits a channel")
+        reason = "floating-point pixels are not supported: save it with 8 bits a channel"
+        raise PictureError("image-float", reason)
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         colour = image.convert("RGBA")
         white = Image.new("RGBA", colour.size, (255, 255, 255, 255))
@@ -290,7 +378,10 @@ def _to_rgb(image: Image.Image) -> Pixels:
     return np.array(image.convert("RGB"))
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it is damaged."""
+    if image.format == "PNG" and not image.info:  # no metadata: spare the search
+        return 1
     try:
         value: Any = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 (damaged EXIF raises anything, and says nothing of the pixels)
@@ -298,10 +389,10 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
+def upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo the eight EXIF orientations."""
     if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
