@@ -49,6 +49,9 @@ class Reader(ABC):
 
     name: ClassVar[str]  # as given to --reader
     layout: ClassVar[str]  # one line for people: what the reader takes
+    follows: ClassVar[frozenset[str]] = frozenset(  # fields of ReaderOptions that have an effect
+        ("image_column", "caption_column", "split_column")
+    )
 
     @abstractmethod
     def __init__(self, source: str, options: ReaderOptions) -> None: ...

@@ -1,13 +1,8 @@
-"""The `datasets` library stays offline and quiet, and its cache in a temporary folder."""
+"""The `datasets` library stays quiet, and its cache in a temporary folder."""
 
 from __future__ import annotations
 
-import os
-
 import pytest
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
 @pytest.fixture(autouse=True)

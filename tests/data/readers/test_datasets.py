@@ -82,12 +82,27 @@ def test_a_hub_dataset_is_loaded_by_its_name(monkeypatch: pytest.MonkeyPatch) ->
     assert reader.count() == 12
 
 
-def test_a_hub_that_cannot_be_reached_is_told_with_the_remedy() -> None:
-    """The test suite is offline, so the library fails by itself."""
-    with pytest.raises(DataError, match="cannot load hub:owner/name from the hub") as caught:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionError("Couldn't reach 'owner/name'\non the Hub"), "Couldn't reach 'owner/name'"),
+        (FileNotFoundError(), "FileNotFoundError"),
+        (ValueError("Config name is missing."), "Config name is missing."),
+    ],
+)
+def test_a_hub_that_gives_nothing_is_told_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(DataError) as caught:
         open_reader("hub:owner/name")
-    assert "save_to_disk" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == (
+        f"cannot load hub:owner/name from the hub: {reason}; check the name and the network, or "
+        "save it with save_to_disk elsewhere and name that folder"
+    )
 
 
 @pytest.mark.parametrize("source", ["hub:", "hub:a/b/c", "hub:a b", "hf://datasets/../x/y"])

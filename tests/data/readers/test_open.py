@@ -7,6 +7,7 @@ import pytest
 
 from tijepa.data.readers import READERS, open_reader
 from tijepa.data.readers.files import digest_of_files, read_file
+from tijepa.data.records import ReaderOptions
 from tijepa.errors import ConfigError, DataError
 
 from . import pairs_on_disk as disk
@@ -35,6 +36,15 @@ def test_what_does_not_exist_is_refused_in_one_line(source: str) -> None:
 def test_an_unknown_reader_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'webdatasets' is unknown, did you mean 'webdataset'"):
         open_reader(str(tmp_path), reader="webdatasets")
+
+
+@pytest.mark.parametrize("layout", ["coco", "karpathy", "siblings", "webdataset"])
+def test_an_option_without_effect_is_refused(tmp_path: Path, layout: str) -> None:
+    source = disk.WRITERS[layout](tmp_path, disk.pairs())
+    with pytest.raises(ConfigError, match=f"--image-column has no effect .* as {layout}: drop it"):
+        open_reader(source, options=ReaderOptions(image_column="x"))
+    with pytest.raises(ConfigError, match="--split-column has no effect on scenes"):
+        open_reader("scenes", options=ReaderOptions(split_column="x"))
 
 
 def test_nothing_recognised_says_what_was_looked_for(tmp_path: Path) -> None:

@@ -83,11 +83,11 @@ def test_a_blank_text_is_no_caption(tmp_path: Path) -> None:
 
 def test_a_caption_column_can_be_named(tmp_path: Path) -> None:
     side = json.dumps({"caption": "short", "long": "a long one"}).encode()
-    (record,), _ = read(
-        tar(tmp_path / "a.tar", ("1.jpg", b"x"), ("1.json", side)), caption_column="long"
-    )
+    members = (("1.jpg", b"x"), ("1.txt", b"short"), ("1.json", side), ("2.jpg", b"y"))
+    (record,), (problem,) = read(tar(tmp_path / "a.tar", *members), caption_column="long")
     assert record.captions == ("a long one",)
     assert record.extra == {"caption": "short"}
+    assert problem == SetAside("a/2", "json: there is no 'long' for the caption")
 
 
 def test_samples_that_cannot_be_used_are_set_aside(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ text files beside pictures. `reader` overrides the order.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from pathlib import Path
 
@@ -52,13 +53,13 @@ def open_reader(
 ) -> Reader:
     """The reader called `reader`, or else the first one that recognises `source`, opened.
 
-    Raises `ConfigError` for an unknown `reader`, and `DataError` if the source does not exist, if
-    no reader recognises it, or if it cannot be used.
+    Raises `ConfigError` for an unknown `reader` or an option without effect, and `DataError` if the
+    source does not exist, if no reader recognises it, or if it cannot be used.
     """
     chosen = None if reader is None else _named(reader)
     if chosen in _BY_URI or any(kind.recognises(source) for kind in _BY_URI):
         kinds = [kind for kind in _BY_URI if kind.recognises(source)]
-        return (chosen or kinds[0])(source, options)
+        return _opened(chosen or kinds[0], source, options)
     path = str(Path(source).expanduser())
     _refuse_nothing(path)
     if chosen is None:
@@ -68,7 +69,15 @@ def open_reader(
     if chosen is None:
         layouts = "; ".join(kind.layout for kind in _ORDER if kind not in _NOT_ON_DISK)
         raise DataError(f"nothing recognised in {source}: looked for {layouts}")
-    return chosen(path, options)
+    return _opened(chosen, path, options)
+
+
+def _opened(kind: type[Reader], source: str, options: ReaderOptions) -> Reader:
+    for field in dataclasses.fields(options):
+        if getattr(options, field.name) is not None and field.name not in kind.follows:
+            flag = field.name.replace("_", "-")
+            raise ConfigError(f"--{flag} has no effect on {source}, read as {kind.name}: drop it")
+    return kind(source, options)
 
 
 def _named(reader: str) -> type[Reader]:

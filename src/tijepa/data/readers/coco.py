@@ -43,9 +43,10 @@ class CocoReader(Reader):
 
     name: ClassVar[str] = "coco"
     layout: ClassVar[str] = "COCO captions_*.json, its folder annotations/, or the folder above"
+    follows: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, source: str, options: ReaderOptions) -> None:
-        del options  # the format leaves nothing to choose
+        del options
         self._files = _annotation_files(Path(source))
         if not self._files:
             raise DataError(

@@ -58,7 +58,7 @@ class Columns:
         taken = {*self.image[:1], *self.caption[:1], *self.split[:1], ID}
         further = [name for name in columns if name not in taken]
         parts = [
-            f"{what} from '{_listed(names[:1])}'" if names else f"no {what}"
+            f"{what} from '{_listed(names[:1])}'" if names else f"no {what} column"
             for what, names in (
                 ("image", self.image),
                 ("captions", self.caption),

@@ -41,9 +41,10 @@ class KarpathyReader(Reader):
 
     name: ClassVar[str] = "karpathy"
     layout: ClassVar[str] = "Karpathy's dataset_*.json, or the folder that holds it"
+    follows: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, source: str, options: ReaderOptions) -> None:
-        del options  # the format leaves nothing to choose
+        del options
         files = _split_files(Path(source))
         if not files:
             raise DataError(

@@ -29,9 +29,10 @@ class ScenesReader(Reader):
 
     name: ClassVar[str] = "scenes"
     layout: ClassVar[str] = "scenes or scenes:SEED"
+    follows: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, source: str, options: ReaderOptions) -> None:
-        del options  # there are no columns
+        del options
         parts = _SOURCE.fullmatch(source)
         if not parts:
             raise DataError(f"'{source}' is no set of scenes: write scenes or scenes:SEED")

@@ -44,6 +44,7 @@ class SiblingsReader(Reader):
 
     name: ClassVar[str] = "siblings"
     layout: ClassVar[str] = "a folder of name.jpg with name.txt beside it"
+    follows: ClassVar[frozenset[str]] = frozenset(("caption_column", "split_column"))
 
     def __init__(self, source: str, options: ReaderOptions) -> None:
         self._root = Path(source)
@@ -72,10 +73,9 @@ class SiblingsReader(Reader):
 
     def describe(self) -> str:
         """See `Reader.describe`."""
-        return (
-            f"{self._root}: pictures, captions from .txt files of the same name (one a line), "
-            "further columns from .json files"
-        )
+        named = self._options.caption_column
+        captions = ".txt files of the same name (one a line)" if named is None else f"'{named}'"
+        return f"{self._root}: pictures, captions from {captions}, further columns from .json files"
 
     def fingerprint(self) -> str:
         """Of all pictures, texts and JSON files."""

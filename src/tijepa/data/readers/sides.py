@@ -8,6 +8,7 @@ from typing import Any
 from tijepa.data.readers.columns import guess_columns, take
 from tijepa.data.readers.values import captions_of, extra_of, read_json, split_of_value
 from tijepa.data.records import ReaderOptions
+from tijepa.errors import DataError
 
 __all__ = ["Sides", "read_sides"]
 
@@ -28,16 +29,20 @@ def read_sides(
 ) -> Sides:
     """Captions of `text` (each line, or all of it as one) and then those of `json` it lacks.
 
-    A blank text is none. Invalid UTF-8 becomes lone surrogates, for the check to find. Raises
-    `DataError` if `json` is invalid.
+    If `options` name a key of `json`, captions come from there alone. A blank text is none. Invalid
+    UTF-8 becomes lone surrogates, for the check to find. Raises `DataError` if `json` is invalid or
+    lacks that key.
     """
-    texts = _texts(text, line_by_line)
+    named = options.caption_column
+    texts = _texts(text, line_by_line) if named is None else ()
     values = {} if json is None else read_json(json)
     if not isinstance(values, dict):
         values = {"captions": values} if _is_text(values) else {"json": values}
     columns = guess_columns(tuple(values), options)
+    if named is not None and named not in values:
+        raise DataError(f"there is no '{named}' for the caption")
     names = columns.caption
-    if texts and options.caption_column is None:
+    if texts:
         names = tuple(name for name in names if name.lower() in _BESIDE_TEXT)
     caption_column, value = take(values, names)
     split_column, split = take(values, columns.split)

@@ -33,6 +33,7 @@ class WebDatasetReader(Reader):
 
     name: ClassVar[str] = "webdataset"
     layout: ClassVar[str] = "a .tar shard, a folder of them, or a pattern such as {000..003}.tar"
+    follows: ClassVar[frozenset[str]] = frozenset(("caption_column", "split_column"))
 
     def __init__(self, source: str, options: ReaderOptions) -> None:
         self._source = source
@@ -73,10 +74,11 @@ class WebDatasetReader(Reader):
 
     def describe(self) -> str:
         """See `Reader.describe`."""
-        named = self._options.caption_column or "caption"
+        named = self._options.caption_column
+        captions = "txt, or 'caption' of json" if named is None else f"'{named}' of json"
         return (
             f"{self._source}: {len(self._shards):,} tar shards; image from "
-            f"{', '.join(_PICTURES)}; captions from txt, or '{named}' of json"
+            f"{', '.join(_PICTURES)}; captions from {captions}"
         )
 
     def fingerprint(self) -> str:
