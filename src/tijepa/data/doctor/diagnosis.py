@@ -43,8 +43,9 @@ class Diagnosis:
     """Takes every item of a source once, in order, and writes three files into `folder`.
 
     quarantine.jsonl grows while items come in; doctor.json and doctor.html are written by
-    `finish`. Memory: 35 bytes and the deflated id for each item, about 100 MB for captions, and
-    while duplicates are sought up to 40 bytes an item more: below 1 GiB for 10 million items.
+    `finish`. Memory: 35 bytes and the deflated id (3 bytes where ids are numbered) for each item,
+    about 100 MB for captions whatever their number, and while duplicates are sought 50 bytes an
+    item more: below 1 GiB for 10 million items, unless most of them are copies (see `duplicates`).
 
     Close it or use it as a context manager.
     """
