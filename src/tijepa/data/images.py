@@ -31,6 +31,7 @@ __all__ = [
     "centre_crop",
     "check_image_file",
     "check_size",
+    "decode_damaged",
     "decode_image",
     "jpeg_header",
     "jpeg_orientation",
@@ -243,6 +244,21 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
     except _TURBO_ERRORS:
         return None
     return upright(pixels, jpeg_orientation(data))
+
+
+def decode_damaged(data: bytes, min_side: int) -> Pixels | None:
+    """What can be seen of a JPEG of sound header that does not decode; None where nothing can."""
+    try:
+        header = jpeg_header(data) if data[:3] == _JPEG else None
+        if header is None:
+            return None
+        least = min_side if 0 < min_side < min(header[:2]) else 0
+        pixels: Pixels = _turbo.decode_jpeg(
+            data, colorspace="RGB", min_height=least, min_width=least, strict=False
+        )
+    except (PictureError, *_TURBO_ERRORS):
+        return None
+    return pixels
 
 
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
