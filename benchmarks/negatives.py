@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from picture import draw_rates
 from record import RESULTS, write_record
 from tijepa.config import RunConfig, load_config
 from tijepa.data.loader import Loader
-from tijepa.data.pairs import PairSource
+from tijepa.data.pairs import Item, PairSource, Picture
 from tijepa.data.scenes import Scenes
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.embedder import Embedder
@@ -63,24 +64,34 @@ class Job:
     held_out: int
 
 
+@dataclass(frozen=True)
+class Drawn(Picture):
+    """Pixels that are there already."""
+
+    array: np.ndarray
+
+    def pixels(self, min_side: int) -> np.ndarray:
+        return self.array
+
+
 class Remembered(PairSource):
     """A source whose pictures and captions are made once and kept, for many runs on equal data."""
 
     def __init__(self, source: PairSource, items: int) -> None:
-        self.pictures = np.stack([source.image(i, 64) for i in range(items)])
-        self.words = [source.captions(i) for i in range(items)]
+        self.items: list[Item] = []
+        for i in range(items):
+            item = source.read([i])[0]
+            assert item.picture is not None
+            self.items.append(Item(item.name, item.captions, Drawn(item.picture.pixels(64))))
 
     def __len__(self) -> int:
-        return len(self.words)
+        return len(self.items)
 
-    def item_id(self, index: int) -> str:
-        return str(index)
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        return [self.items[i] for i in indexes]
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        return self.words[index]
-
-    def image(self, index: int, min_side: int) -> np.ndarray:
-        return self.pictures[index]
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        return [self.items[i].captions for i in indexes]
 
 
 _KEPT: dict[int, Remembered] = {}

@@ -25,8 +25,9 @@ def render(start: int, count: int) -> float:
     source = Scenes("train", start + count)
     before = time.process_time()
     for index in range(start, start + count):
-        source.image(index, 64)
-        source.captions(index)
+        picture = source.read([index])[0].picture
+        assert picture is not None
+        picture.pixels(64)
     return time.process_time() - before
 
 

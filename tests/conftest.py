@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,14 @@ TINY = """
     log.every=1 log.eval_every=3 log.save_every=3
     compute.device=cpu compute.precision=float32 compute.threads=1
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sources are prepared into a cache of the tests' own, never into the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIJEPA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 import tijepa
 from tijepa.config import RunConfig
-from tijepa.data.folder import folder_splits
+from tijepa.data import open_splits
 from tijepa.data.loader import load_images
 from tijepa.embedder import Embedder, checkpoint_folder, model_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
@@ -74,12 +75,25 @@ def test_several_images_come_as_lists_of_any_kind_arrays_or_tensors(
 def test_training_and_use_see_the_same_pixels(
     model: Embedder, paths: list[Path], pairs_folder: Path
 ) -> None:
-    source = folder_splits(pairs_folder).split("test")
+    source = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("test")
     inputs = load_images(source, range(5), 32)
     own = model.embeddings_of_inputs(inputs, ["a ball"])
     given = model.embeddings(paths, ["a ball"])
     assert torch.equal(own.image, given.image)
     assert torch.equal(own.text, given.text)
+
+
+def test_pictures_are_normalised_as_the_card_says(
+    tiny_run: Path, paths: list[Path], pairs_folder: Path
+) -> None:
+    other = tijepa.load(tiny_run)
+    mean, std = (0.2, 0.3, 0.4), (0.25, 0.5, 1.0)
+    other.card = replace(other.card, mean=mean, std=std)
+    source = folder_splits(pairs_folder).split("test")
+    inputs = load_images(source, range(5), 32, mean, std)
+    given = other.embeddings(paths, ["a ball"])
+    assert torch.equal(other.embeddings_of_inputs(inputs, ["a ball"]).image, given.image)
+    assert not torch.equal(tijepa.load(tiny_run).embeddings(paths, ["a ball"]).image, given.image)
 
 
 def test_an_image_of_any_size_and_shape_is_cropped_to_its_centre(model: Embedder) -> None:

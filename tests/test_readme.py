@@ -16,7 +16,7 @@ from PIL import Image
 
 from tijepa.cli.app import app
 from tijepa.config import load_config
-from tijepa.data.folder import folder_splits
+from tijepa.data import open_splits
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -95,7 +95,7 @@ def test_rows_of_the_readme_are_read(block: str, tmp_path: Path) -> None:
             (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8)).save(tmp_path / image)
     (tmp_path / "captions.jsonl").write_text(block)
-    splits = folder_splits(tmp_path)
+    splits = open_splits(str(tmp_path), image_size=32, seed=0, max_bad=0.01)
     assert splits.set_aside == ()
     assert sum(len(source) for source in splits.splits.values()) == len(block.splitlines())
 

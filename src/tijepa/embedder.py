@@ -177,7 +177,8 @@ class Embedder:
         size = self.card.image_size
         pooled = [torch.zeros(0, self.model.context.image.width)]
         for start in range(0, len(images), batch_size):
-            inputs = torch.stack([_input(i, size) for i in images[start : start + batch_size]])
+            part = images[start : start + batch_size]
+            inputs = torch.stack([_input(i, size, self.card.mean, self.card.std) for i in part])
             pooled.append(self._pool_inputs(inputs))
         return torch.cat(pooled)
 
@@ -312,10 +313,13 @@ def _image_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
     return list(images)
 
 
-def _input(image: ImageLike, size: int) -> Float[Tensor, "3 s s"]:
+def _input(
+    image: ImageLike, size: int, mean: Sequence[float], std: Sequence[float]
+) -> Float[Tensor, "3 s s"]:
     """Centre crop of whatever counts as an image, normalised."""
     pixels = _pixels(image, size)
-    return normalise(resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)[None])[0]
+    cut = resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
+    return normalise(cut[None], mean, std)[0]
 
 
 def _pixels(image: ImageLike, size: int) -> np.ndarray:

@@ -58,6 +58,7 @@ INFILL = "objective.tasks.image_infill=1"
         (["model.head={depth: 0, hidden: 9}"], "model.head.depth is 0"),
         (["model.pooled_predictor={depth: 0, norm: none}"], "model.pooled_predictor.depth is 0"),
         (["data.max_bad=0.5"], "data.source is 'scenes'"),
+        (["data.augment=device"], "data.crop_scale is [1, 1] and data.flip is false"),
     ],
 )
 def test_a_setting_without_effect_is_an_error(overrides: list[str], reason: str) -> None:

@@ -337,6 +337,21 @@ def test_normalised_pixels_lie_between_minus_one_and_one() -> None:
     assert (images[0] == -1).all()
 
 
+def test_the_default_normalisation_is_bit_for_bit_twice_the_value_less_one() -> None:
+    pixels = np.arange(768, dtype=np.uint8).reshape(1, 16, 16, 3)
+    expected = pixels.transpose(0, 3, 1, 2) * np.float32(2 / 255) - np.float32(1)
+    assert normalise(pixels).numpy().tobytes() == np.ascontiguousarray(expected).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"), [(0, 603), (302, 302), (303, 603), (76, 76), (9, 76)]
+)
+def test_jpegs_are_scaled_by_powers_of_two_only(side: int, expected: int) -> None:
+    """603 / 2 = 301.5 and 603 / 8 = 75.4 are rounded up, and 1/8 is the least."""
+    data = encode(Image.new("RGB", (700, 603), BLUE), "JPEG")
+    assert decode_image(data, side).shape[0] == expected
+
+
 def test_real_photos_decode_as_the_slow_path_does(real_data: Path) -> None:
     for path in sorted((real_data / "data/flickr8k/images").iterdir())[:20]:
         reference = np.asarray(Image.open(path).convert("RGB")).astype(int)

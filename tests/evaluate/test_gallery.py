@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from tijepa.data.pairs import PairSource
+from tijepa.data.pairs import Item, PairSource, Picture
 from tijepa.evaluate.gallery import gallery_of
 from tijepa.evaluate.model import EvaluationSet
 
@@ -16,14 +18,20 @@ class Shades(PairSource):
     def __len__(self) -> int:
         return 10
 
-    def item_id(self, index: int) -> str:
-        return str(index)
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        texts = self.texts(indexes)
+        return [Item(str(i), own, Shade(10 * i)) for i, own in zip(indexes, texts, strict=True)]
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        return (f"shade {index}", f"again {index}")
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        return [(f"shade {i}", f"again {i}") for i in indexes]
 
-    def image(self, index: int, min_side: int) -> np.ndarray | None:
-        return np.full((8, 8, 3), 10 * index, dtype=np.uint8)
+
+@dataclass(frozen=True)
+class Shade(Picture):
+    value: int
+
+    def pixels(self, min_side: int) -> np.ndarray:
+        return np.full((8, 8, 3), self.value, dtype=np.uint8)
 
 
 def evaluation() -> EvaluationSet:

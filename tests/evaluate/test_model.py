@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import torch
 
 import tijepa
 from tijepa.config import RunConfig
-from tijepa.data.folder import folder_splits
-from tijepa.data.pairs import PairSource
+from tijepa.data import open_splits
+from tijepa.data.pairs import Item, PairSource, Picture
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.evaluate.model import calibrate, calibration_pairs, evaluation_set, measure
@@ -32,17 +32,26 @@ class Shades(PairSource):
     def __len__(self) -> int:
         return len(self.captioned)
 
-    def item_id(self, index: int) -> str:
-        return f"item {index}"
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        return [
+            Item(f"item {i}", texts, None if i in self.lacking else Shade(self, i))
+            for i, texts in zip(indexes, self.texts(indexes), strict=True)
+        ]
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        return tuple(f"shade {index} wording {k}" for k in range(self.captioned[index]))
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        return [tuple(f"shade {i} wording {k}" for k in range(self.captioned[i])) for i in indexes]
 
-    def image(self, index: int, min_side: int) -> np.ndarray | None:
-        self.asked.append(index)
-        if index in self.broken:
+
+@dataclass(frozen=True)
+class Shade(Picture):
+    source: Shades
+    index: int
+
+    def pixels(self, min_side: int) -> np.ndarray:
+        self.source.asked.append(self.index)
+        if self.index in self.source.broken:
             raise DataError("damaged")
-        return None if index in self.lacking else np.full((4, 4, 3), index % 256, np.uint8)
+        return np.full((4, 4, 3), self.index % 256, np.uint8)
 
 
 @pytest.fixture
@@ -99,7 +108,7 @@ def test_calibration_fits_the_first_caption_of_each_image(
     embedder: Embedder, pairs_folder: Path
 ) -> None:
     """So it does not matter whether the others are there."""
-    source = folder_splits(pairs_folder).split("train")
+    source = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("train")
     every = evaluation_set(source, items=20, captions=0, image_size=32)
     first = evaluation_set(source, items=20, captions=1, image_size=32)
     assert len(every.texts) == 40
@@ -117,7 +126,9 @@ def test_embeddings_that_are_not_finite_cannot_be_calibrated(
     with torch.no_grad():
         for parameter in embedder.model.context.image_head.parameters():
             parameter.fill_(torch.nan)
-    data = calibration_pairs(folder_splits(pairs_folder).split("train"), 32)
+    data = calibration_pairs(
+        open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("train"), 32
+    )
     with pytest.raises(NonFiniteError, match="image embeddings are not finite"):
         calibrate(embedder, data)
 
@@ -127,7 +138,10 @@ def test_embeddings_that_are_not_finite_cannot_be_calibrated(
 
 def test_results_have_every_key_and_plain_values(embedder: Embedder, pairs_folder: Path) -> None:
     data = evaluation_set(
-        folder_splits(pairs_folder).split("test"), items=12, captions=0, image_size=32
+        open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("test"),
+        items=12,
+        captions=0,
+        image_size=32,
     )
     results = measure(embedder, data).results
     assert set(results) == {"retrieval", "form", "energies", "collapse"}
@@ -164,7 +178,10 @@ def test_matched_and_shuffled_energies_are_those_of_first_captions(
 ) -> None:
     """The diagonal of the images × first captions matrix, and its half-way shifted diagonal."""
     data = evaluation_set(
-        folder_splits(pairs_folder).split("test"), items=10, captions=0, image_size=32
+        open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("test"),
+        items=10,
+        captions=0,
+        image_size=32,
     )
     measured = measure(embedder, data)
     energy = embedder.energy_of(measured.embeddings, "squared_l2")[:, ::2]
@@ -218,7 +235,7 @@ def test_a_collapsed_model_is_reported_as_collapsed_and_does_not_retrieve(
     spoil: Callable[[Embedder], None], calibrated: bool, embedder: Embedder, pairs_folder: Path
 ) -> None:
     """The canary. Calibrated anew where that is possible, which must not hide it."""
-    splits = folder_splits(pairs_folder)
+    splits = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01)
     spoil(embedder)
     embedder.calibration = None
     if calibrated and spoil is not nothing_finite:

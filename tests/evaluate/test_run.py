@@ -16,7 +16,7 @@ from rich.console import Console
 import tijepa
 from tijepa.cli import main
 from tijepa.config import RunConfig
-from tijepa.data.folder import folder_splits
+from tijepa.data import open_splits
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate import run as run_module
 from tijepa.evaluate.model import calibrate, calibration_pairs
@@ -245,7 +245,12 @@ def test_too_few_pairs_are_one_line(
 
 def finish(run: Path, config: RunConfig, pairs_folder: Path) -> str:
     output = io.StringIO()
-    finish_run(run, config, folder_splits(pairs_folder), Console(file=output))
+    finish_run(
+        run,
+        config,
+        open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01),
+        Console(file=output),
+    )
     return output.getvalue()
 
 
@@ -272,7 +277,9 @@ def test_the_stored_calibration_is_that_of_the_training_pairs(
     tiny_run: Path, pairs_folder: Path
 ) -> None:
     embedder = tijepa.load(tiny_run)
-    pairs = calibration_pairs(folder_splits(pairs_folder).split("train"), 32)
+    pairs = calibration_pairs(
+        open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("train"), 32
+    )
     assert embedder.calibration is not None
     stored = embedder.calibration.state()
     for name, value in calibrate(embedder, pairs).state().items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -202,6 +203,29 @@ def test_a_card_with_other_fields_is_damaged(tmp_path: Path, change: str) -> Non
         fields["colour"] = "blue"
     write_json(fields, tmp_path / "model.json")
     with pytest.raises(CheckpointError, match=r"model\.json is damaged"):
+        read_card(tmp_path)
+
+
+def test_the_first_cards_lack_mean_and_std_which_were_a_half(tmp_path: Path) -> None:
+    save_model(model(), card(), tmp_path)
+    fields = json.loads((tmp_path / "model.json").read_text())
+    del fields["mean"], fields["std"]
+    write_json(fields, tmp_path / "model.json")
+    assert read_card(tmp_path).mean == read_card(tmp_path).std == (0.5, 0.5, 0.5)
+
+
+def test_mean_and_std_come_back_as_they_were(tmp_path: Path) -> None:
+    own = dataclasses.replace(card(), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    save_model(model(), own, tmp_path)
+    assert read_card(tmp_path) == own
+
+
+@pytest.mark.parametrize("value", [None, 0.5, [0.5, 0.5], [0.5, 0.5, "0.5"], [0.5, 0.5, True]])
+def test_a_card_whose_mean_is_not_three_numbers_is_damaged(tmp_path: Path, value: Any) -> None:
+    save_model(model(), card(), tmp_path)
+    fields = json.loads((tmp_path / "model.json").read_text())
+    write_json({**fields, "mean": value}, tmp_path / "model.json")
+    with pytest.raises(CheckpointError, match=r"model\.json is damaged \(mean is"):
         read_card(tmp_path)
 
 

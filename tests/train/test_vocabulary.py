@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import pytest
 
-from tijepa.data.pairs import PairSource
+from tijepa.data.pairs import Item, PairSource
 from tijepa.train import vocabulary
 from tijepa.train.vocabulary import learn_vocabulary
 
@@ -14,14 +15,11 @@ class Words(PairSource):
     def __len__(self) -> int:
         return 200
 
-    def item_id(self, index: int) -> str:
-        return str(index)
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        raise AssertionError("a vocabulary needs no picture")
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        return ("common", "early" if index < 100 else "later")
-
-    def image(self, index: int, min_side: int) -> np.ndarray | None:
-        return None
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        return [("common", "early" if i < 100 else "later") for i in indexes]
 
 
 def pieces(words: str, bound: int, monkeypatch: pytest.MonkeyPatch) -> int:

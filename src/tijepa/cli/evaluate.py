@@ -20,7 +20,7 @@ def _checkpoint(
 
 @click.command()
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--data", metavar="FOLDER", help="Pairs to measure on.  [default: the run's own]")
+@click.option("--data", metavar="SOURCE", help="Pairs to measure on.  [default: the run's own]")
 @click.option("--split", default="test", metavar="NAME", show_default=True, help="Which split.")
 @click.option(
     "--checkpoint",

@@ -27,7 +27,7 @@ __all__ = ["train"]
     metavar="FILE",
     help="YAML file on top of the preset.",
 )
-@click.option("--data", metavar="FOLDER", help="Folder of pairs, or scenes; sets data.source.")
+@click.option("--data", metavar="SOURCE", help="Store or folder of pairs; sets data.source.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME-TIME]"
 )

@@ -46,6 +46,8 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     idle: dict[str, str] = {}
     if value("data.source") == "scenes":
         idle["data.max_bad"] = "data.source is 'scenes', which has no broken items"
+    if tuple(value("data.crop_scale")) == (1.0, 1.0) and not value("data.flip"):
+        idle["data.augment"] = "data.crop_scale is [1, 1] and data.flip is false"
     mlps = ["model.head"]
     objective = value("objective.name")
     if objective == "tijepa":

@@ -77,12 +77,15 @@ def _fits_2d(width: int, heads: int) -> None:
 class DataConfig(Section):
     """Where pairs come from and how they become tensors."""
 
-    source: str = "scenes"  # "scenes" (procedural, embedded) or a folder with captions.jsonl or CSV
+    source: str = "scenes"  # "scenes" (procedural), a store, or what `tijepa prepare` reads
     image_size: PositiveInt = 64  # side of the square crop, in pixels
     max_tokens: Annotated[int, Field(ge=2)] = 48  # longer captions are cut
     vocab_size: Annotated[int, Field(ge=64)] = 4096  # upper bound; the tokenizer may need fewer
     crop_scale: tuple[Fraction, Fraction] = (1.0, 1.0)  # area of the random resized crop
     flip: bool = False  # mirror at random; wrong where captions say left or right
+    augment: Literal["host", "device"] = "host"  # where pictures are cropped and mirrored
+    mean: tuple[Fraction, Fraction, Fraction] = (0.5, 0.5, 0.5)  # of red, green, blue in [0, 1]
+    std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)  # pixels become (value - mean) / std
     max_bad: Fraction = 0.01  # share of broken items above which a source is refused
     eval_items: PositiveInt = 500  # validation images of the retrieval measured while training
     test_items: PositiveInt = 5000  # test images of the final retrieval, at most

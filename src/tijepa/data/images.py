@@ -10,6 +10,7 @@ import io
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from tijepa.data.pairs import Picture
 from tijepa.errors import DataError, PictureError
 
 __all__ = [
     "MAX_PIXELS",
     "Crop",
+    "EncodedPicture",
+    "Pixels",
     "centre_crop",
     "check_image_file",
     "check_size",
@@ -36,6 +40,7 @@ __all__ = [
     "jpeg_header",
     "jpeg_orientation",
     "normalise",
+    "normalise_into",
     "open_picture",
     "orientation_of",
     "pixels_of",
@@ -69,6 +74,17 @@ class Crop:
     left: int
     height: int
     width: int
+
+
+@dataclass(frozen=True)
+class EncodedPicture(Picture):
+    """The bytes of a picture file, decoded when its pixels are asked for."""
+
+    data: bytes
+
+    def pixels(self, min_side: int) -> Pixels:
+        """See `Picture.pixels` and `decode_image`."""
+        return decode_image(self.data, min_side)
 
 
 def centre_crop(height: int, width: int) -> Crop:
@@ -106,20 +122,38 @@ def resize_crop(pixels: Pixels, crop: Crop, size: int, flip: bool = False) -> Pi
     return cut[:, ::-1] if flip else cut
 
 
-def normalise(pixels: Pixels) -> Float[Tensor, "b 3 h w"]:
-    """uint8 (b, h, w, 3) to float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1."""
+def normalise(
+    pixels: Pixels,
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.5, 0.5, 0.5),
+) -> Float[Tensor, "b 3 h w"]:
+    """uint8 (b, h, w, 3) to float32: values in [0, 1] become (value - mean) / std, by channel.
+
+    As it stands 0 becomes -1 and 255 becomes 1.
+    """
     b, h, w, _ = pixels.shape
     result = np.empty((b, 3, h, w), dtype=np.float32)
-    np.multiply(pixels.transpose(0, 3, 1, 2), np.float32(2 / 255), out=result)
-    result -= 1
+    for row, own in zip(result, pixels, strict=True):
+        normalise_into(row, own, mean, std)
     return torch.from_numpy(result)
+
+
+def normalise_into(
+    row: NDArray[np.float32], pixels: Pixels, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """The same for one picture (h, w, 3), written to `row` (3, h, w)."""
+    scale = np.array([1 / (255 * value) for value in std], dtype=np.float32)
+    shift = np.array([m / s for m, s in zip(mean, std, strict=True)], dtype=np.float32)
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    np.multiply(planes, scale[:, None, None], out=row)
+    row -= shift[:, None, None]
 
 
 def decode_image(data: bytes, min_side: int = 0) -> Pixels:
     """Decode the first frame of `data`; `DataError` with a one-line reason if it cannot be.
 
-    JPEGs are scaled down while decoding as far as the shorter side stays at least `min_side`;
-    0 keeps the full size.
+    JPEGs are scaled down to 1/2, 1/4 or 1/8 while decoding as far as the shorter side stays at
+    least `min_side`; 0 keeps the full size.
     """
     if data[:3] == _JPEG:
         pixels = _decode_jpeg(data, min_side)
@@ -236,10 +270,14 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
     if header is None:
         return None
     height, width, _ = header
-    least = min_side if 0 < min_side < min(height, width) else 0
+    divisor = _divisor(min(height, width), min_side)
     try:
         pixels: Pixels = _turbo.decode_jpeg(
-            data, colorspace="RGB", min_height=least, min_width=least, strict=True
+            data,
+            colorspace="RGB",
+            min_height=-(-height // divisor),
+            min_width=-(-width // divisor),
+            strict=True,
         )
     except _TURBO_ERRORS:
         return None
@@ -282,6 +320,18 @@ def jpeg_orientation(data: bytes) -> int:
         return 1
     with open_picture(data) as image:
         return orientation_of(image)
+
+
+def _divisor(side: int, min_side: int) -> int:
+    """The largest of 8, 4, 2 that leaves a side of at least `min_side`, else 1.
+
+    libjpeg-turbo also scales by 3/8, 5/8 and so on, but those take longer than the full size: only
+    powers of two have vector code.
+    """
+    for divisor in (8, 4, 2):
+        if 0 < min_side <= -(-side // divisor):
+            return divisor
+    return 1
 
 
 def _decode_with_pillow(data: bytes) -> Pixels:

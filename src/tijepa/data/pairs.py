@@ -82,11 +82,16 @@ class SetAside:
 
 @dataclass(frozen=True)
 class PairSplits:
-    """The splits of one source and what was set aside when it was opened."""
+    """The splits of one source and what was set aside when it was made or opened.
+
+    `uri` and `version` say which store they are read from; None where there is no store.
+    """
 
     splits: Mapping[str, PairSource]
     set_aside: tuple[SetAside, ...]
     description: str
+    uri: str | None = None
+    version: int | None = None
 
     def split(self, name: str) -> PairSource:
         """The split called `name`; `DataError` naming the known ones if there is none."""

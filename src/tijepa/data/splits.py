@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["canonical_split", "split_in_name", "split_of"]
+__all__ = ["canonical_split", "hash_fraction", "split_in_name", "split_of"]
 
 _CANONICAL = {
     "train": "train",
@@ -38,6 +38,11 @@ def split_in_name(name: str) -> str | None:
 
 def split_of(item: str) -> str:
     """The split by a hash of the id alone: 90 % train, 5 % validation, 5 % test."""
-    digest = hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    fraction = int.from_bytes(digest, "big") / 2.0**64
+    fraction = hash_fraction(item)
     return "train" if fraction < 0.9 else "validation" if fraction < 0.95 else "test"
+
+
+def hash_fraction(item: str) -> float:
+    """A number in [0, 1) that depends on the id alone and is spread evenly over ids."""
+    digest = hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2.0**64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tijepa.data.loader import load_images
-from tijepa.data.pairs import PairSource
+from tijepa.data.images import centre_crop, normalise, resize_crop
+from tijepa.data.pairs import Item, PairSource
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.evaluate.collapse import collapse_readings
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 CALIBRATION_PAIRS = 2048
+_AT_ONCE = 64  # items read together
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,13 @@ class Measured:
 
 
 def evaluation_set(
-    source: PairSource, *, items: int, captions: int, image_size: int
+    source: PairSource,
+    *,
+    items: int,
+    captions: int,
+    image_size: int,
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
 ) -> EvaluationSet:
     """The first `items` items of `source` with image and text; `captions` of each (0: all).
 
@@ -71,16 +79,18 @@ def evaluation_set(
     texts: list[str] = []
     owner: list[int] = []
     indices: list[int] = []
-    for index in range(len(source)):
+    for index, item in _items(source):
         if len(indices) == items:
             break
-        own = source.captions(index)[: captions or None]
-        if not own:
+        own = item.captions[: captions or None]
+        if not own or item.picture is None:
             continue
         try:
-            images[len(indices)] = load_images(source, [index], image_size)[0]
-        except DataError:  # no image, or one that is listed as set aside when a batch needs it
+            pixels = item.picture.pixels(image_size)
+        except DataError:  # listed as set aside when a batch needs it
             continue
+        square = resize_crop(pixels, centre_crop(*pixels.shape[:2]), image_size)
+        images[len(indices)] = normalise(square[None], mean, std)[0]
         texts += own
         owner += [len(indices)] * len(own)
         indices.append(index)
@@ -92,9 +102,23 @@ def evaluation_set(
     return EvaluationSet(images[: len(indices)], texts, torch.tensor(owner), indices)
 
 
-def calibration_pairs(source: PairSource, image_size: int) -> EvaluationSet:
+def _items(source: PairSource) -> Iterator[tuple[int, Item]]:
+    """All items in order, some at a time."""
+    for start in range(0, len(source), _AT_ONCE):
+        indexes = range(start, min(start + _AT_ONCE, len(source)))
+        yield from zip(indexes, source.read(indexes), strict=True)
+
+
+def calibration_pairs(
+    source: PairSource,
+    image_size: int,
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+) -> EvaluationSet:
     """Up to 2,048 training pairs for the residual Gaussians; `DataError` where there are none."""
-    return evaluation_set(source, items=CALIBRATION_PAIRS, captions=1, image_size=image_size)
+    return evaluation_set(
+        source, items=CALIBRATION_PAIRS, captions=1, image_size=image_size, mean=mean, std=std
+    )
 
 
 def calibrate(embedder: Embedder, pairs: EvaluationSet, shrinkage: float = 0.5) -> Calibration:

@@ -12,7 +12,6 @@ from rich.console import Console
 from torch import Tensor
 
 from tijepa.config import RunConfig, load_config
-from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits
 from tijepa.embedder import MODEL_FILES, checkpoint_folder, load
 from tijepa.errors import CheckpointError, DataError
@@ -27,6 +26,7 @@ from tijepa.evaluate.model import (
 )
 from tijepa.evaluate.queries import Query
 from tijepa.evaluate.report import write_report
+from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.summary import print_summary
 from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import write_json
@@ -48,7 +48,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Retrieval by every form of energy and collapse readings of a run's model on one split.
 
-    `data` is a folder (or "scenes") other than the one the run was trained on; `checkpoint` is
+    `data` is a source other than the one the run was trained on; `checkpoint` is
     "best", "last" or a step, by default the final model. A checkpoint without calibration is
     calibrated on the run's training pairs; where those are not available the console says so, and
     there is no calibrated energy. Writes nothing. Raises `CheckpointError` and `DataError`.
@@ -56,12 +56,12 @@ def evaluate_run(
     console = console or Console(quiet=True)
     config = load_config(file=_config_of(run))
     embedder = load(run, checkpoint=checkpoint, device=device)
+    splits = open_run_data(config, run, console, other=data)
     with phase(console, f"reading the {split} split"):
-        splits = _open(config, data)
         evaluation = _evaluation_set(splits, split, config)
     if embedder.calibration is None:
         with phase(console, "calibrating on training pairs"):
-            pairs = _training_pairs(config, None if data else splits, console)
+            pairs = _training_pairs(config, run, None if data else splits, console)
             embedder.calibration = None if pairs is None else calibrate(embedder, pairs)
     say(
         console,
@@ -153,23 +153,15 @@ def _gallery(
 
 
 def _training_pairs(
-    config: RunConfig, splits: PairSplits | None, console: Console
+    config: RunConfig, run: Path, splits: PairSplits | None, console: Console
 ) -> EvaluationSet | None:
     try:
-        splits = splits or _open(config, None)
-        return calibration_pairs(splits.split("train"), config.data.image_size)
+        splits = splits or open_run_data(config, run, console)
+        data = config.data
+        return calibration_pairs(splits.split("train"), data.image_size, data.mean, data.std)
     except DataError as error:
         say(console, f"no calibrated energy: the run's training pairs are not available ({error})")
         return None
-
-
-def _open(config: RunConfig, data: str | None) -> PairSplits:
-    return open_splits(
-        data or config.data.source,
-        image_size=config.data.image_size,
-        seed=config.seed,
-        max_bad=config.data.max_bad,
-    )
 
 
 def _evaluation_set(splits: PairSplits, split: str, config: RunConfig) -> EvaluationSet:
@@ -178,6 +170,8 @@ def _evaluation_set(splits: PairSplits, split: str, config: RunConfig) -> Evalua
         items=config.data.test_items,
         captions=config.data.eval_captions,
         image_size=config.data.image_size,
+        mean=config.data.mean,
+        std=config.data.std,
     )
 
 

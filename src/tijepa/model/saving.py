@@ -32,16 +32,22 @@ __all__ = [
 ]
 
 FORMAT = 1
+_NORMALISATION = ("mean", "std")
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is needed to rebuild a model: the arguments of `TextImageModel` and its inputs' form."""
+    """What is needed to rebuild a model: the arguments of `TextImageModel` and its inputs' form.
+
+    Pixels in [0, 1] become (value - mean) / std, by channel.
+    """
 
     arguments: dict[str, Any]
     objective: str
     image_size: int
     max_tokens: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -89,17 +95,30 @@ def save_model(model: TextImageModel, card: ModelCard, folder: Path) -> None:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read `model.json`; `CheckpointError` where it is missing, damaged or of a later format."""
+    """Read `model.json`; `CheckpointError` where it is missing, damaged or of a later format.
+
+    The first cards lack mean and std, which were 0.5 then.
+    """
     path = folder / "model.json"
     found = read_json(path)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not of format {FORMAT}; load it with a newer tijepa")
     del found["format"]
+    if not found.keys() & set(_NORMALISATION):
+        found |= {name: [0.5, 0.5, 0.5] for name in _NORMALISATION}
     fields = set(ModelCard.__dataclass_fields__)
     if found.keys() != fields:
         differing = ", ".join(sorted(found.keys() ^ fields))
         raise CheckpointError(f"{path} is damaged ({differing}); use another checkpoint")
+    for name in _NORMALISATION:
+        found[name] = _three_numbers(found[name], name, path)
     return ModelCard(**found)
+
+
+def _three_numbers(value: Any, name: str, path: Path) -> tuple[float, float, float]:
+    if not isinstance(value, list) or len(value) != 3 or any(type(v) is not float for v in value):
+        raise CheckpointError(f"{path} is damaged ({name} is {value}); use another checkpoint")
+    return (value[0], value[1], value[2])
 
 
 def load_model(folder: Path) -> tuple[TextImageModel, ModelCard]:

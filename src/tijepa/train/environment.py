@@ -37,6 +37,7 @@ def environment_of(
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": config.seed,
         "data": splits.description,
+        "store": None if splits.uri is None else {"uri": splits.uri, "version": splits.version},
         "items": {name: len(source) for name, source in splits.splits.items()},
         "vocabulary": tokenizer.vocab_size,
         "parameters": dict(parameters),

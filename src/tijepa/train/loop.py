@@ -87,7 +87,7 @@ def fit(learner: Learner, run: Run, state: RunState) -> RunState:
         batches = iter(run.loader)
         while state.step < steps:
             with clock.waiting():
-                batch = next(batches).to(learner.compute.device)
+                batch = next(batches)
             rates = rates_at(config, state.step)
             reading = _update(learner, config, batch, rates, state.step)
             if not reading.finite:

@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from tijepa.config import RunConfig
-from tijepa.data import open_splits
 from tijepa.data.pairs import Batch, PairSplits
+from tijepa.evaluate.run_data import open_run_data
 from tijepa.train.build import (
     build_model,
     build_objective,
@@ -68,18 +69,14 @@ class Plan:
 def plan(config: RunConfig) -> Plan:
     """Open the data, build the model, run a few steps on random data, and say what a run costs.
 
-    The data are needed for the vocabulary, and so for the number of parameters. Writes nothing.
-    Raises `DataError` where the data cannot be used.
+    The data are needed for the vocabulary, and so for the number of parameters. Writes nothing,
+    except that a source that is not a store is prepared into the cache. Raises `DataError` where
+    the data cannot be used.
     """
     compute = resolve_compute(config)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
-    splits = open_splits(
-        config.data.source,
-        image_size=config.data.image_size,
-        seed=config.seed,
-        max_bad=config.data.max_bad,
-    )
+    splits = open_run_data(config, None, Console(stderr=True))
     tokenizer = learn_vocabulary(
         splits.split("train"),
         config.data.vocab_size,

@@ -13,13 +13,13 @@ import torch
 from rich.console import Console
 
 from tijepa.config import RunConfig
-from tijepa.data import open_splits
 from tijepa.data.loader import Loader
 from tijepa.data.pairs import PairSource, PairSplits, SetAside
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_set
 from tijepa.evaluate.run import finish_run
+from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import ModelCard, read_json, write_json
 from tijepa.model.writing import writing
@@ -63,13 +63,7 @@ def train(
     last = _last_checkpoint(run_dir, checkpoints) if resume else None
     if not resume:
         _check_vacant(run_dir)
-    with phase(console, f"opening {config.data.source}"):
-        splits = open_splits(
-            config.data.source,
-            image_size=config.data.image_size,
-            seed=config.seed,
-            max_bad=config.data.max_bad,
-        )
+    splits = open_run_data(config, run_dir if resume else None, console)
     source = splits.split("train")
     _announce_data(console, run_dir, splits)
     if resume:
@@ -92,6 +86,8 @@ def train(
         objective=config.objective.name,
         image_size=config.data.image_size,
         max_tokens=config.data.max_tokens,
+        mean=config.data.mean,
+        std=config.data.std,
     )
     learner = Learner(model, objective, optimizer, tokenizer, card, compute)
     if config.compute.compile:
@@ -110,6 +106,10 @@ def train(
         seed=config.seed,
         crop_scale=config.data.crop_scale,
         flip=config.data.flip,
+        mean=config.data.mean,
+        std=config.data.std,
+        augment=config.data.augment,
+        device=compute.device,
         threads=config.data.threads,
         cursor=state.cursor,
     )
@@ -190,6 +190,8 @@ def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> Evalua
             items=config.data.eval_items,
             captions=config.data.eval_captions,
             image_size=config.data.image_size,
+            mean=config.data.mean,
+            std=config.data.std,
         )
     except DataError as error:
         say(console, f"not measured while training: validation split: {error}")
@@ -201,7 +203,8 @@ def _calibration_pairs(
 ) -> EvaluationSet | None:
     """Training pairs for the residual Gaussians; None, and a line that says so, without them."""
     try:
-        return calibration_pairs(source, config.data.image_size)
+        data = config.data
+        return calibration_pairs(source, data.image_size, data.mean, data.std)
     except DataError as error:
         say(console, f"no calibrated energy: training split: {error}")
         return None

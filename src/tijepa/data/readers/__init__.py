@@ -16,6 +16,7 @@ from tijepa.data.readers.coco import CocoReader
 from tijepa.data.readers.hf_disk import DiskDatasetReader
 from tijepa.data.readers.hub import HubReader
 from tijepa.data.readers.karpathy import KarpathyReader
+from tijepa.data.readers.lance_store import LanceStoreReader
 from tijepa.data.readers.parquet import ParquetReader
 from tijepa.data.readers.rows import JSON_LINES, SEPARATED
 from tijepa.data.readers.scenes import ScenesReader
@@ -30,6 +31,7 @@ __all__ = ["READERS", "open_reader"]
 _ORDER: tuple[type[Reader], ...] = (
     ScenesReader,
     HubReader,
+    LanceStoreReader,
     DiskDatasetReader,
     TableReader,
     WebDatasetReader,
@@ -39,6 +41,7 @@ _ORDER: tuple[type[Reader], ...] = (
     SiblingsReader,
 )
 _NOT_ON_DISK = (ScenesReader, HubReader)
+_BY_URI = (ScenesReader, HubReader, LanceStoreReader)
 _AS_GUESSED = ReaderOptions()
 
 READERS: dict[str, type[Reader]] = {reader.name: reader for reader in _ORDER}
@@ -53,8 +56,8 @@ def open_reader(
     no reader recognises it, or if it cannot be used.
     """
     chosen = None if reader is None else _named(reader)
-    if chosen in _NOT_ON_DISK or any(kind.recognises(source) for kind in _NOT_ON_DISK):
-        kinds = [kind for kind in _NOT_ON_DISK if kind.recognises(source)]
+    if chosen in _BY_URI or any(kind.recognises(source) for kind in _BY_URI):
+        kinds = [kind for kind in _BY_URI if kind.recognises(source)]
         return (chosen or kinds[0])(source, options)
     path = str(Path(source).expanduser())
     _refuse_nothing(path)

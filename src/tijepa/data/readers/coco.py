@@ -8,6 +8,7 @@ file is a split, named by its file name. One file at a time is held in memory.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class CocoReader(Reader):
             yield file.name
             parsed = _parse(file)
             for image in parsed.images:
-                yield str(parsed.folder.absolute() / str(image["file_name"]))
+                yield os.path.relpath(parsed.folder / image["file_name"], file.parent)
 
     def _records(self, file: Path) -> Iterator[Record | SetAside]:
         parsed = _parse(file)

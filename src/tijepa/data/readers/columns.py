@@ -58,7 +58,7 @@ class Columns:
         taken = {*self.image[:1], *self.caption[:1], *self.split[:1], ID}
         further = [name for name in columns if name not in taken]
         parts = [
-            f"{what} from '{names[0]}'" if names else f"no {what}"
+            f"{what} from '{_listed(names[:1])}'" if names else f"no {what}"
             for what, names in (
                 ("image", self.image),
                 ("captions", self.caption),
@@ -66,7 +66,7 @@ class Columns:
             )
         ]
         if further:
-            shown = ", ".join(further[:8]) + (", ..." if len(further) > 8 else "")
+            shown = _listed(further[:8]) + (", ..." if len(further) > 8 else "")
             parts.append(f"kept besides: {shown}")
         return "; ".join(parts)
 
@@ -98,7 +98,7 @@ def guess_columns(columns: Sequence[str], options: ReaderOptions) -> Columns:
 def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) -> Columns:
     """As `guess_columns`, but `DataError` where image, caption or a named column is missing."""
     guessed = guess_columns(columns, options)
-    found = ", ".join(repr(name)[1:-1] for name in columns) or "none"
+    found = _listed(columns) or "none"
     for what, wanted, names, usual in (
         ("image", options.image_column, guessed.image, _IMAGE),
         ("caption", options.caption_column, guessed.caption, _CAPTION),
@@ -115,6 +115,11 @@ def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) 
                 f"no {what}"
             )
     return guessed
+
+
+def _listed(names: Iterable[str]) -> str:
+    """On one line, whatever the names hold."""
+    return ", ".join(ascii(name)[1:-1] if not name.isprintable() else name for name in names)
 
 
 def take(values: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, Any]:

@@ -79,14 +79,25 @@ class DatasetsRows:
         own = None if split_name is None else canonical_split(split_name)
         for number, row in enumerate(_rows(split), start=1):
             name = f"{split_name or 'row'}:{number}"
+            if isinstance(row, SetAside):
+                yield SetAside(name, row.reason)
+                continue
             try:
                 yield record_of_row(row, columns, name=name, split=own, root=self._root)
             except DataError as error:
                 yield SetAside(name, str(error))
 
 
-def _rows(split: Any) -> Iterator[Mapping[str, Any]]:
-    yield from split
+def _rows(split: Any) -> Iterator[Mapping[str, Any] | SetAside]:
+    """All rows, or those before the first that cannot be read."""
+    import pyarrow
+
+    try:
+        split.data.validate(full=True)  # damaged offsets would lead out of the memory
+        yield from split
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        yield SetAside("", f"this row and those after it cannot be read: {reason}")
 
 
 def _undecoded(split: Any) -> Any:

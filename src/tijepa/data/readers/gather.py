@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ class Gathering:
             except DataError as error:
                 yield SetAside(self._name(row), f"line {row.line}: {error}")
                 continue
-            key = _key(item)
-            place = int(np.searchsorted(repeated, key))
+            key = _key(item.image, item.captions)
+            place = int(np.searchsorted(repeated, np.uint64(key)))  # a plain int would be a float
             if place == len(repeated) or repeated[place] != key:
                 yield self._finished(item)
                 continue
@@ -92,7 +92,7 @@ class Gathering:
             if left[place] <= 0:
                 for joined in groups.pop(place).values():
                     yield self._finished(joined)
-        for group in groups.values():  # the file changed while it was read
+        for group in groups.values():  # whose later rows could not be used
             for joined in group.values():
                 yield self._finished(joined)
 
@@ -102,10 +102,13 @@ class Gathering:
         for row in self._rows():
             if isinstance(row, SetAside):
                 continue
+            _, image = take(row.values, self._columns.image)
+            _, value = take(row.values, self._columns.caption)
             try:
-                keys.append(_key(self._item(row)))
+                path = None if image is None else inside(self._root, image)
             except DataError:
                 continue
+            keys.append(_key(path, captions_of(value)))
         unique, counts = np.unique(np.frombuffer(keys, dtype=np.uint64), return_counts=True)
         return unique[counts > 1], counts[counts > 1]
 
@@ -153,10 +156,10 @@ class Gathering:
         )
 
 
-def _key(item: _Item) -> int:
+def _key(image: str | None, captions: Sequence[Any]) -> int:
     """64 bits of what makes rows belong together: the picture's path, else the text."""
-    text = repr(item.captions) if item.image is None else item.image
-    kind = b"text" if item.image is None else b"image"
+    text = repr(tuple(captions)) if image is None else image
+    kind = b"text" if image is None else b"image"
     data = text.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=kind).digest(), "big")
 

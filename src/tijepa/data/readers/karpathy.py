@@ -89,11 +89,11 @@ class KarpathyReader(Reader):
     def _names(self) -> Iterator[str]:
         yield self._file.name
         images = self._images()
-        root = self._root(images).absolute()
+        root = self._root(images)
         for image in images:
             try:
-                yield str(root / _path(image))
-            except DataError:
+                yield os.path.relpath(root / _path(image), self._file.parent)
+            except (DataError, ValueError):
                 continue
 
     def _images(self) -> list[Any]:

@@ -1,7 +1,8 @@
 """Parquet files: pictures as bytes, as Hugging Face's {"bytes", "path"}, or as paths.
 
 Rows are read in small batches, so that memory holds a few pictures at a time (and, for files
-written with one huge page, that page). Rows that name the same picture file become one item.
+written with one huge page, that page). Rows of one parquet file that name the same picture file
+become one item.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class ParquetReader(Reader):
             split = _split(label)
             if self._by_path:
                 for record in self._gathering(file).records():
-                    own = isinstance(record, SetAside) or record.split is not None
-                    yield record if own else replace(record, split=split)
+                    if isinstance(record, Record) and record.split is None:
+                        record = replace(record, split=split)
+                    yield record
                 continue
             for row in self._rows(file):
                 if isinstance(row, SetAside):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import numpy as np
 from PIL import Image
 
 from tijepa.data.pairs import SetAside
@@ -45,12 +46,13 @@ class ScenesReader(Reader):
         for split, size in SPLIT_SIZES.items():
             scenes = Scenes(split, size, self._seed, _IMAGE_SIZE, distinct=split != "train")
             for index in range(size):
-                name = scenes.item_id(index)
+                (item,) = scenes.read([index])
+                assert item.picture is not None
                 yield Record(
-                    id=name,
-                    reference=name,
-                    image=_png(scenes, index),
-                    captions=scenes.captions(index),
+                    id=item.name,
+                    reference=item.name,
+                    image=_png(item.picture.pixels(_IMAGE_SIZE)),
+                    captions=item.captions,
                     split=split,
                     extra=_truth(scenes.scene(index)),
                 )
@@ -69,9 +71,9 @@ class ScenesReader(Reader):
         return sum(SPLIT_SIZES.values())
 
 
-def _png(scenes: Scenes, index: int) -> bytes:
+def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(scenes.image(index, _IMAGE_SIZE)).save(buffer, "PNG", compress_level=1)
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tijepa.errors import DataError
 
@@ -98,8 +100,9 @@ def index_shard(path: str) -> Shard:
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[int, str, Member]]:
     """Offset of the header, name and place of each regular file."""
     last = -1
+    headers: Any = archive
     while (member := archive.next()) is not None:
-        archive.members.clear()  # else every header of the shard stays in memory
+        headers.members.clear()  # else every header of the shard stays in memory
         if member.size < 0 or member.offset_data <= last:
             raise DataError("a header with a negative size")
         last = member.offset_data
@@ -109,7 +112,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[int, str, Member]]:
 
 def _add(shard: Shard, offset: int, name: str, member: Member) -> None:
     """The key is the path up to the first dot of the file name, the ending the rest."""
-    folder, _, base = name.rpartition("/")
+    folder, _, base = posixpath.normpath(name).rpartition("/")
     stem, dot, ending = base.partition(".")
     if not stem or not dot:  # hidden files such as ._1.jpg, and names without an ending
         return

@@ -5,6 +5,7 @@ Folders below are read too; those called train, val or test are splits.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -56,17 +57,14 @@ class SiblingsReader(Reader):
     @classmethod
     def recognises(cls, source: str) -> bool:
         """Whether a picture has a text of its name, in the first files of the first folders."""
-        seen = 0
-        for step in walk(Path(source)):
-            if isinstance(step, SetAside):
-                continue
-            _, names = step
-            if any(stem.pictures and stem.text for stem in _by_stem(names).values()):
-                return True
-            seen += 1
-            if seen > _PROBED:
-                break
-        return False
+        if not os.path.isdir(source):
+            return False
+        return any(
+            stem.pictures and stem.text
+            for step in itertools.islice(walk(Path(source)), _PROBED)
+            if not isinstance(step, SetAside)
+            for stem in _by_stem(step[1]).values()
+        )
 
     def __iter__(self) -> Iterator[Record | SetAside]:
         for found in self._stems():

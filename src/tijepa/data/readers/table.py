@@ -87,7 +87,10 @@ class TableReader(Reader):
         return read_rows(self._file, self._known)
 
     def _columns(self, most: int | None) -> tuple[tuple[str, ...], bool]:
-        """Columns of the first `most` rows in order of appearance, and whether these are all."""
+        """Columns of the first `most` rows in order of appearance, and whether these are all.
+
+        A header names all of them, while each JSON object may bring others.
+        """
         names: dict[str, None] = {}
         first: SetAside | None = None
         seen = 0
@@ -97,7 +100,8 @@ class TableReader(Reader):
                 names.update(dict.fromkeys(row.values))
             else:
                 first = first or row
-        whole = most is None or seen < most
+        header = self._file.suffix.lower() in SEPARATED and bool(names)
+        whole = most is None or seen < most or header
         if not names and first is not None and whole:
             raise DataError(
                 f"{self._file} has no readable row; {first.item}: {first.reason}; mend the file"

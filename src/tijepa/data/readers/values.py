@@ -27,8 +27,7 @@ def read_json(data: bytes) -> Any:
     Infinity, which JSON does not have but Python writes for missing numbers, are null.
     """
     try:
-        text = data.decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_missing)
+        return _DECODER.decode(data.removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
     except UnicodeDecodeError:
         raise DataError("invalid UTF-8") from None
     except RecursionError:
@@ -48,6 +47,9 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _missing(name: str) -> None:
     del name
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_constant=_missing)
 
 
 def captions_of(value: Any) -> tuple[Any, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from tijepa.data.pairs import PairSource, PairSplits
+from tijepa.data.pairs import Item, PairSource, PairSplits, Picture
 from tijepa.data.scenes.render import render
 from tijepa.data.scenes.wording import captions
 from tijepa.data.scenes.world import Scene, draw_scene
@@ -70,14 +72,17 @@ class Scenes(PairSource):
         """The ground truth of item `index`."""
         return self.numbered(self._number(index))
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        """Five wordings, each true and naming every object."""
-        return captions(self.scene(index))
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        """Items with five wordings each, all true and naming every object."""
+        scenes = [self.scene(index) for index in indexes]
+        return [
+            Item(self.item_id(index), captions(scene), _Drawing(scene))
+            for index, scene in zip(indexes, scenes, strict=True)
+        ]
 
-    def image(self, index: int, min_side: int) -> np.ndarray:
-        """uint8 (image_size, image_size, 3) RGB; never scaled down, whatever `min_side`."""
-        del min_side
-        return render(self.scene(index))
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        """The five wordings of each."""
+        return [captions(self.scene(index)) for index in indexes]
 
     def numbered(self, number: int) -> Scene:
         """Scene `number` of the split's endless stream, before any thinning to distinct ones."""
@@ -87,6 +92,18 @@ class Scenes(PairSource):
         if not 0 <= index < self._size:
             raise IndexError(f"item {index} of {self._size} scenes")
         return int(index) if self._distinct is None else self._distinct.number(int(index))
+
+
+@dataclass(frozen=True)
+class _Drawing(Picture):
+    """A scene that is drawn when its pixels are asked for."""
+
+    scene: Scene
+
+    def pixels(self, min_side: int) -> np.ndarray:
+        """uint8 (image_size, image_size, 3) RGB; never scaled down, whatever `min_side`."""
+        del min_side
+        return render(self.scene)
 
 
 class _Distinct:

@@ -1,0 +1,123 @@
+"""`tijepa prepare`: any source into a pair store."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tijepa.data.records import Reader
+    from tijepa.data.store.prepare import Prepared
+
+__all__ = ["prepare"]
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE")
+@click.option("--out", required=True, metavar="NAME.lance", help="The store: a path or a URI.")
+@click.option("--append", is_flag=True, help="Add to --out what it lacks, as a new version.")
+@click.option("--reader", metavar="NAME", help="How to read it.  [default: by its look]")
+@click.option("--image-column", metavar="NAME", help="Column of the picture or its path.")
+@click.option("--caption-column", metavar="NAME", help="Column of the captions.")
+@click.option("--split-column", metavar="NAME", help="Column of the split.")
+@click.option(
+    "--max-bad",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Share of broken items above which nothing is kept.",
+)
+@click.option(
+    "--duplicates",
+    type=click.Choice(["keep", "set-aside"]),
+    default="keep",
+    show_default=True,
+    help="Equal items, and pictures in two splits.",
+)
+@click.option("--threads", type=click.IntRange(min=0), metavar="N", help="[default: cores]")
+def prepare(
+    source: str,
+    out: str,
+    append: bool,
+    reader: str | None,
+    image_column: str | None,
+    caption_column: str | None,
+    split_column: str | None,
+    max_bad: float,
+    duplicates: Literal["keep", "set-aside"],
+    threads: int | None,
+) -> None:
+    """Check every pair of SOURCE and write the sound ones into one store.
+
+    \b
+    tijepa prepare photos --out photos.lance
+    """
+    import os
+
+    from rich.console import Console
+
+    from tijepa.data.readers import open_reader
+    from tijepa.data.records import ReaderOptions
+    from tijepa.data.store.location import is_store
+    from tijepa.data.store.prepare import append_store, write_store
+    from tijepa.data.store.progress import watched
+    from tijepa.errors import ConfigError
+
+    if not is_store(out):
+        raise ConfigError(f"--out {out} does not end with .lance: name it {out.rstrip('/')}.lance")
+    if append and duplicates != "keep":
+        raise ConfigError("--duplicates set-aside has no effect with --append: leave one of them")
+    console = Console()
+    options = ReaderOptions(image_column, caption_column, split_column)
+    opened = open_reader(source, reader=reader, options=options)
+    _say(console, f"reading   {opened.describe()}")
+    threads = (os.cpu_count() or 1) if threads is None else threads
+    try:
+        with watched(console, "preparing", opened.count()) as advance:
+            if append:
+                done = append_store(
+                    opened, out, source=source, max_bad=max_bad, threads=threads, advance=advance
+                )
+            else:
+                done = write_store(
+                    opened,
+                    out,
+                    source=source,
+                    max_bad=max_bad,
+                    duplicates=duplicates,
+                    threads=threads,
+                    advance=advance,
+                )
+    except KeyboardInterrupt:
+        kept = f"{out} is what it was" if append else "nothing was kept"
+        click.echo(f"stopped: {kept}; the same command starts again", err=True)
+        raise
+    _conclude(console, opened, done, append)
+
+
+def _conclude(console: Console, reader: Reader, done: Prepared, append: bool) -> None:
+    """The doctor's report, what was written, and how to go on."""
+    from dataclasses import replace
+
+    from tijepa.data.doctor import print_report
+
+    train = {"why": "To train on it", "command": f"tijepa train --data {shlex.quote(done.uri)}"}
+    facts = {**done.report.facts, "description": reader.describe(), "commands": [train]}
+    print_report(console, replace(done.report, facts=facts))
+    count = sum(done.added.values())
+    what = f"{done.uri} version {done.version}"
+    if not append:
+        _say(console, f"written   {what}: {count:,} items")
+    elif count:
+        _say(console, f"added     {what}: {count:,} items; {done.skipped:,} stood there already")
+    else:
+        _say(console, f"nothing added: all {done.skipped:,} items stand in {what} already")
+
+
+def _say(console: Console, text: str) -> None:
+    """One line as it is."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

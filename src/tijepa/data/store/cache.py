@@ -1,0 +1,137 @@
+"""Sources given to training directly, prepared once and kept: one store for each state of each.
+
+A store lies under `$TIJEPA_CACHE`, else `$XDG_CACHE_HOME/tijepa`, else `~/.cache/tijepa`, in
+`stores/NAME-SOURCE-STATE.lance`: SOURCE is a hash of path and reader, STATE one of what the reader
+sees of the source (names, sizes, times). The folder can be deleted whenever nothing is running.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import weakref
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from tijepa.data.pairs import PairSplits, SetAside
+from tijepa.data.records import Reader
+from tijepa.data.store.opening import open_store
+from tijepa.data.store.prepare import doctor_folder
+from tijepa.data.store.schema import SCHEMA_VERSION
+from tijepa.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows: entries are never removed while another process might use them
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["cache_folder", "open_cached"]
+
+
+def cache_folder() -> Path:
+    """Where prepared stores are kept."""
+    chosen = os.environ.get("TIJEPA_CACHE")
+    if chosen:
+        return Path(chosen).expanduser() / "stores"
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "tijepa" / "stores"
+
+
+def open_cached(
+    source: str, reader: Reader, max_bad: float, prepare: Callable[[str], None]
+) -> PairSplits:
+    """Open the store of `source` as it is now; `prepare` is called with its path if there is none.
+
+    Two processes that ask at once make one store: the second waits. Stores of earlier states of the
+    source are removed unless somebody reads them. Raises what `prepare` raises, and `DataError`
+    where the folder cannot be written.
+    """
+    path = _entry(source, reader, max_bad)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hold, making = _Lock(path.with_suffix(".lock")), _Lock(path.with_suffix(".making"))
+    except OSError as error:
+        raise DataError(
+            f"cannot keep a prepared copy of {source} in {path.parent}: {error.strerror}; set "
+            "TIJEPA_CACHE to a folder that can be written"
+        ) from None
+    hold.share()
+    with closing(making):
+        if not path.exists():
+            making.take()
+            _make(path, prepare)
+            _remove_stale(path)
+    return open_store(
+        str(path), hold=hold, set_aside=_set_aside(path), description=reader.describe()
+    )
+
+
+def _entry(source: str, reader: Reader, max_bad: float) -> Path:
+    place = str(Path(source).expanduser().absolute()) if os.path.exists(source) else source
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(place).name).strip("-")[:40] or "source"
+    state = f"{reader.fingerprint()} {max_bad} {SCHEMA_VERSION}"
+    return cache_folder() / f"{name}-{_hash(f'{reader.name} {place}')}-{_hash(state)}.lance"
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
+def _set_aside(path: Path) -> tuple[SetAside, ...]:
+    """What the diagnosis beside the store put into quarantine, items only."""
+    file = doctor_folder(str(path)) / "quarantine.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    entries = map(json.loads, lines)
+    return tuple(SetAside(e["item"], e["reason"]) for e in entries if e["what"] == "item")
+
+
+def _make(path: Path, prepare: Callable[[str], None]) -> None:
+    if path.exists():  # another process made it meanwhile
+        return
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    prepare(str(path))
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove other states of the same source that no process reads."""
+    prefix = path.stem.rsplit("-", 1)[0]
+    for other in path.parent.glob(f"{prefix}-*.lance"):
+        if other == path:
+            continue
+        with closing(_Lock(other.with_suffix(".lock"))) as lock:
+            if lock.try_take():
+                shutil.rmtree(other, ignore_errors=True)
+                shutil.rmtree(doctor_folder(str(other)), ignore_errors=True)
+
+
+class _Lock:
+    """A lock between processes on a file, which stays; given back when this object goes."""
+
+    def __init__(self, file: Path) -> None:
+        self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+
+    def share(self) -> None:
+        """Hold it together with others that share it."""
+        if fcntl is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def take(self) -> None:
+        """Hold it alone; waits until nobody else holds it."""
+        if fcntl is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def try_take(self) -> bool:
+        """Hold it alone if nobody else holds it."""
+        if fcntl is None:
+            return False
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

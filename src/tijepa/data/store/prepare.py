@@ -1,0 +1,178 @@
+"""A source into a store: read, check, split, diagnose, write; all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tijepa.data.check import Sound
+from tijepa.data.doctor import Diagnosis, Report
+from tijepa.data.pairs import SetAside
+from tijepa.data.records import Reader, Record
+from tijepa.data.store.extras import ExtraColumns
+from tijepa.data.store.intake import Intake, RedundantError
+from tijepa.data.store.known import KnownIds
+from tijepa.data.store.location import is_remote, local_path, store_exists
+from tijepa.data.store.rows import grouped, to_batch
+from tijepa.data.store.schema import StoreInfo, schema_of
+from tijepa.data.store.settle import SplitPlan, SplitSettler, StartAgainError
+from tijepa.data.store.source import Store
+from tijepa.data.store.writer import append_batches, create_store
+from tijepa.errors import DataError
+
+__all__ = ["Prepared", "append_store", "doctor_folder", "write_store"]
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was written: the store and its version, items added by split, and what was not."""
+
+    uri: str
+    version: int
+    added: Mapping[str, int]
+    skipped: int
+    set_aside: int
+    report: Report
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What readings of the source before this one have shown."""
+
+    splits: SplitPlan = field(default_factory=SplitPlan)
+    redundant: NDArray[np.int64] | None = None
+
+
+def doctor_folder(uri: str) -> Path:
+    """Where the diagnosis of the store at `uri` lies: beside it, `pairs.doctor`.
+
+    For a store on object storage it is in the working folder.
+    """
+    place = Path(uri.rstrip("/").rsplit("/", 1)[1]) if is_remote(uri) else local_path(uri)
+    return place.with_suffix(".doctor")
+
+
+def write_store(
+    reader: Reader,
+    uri: str,
+    *,
+    source: str | None = None,
+    doctor: Path | None = None,
+    max_bad: float = 0.01,
+    duplicates: Literal["keep", "set-aside"] = "keep",
+    threads: int = 1,
+    advance: Advance = lambda count: None,
+    again: Callable[[str], None] = lambda reason: None,
+) -> Prepared:
+    """Make a new store at `uri` of what `reader` gives; its diagnosis goes to the folder `doctor`.
+
+    `source` is how the user named the source, for the commands that the diagnosis proposes.
+
+    Streams: memory is bounded by a few batches of at most 16 MiB or one picture, and by the
+    diagnosis (about 100 bytes an item). A source may have to be read again, after `again` was told
+    why: where an item names a split and earlier ones did not, where it is too small for splits by
+    hash, and where `duplicates` are set aside. Raises `DataError` where something stands at `uri`,
+    the source is unfit, or the storage cannot be written; then nothing of it is kept.
+    """
+    if store_exists(uri):
+        raise DataError(
+            f"{uri} exists already: add --append to add what it lacks, or name another --out"
+        )
+    way = _Way()
+    while True:
+        with Diagnosis(
+            doctor or doctor_folder(uri),
+            source=source or uri,
+            description=reader.describe(),
+            max_bad=max_bad,
+        ) as diagnosis:
+            settler = SplitSettler(way.splits)
+            intake = Intake(
+                reader.describe(),
+                diagnosis,
+                settler,
+                max_bad=max_bad,
+                drop_duplicates=duplicates == "set-aside",
+                redundant=way.redundant,
+            )
+            sounds = intake.items(iter(reader), threads=threads, advance=advance)
+            try:
+                with closing(sounds):  # type: ignore[type-var]
+                    version = _create(reader, uri, settler, sounds)
+            except StartAgainError as error:
+                way = _Way(error.plan, way.redundant)
+                again("splits")
+                continue
+            except RedundantError as error:
+                way = _Way(way.splits, error.rows)
+                again("duplicates")
+                continue
+        assert intake.report is not None
+        return Prepared(uri, version, dict(intake.counts), 0, intake.set_aside, intake.report)
+
+
+def append_store(
+    reader: Reader,
+    uri: str,
+    *,
+    source: str | None = None,
+    doctor: Path | None = None,
+    max_bad: float = 0.01,
+    threads: int = 1,
+    advance: Advance = lambda count: None,
+) -> Prepared:
+    """Add what the store at `uri` lacks as one new version; ids that it holds are skipped.
+
+    Where the store's splits were named, an item without one is set aside; else it is split by the
+    hash. The diagnosis is of the new items. Nothing new leaves the version as it is. Raises
+    `DataError` like `write_store`; then the store stays at its version.
+    """
+    store = Store(uri)
+    known = KnownIds(store)
+    settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
+    folder = doctor or doctor_folder(uri) / f"version-{store.version + 1}"
+    with Diagnosis(
+        folder, source=source or uri, description=reader.describe(), max_bad=max_bad
+    ) as diagnosis:
+        intake = Intake(reader.describe(), diagnosis, settler, max_bad=max_bad)
+        records = known.without(_counted(iter(reader), advance))
+        sounds = intake.items(records, threads=threads, advance=lambda count: None, fewest=0)
+        with closing(sounds):  # type: ignore[type-var]
+            groups = grouped(sounds)
+            first = next(groups, None)
+            version = store.version
+            if first is not None:
+                schema = schema_of(store.info)
+                batches = (to_batch(group, store.info, schema) for group in chain([first], groups))
+                version = append_batches(uri, schema, batches)
+    assert intake.report is not None
+    counts = dict(intake.counts)
+    return Prepared(uri, version, counts, known.skipped, intake.set_aside, intake.report)
+
+
+def _create(reader: Reader, uri: str, settler: SplitSettler, sounds: Iterator[Sound]) -> int:
+    groups = grouped(sounds)
+    first = next(groups, [])  # the whole of a small source, which may be judged here
+    extras = ExtraColumns.infer(sound.record.extra for sound in first)
+    info = StoreInfo(reader.describe(), "named" if settler.named else "hashed", extras)
+    schema = schema_of(info)
+    batches: Iterator[pa.RecordBatch] = (
+        to_batch(group, info, schema) for group in chain([first], groups)
+    )
+    return create_store(uri, schema, batches)
+
+
+def _counted(items: Iterator[Record | SetAside], advance: Advance) -> Iterator[Record | SetAside]:
+    for item in items:
+        advance(1)
+        yield item

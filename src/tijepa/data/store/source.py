@@ -1,0 +1,121 @@
+"""The items of one split of a store, read by row numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tijepa.data.images import EncodedPicture
+from tijepa.data.pairs import Item, PairSource
+from tijepa.data.store.extras import REST
+from tijepa.data.store.location import is_remote, local_path, open_dataset, storage_problem
+from tijepa.data.store.schema import StoreInfo
+from tijepa.errors import DataError
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+__all__ = ["Store", "StoreSource"]
+
+Rows = NDArray[np.uint32] | NDArray[np.uint64]
+
+
+class Store:
+    """One version of a store. Sent to a spawned process it is opened there at the same version.
+
+    `hold` is kept as long as the store is, e.g. to keep a cache entry from being removed.
+    """
+
+    def __init__(self, uri: str, version: int | None = None, hold: object = None) -> None:
+        dataset = open_dataset(uri, version)
+        self.uri = uri if is_remote(uri) else str(local_path(uri).absolute())
+        self.version = int(dataset.version)
+        self.info = StoreInfo.of(dataset.schema, uri)
+        self._hold = hold
+        self._lock = threading.Lock()
+        self._dataset: lance.LanceDataset | None = dataset
+        self._process = os.getpid()
+
+    @property
+    def dataset(self) -> lance.LanceDataset:
+        """The open dataset."""
+        assert self._process == os.getpid(), "Lance hangs in forked processes: spawn them"
+        with self._lock:
+            if self._dataset is None:
+                self._dataset = open_dataset(self.uri, self.version)
+            return self._dataset
+
+    def take(self, rows: NDArray[Any], columns: list[str]) -> pa.Table:
+        """Some columns of the rows with these numbers, in that order."""
+        try:
+            return self.dataset.take(rows, columns=columns)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.uri} cannot be read: {storage_problem(error)}; restore it or prepare it "
+                "anew"
+            ) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri, "version": self.version, "info": self.info}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._hold = None
+        self._lock = threading.Lock()
+        self._dataset = None
+        self._process = os.getpid()
+
+
+class StoreSource(PairSource):
+    """Items of one split. Memory is 4 bytes an item (8 in stores of over 4 billion rows)."""
+
+    def __init__(self, store: Store, rows: Rows) -> None:
+        self.store = store
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, indexes: Sequence[int]) -> list[Item]:
+        """The items at `indexes`, by one access to the store."""
+        table = self._take(indexes, ["id", "image", "captions"])
+        names, images, captions = (table[name].to_pylist() for name in table.column_names)
+        return [
+            Item(name, tuple(texts), None if image is None else EncodedPicture(image))
+            for name, image, texts in zip(names, images, captions, strict=True)
+        ]
+
+    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
+        """The captions of the items at `indexes`."""
+        return [tuple(texts) for texts in self._take(indexes, ["captions"])["captions"].to_pylist()]
+
+    def item_id(self, index: int) -> str:
+        """The id that the reader gave."""
+        return str(self._take([index], ["id"])["id"][0].as_py())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the source's extra columns; rows may hold rare further ones."""
+        return tuple(column.name for column in self.store.info.extras.columns)
+
+    def extra(self, name: str, indexes: Sequence[int]) -> list[Any]:
+        """Values of the extra column `name`, None where an item has none."""
+        column = self.store.info.extras.named(name)
+        table = self._take(indexes, [REST, *([column.field] if column else [])])
+        values: list[Any] = table[column.field].to_pylist() if column else [None] * len(indexes)
+        if column and column.kind == "json":
+            values = [None if value is None else json.loads(value) for value in values]
+        return [
+            value if rest is None else json.loads(rest).get(name, value)
+            for value, rest in zip(values, table[REST].to_pylist(), strict=True)
+        ]
+
+    def _take(self, indexes: Sequence[int], columns: list[str]) -> pa.Table:
+        return self.store.take(self._rows[np.asarray(indexes, dtype=np.int64)], columns)

@@ -1,0 +1,144 @@
+"""Record batches into a Lance dataset: everything as one version, or nothing.
+
+Lance writes on a thread of its own that takes batches from a short queue, so that producing them
+and writing overlap and an interrupt of the producer reaches it between two batches.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from tijepa.data.store.location import is_remote, local_path, storage_problem
+from tijepa.data.store.schema import STORAGE_VERSION
+from tijepa.errors import DataError
+
+__all__ = ["append_batches", "create_store"]
+
+_WAITING = 2  # batches between producer and writer
+_POLL = 0.2  # seconds between looks at whether the writer still lives
+
+
+def create_store(uri: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+    """Write `batches` as a new dataset at `uri`, where nothing may stand, and return its version.
+
+    If `batches` raises or the disk is full, nothing stands at `uri`: a local dataset is written
+    beside it and renamed, and on object storage nothing is a dataset before Lance commits it
+    (pieces of an interrupted one stay behind there, unreferenced).
+    """
+    if is_remote(uri):
+        return _write(uri, uri, "create", schema, batches)
+    final = local_path(uri)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    with _writing(uri):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        version = _write(str(temporary), uri, "create", schema, batches)
+        with _writing(uri):
+            _rename(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return version
+
+
+def append_batches(uri: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+    """Add `batches` to the store at `uri` as one new version, which is returned.
+
+    If `batches` raises or the disk is full, the store stays at its version.
+    """
+    place = uri if is_remote(uri) else str(local_path(uri))
+    return _write(place, uri, "append", schema, batches)
+
+
+def _rename(temporary: Path, final: Path) -> None:
+    if final.exists():  # os.rename would replace an empty folder without a word
+        raise DataError(f"{final} appeared while it was being written: name another --out")
+    temporary.rename(final)
+
+
+@contextmanager
+def _writing(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(uri, error.strerror or str(error)) from None
+
+
+class _AbandonedError(Exception):
+    """The producer failed, so the writer must not commit."""
+
+
+def _write(
+    place: str,
+    uri: str,
+    mode: Literal["create", "append"],
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+) -> int:
+    import lance
+
+    waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(_WAITING)
+    abandoned = threading.Event()
+    versions: list[int] = []
+    failures: list[Exception] = []
+
+    def supply() -> Iterator[pa.RecordBatch]:
+        while not abandoned.is_set():
+            try:
+                batch = waiting.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+            if batch is None:
+                return
+            yield batch
+        raise _AbandonedError
+
+    def write() -> None:
+        try:
+            reader = pa.RecordBatchReader.from_batches(schema, supply())
+            dataset = lance.write_dataset(
+                reader, place, mode=mode, data_storage_version=STORAGE_VERSION
+            )
+            versions.append(dataset.version)
+        except (OSError, ValueError) as error:
+            failures.append(error)
+
+    def put(batch: pa.RecordBatch | None) -> bool:
+        """Whether the writer still took it."""
+        while thread.is_alive():
+            try:
+                waiting.put(batch, timeout=_POLL)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    thread = threading.Thread(target=write, name="tijepa-store-writer", daemon=True)
+    thread.start()
+    try:
+        if all(map(put, batches)):
+            put(None)
+        thread.join()
+    except BaseException:
+        abandoned.set()
+        thread.join()
+        raise
+    if failures:
+        raise _cannot_write(uri, storage_problem(failures[0])) from None
+    return versions[0]
+
+
+def _cannot_write(uri: str, reason: str) -> DataError:
+    return DataError(
+        f"cannot write {uri}: {reason}; nothing of it was kept: mend that or write elsewhere "
+        "(--out; TIJEPA_CACHE where a folder is prepared for training)"
+    )
