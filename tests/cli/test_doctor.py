@@ -43,7 +43,8 @@ def test_unfit_data_exits_with_one_and_leaves_a_report(
     out, err = capsys.readouterr()
     assert err == ""
     assert "unfit: 1 of 10 items (10.00%) are broken" in out
-    assert "tijepa prepare photos --out photos.lance --max-bad 0.1" in out
+    given = " ".join(COLUMNS)
+    assert f"tijepa prepare photos --out photos.lance {given} --max-bad 0.1\n" in out
     names = sorted(path.name for path in Path("photos.doctor").iterdir())
     assert names == ["doctor.html", "doctor.json", "quarantine.jsonl"]
     line = json.loads(Path("photos.doctor/quarantine.jsonl").read_text())

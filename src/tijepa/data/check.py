@@ -82,7 +82,8 @@ def check_record(record: Record) -> Checked:
         else:
             findings.append((problem[0], f"caption {number} of {total} {problem[1]}", False))
     if total and not captions:
-        reason = f"none of its {total} captions can be used"
+        first = findings[-total][1]
+        reason = f"none of its {total} captions can be used; {first}"
         findings.append(("captions-all-invalid", reason, True))
     if record.image is None and not total:
         findings.append(("item-empty", "neither a picture nor a caption", True))

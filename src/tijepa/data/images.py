@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from tijepa.data.pairs import Picture
-from tijepa.errors import DataError, PictureError
+from tijepa.errors import PictureError
 
 __all__ = [
     "MAX_PIXELS",
@@ -33,8 +31,8 @@ __all__ = [
     "EncodedPicture",
     "Pixels",
     "centre_crop",
-    "check_image_file",
     "check_size",
+    "decode_damaged",
     "decode_image",
     "jpeg_header",
     "jpeg_orientation",
@@ -59,8 +57,7 @@ MAX_PIXELS = 100_000_000  # larger pictures are refused from their header, befor
 
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112  # EXIF tag
-_HEAD = 32768  # bytes read for a header; the whole file if that is not enough
-_TAIL = 4096  # bytes in which the end marker must lie
+_HEAD = 32768  # bytes in which EXIF data begin
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MAGIC = (_JPEG, b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 
@@ -177,33 +174,6 @@ def pixels_of(image: Image.Image) -> Pixels:
     return upright(pixels, orientation_of(image))
 
 
-def check_image_file(path: Path) -> str | None:
-    """Why `path` cannot be an image, judged by its first and last bytes; None if it may be.
-
-    Checks that the file exists, that its header parses, that it has at most `MAX_PIXELS` pixels,
-    and that JPEG and PNG files have their end marker. A JPEG without one is decoded to make sure.
-    """
-    try:
-        with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(_HEAD)
-            if not head:
-                return "file is empty"
-            if head[:3] != _JPEG and head[:8] != _PNG:
-                return _pillow_problem(head + file.read())
-            file.seek(max(0, size - _TAIL))
-            tail = file.read()
-            if head[:8] == _PNG:
-                return _png_problem(head, tail)
-            return _jpeg_problem(path, head, tail)
-    except FileNotFoundError:
-        return "file is missing"
-    except OSError as error:
-        return f"file cannot be read: {error.strerror}"
-    except ValueError:  # a null byte in the path
-        return "file name is invalid"
-
-
 def check_size(height: int, width: int) -> None:
     """Refuse what a header says before anything is decoded; raises `PictureError`."""
     if height < 1 or width < 1:
@@ -219,48 +189,6 @@ def undecodable(error: Exception) -> PictureError:
     truncated = "truncated" in reason or "premature end" in reason.lower()
     kind = "image-truncated" if truncated else "image-damaged"
     return PictureError(kind, f"cannot be decoded: {reason}")
-
-
-def _size_problem(height: int, width: int) -> str | None:
-    try:
-        check_size(height, width)
-    except PictureError as error:
-        return str(error)
-    return None
-
-
-def _png_problem(head: bytes, tail: bytes) -> str | None:
-    if head[12:16] != b"IHDR" or len(head) < 24:
-        return "PNG header is damaged"
-    if b"IEND" not in tail:
-        return "PNG is truncated (no end marker)"
-    return _size_problem(int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big"))
-
-
-def _jpeg_problem(path: Path, head: bytes, tail: bytes) -> str | None:
-    try:
-        height, width, _, _ = _turbo.decode_jpeg_header(head, strict=False)
-    except _TURBO_ERRORS:  # long metadata push the frame header out of the first bytes
-        try:
-            height, width, _, _ = _turbo.decode_jpeg_header(path.read_bytes(), strict=False)
-        except _TURBO_ERRORS:
-            return "JPEG header is damaged"
-    problem = _size_problem(height, width)
-    if problem or b"\xff\xd9" in tail:
-        return problem
-    try:  # no end marker: truncated, unless a camera appended something to a whole picture
-        decode_image(path.read_bytes())
-    except DataError as error:
-        return f"JPEG is truncated (no end marker): {error}"
-    return None
-
-
-def _pillow_problem(data: bytes) -> str | None:
-    try:
-        with open_picture(data) as image:
-            return _size_problem(image.height, image.width)
-    except DataError as error:
-        return str(error)
 
 
 def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
@@ -281,6 +209,21 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
     except _TURBO_ERRORS:
         return None
     return upright(pixels, jpeg_orientation(data))
+
+
+def decode_damaged(data: bytes, min_side: int) -> Pixels | None:
+    """What can be seen of a JPEG of sound header that does not decode; None where nothing can."""
+    try:
+        header = jpeg_header(data) if data[:3] == _JPEG else None
+        if header is None:
+            return None
+        least = min_side if 0 < min_side < min(header[:2]) else 0
+        pixels: Pixels = _turbo.decode_jpeg(
+            data, colorspace="RGB", min_height=least, min_width=least, strict=False
+        )
+    except (PictureError, *_TURBO_ERRORS):
+        return None
+    return pixels
 
 
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:

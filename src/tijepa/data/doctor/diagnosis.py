@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,9 +43,11 @@ class Diagnosis:
     """Takes every item of a source once, in order, and writes three files into `folder`.
 
     quarantine.jsonl grows while items come in; doctor.json and doctor.html are written by
-    `finish`. Memory: 35 bytes and the deflated id for each item, about 100 MB for captions, and
-    while duplicates are sought up to 40 bytes an item more: below 1 GiB for 10 million items.
+    `finish`. Memory: 35 bytes and the deflated id (3 bytes where ids are numbered) for each item,
+    about 100 MB for captions whatever their number, and while duplicates are sought 50 bytes an
+    item more: below 1 GiB for 10 million items, unless most of them are copies (see `duplicates`).
 
+    `source` and `arguments` (options by which it is read) go into the commands that are proposed.
     Close it or use it as a context manager.
     """
 
@@ -55,6 +57,7 @@ class Diagnosis:
         *,
         source: str,
         description: str,
+        arguments: Sequence[str] = (),
         max_bad: float = 0.01,
         max_tokens: int | None = None,
         tokenizer: Tokenizer | None = None,
@@ -63,6 +66,7 @@ class Diagnosis:
         self._folder = folder
         self._source = source
         self._description = description
+        self._arguments = tuple(arguments)
         self._max_bad = max_bad
         self._max_tokens = max_tokens
         self._findings = FindingBook(folder / "quarantine.jsonl")
@@ -116,7 +120,9 @@ class Diagnosis:
         counts = self._counts()
         reasons = unfit_reasons(counts, self._max_bad)
         redundant = len(duplicates.redundant)
-        next_steps = commands(self._source, counts, self._max_bad, redundant, not reasons)
+        next_steps = commands(
+            self._source, self._arguments, counts, self._max_bad, redundant, not reasons
+        )
         facts: dict[str, Any] = {
             "version": 1,
             "source": self._source,

@@ -60,23 +60,22 @@ class FindingBook:
         self._file.close()
 
     def add(self, checked: Checked) -> None:
-        """Note all findings on one item."""
+        """Note the findings on one item; of one set aside only those that set it aside."""
         if not checked.findings:
             return
-        for kind in {finding.kind for finding in checked.findings}:
-            self.items[kind] += 1
+        whole = checked.sound is None
+        findings = [f for f in checked.findings if f.set_aside or not whole]
         seen: set[str] = set()
-        for finding in checked.findings:
+        for finding in findings:
             self.total[finding.kind] += 1
             if finding.kind not in seen:
                 seen.add(finding.kind)
+                self.items[finding.kind] += 1
                 self._show(checked, finding)
-        if checked.sound is None:
-            self._quarantine_item([f for f in checked.findings if f.set_aside])
-            return
-        for finding in checked.findings:
             if finding.kind.startswith("caption-"):
                 self._write("caption", finding, finding.reason)
+        if whole:
+            self._quarantine_item(findings)
 
     def add_row(self, row: SetAside) -> None:
         """Note what a reader could not make an item of."""
@@ -108,7 +107,8 @@ class FindingBook:
         if len(examples) >= EXAMPLES:
             return
         record = checked.record if checked is not None else None
-        captions = [c for c in record.captions if isinstance(c, str)] if record is not None else []
+        texts = record.captions if record is not None else ()
+        captions = [text for text in texts if isinstance(text, str) and text.strip()]
         examples.append(
             Example(
                 item=finding.item,

@@ -47,34 +47,52 @@ def is_plain(hashes: Words) -> NDArray[np.bool_]:
 def near_components(hashes: Words) -> NDArray[np.int64]:
     """For each hash the index of the first one that it is linked to by steps of at most 3 bits.
 
-    The hashes must be distinct. Where more than 64 agree in the same 3 bands, each is compared with
-    its next 64 only.
+    The hashes must be distinct and ascending. Where more than 64 agree in the same 3 bands, each is
+    compared with its next 64 only. Takes 24 bytes a hash beside the result.
     """
     parent = np.arange(len(hashes), dtype=np.int64)
-    for mask in _masks():
-        keys = hashes & mask
-        order = np.argsort(keys, kind="stable")  # the window below must not depend on luck
-        keys = keys[order]
-        ordered = hashes[order]
-        active = np.flatnonzero(keys[1:] == keys[:-1])
+    for chosen in combinations(range(len(_WIDTHS)), 3):
+        bands = chosen + tuple(band for band in range(len(_WIDTHS)) if band not in chosen)
+        below = np.uint64(sum(_WIDTHS[band] for band in bands[3:]))
+        turned = _reorder(hashes, bands)
+        turned.sort()
+        active = np.flatnonzero((turned[1:] ^ turned[:-1]) >> below == 0)
         for step in range(1, _WINDOW + 1):
-            active = active[active + step < len(keys)]
-            active = active[keys[active] == keys[active + step]]
+            active = active[active + step < len(turned)]
+            apart = turned[active] ^ turned[active + step]
+            agree = apart >> below == 0
+            active, apart = active[agree], apart[agree]
             if not active.size:
                 break
-            apart = bits_set(ordered[active] ^ ordered[active + step])
-            close = active[apart <= NEAR_DISTANCE]
-            _join(parent, order[close], order[close + step])
+            close = active[bits_set(apart) <= NEAR_DISTANCE]
+            first = _restore(turned[close], bands)
+            second = _restore(turned[close + step], bands)
+            _join(parent, np.searchsorted(hashes, first), np.searchsorted(hashes, second))
     return _roots(parent, parent)
 
 
-def _masks() -> list[np.uint64]:
-    bands = []
-    start = 0
-    for width in _WIDTHS:
-        bands.append(((1 << width) - 1) << start)
-        start += width
-    return [np.uint64(a | b | c) for a, b, c in combinations(bands, 3)]
+def _reorder(words: Words, bands: tuple[int, ...]) -> Words:
+    """The same bits with the bands in another order, the first of `bands` on top."""
+    result = np.zeros_like(words)
+    for band in bands:
+        width = np.uint64(_WIDTHS[band])
+        result <<= width
+        part = words >> np.uint64(sum(_WIDTHS[:band]))
+        part &= (np.uint64(1) << width) - np.uint64(1)
+        result |= part
+    return result
+
+
+def _restore(turned: Words, bands: tuple[int, ...]) -> Words:
+    """What `_reorder` was given."""
+    result = np.zeros_like(turned)
+    rest = turned.copy()
+    for band in reversed(bands):
+        width = np.uint64(_WIDTHS[band])
+        part = rest & ((np.uint64(1) << width) - np.uint64(1))
+        result |= part << np.uint64(sum(_WIDTHS[:band]))
+        rest >>= width
+    return result
 
 
 def _join(parent: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> None:

@@ -71,12 +71,21 @@ def unfit_reasons(counts: Mapping[str, int], max_bad: float) -> list[str]:
 
 
 def commands(
-    source: str, counts: Mapping[str, int], max_bad: float, redundant: int, fit: bool
+    source: str,
+    arguments: Sequence[str],
+    counts: Mapping[str, int],
+    max_bad: float,
+    redundant: int,
+    fit: bool,
 ) -> list[Command]:
-    """What to run next: what fixes the source, or what prepares it."""
+    """What to run next: what fixes the source, or what prepares it.
+
+    `arguments` are the options by which the source has to be read, such as --image-column.
+    """
     name = Path(source).name.removesuffix(".lance") or "pairs"
     suffix = "-clean" if source.rstrip("/").endswith(".lance") else ""
-    prepare = f"tijepa prepare {shlex.quote(source)} --out {shlex.quote(name + suffix + '.lance')}"
+    words = ["tijepa", "prepare", source, "--out", f"{name}{suffix}.lance", *arguments]
+    prepare = shlex.join(words)
     found = []
     bad = counts["set_aside"] / counts["items"] if counts["items"] else 0.0
     allowed = ""

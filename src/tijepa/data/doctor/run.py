@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -24,6 +24,7 @@ def diagnose(
     folder: Path,
     *,
     source: str,
+    arguments: Sequence[str] = (),
     max_bad: float,
     max_tokens: int | None,
     threads: int,
@@ -39,6 +40,7 @@ def diagnose(
         folder,
         source=source,
         description=reader.describe(),
+        arguments=arguments,
         max_bad=max_bad,
         max_tokens=max_tokens,
     ) as diagnosis:

@@ -37,7 +37,7 @@ p { margin: 0 0 10px; max-width: 70ch; }
 .verdict.unfit { background: var(--bad-bg); }
 .verdict.unfit b { color: var(--bad); }
 .verdict p:last-child { margin: 0; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(122px, 1fr)); gap: 12px;
   margin: 20px 0 0; }
 .tile, .card { background: var(--card); border: 1px solid var(--edge); border-radius: 12px;
   padding: 14px 18px; min-width: 0; }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from tijepa.data.images import decode_image
-from tijepa.errors import DataError
+from tijepa.data.images import decode_damaged, decode_image
+from tijepa.errors import PictureError
 
 __all__ = ["thumbnail"]
 
@@ -19,11 +21,20 @@ def thumbnail(data: bytes | None) -> str | None:
     """A JPEG of at most 180 pixels a side as data URI; None where there is nothing to show."""
     if not data:
         return None
-    try:
-        image = Image.fromarray(decode_image(data, _SIDE))
-    except DataError:
+    pixels = _pixels(data)
+    if pixels is None:
         return None
+    image = Image.fromarray(pixels)
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _pixels(data: bytes) -> NDArray[np.uint8] | None:
+    try:
+        return decode_image(data, _SIDE)
+    except PictureError as error:
+        if error.kind not in ("image-truncated", "image-damaged"):
+            return None
+    return decode_damaged(data, _SIDE)
