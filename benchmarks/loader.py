@@ -124,9 +124,7 @@ def main() -> None:
         kind: {name: median(values[kind]) for name, values in raw.items()}
         for kind in ("processor", "wall")
     }
-    ratios = {
-        kind: by["tijepa"] / max(by[peer] for peer in PEERS) for kind, by in measures.items()
-    }
+    ratios = {kind: by["tijepa"] / max(by[peer] for peer in PEERS) for kind, by in measures.items()}
     payload = {
         "seeds": [0],
         "pictures": {

@@ -31,7 +31,7 @@ from tijepa.errors import ConfigError, DataError
 __all__ = ["Loader", "load_images"]
 
 _AHEAD = 2  # batches in the making beside the one handed out
-_PORTION = 4  # rows that a thread takes at a time (docs/decisions/0006-threads-decode.md)
+_PORTION = 8  # rows that a thread takes at a time (docs/decisions/0006-threads-decode.md)
 _HALF = (0.5, 0.5, 0.5)
 
 
