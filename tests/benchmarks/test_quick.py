@@ -55,7 +55,7 @@ def test_the_comparison_without_negatives_holds_the_ratios_and_every_rate_that_w
 
 
 def test_the_loader_is_compared_with_the_better_peer() -> None:
-    """ratio_to_best_peer is the ratio of the medians over the rounds that the record itself holds."""
+    """ratio_to_best_peer is the ratio of the medians over the rounds that the record holds."""
     record = json.loads((BENCHMARKS / "results" / "loader.json").read_text())
     rates = {
         name: statistics.median(by["processor"]) for name, by in record["raw"]["rounds"].items()
