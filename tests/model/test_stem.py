@@ -9,7 +9,7 @@ from tijepa.model.stem import STEMS, ConvStem, LinearStem
 
 
 def test_the_linear_stem_maps_each_patch_by_itself() -> None:
-    """With ones as weights a token is the sum of its patch: 3 channels of 2 x 2 pixels of value v."""
+    """With ones as weights a token sums its patch: 3 channels of 2 x 2 pixels of one value."""
     stem = LinearStem(patch_size=2, width=1)
     torch.nn.init.ones_(stem.embed.weight)
     torch.nn.init.zeros_(stem.embed.bias)

@@ -188,7 +188,9 @@ def test_towers_at_once_step_like_one_after_the_other_bit_for_bit(objective: str
     for number in range(3):
         one.step(batch(mixed=True, seed=number), seed=(0, number, 0))
         other.step(
-            batch(mixed=True, seed=number), seed=(0, number, 0), compute=replace(CPU, tower_threads=1)
+            batch(mixed=True, seed=number),
+            seed=(0, number, 0),
+            compute=replace(CPU, tower_threads=1),
         )
     theirs = other.state()
     assert all(torch.equal(value, theirs[name]) for name, value in one.state().items())

@@ -85,8 +85,9 @@ class ImageEncoder(nn.Module):
         self, images: Float[Tensor, "b 3 s s"], visible: Visible
     ) -> Float[Tensor, "b 3 s s"]:
         """Zeros in the place of hidden patches: a stem may look beyond the border of a patch."""
+        b, c, _, _ = images.shape
         g, p = self.grid, self.patch_size
-        seen = images.new_zeros(images.shape[0], g * g)
+        seen = images.new_zeros(b, g * g)
         seen = seen.scatter_add(1, visible.index, visible.mask.to(images.dtype)).clamp(max=1.0)
-        tiles = images.unflatten(3, (g, p)).unflatten(2, (g, p))
-        return (tiles * seen.view(-1, 1, g, 1, g, 1)).view_as(images)
+        tiles = images.view(b, c, g, p, g, p) * seen.view(b, 1, g, 1, g, 1)
+        return tiles.view(images.shape)

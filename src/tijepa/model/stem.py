@@ -60,6 +60,8 @@ class ConvStem(nn.Module):
     def initialise(self) -> None:
         """Weights that keep the variance of the pixels (He et al., arXiv 1502.01852)."""
         for layer in self.convolutions:
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         nn.init.xavier_uniform_(self.embed.weight)

@@ -174,9 +174,10 @@ class Compute:
 
 
 def resolve_compute(config: RunConfig) -> Compute:
-    """Choose the device, bf16 where it is the faster one, and towers in parallel where they can be.
+    """Choose the device, bf16 where it is the faster one, and towers at once where they can be.
 
-    That is on a CPU with two or more threads (compiled modules are not run in threads). On CPU bf16 pays only where the processor multiplies it natively and the matrices are wide
+    Towers run at once on a CPU with two or more threads; compiled modules are not run in threads.
+    On a CPU bf16 pays only where the processor multiplies it natively and the matrices are wide
     enough (docs/log.md); everywhere else "auto" is float32, on CUDA it is bf16.
     """
     wanted = config.compute.device

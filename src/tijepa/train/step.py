@@ -68,7 +68,9 @@ def training_step(
     counts = Counts.of(batch)
     optimizer.zero_grad(set_to_none=True)
     if accumulate == 1:
-        views = encode(model, objective, batch, compute.autocast, tower_threads=compute.tower_threads)
+        views = encode(
+            model, objective, batch, compute.autocast, tower_threads=compute.tower_threads
+        )
         leaves = cut(views)
         whole = objective.batch_terms(model, pooled_of([leaves], batch), generator)
         parts = _item_terms(model, objective, batch, leaves, masks, counts, compute)
