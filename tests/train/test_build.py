@@ -65,7 +65,7 @@ def step_once(config: RunConfig, count: int) -> None:
     model = build_model(config, config.data.vocab_size).train()
     objective = build_objective(config)
     optimizer = build_optimizer([model, objective], lr=1e-3, betas=config.optim.betas)
-    before = model.context.image.embed.weight.detach().clone()
+    before = model.context.image.stem.embed.weight.detach().clone()
     reading = training_step(
         model,
         objective,
@@ -79,7 +79,7 @@ def step_once(config: RunConfig, count: int) -> None:
     assert reading.loss > 0
     assert reading.grad_norm > 0
     assert reading.terms
-    assert not torch.equal(model.context.image.embed.weight, before)
+    assert not torch.equal(model.context.image.stem.embed.weight, before)
 
 
 ON_CPU = ["compute.device=cpu", "compute.precision=float32"]

@@ -106,6 +106,7 @@ class ImageEncoderConfig(Section):
     """Vision transformer."""
 
     patch_size: PositiveInt = 16
+    stem: Literal["conv", "linear"] = "conv"  # pixels to patch tokens: convolutions, or one map
     width: PositiveInt = 128
     depth: PositiveInt = 4
     heads: PositiveInt = 4
@@ -115,6 +116,11 @@ class ImageEncoderConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
         _fits_2d(self.width, self.heads)
+        if self.stem == "conv" and self.patch_size.bit_count() != 1:
+            raise ValueError(
+                f"patch_size {self.patch_size} is not a power of two, as stem 'conv' needs: choose "
+                "another, or stem=linear"
+            )
         return self
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tijepa.model.encoded import Encoded, Visible, gather_tokens, pool
 from tijepa.model.positions import positions_2d
+from tijepa.model.stem import STEMS
 from tijepa.model.transformer import Transformer, initialise
 
 __all__ = ["ImageEncoder"]
@@ -16,7 +17,9 @@ __all__ = ["ImageEncoder"]
 class ImageEncoder(nn.Module):
     """Patches → tokens. Hidden patches are dropped before the first layer, never masked after it.
 
-    `pooling` is "mean" over the visible patch tokens or "class" for a learned class token.
+    `stem` makes patch tokens of pixels: "conv" or "linear" (`tijepa.model.stem`); it sees zeros in
+    the place of hidden patches. `pooling` is "mean" over the visible patch tokens or "class" for a
+    learned class token.
     """
 
     position: Tensor
@@ -31,15 +34,17 @@ class ImageEncoder(nn.Module):
         heads: int,
         mlp_ratio: float = 4.0,
         pooling: str = "mean",
+        stem: str = "conv",
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        assert stem in STEMS, stem
         assert pooling in ("mean", "class"), pooling
         assert image_size % patch_size == 0, (image_size, patch_size)
         self.patch_size = patch_size
         self.grid = image_size // patch_size
         self.width = width
-        self.embed = nn.Linear(3 * patch_size**2, width)
+        self.stem = STEMS[stem](patch_size=patch_size, width=width)
         self.register_buffer(
             "position", positions_2d(self.grid, self.grid, width), persistent=False
         )
@@ -48,7 +53,7 @@ class ImageEncoder(nn.Module):
             width=width, depth=depth, heads=heads, mlp_ratio=mlp_ratio, checkpointing=checkpointing
         )
         initialise(self)
-        nn.init.xavier_uniform_(self.embed.weight)
+        self.stem.initialise()
 
     @property
     def patches(self) -> int:
@@ -58,11 +63,12 @@ class ImageEncoder(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 s s"], visible: Visible | None = None) -> Encoded:
         """Encode the `visible` patches, or all of them."""
         b = images.shape[0]
-        x = self.embed(self._patchify(images)) + self.position
         if visible is None:
+            x = self.stem(images) + self.position
             index = torch.arange(self.patches, device=x.device).expand(b, -1)
             mask = None
         else:
+            x = self.stem(self._without_hidden(images, visible)) + self.position
             x, index, mask = gather_tokens(x, visible.index), visible.index, visible.mask
         if self.class_token is None:
             tokens = self.transformer(x, mask)
@@ -75,7 +81,13 @@ class ImageEncoder(nn.Module):
         full = torch.ones_like(index, dtype=torch.bool) if mask is None else mask
         return Encoded(tokens=tokens, position=index, mask=full, pooled=pooled)
 
-    def _patchify(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n p"]:
+    def _without_hidden(
+        self, images: Float[Tensor, "b 3 s s"], visible: Visible
+    ) -> Float[Tensor, "b 3 s s"]:
+        """Zeros in the place of hidden patches: a stem may look beyond the border of a patch."""
         b, c, _, _ = images.shape
         g, p = self.grid, self.patch_size
-        return images.view(b, c, g, p, g, p).permute(0, 2, 4, 1, 3, 5).reshape(b, g * g, c * p * p)
+        seen = images.new_zeros(b, g * g)
+        seen = seen.scatter_add(1, visible.index, visible.mask.to(images.dtype)).clamp(max=1.0)
+        tiles = images.view(b, c, g, p, g, p) * seen.view(b, 1, g, 1, g, 1)
+        return tiles.view(images.shape)

@@ -1,6 +1,7 @@
 """A pre-norm transformer: attention, MLP, block, stack.
 
-Shape letters: b items, n tokens, d width, h heads.
+Shape letters: b items, n tokens, d width, h heads. Inside the stack tokens are either (b, n, d) or,
+where padding would cost time (on a CPU), packed to (t, d); `...` stands for both.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from tijepa.model.packing import Packing
 
 __all__ = ["Attention", "Block", "Transformer", "initialise"]
 
@@ -26,11 +29,15 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None
-    ) -> Float[Tensor, "b n d"]:
+        self,
+        x: Float[Tensor, "... d"],
+        mask: Bool[Tensor, "b n"] | None,
+        packing: Packing | None = None,
+    ) -> Float[Tensor, "... d"]:
         """Attend every token to the visible ones; each row needs at least one."""
-        b, n, d = x.shape
-        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x) if packing is None else packing.unpack(self.qkv(x))
+        b, n, d = qkv.shape[0], qkv.shape[1], x.shape[-1]
+        q, k, v = qkv.view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         keys = None if mask is None else mask[:, None, None, :]
         on_cpu = x.device.type == "cpu"
         if on_cpu:
@@ -38,7 +45,8 @@ class Attention(nn.Module):
         # on CPU in float32 also under bf16 autocast, whose fused backward is slow there
         with torch.autocast(x.device.type, enabled=False) if on_cpu else nullcontext():
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
-        out: Tensor = self.out(attended.transpose(1, 2).reshape(b, n, d))
+        tokens = attended.transpose(1, 2).reshape(b, n, d)
+        out: Tensor = self.out(tokens if packing is None else packing.pack(tokens))
         return out
 
 
@@ -54,10 +62,13 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(
-        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None
-    ) -> Float[Tensor, "b n d"]:
+        self,
+        x: Float[Tensor, "... d"],
+        mask: Bool[Tensor, "b n"] | None,
+        packing: Packing | None = None,
+    ) -> Float[Tensor, "... d"]:
         """One layer."""
-        x = x + self.attention(self.norm_attention(x), mask)
+        x = x + self.attention(self.norm_attention(x), mask, packing)
         out: Tensor = x + self.mlp(self.norm_mlp(x))
         return out
 
@@ -77,13 +88,17 @@ class Transformer(nn.Module):
         self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None
     ) -> Float[Tensor, "b n d"]:
         """Run all blocks; with `checkpointing`, activations are computed again in the backward."""
+        packing = None
+        if mask is not None and x.device.type == "cpu":
+            packing = Packing.of(mask)
+            x = packing.pack(x)
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, mask, use_reentrant=False)
+                x = checkpoint(block, x, mask, packing, use_reentrant=False)
             else:
-                x = block(x, mask)
-        normed: Tensor = self.norm(x)
-        return normed.float()
+                x = block(x, mask, packing)
+        normed: Tensor = self.norm(x).float()
+        return normed if packing is None else packing.unpack(normed)
 
 
 def initialise(module: nn.Module) -> None:

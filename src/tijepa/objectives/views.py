@@ -2,27 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
 import torch
 
 from tijepa.data.pairs import Batch
+from tijepa.model.encoded import Encoded
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Objective, Pooled, Views
+from tijepa.objectives.towers import both
 
-__all__ = ["encode", "pooled_of"]
+__all__ = ["backward", "cut", "encode", "pooled_of"]
 
 
-def encode(model: TextImageModel, objective: Objective, batch: Batch) -> Views:
-    """Encode whole images and texts with the context encoders, and the target encoders if used."""
-    context, target = model.context, model.target
-    image = context.image(batch.images)
-    text = context.text(batch.tokens, batch.token_mask)
-    if not objective.needs_targets:
-        return Views(image, text, None, None)
-    assert target is not None
-    with torch.no_grad():
-        return Views(
-            image, text, target.image(batch.images), target.text(batch.tokens, batch.token_mask)
+def encode(
+    model: TextImageModel,
+    objective: Objective,
+    batch: Batch,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    *,
+    tower_threads: int = 0,
+) -> Views:
+    """Encode whole images and texts with the context encoders, and the target encoders if used.
+
+    `autocast` makes the context of each tower's forward pass; `tower_threads` as in
+    `tijepa.objectives.towers.both`.
+    """
+    grad = torch.is_grad_enabled()
+
+    def image() -> tuple[Encoded, Encoded | None]:
+        with autocast(), torch.set_grad_enabled(grad):
+            own = model.context.image(batch.images)
+            if not objective.needs_targets:
+                return own, None
+            assert model.target is not None
+            with torch.no_grad():
+                return own, model.target.image(batch.images)
+
+    def text() -> tuple[Encoded, Encoded | None]:
+        with autocast(), torch.set_grad_enabled(grad):
+            own = model.context.text(batch.tokens, batch.token_mask)
+            if not objective.needs_targets:
+                return own, None
+            assert model.target is not None
+            with torch.no_grad():
+                return own, model.target.text(batch.tokens, batch.token_mask)
+
+    (image_view, image_target), (text_view, text_target) = both(image, text, threads=tower_threads)
+    return Views(image_view, text_view, image_target, text_target)
+
+
+def cut(views: Views) -> Views:
+    """The same views as leaves: a backward pass ends at them and leaves its gradient there."""
+
+    def leaf(encoded: Encoded) -> Encoded:
+        return replace(
+            encoded,
+            tokens=encoded.tokens.detach().requires_grad_(),
+            pooled=encoded.pooled.detach().requires_grad_(),
         )
+
+    return replace(views, image=leaf(views.image), text=leaf(views.text))
+
+
+def backward(views: Views, leaves: Views, *, tower_threads: int = 0) -> None:
+    """Carry the gradient left at `leaves` = `cut(views)` on into both towers."""
+
+    def tower(encoded: Encoded, leaf: Encoded) -> None:
+        grads = [
+            (own, end.grad)
+            for own, end in ((encoded.tokens, leaf.tokens), (encoded.pooled, leaf.pooled))
+            if end.grad is not None
+        ]
+        if grads:
+            torch.autograd.backward([own for own, _ in grads], [grad for _, grad in grads])
+
+    both(
+        lambda: tower(views.image, leaves.image),
+        lambda: tower(views.text, leaves.text),
+        threads=tower_threads,
+    )
 
 
 def pooled_of(views: list[Views], batch: Batch) -> Pooled:

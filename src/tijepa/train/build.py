@@ -38,6 +38,7 @@ def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
         "image": {
             "image_size": config.data.image_size,
             "patch_size": model.image.patch_size,
+            "stem": model.image.stem,
             "width": model.image.width,
             "depth": model.image.depth,
             "heads": model.image.heads,
@@ -157,10 +158,14 @@ def _regularizer(config: RegularizerConfig) -> WeightedRegularizer | None:
 
 @dataclass(frozen=True)
 class Compute:
-    """The device and the precision of the forward pass."""
+    """The device, the precision of the forward pass, and how many threads each tower has.
+
+    With `tower_threads` 0 the towers run one after the other on all threads.
+    """
 
     device: torch.device
     precision: torch.dtype
+    tower_threads: int = 0
 
     def autocast(self) -> torch.autocast:
         """Autocast to bf16, or a context that does nothing in float32."""
@@ -169,9 +174,10 @@ class Compute:
 
 
 def resolve_compute(config: RunConfig) -> Compute:
-    """Choose the device, and bf16 where it is the faster one.
+    """Choose the device, bf16 where it is the faster one, and towers at once where they can be.
 
-    On CPU bf16 pays only where the processor multiplies it natively and the matrices are wide
+    Towers run at once on a CPU with two or more threads; compiled modules are not run in threads.
+    On a CPU bf16 pays only where the processor multiplies it natively and the matrices are wide
     enough (docs/log.md); everywhere else "auto" is float32, on CUDA it is bf16.
     """
     wanted = config.compute.device
@@ -189,7 +195,12 @@ def resolve_compute(config: RunConfig) -> Compute:
     precision = config.compute.precision
     if precision == "auto":
         precision = "bfloat16" if _bf16_pays(config, device) else "float32"
-    return Compute(device, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    at_once = device.type == "cpu" and not config.compute.compile
+    return Compute(
+        device,
+        torch.bfloat16 if precision == "bfloat16" else torch.float32,
+        tower_threads=torch.get_num_threads() // 2 if at_once else 0,
+    )
 
 
 def _bf16_pays(config: RunConfig, device: torch.device) -> bool:

@@ -30,7 +30,7 @@ def build_optimizer(
         {"params": plain, "weight_decay": 0.0, "decays": False},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, foreach=True)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
 
 
 def set_schedules(optimizer: torch.optim.Optimizer, *, lr: float, weight_decay: float) -> None:

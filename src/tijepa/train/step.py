@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tijepa.data.pairs import Batch
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Terms, Views
-from tijepa.objectives.views import encode, pooled_of
+from tijepa.objectives.views import backward, cut, encode, pooled_of
 from tijepa.train.build import Compute
 from tijepa.train.optimizer import set_schedules
 
@@ -68,13 +68,16 @@ def training_step(
     counts = Counts.of(batch)
     optimizer.zero_grad(set_to_none=True)
     if accumulate == 1:
-        with compute.autocast():
-            views = encode(model, objective, batch)
-        whole = objective.batch_terms(model, pooled_of([views], batch), generator)
-        parts = _item_terms(model, objective, batch, views, masks, counts, compute)
+        views = encode(
+            model, objective, batch, compute.autocast, tower_threads=compute.tower_threads
+        )
+        leaves = cut(views)
+        whole = objective.batch_terms(model, pooled_of([leaves], batch), generator)
+        parts = _item_terms(model, objective, batch, leaves, masks, counts, compute)
         terms = _add(whole, parts)
         if terms.loss.requires_grad:
             terms.loss.backward()  # type: ignore[no-untyped-call]
+            backward(views, leaves, tower_threads=compute.tower_threads)
     else:
         terms = _accumulated(model, objective, batch, masks, counts, generator, compute, accumulate)
 
