@@ -94,4 +94,4 @@ def _require(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
-        raise MissingExtraError(name, "data") from None
+        raise MissingExtraError(name, "bench") from None
