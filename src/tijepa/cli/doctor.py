@@ -103,4 +103,4 @@ def _given(*options: tuple[str, str | None]) -> list[str]:
 
 def _default_folder(source: str) -> Path:
     name = Path(source).name or Path(source).resolve().name or "source"
-    return Path(f"{name.removesuffix('.lance')}.doctor")
+    return Path(f"{name}.doctor")

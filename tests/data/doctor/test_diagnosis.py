@@ -123,6 +123,19 @@ def test_sound_pairs_are_fit(tmp_path: Path) -> None:
     assert quarantine(report) == []
 
 
+def test_a_sound_store_is_proposed_for_training_and_another_one_for_cleaning(
+    tmp_path: Path,
+) -> None:
+    sound = run(tmp_path / "a", pair("a", 1), source="there/my pairs.lance")
+    assert [step["command"] for step in sound.facts["commands"]] == [
+        "tijepa train --data 'there/my pairs.lance'"
+    ]
+    copies = run(tmp_path / "b", pair("a", 1), pair("b", 1), source="pairs.lance")
+    assert [step["command"] for step in copies.facts["commands"]] == [
+        "tijepa prepare pairs.lance --out pairs-clean.lance --duplicates set-aside"
+    ]
+
+
 def test_every_item_set_aside_and_every_caption_dropped_is_one_line(tmp_path: Path) -> None:
     report = run(
         tmp_path / "d",

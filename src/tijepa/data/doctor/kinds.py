@@ -112,6 +112,11 @@ _KINDS = {
         "A side is more than 8 times the other: a square crop shows little of them.",
         "Cut them into parts if they matter.",
     ),
+    "duplicate-set-aside": Kind(
+        "Copies set aside",
+        "Another item with the same picture stays, as --duplicates set-aside asks for.",
+        _NOTHING,
+    ),
     "duplicate-item": Kind(
         "Items that stand more than once in a split",
         "The same picture with the same captions (or the same text alone) is trained on more often,"

@@ -82,10 +82,10 @@ def commands(
 
     `arguments` are the options by which the source has to be read, such as --image-column.
     """
-    name = Path(source).name.removesuffix(".lance") or "pairs"
-    suffix = "-clean" if source.rstrip("/").endswith(".lance") else ""
-    words = ["tijepa", "prepare", source, "--out", f"{name}{suffix}.lance", *arguments]
-    prepare = shlex.join(words)
+    name = Path(source).name
+    is_store = name.endswith(".lance")
+    out = f"{name.removesuffix('.lance')}-clean.lance" if is_store else f"{name or 'pairs'}.lance"
+    prepare = shlex.join(["tijepa", "prepare", source, "--out", out, *arguments])
     found = []
     bad = counts["set_aside"] / counts["items"] if counts["items"] else 0.0
     allowed = ""
@@ -96,6 +96,8 @@ def commands(
     if redundant and counts["pairs"]:
         why = f"To set the {redundant:,} redundant items aside"
         found.append(Command(why, f"{prepare}{allowed} --duplicates set-aside"))
-    if fit and not found:
+    if fit and not found and is_store:
+        found.append(Command("To train on it", shlex.join(["tijepa", "train", "--data", source])))
+    elif fit and not found:
         found.append(Command("To make a pair store of it", prepare))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -44,8 +45,9 @@ def diagnose(
         max_bad=max_bad,
         max_tokens=max_tokens,
     ) as diagnosis:
-        for item in _watched(examine(reader, threads=threads), reader.count(), console):
-            diagnosis.add(item)
+        with closing(examine(reader, threads=threads)) as items:  # type: ignore[type-var]
+            for item in _watched(items, reader.count(), console):
+                diagnosis.add(item)
         return diagnosis.finish(lambda ids: _pictures(reader, ids))
 
 
