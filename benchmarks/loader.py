@@ -2,9 +2,10 @@
 
 Random resized crops of 224 pixels (scale 0.9 to 1.0) of JPEGs of 500 x 375 pixels that the script
 makes, with one caption tokenized by the same tokenizer, one worker, one torch thread. Contestants
-take turns in an order that rotates; figures are medians over the rounds. A pair per processor second
-counts the time of all threads, so it is what one core does; `ratio_to_best_peer` is ours over the
-better peer by that measure.
+take turns in an order that rotates; figures are medians over the rounds. Processor seconds count
+all threads, so pairs per processor second are what one core does; `ratio_to_best_peer` is ours over
+the better peer by that measure. Peers crop a share of the whole picture, ours of its largest
+square.
 
 Then a short training on the scenes, as `tijepa demo` runs it: `data_wait_share` is the median share
 of a step that is spent waiting for data.
@@ -124,9 +125,7 @@ def main() -> None:
         kind: {name: median(values[kind]) for name, values in raw.items()}
         for kind in ("processor", "wall")
     }
-    ratios = {
-        kind: by["tijepa"] / max(by[peer] for peer in PEERS) for kind, by in measures.items()
-    }
+    ratios = {kind: by["tijepa"] / max(by[peer] for peer in PEERS) for kind, by in measures.items()}
     payload = {
         "seeds": [0],
         "pictures": {

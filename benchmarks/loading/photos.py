@@ -1,6 +1,6 @@
 """Pictures of 500 x 375 pixels that cost a decoder what photos cost: scenes, enlarged, textured.
 
-At JPEG quality 87 with halved colour resolution a file has about 55 kB, as photos of that size have.
+At JPEG quality 87 with halved colour resolution a file has about 54 kB.
 """
 
 from __future__ import annotations

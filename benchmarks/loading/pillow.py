@@ -1,7 +1,7 @@
 """What training code around Pillow does with a picture: crop, resize, tensor, normalise.
 
-The steps of the usual random resized crop (bicubic), scaling to [0, 1] and normalisation by channel,
-as open_clip trains with (its `image_transform` at training time, crop scale 0.9 to 1.0).
+The steps of the usual random resized crop (bicubic), scaling to [0, 1] and normalisation by
+channel, as open_clip trains with (its `image_transform` for training, crop scale 0.9 to 1.0).
 """
 
 from __future__ import annotations

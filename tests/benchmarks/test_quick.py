@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,15 @@ def test_the_comparison_without_negatives_holds_the_ratios_and_every_rate_that_w
             assert len(tried) >= 3
             assert max(tried, key=lambda lr: tried[lr]) == row["lr"]
     assert {"16", "64"} <= record["ratio_to_clip"].keys()
+
+
+def test_the_loader_is_compared_with_the_better_peer() -> None:
+    """ratio_to_best_peer is the ratio of the medians over the rounds that the record holds."""
+    record = json.loads((BENCHMARKS / "results" / "loader.json").read_text())
+    rates = {
+        name: statistics.median(by["processor"]) for name, by in record["raw"]["rounds"].items()
+    }
+    peers = [rate for name, rate in rates.items() if name != "tijepa"]
+    assert len(peers) == 2
+    assert record["ratio_to_best_peer"] == pytest.approx(rates["tijepa"] / max(peers))
+    assert record["data_wait_share"] == statistics.median(record["raw"]["data_wait"])

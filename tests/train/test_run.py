@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+import tijepa
 from tijepa.cli import main
 from tijepa.config import RunConfig
 from tijepa.data.picture_check import look_at_picture
@@ -736,6 +737,22 @@ def test_a_run_on_scenes_is_also_evaluated_on_novel_combinations(folder: Path) -
     results = read_json(folder / "run/results.json")
     assert results["retrieval"]["num_images"] == 8
     assert results["novel"]["retrieval"]["num_images"] == 8
+
+
+def test_pixels_are_seen_as_configured_while_training_and_afterwards(
+    tiny_config: Configure, folder: Path
+) -> None:
+    """Where pictures are mirrored matters as little as float32 does: they keep their size here."""
+    settings = ["data.mean=[0.4,0.4,0.4]", "data.std=[0.25,0.25,0.25]", "data.flip=true"]
+    losses = {}
+    for augment in ("host", "device"):
+        config = tiny_config(*settings, f"data.augment={augment}")
+        run = train(config, folder / augment, console=Console(quiet=True))
+        card = tijepa.load(run).card
+        assert (card.mean, card.std) == ((0.4, 0.4, 0.4), (0.25, 0.25, 0.25))
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        losses[augment] = [json.loads(line)["loss"] for line in lines if '"train"' in line]
+    assert losses["host"] == pytest.approx(losses["device"], rel=1e-3)
 
 
 def test_a_few_steps_on_real_photos(real_data: Path, tiny_config: Configure, folder: Path) -> None:
