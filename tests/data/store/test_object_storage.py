@@ -46,8 +46,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 def test_a_store_on_object_storage_is_written_read_and_appended_to(
     bucket: Any, make_reader: MakeReader, make_pair: MakePair, tmp_path: Path
 ) -> None:
-    """A text of 6 MB makes Lance upload in several parts."""
-    long = os.urandom(3_000_000).hex()
+    """A text of 16 MB, 8 MB of them random, makes Lance upload in several parts."""
+    long = os.urandom(8_000_000).hex()
     records = [make_pair(i, "train", note=long if i == 0 else "") for i in range(5)]
     assert write_store(make_reader(records), URI).version == 1
     assert any(request.startswith("POST data/pairs.lance/data/") for request in bucket.requests)
