@@ -26,7 +26,8 @@ def test_a_folder_and_the_store_made_of_it_hold_the_same(
     uri = str(tmp_path / "pairs.lance")
     write_store(open_reader(str(pairs_folder)), uri)
     folder, store = (
-        open_splits(source, image_size=32, seed=0, max_bad=0.0) for source in (str(pairs_folder), uri)
+        open_splits(source, image_size=32, seed=0, max_bad=0.0)
+        for source in (str(pairs_folder), uri)
     )
     assert list(folder.splits) == list(store.splits) == ["train", "validation", "test"]
     for name, source in folder.splits.items():

@@ -83,7 +83,7 @@ def test_a_run_stays_at_the_version_that_it_began_with(
         assert (tmp_path / "parted" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert evaluate_run(tmp_path / "whole", device="cpu") == results
     assert len(open_run_data(config, None, QUIET, other=str(store)).split("train")) == 44
-    with pytest.raises(DataError, match="there is no store at pairs.lance"):
+    with pytest.raises(DataError, match=r"there is no store at pairs\.lance"):
         open_run_data(config, None, QUIET)
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tijepa.data.pairs import SetAside
-from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.records import Reader, Record
 
 
 class Given(Reader):

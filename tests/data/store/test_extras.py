@@ -10,7 +10,23 @@ from hypothesis import strategies as st
 from tijepa.data.store.extras import REST, ExtraColumns
 
 SCALARS = st.sampled_from(
-    [None, True, False, 0, -3, 2**53, 2**53 + 1, 2**63, -(2**63), 0.5, 1e300, "", "x", "ü", "\ud800"]
+    [
+        None,
+        True,
+        False,
+        0,
+        -3,
+        2**53,
+        2**53 + 1,
+        2**63,
+        -(2**63),
+        0.5,
+        1e300,
+        "",
+        "x",
+        "ü",
+        "\ud800",
+    ]
 )
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.just("k"), SCALARS)
 NAMES = st.sampled_from(["a", "A", "a.b", "", "more", "ä"])

@@ -19,7 +19,9 @@ MakePair = Callable[..., Record]
 
 URI = "s3://bucket/data/pairs.lance"
 
-_spec = importlib.util.spec_from_file_location("s3_server", Path(__file__).with_name("s3_server.py"))
+_spec = importlib.util.spec_from_file_location(
+    "s3_server", Path(__file__).with_name("s3_server.py")
+)
 assert _spec is not None
 assert _spec.loader is not None
 s3_server = importlib.util.module_from_spec(_spec)

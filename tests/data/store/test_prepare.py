@@ -80,7 +80,9 @@ def test_rows_come_in_the_order_asked_for_and_as_often(
     sizes=st.lists(st.sampled_from([None, "train", "test"]), min_size=1, max_size=30),
     at_once=st.integers(1, 7),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_batches_of_any_size_make_the_same_store(
     sizes: list[str | None],
     at_once: int,
@@ -135,7 +137,9 @@ def test_an_unfit_source_leaves_a_report_and_no_store(
     make_reader: MakeReader, make_pair: MakePair, out: str
 ) -> None:
     records = [make_pair(0), Record("bad", "row 1", b"no picture", ("a",), "train")]
-    with pytest.raises(DataError, match=r"1 of 2 items \(50.00%\) are broken.* first bad: ") as error:
+    with pytest.raises(
+        DataError, match=r"1 of 2 items \(50.00%\) are broken.* first bad: "
+    ) as error:
         write_store(make_reader(records), out, max_bad=0.4)
     assert "\n" not in str(error.value)
     assert str(doctor_folder(out) / "doctor.html") in str(error.value)

@@ -88,9 +88,7 @@ def test_one_batch_is_one_access(uri: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert taken == [["id", "image", "captions"], ["captions"]]
 
 
-def test_opening_reads_no_picture_and_no_caption(
-    make_reader: MakeReader, tmp_path: Path
-) -> None:
+def test_opening_reads_no_picture_and_no_caption(make_reader: MakeReader, tmp_path: Path) -> None:
     """3,000 texts of 200 letters: 600 kB, and at most 64 kB of it are read."""
     import random
 
@@ -121,7 +119,9 @@ def test_a_store_that_is_damaged_while_it_is_read_is_one_line(uri: str) -> None:
     train = open_store(uri).split("train")
     for file in (Path(uri) / "data").iterdir():
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"cannot be read: .*; restore it or prepare it anew") as error:
+    with pytest.raises(
+        DataError, match=r"cannot be read: .*; restore it or prepare it anew"
+    ) as error:
         train.read([0])
     assert "\n" not in str(error.value)
 
