@@ -76,23 +76,25 @@ class ExtraColumns:
 
     def arrays(self, rows: Sequence[Mapping[str, Any]]) -> list[pa.Array]:
         """The values of `rows` for each of `fields`."""
-        rest: list[dict[str, Any]] = [{} for _ in rows]
+        rest: dict[int, dict[str, Any]] = {}  # by row; mostly empty
         arrays = []
         for column in self.columns:
             values = []
-            for row, other in zip(rows, rest, strict=True):
+            for number, row in enumerate(rows):
                 value = row.get(column.name)
                 if not column.fits(value):
-                    other[column.name], value = value, None
+                    rest.setdefault(number, {})[column.name], value = value, None
                 elif column.kind == "json" and value is not None:
                     value = json.dumps(value)
                 values.append(value)
             arrays.append(pa.array(values, _ARROW[column.kind]))
         known = {column.name for column in self.columns}
-        for row, other in zip(rows, rest, strict=True):
+        for number, row in enumerate(rows):
             if not row.keys() <= known:
-                other.update({k: v for k, v in row.items() if k not in known and v is not None})
-        packed = [json.dumps(other) if other else None for other in rest]
+                new = {k: v for k, v in row.items() if k not in known and v is not None}
+                if new:
+                    rest.setdefault(number, {}).update(new)
+        packed = [json.dumps(rest[i]) if i in rest else None for i in range(len(rows))]
         return [*arrays, pa.array(packed, pa.string())]
 
     def rows(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +139,7 @@ class Intake:
             )
 
 
-def _holds(rows: Sequence[int] | NDArray[np.int64], row: int) -> bool:
+def _holds(rows: NDArray[np.int64], row: int) -> bool:
     """Whether the ascending `rows` hold `row`."""
     place = int(np.searchsorted(rows, row))
-    return place < len(rows) and rows[place] == row
+    return place < len(rows) and int(rows[place]) == row

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tijepa.cli import main
+from tijepa.data.store.opening import open_store
+
+pytestmark = pytest.mark.usefixtures("_here")
+
+
+@pytest.fixture
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_folder_becomes_a_store_and_the_next_step_is_told(
+    pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", str(pairs_folder), "--out", "pairs.lance"]) == 0
+    told = capsys.readouterr().out
+    assert f"reading   {pairs_folder}" in told
+    assert "written   pairs.lance version 1: 56 items" in told
+    assert "tijepa train --data pairs.lance" in told
+    assert "splits: train 32, validation 12, test 12" in told
+    assert {path.name for path in tmp_path.iterdir()} >= {"pairs.lance", "pairs.doctor"}
+    facts = json.loads((tmp_path / "pairs.doctor/doctor.json").read_text())
+    assert facts["counts"]["sound"] == 56
+    sizes = {name: len(source) for name, source in open_store("pairs.lance").splits.items()}
+    assert sizes == {"train": 32, "validation": 12, "test": 12}
+
+
+def test_appending_the_same_source_twice_adds_nothing(
+    pairs_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["prepare", str(pairs_folder), "--out", "pairs.lance"])
+    assert main(["prepare", str(pairs_folder), "--out", "pairs.lance", "--append"]) == 0
+    assert "nothing added: all 56 items stand in pairs.lance version 1 already" in (
+        capsys.readouterr().out
+    )
+
+
+def test_appending_adds_new_rows(
+    pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pairs"
+    shutil.copytree(pairs_folder, folder)
+    main(["prepare", str(folder), "--out", "pairs.lance"])
+    with (folder / "captions.jsonl").open("a") as file:
+        file.write('{"id": "new", "image": null, "captions": ["a text"], "split": "train"}\n')
+    assert main(["prepare", str(folder), "--out", "pairs.lance", "--append"]) == 0
+    told = capsys.readouterr().out
+    assert "added     pairs.lance version 2: 1 items; 56 stood there already" in told
+    assert open_store("pairs.lance").split("train").item_id(32) == "new"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "pairs"], "--out pairs does not end with .lance: name it pairs.lance"),
+        (["--out", "there.lance"], "there.lance exists already: add --append"),
+        (["--out", "none.lance", "--append"], "there is no store at none.lance"),
+        (["--out", "x.lance", "--reader", "tabel"], "did you mean 'table'"),
+        (["--out", "x.lance", "--image-column", "nope"], "nope"),
+        (["--out", "x.lance", "--append", "--duplicates", "set-aside"], "has no effect with"),
+        ([], "Missing option '--out'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    arguments: list[str],
+    message: str,
+    pairs_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "there.lance").mkdir()
+    assert main(["prepare", str(pairs_folder), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "x.lance").exists()
+
+
+def test_an_unfit_source_is_refused_in_one_line_that_names_the_report(
+    pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pairs"
+    shutil.copytree(pairs_folder, folder)
+    (folder / "train-0.png").write_bytes(b"broken")
+    assert main(["prepare", str(folder), "--out", "pairs.lance"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "1 of 56 items (1.79%) are broken, above the bound of 1.00%; first train-0.png" in err
+    assert "pairs.doctor/doctor.html" in err
+    assert (tmp_path / "pairs.doctor/doctor.html").exists()
+    assert not (tmp_path / "pairs.lance").exists()
+    assert main(["prepare", str(folder), "--out", "pairs.lance", "--max-bad", "0.02"]) == 0
