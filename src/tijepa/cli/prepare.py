@@ -10,7 +10,6 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tijepa.data.records import Reader
     from tijepa.data.store.prepare import Prepared
 
 __all__ = ["prepare"]
@@ -96,26 +95,27 @@ def prepare(
         kept = f"{out} is what it was" if append else "nothing was kept"
         click.echo(f"stopped: {kept}; the same command starts again", err=True)
         raise
-    _conclude(console, opened, done, append)
+    _conclude(console, done, append)
 
 
-def _conclude(console: Console, reader: Reader, done: Prepared, append: bool) -> None:
-    """The doctor's report, what was written, and how to go on."""
+def _conclude(console: Console, done: Prepared, append: bool) -> None:
+    """What was written, the doctor's report on it, and how to go on."""
     from dataclasses import replace
 
     from tijepa.data.doctor import print_report
 
     train = {"why": "To train on it", "command": f"tijepa train --data {shlex.quote(done.uri)}"}
-    facts = {**done.report.facts, "description": reader.describe(), "commands": [train]}
-    print_report(console, replace(done.report, facts=facts))
     count = sum(done.added.values())
     what = f"{done.uri} version {done.version}"
     if not append:
-        _say(console, f"written   {what}: {count:,} items")
+        written = f"written   {what}: {count:,} items"
     elif count:
-        _say(console, f"added     {what}: {count:,} items; {done.skipped:,} stood there already")
+        written = f"added     {what}: {count:,} items; {done.skipped:,} stood there already"
     else:
         _say(console, f"nothing added: all {done.skipped:,} items stand in {what} already")
+        return
+    facts = {**done.report.facts, "description": written, "commands": [train]}
+    print_report(console, replace(done.report, facts=facts))
 
 
 def _say(console: Console, text: str) -> None:
