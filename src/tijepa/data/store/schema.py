@@ -14,7 +14,7 @@ from tijepa.errors import DataError
 __all__ = ["SCHEMA_VERSION", "STORAGE_VERSION", "StoreInfo", "schema_of"]
 
 SCHEMA_VERSION = 1
-STORAGE_VERSION: Final = "2.1"  # of Lance's files; docs/scaling.md tells how it compares
+STORAGE_VERSION: Final = "2.1"  # of Lance's files; docs/decisions/0007 compares them
 
 _KEY = b"tijepa.store"
 # values of one row lie together, so that reading a row is one access to each column
