@@ -26,8 +26,8 @@ def test_a_folder_becomes_a_store_and_the_next_step_is_told(
     assert "written   pairs.lance version 1: 56 items" in told
     assert "tijepa train --data pairs.lance" in told
     assert "splits: train 32, validation 12, test 12" in told
-    assert {path.name for path in tmp_path.iterdir()} >= {"pairs.lance", "pairs.doctor"}
-    facts = json.loads((tmp_path / "pairs.doctor/doctor.json").read_text())
+    assert {path.name for path in tmp_path.iterdir()} >= {"pairs.lance", "pairs.prepared"}
+    facts = json.loads((tmp_path / "pairs.prepared/doctor.json").read_text())
     assert facts["counts"]["sound"] == 56
     sizes = {name: len(source) for name, source in open_store("pairs.lance").splits.items()}
     assert sizes == {"train": 32, "validation": 12, "test": 12}
@@ -94,7 +94,7 @@ def test_an_unfit_source_is_refused_in_one_line_that_names_the_report(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "1 of 56 items (1.79%) are broken, above the bound of 1.00%; first train-0.png" in err
-    assert "pairs.doctor/doctor.html" in err
-    assert (tmp_path / "pairs.doctor/doctor.html").exists()
+    assert "pairs.prepared/doctor.html" in err
+    assert (tmp_path / "pairs.prepared/doctor.html").exists()
     assert not (tmp_path / "pairs.lance").exists()
     assert main(["prepare", str(folder), "--out", "pairs.lance", "--max-bad", "0.02"]) == 0

@@ -288,6 +288,18 @@ def test_a_column_that_only_a_late_row_has_is_found(tmp_path: Path) -> None:
     assert len(set_aside) == 1200
 
 
+def test_a_late_row_may_use_another_usual_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by its name in the row itself: the first rows, all that is looked at, lack it."""
+    monkeypatch.setattr("tijepa.data.readers.table._HEAD", 1)
+    rows = [
+        {"image": "0.jpg", "caption": "a", "split": "train"},
+        {"file_name": "1.jpg", "text": "b", "split": "train"},
+    ]
+    assert texts(write_rows(tmp_path, rows)) == [("0.jpg", ("a",)), ("1.jpg", ("b",))]
+
+
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "none")

@@ -80,7 +80,7 @@ def test_a_folder_that_changed_is_prepared_anew_and_the_old_store_goes_once_nobo
     opened(photos)
     assert len(entries(stores)) == 1
     assert not old & entries(stores)
-    assert len(list(stores.glob("*.doctor"))) == 1
+    assert len(list(stores.glob("*.prepared"))) == 1
 
 
 def test_stores_of_other_sources_stay(photos: Path, stores: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tijepa.data import open_splits
 from tijepa.data.records import Reader, Record
 from tijepa.data.store.opening import open_store
-from tijepa.data.store.prepare import append_store, doctor_folder, write_store
+from tijepa.data.store.prepare import append_store, diagnosis_folder, write_store
 from tijepa.errors import DataError
 
 MakeReader = Callable[[list[Any]], Reader]
@@ -53,8 +53,8 @@ def test_a_store_on_object_storage_is_written_read_and_appended_to(
     records = [make_pair(i, "train", note=long if i == 0 else "") for i in range(5)]
     assert write_store(make_reader(records), URI).version == 1
     assert any(request.startswith("POST data/pairs.lance/data/") for request in bucket.requests)
-    assert (tmp_path / "pairs.doctor/doctor.html").exists()
-    assert doctor_folder(URI) == Path("pairs.doctor")
+    assert (tmp_path / "pairs.prepared/doctor.html").exists()
+    assert diagnosis_folder(URI) == Path("pairs.prepared")
     splits = open_splits(URI, image_size=16, seed=0, max_bad=0.0)
     assert (splits.uri, splits.version) == (URI, 1)
     train: Any = splits.split("train")

@@ -18,7 +18,7 @@ from tijepa.data.readers import open_reader
 from tijepa.data.records import Reader, Record
 from tijepa.data.store import rows as rows_module
 from tijepa.data.store.opening import open_store
-from tijepa.data.store.prepare import append_store, doctor_folder, write_store
+from tijepa.data.store.prepare import append_store, diagnosis_folder, write_store
 from tijepa.data.store.source import StoreSource
 from tijepa.errors import DataError
 
@@ -111,7 +111,7 @@ def test_a_split_named_late_sets_the_items_before_it_aside(
     assert reader.readings == 2
     assert names(open_store(out)) == {"train": ["i1"]}
     assert done.set_aside == 2
-    quarantine = (doctor_folder(out) / "quarantine.jsonl").read_text()
+    quarantine = (diagnosis_folder(out) / "quarantine.jsonl").read_text()
     assert quarantine.count("split is None, while other rows name one") == 2
 
 
@@ -142,9 +142,9 @@ def test_an_unfit_source_leaves_a_report_and_no_store(
     ) as error:
         write_store(make_reader(records), out, max_bad=0.4)
     assert "\n" not in str(error.value)
-    assert str(doctor_folder(out) / "doctor.html") in str(error.value)
-    assert (doctor_folder(out) / "doctor.html").exists()
-    assert [path.name for path in Path(out).parent.iterdir()] == ["pairs.doctor"]
+    assert str(diagnosis_folder(out) / "doctor.html") in str(error.value)
+    assert (diagnosis_folder(out) / "doctor.html").exists()
+    assert [path.name for path in Path(out).parent.iterdir()] == ["pairs.prepared"]
 
 
 def test_without_a_usable_item_there_is_no_store(make_reader: MakeReader, out: str) -> None:
@@ -174,7 +174,7 @@ def test_an_interrupted_prepare_leaves_nothing_and_an_append_the_old_version(
     records = [make_pair(i) for i in range(7)]
     with pytest.raises(type(error)):
         write_store(make_reader([*records, error]), out)
-    assert [path.name for path in Path(out).parent.iterdir()] == ["pairs.doctor"]
+    assert [path.name for path in Path(out).parent.iterdir()] == ["pairs.prepared"]
     write_store(make_reader(records[:3]), out)
     with pytest.raises(type(error)):
         append_store(make_reader([*records, error]), out)
@@ -207,7 +207,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path: Path
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert f"cannot write {out}: file too large; nothing of it was kept" in done.stderr
-    assert not [path for path in tmp_path.iterdir() if path.name not in ("source", "out.doctor")]
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("source", "out.prepared")]
 
 
 INTERRUPTED = """

@@ -53,6 +53,23 @@ class Columns:
     caption: tuple[str, ...]
     split: tuple[str, ...]
 
+    def with_later(self, options: ReaderOptions) -> Columns:
+        """Of rows that may bring columns of their own: usual names that were not seen yet count too.
+
+        Not where `options` name the column.
+        """
+
+        def more(
+            known: tuple[str, ...], told: str | None, usual: tuple[str, ...]
+        ) -> tuple[str, ...]:
+            return known if told is not None else tuple(dict.fromkeys((*known, *usual)))
+
+        return Columns(
+            image=more(self.image, options.image_column, _IMAGE),
+            caption=more(self.caption, options.caption_column, _CAPTION),
+            split=more(self.split, options.split_column, _SPLIT) if self.split else (),
+        )
+
     def describe(self, columns: Iterable[str]) -> str:
         """For people: what was taken for what, and what is kept besides."""
         taken = {*self.image[:1], *self.caption[:1], *self.split[:1], ID}

@@ -48,10 +48,11 @@ class TableReader(Reader):
         guessed = guess_columns(names, options)
         if not whole and not (guessed.image and guessed.caption and guessed.split):
             names, _ = self._columns(None)  # a later row may have what the first ones lack
-        self._describe = find_columns(names, self._file, options).describe(names)
-        self._gathering = Gathering(
-            self._rows, find_columns(names, self._file, options), self._file.parent, self._file.name
-        )
+        columns = find_columns(names, self._file, options)
+        self._describe = columns.describe(names)
+        if self._file.suffix.lower() in JSON_LINES:
+            columns = columns.with_later(options)
+        self._gathering = Gathering(self._rows, columns, self._file.parent, self._file.name)
 
     @classmethod
     def recognises(cls, source: str) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from tijepa.data.pairs import PairSplits, SetAside
 from tijepa.data.records import Reader
 from tijepa.data.store.opening import open_store
-from tijepa.data.store.prepare import doctor_folder
+from tijepa.data.store.prepare import diagnosis_folder
 from tijepa.data.store.schema import SCHEMA_VERSION
 from tijepa.errors import DataError
 
@@ -83,7 +83,7 @@ def _hash(text: str) -> str:
 
 def _set_aside(path: Path) -> tuple[SetAside, ...]:
     """What the diagnosis beside the store put into quarantine, items only."""
-    file = doctor_folder(str(path)) / "quarantine.jsonl"
+    file = diagnosis_folder(str(path)) / "quarantine.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     entries = map(json.loads, lines)
     return tuple(SetAside(e["item"], e["reason"]) for e in entries if e["what"] == "item")
@@ -106,7 +106,7 @@ def _remove_stale(path: Path) -> None:
         with closing(_Lock(other.with_suffix(".lock"))) as lock:
             if lock.try_take():
                 shutil.rmtree(other, ignore_errors=True)
-                shutil.rmtree(doctor_folder(str(other)), ignore_errors=True)
+                shutil.rmtree(diagnosis_folder(str(other)), ignore_errors=True)
 
 
 class _Lock:

@@ -28,7 +28,7 @@ from tijepa.data.store.source import Store
 from tijepa.data.store.writer import append_batches, create_store
 from tijepa.errors import DataError
 
-__all__ = ["Prepared", "append_store", "doctor_folder", "write_store"]
+__all__ = ["Prepared", "append_store", "diagnosis_folder", "write_store"]
 
 Advance = Callable[[int], None]
 
@@ -53,13 +53,13 @@ class _Way:
     redundant: NDArray[np.int64] | None = None
 
 
-def doctor_folder(uri: str) -> Path:
-    """Where the diagnosis of the store at `uri` lies: beside it, `pairs.doctor`.
+def diagnosis_folder(uri: str) -> Path:
+    """Where the diagnosis of the store at `uri` lies: beside it, `pairs.prepared`.
 
     For a store on object storage it is in the working folder.
     """
     place = Path(uri.rstrip("/").rsplit("/", 1)[1]) if is_remote(uri) else local_path(uri)
-    return place.with_suffix(".doctor")
+    return place.with_suffix(".prepared")
 
 
 def write_store(
@@ -91,7 +91,7 @@ def write_store(
     way = _Way()
     while True:
         with Diagnosis(
-            doctor or doctor_folder(uri),
+            doctor or diagnosis_folder(uri),
             source=source or uri,
             description=reader.describe(),
             max_bad=max_bad,
@@ -140,7 +140,7 @@ def append_store(
     store = Store(uri)
     known = KnownIds(store)
     settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
-    folder = doctor or doctor_folder(uri) / f"version-{store.version + 1}"
+    folder = doctor or diagnosis_folder(uri) / f"version-{store.version + 1}"
     with Diagnosis(
         folder, source=source or uri, description=reader.describe(), max_bad=max_bad
     ) as diagnosis:
