@@ -54,7 +54,7 @@ class Columns:
     split: tuple[str, ...]
 
     def with_later(self, options: ReaderOptions) -> Columns:
-        """Of rows that may bring columns of their own: usual names that were not seen yet count too.
+        """Of rows that may bring columns of their own: usual names not seen yet count too.
 
         Not where `options` name the column.
         """
