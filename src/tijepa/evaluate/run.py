@@ -52,8 +52,9 @@ def evaluate_run(
 
     `data` is a source other than the one the run was trained on; `checkpoint` is
     "best", "last" or a step, by default the final model. A checkpoint without calibration is
-    calibrated on the run's training and validation pairs; where those are not available the console
-    says so, and there is no calibrated energy. Writes nothing. Raises `CheckpointError` and `DataError`.
+    calibrated on the run's training and validation pairs; where those are not available the
+    console says so, and there is no calibrated energy. Writes nothing. Raises `CheckpointError` and
+    `DataError`.
     """
     console = console or Console(quiet=True)
     config = load_config(file=_config_of(run))
@@ -173,7 +174,8 @@ def _match(
         say(console, "no probability of match: it is fitted on a validation split")
         return None
     energy = measured.energy[:, evaluation.first_text]
-    return without_nan(match_results(energy, embedder.match, seen=seen))
+    results: dict[str, Any] = without_nan(match_results(energy, embedder.match, seen=seen))
+    return results
 
 
 def _calibration_sets(

@@ -26,6 +26,7 @@ by calibrated energy, exactly and in both directions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -156,7 +157,7 @@ def fit_calibration(pairs: Embeddings, shrinkage: float = SHRINKAGE) -> Calibrat
 
 def _stacked(image: Tensor, text: Tensor) -> Tensor:
     """Both directions beside each other, each weighted by one half in squared distances."""
-    return torch.cat([image, text], dim=1) * 0.5**0.5
+    return torch.cat([image, text], dim=1) * math.sqrt(0.5)
 
 
 def _fit(predicted: Tensor, target: Tensor, shrinkage: float) -> DirectionCalibration:
