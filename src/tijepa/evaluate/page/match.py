@@ -36,9 +36,9 @@ def match(run: RunRecord) -> str:
     note = "Each dot is a tenth of the scale; its area is the share of pairs that fall there."
     return (
         paragraph(about)
-        + '<div class="charts"><figure class="chart"><figcaption>Reliability</figcaption>'
+        + '<figure class="chart"><figcaption>Reliability</figcaption>'
         + _svg(bins)
-        + f'<p class="note">{note} On the dashed line probabilities are true.</p></figure></div>'
+        + f'<p class="note">{note} On the dashed line probabilities are true.</p></figure>'
     )
 
 
@@ -57,14 +57,14 @@ def _svg(bins: Sequence[Mapping[str, Any]]) -> str:
         x, y = _x(tenth / 10), _y(tenth / 10)
         label = f"{10 * tenth}\u00a0%"
         parts.append(
-            f'<line class="grid" x1="{_x(0):.1f}" x2="{_x(1):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="grid" x1="{_x(0.0):.1f}" x2="{_x(1.0):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text class="tick end" x="{LEFT - 7}" y="{y + 4:.1f}">{label}</text>'
-            f'<text class="tick middle" x="{x:.1f}" y="{_y(0) + 17:.1f}">{label}</text>'
+            f'<text class="tick middle" x="{x:.1f}" y="{_y(0.0) + 17:.1f}">{label}</text>'
         )
     parts.append(
-        f'<line class="line reference" x1="{_x(0):.1f}" y1="{_y(0):.1f}" x2="{_x(1):.1f}"'
-        f' y2="{_y(1):.1f}"/>'
-        f'<text class="tick middle" x="{_x(0.5):.1f}" y="{_y(0) + 34:.1f}">predicted;'
+        f'<line class="line reference" x1="{_x(0.0):.1f}" y1="{_y(0.0):.1f}" x2="{_x(1.0):.1f}"'
+        f' y2="{_y(1.0):.1f}"/>'
+        f'<text class="tick middle" x="{_x(0.5):.1f}" y="{_y(0.0) + 34:.1f}">predicted;'
         " upwards: really matched</text>"
     )
     points = [(_x(value(one, "predicted")), _y(value(one, "matched"))) for one in filled]
