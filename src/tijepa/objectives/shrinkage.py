@@ -7,6 +7,8 @@ shrinkage, this does not, and the order of energies, all that retrieval sees, ha
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +20,8 @@ __all__ = ["GRID", "choose_calibration", "matching_cross_entropy"]
 
 GRID = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 MAX_PAIRS = 512  # held-out pairs that are compared, each with each
-_INVERSE_TEMPERATURES = torch.logspace(-2, 0.5, 16, dtype=torch.float64)
+HOTTEST, COLDEST = 1e3, 0.1  # temperatures that are tried
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def choose_calibration(
@@ -35,14 +38,29 @@ def choose_calibration(
 
 
 def matching_cross_entropy(energy: Float[Tensor, "n n"]) -> float:
-    """Mean of −log softmax(−E / T) at the own partner, both ways, at the best of 16 temperatures.
+    """Mean of −log softmax(−E / T) at the own partner, both ways, at the best temperature T.
 
-    In nats; log n where the energy says nothing.
+    In nats; log n where the energy says nothing. The cost is convex in 1 / T, so a golden-section
+    search over log T finds its minimum.
     """
     logits = -energy.double()
     own = logits.diagonal().mean()
-    costs = [
-        ((k * logits).logsumexp(1).mean() + (k * logits).logsumexp(0).mean()) / 2 - k * own
-        for k in _INVERSE_TEMPERATURES
-    ]
-    return float(torch.stack(costs).min())
+
+    def cost(log_inverse: float) -> float:
+        scaled = math.exp(log_inverse) * logits
+        both = (scaled.logsumexp(1).mean() + scaled.logsumexp(0).mean()) / 2
+        return float(both - math.exp(log_inverse) * own)
+
+    low, high = -math.log(HOTTEST), -math.log(COLDEST)
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = cost(left), cost(right)
+    while high - low > 0.02:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = cost(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = cost(right)
+    return min(at_left, at_right)
