@@ -148,7 +148,8 @@ def calibrate(
 
 def _aligned(embedder: Embedder, pairs: EvaluationSet) -> Embeddings:
     """Embeddings of each image and its first text."""
-    e = embedder.embeddings_of_inputs(pairs.images, pairs.texts).texts(pairs.first_text)
+    first = [pairs.texts[k] for k in pairs.first_text.tolist()]
+    e = embedder.embeddings_of_inputs(pairs.images, first)
     for name, x in e.__dict__.items():
         if not bool(torch.isfinite(x).all()):
             raise NonFiniteError(f"the model's {name} embeddings are not finite")
