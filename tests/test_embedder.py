@@ -221,6 +221,31 @@ def test_the_calibrated_energy_is_the_default_of_a_calibrated_model(
     assert torch.equal(energy, model.calibration.energy(e))
 
 
+def test_calibrated_energy_is_minus_the_product_of_embeddings(
+    model: Embedder, paths: list[Path]
+) -> None:
+    """Rows of 2 D + 2 = 18 numbers."""
+    images = model.encode_image(paths, form="calibrated")
+    texts = model.encode_text(TEXTS, form="calibrated")
+    assert images.shape == texts.shape == (5, 18)
+    energy = model.energy(paths, TEXTS, form="calibrated")
+    scale = images.norm(dim=1).max() * texts.norm(dim=1).max()  # float32 products round by this
+    assert torch.allclose(-images @ texts.T, energy, rtol=1e-4, atol=float(1e-6 * scale))
+
+
+def test_probability_of_match_falls_with_energy_and_rises_with_the_prior(
+    model: Embedder, paths: list[Path]
+) -> None:
+    assert model.match is not None
+    energy, half = model.energy(paths, TEXTS), model.match_probability(paths, TEXTS)
+    assert half.shape == (5, 5)
+    assert torch.equal(half, model.match.probability(energy))
+    rare = model.match_probability(paths, TEXTS, prior=0.01)
+    assert torch.allclose(rare.logit() - half.logit(), torch.tensor(0.01).logit(), atol=1e-3)
+    with pytest.raises(ConfigError, match=r"prior is 1\.0: it must lie between 0 and 1"):
+        model.match_probability(paths, TEXTS, prior=1.0)
+
+
 def test_the_energy_of_one_pair_is_its_cell_of_the_matrix(
     model: Embedder, paths: list[Path]
 ) -> None:
@@ -255,7 +280,7 @@ for call in (
     lambda: model.encode_text(["a", 3]),
     lambda: model.encode_image([3]),
     lambda: model.encode_image([], form="l1"),
-    lambda: model.encode_text([], form="calibrated"),
+    lambda: model.encode_text([], form="l2"),
     lambda: model.energy([], [], form="l1"),
 ):
     try:
@@ -272,8 +297,8 @@ def test_arguments_of_a_wrong_type_are_errors_of_one_line(tiny_run: Path) -> Non
     assert done.stdout.splitlines() == [
         "text is 3, not a string",
         "image is of type int; give a path, a PIL image, an array or a tensor",
-        "form 'l1' is unknown; embeddings come as cosine or squared_l2",
-        "form 'calibrated' is unknown; embeddings come as cosine or squared_l2",
+        "form 'l1' is unknown; known: calibrated, cosine, squared_l2",
+        "form 'l2' is unknown; known: calibrated, cosine, squared_l2",
         "form 'l1' is unknown; known: calibrated, cosine, squared_l2",
     ]
 
@@ -290,8 +315,14 @@ def test_a_model_without_calibration_says_so(tiny_run: Path, paths: list[Path]) 
     bare.calibration = None
     assert bare.default_form == "cosine"
     assert torch.equal(bare.energy(paths, "a"), bare.energy(paths, "a", form="cosine"))
+    for call in (bare.energy, lambda x, _, form: bare.encode_image(x, form=form)):
+        with pytest.raises(ConfigError, match="needs a calibration, which this model lacks"):
+            call(paths, "a", form="calibrated")
     with pytest.raises(ConfigError, match="needs a calibration, which this model lacks"):
-        bare.energy(paths, "a", form="calibrated")
+        bare.encode_text("a", form="calibrated")
+    with pytest.raises(ConfigError, match="no probability of match") as raised:
+        bare.match_probability(paths, "a")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_model_without_predictors_prefers_its_cosine(
@@ -377,6 +408,21 @@ def test_an_incomplete_calibration_is_an_error(run: Path) -> None:
     save_tensors(tensors, path)
     with pytest.raises(CheckpointError, match=r"it lacks 'to_text\.offset'"):
         tijepa.load(run)
+
+
+def test_a_calibration_without_probability_of_match_still_gives_energies(run: Path) -> None:
+    """As written where there are no held-out pairs; half of a probability is damage."""
+    path = run / "model/calibration.safetensors"
+    tensors = load_tensors(path)
+    del tensors["match.slope"]
+    save_tensors(tensors, path)
+    with pytest.raises(CheckpointError, match=r"it lacks 'match\.slope'"):
+        tijepa.load(run)
+    del tensors["match.intercept"]
+    save_tensors(tensors, path)
+    loaded = tijepa.load(run)
+    assert loaded.match is None
+    assert loaded.default_form == "calibrated"
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:7x"])

@@ -20,6 +20,7 @@ from tijepa.model.saving import ModelCard, load_model, load_tensors, read_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.calibration import Calibration
 from tijepa.objectives.embeddings import Embeddings, cosine_energy, embed, squared_l2_energy
+from tijepa.objectives.match import MatchProbability
 
 __all__ = ["MODEL_FILES", "Embedder", "ImageLike", "checkpoint_folder", "load", "model_folder"]
 
@@ -27,6 +28,7 @@ MODEL_FILES = ("model.json", "model.safetensors", "tokenizer.json", "calibration
 
 ImageLike = Image.Image | str | Path | np.ndarray | Tensor
 Form = Literal["calibrated", "cosine", "squared_l2"]
+FORMS = ("calibrated", "cosine", "squared_l2")
 
 
 class Embedder:
@@ -55,38 +57,45 @@ class Embedder:
         self,
         images: ImageLike | Sequence[ImageLike],
         *,
-        form: Literal["cosine", "squared_l2"] = "cosine",
+        form: Form = "cosine",
         batch_size: int = 256,
     ) -> Float[Tensor, "i j"]:
-        """Joint embeddings of one or more images, one row each, of length j = 2 D.
+        """Joint embeddings of one or more images, one row each, of length j = 2 D or 2 D + 2.
 
         An image is a PIL image, a path, a uint8 array (height, width, 3) or a tensor
         (3, height, width), uint8 or float in [0, 1]; an array or a tensor with a further axis in
         front is several. The largest centred square of each is used. With `form="cosine"` rows
         have length 1 and `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with
         `"squared_l2"` half the squared distance of two rows, divided by D, is the squared L2
-        energy. Without images the result has no rows. Raises
-        `DataError` for an image that cannot be read, `ConfigError` for an unknown form.
+        energy. With `"calibrated"` rows have 2 D + 2 numbers and
+        `-encode_image(x) @ encode_text(y).T` is the calibrated energy, so an index of maximum
+        inner products finds the lowest energies. Without images the result has no rows. Raises
+        `DataError` for an image that cannot be read, `ConfigError` for a form that is unknown or
+        that the model lacks.
         """
-        _check_joint_form(form)
+        self._check_form(form)
         pooled = self._pool_images(_image_list(images), batch_size)
         e = self._embed(pooled, torch.zeros(0, self.model.context.text.width))
+        if form == "calibrated":
+            return self._calibration.joint(e).image
         return _joint(e.image, e.text_from_image, form)
 
     def encode_text(
         self,
         texts: str | Sequence[str],
         *,
-        form: Literal["cosine", "squared_l2"] = "cosine",
+        form: Form = "cosine",
         batch_size: int = 256,
     ) -> Float[Tensor, "t j"]:
         """Joint embeddings of one or more texts, one row each; see `encode_image`.
 
         Texts beyond the model's `max_tokens` are cut. Raises `DataError` where one is no string.
         """
-        _check_joint_form(form)
+        self._check_form(form)
         pooled = self._pool_texts(_text_list(texts), batch_size)
         e = self._embed(torch.zeros(0, self.model.context.image.width), pooled)
+        if form == "calibrated":
+            return self._calibration.joint(e).text
         return _joint(e.image_from_text, e.text, form)
 
     def energy(
@@ -106,6 +115,35 @@ class Embedder:
         form = form or self.default_form
         self._check_form(form)
         return self.energy_of(self.embeddings(images, texts, batch_size=batch_size), form)
+
+    def match_probability(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        texts: str | Sequence[str],
+        *,
+        prior: float = 0.5,
+        batch_size: int = 256,
+    ) -> Float[Tensor, "i t"]:
+        """Probability that each image and text belong together, from the default energy.
+
+        `prior` is the share of matched pairs among those that are asked about. At 0.5 the question
+        is "matched or shuffled, one as frequent as the other"; for the one right partner among n
+        it is 1 / n. Fitted on held-out pairs of the training data; a model without such pairs
+        raises `ConfigError`, as does a prior outside (0, 1).
+        """
+        match = self.match
+        if match is None:
+            raise ConfigError(
+                "this model has no probability of match, which is fitted on a validation split:"
+                " use energy(), or train with validation pairs"
+            )
+        energy = self.energy(images, texts, batch_size=batch_size)
+        return match.probability(energy, prior)
+
+    @property
+    def match(self) -> MatchProbability | None:
+        """The map from the default energy to the probability of match, where there is one."""
+        return None if self.calibration is None else self.calibration.match
 
     def embeddings(
         self,
@@ -151,12 +189,16 @@ class Embedder:
             return cosine_energy(e)
         if form == "squared_l2":
             return squared_l2_energy(e)
+        return self._calibration.energy(e)
+
+    @property
+    def _calibration(self) -> Calibration:
         assert self.calibration is not None
-        return self.calibration.energy(e)
+        return self.calibration
 
     def _check_form(self, form: str) -> None:
-        if form not in ("calibrated", "cosine", "squared_l2"):
-            raise ConfigError(f"form '{form}' is unknown; known: calibrated, cosine, squared_l2")
+        if form not in FORMS:
+            raise ConfigError(f"form '{form}' is unknown; known: {', '.join(FORMS)}")
         if form not in self.forms:
             raise ConfigError(
                 "form 'calibrated' needs a calibration, which this model lacks: use form='cosine',"
@@ -290,11 +332,6 @@ def _device(device: torch.device | str) -> torch.device:
 def _check_batch_size(batch_size: int) -> None:
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}: it must be at least 1")
-
-
-def _check_joint_form(form: str) -> None:
-    if form not in ("cosine", "squared_l2"):
-        raise ConfigError(f"form '{form}' is unknown; embeddings come as cosine or squared_l2")
 
 
 def _text_list(texts: str | Sequence[str]) -> list[str]:

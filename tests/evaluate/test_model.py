@@ -15,8 +15,11 @@ from tijepa.data import open_splits
 from tijepa.data.pairs import Item, PairSource, Picture
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError, NonFiniteError
+from tijepa.evaluate.match import match_energies
 from tijepa.evaluate.model import calibrate, calibration_pairs, evaluation_set, measure
 from tijepa.objectives.calibration import fit_calibration
+from tijepa.objectives.match import fit_match_probability
+from tijepa.objectives.shrinkage import choose_calibration
 from tijepa.train.build import build_model
 
 
@@ -118,6 +121,39 @@ def test_calibration_fits_the_first_caption_of_each_image(
         fitted = calibrate(embedder, data).state()
         for name, value in expected.items():
             assert torch.allclose(fitted[name], value, atol=1e-4, rtol=1e-3), name
+
+
+@pytest.mark.parametrize("name", ["tijepa", "clip"])
+def test_held_out_pairs_choose_the_shrinkage_and_fit_the_probability_of_the_default_energy(
+    name: str, tiny_config: Callable[..., RunConfig], embedder: Embedder, pairs_folder: Path
+) -> None:
+    """CLIP has the probability of its cosine energy."""
+    torch.manual_seed(0)
+    model = build_model(tiny_config(f"objective.name={name}"), embedder.tokenizer.vocab_size)
+    own = Embedder(model, embedder.tokenizer, embedder.card)
+    splits = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01)
+    pairs = calibration_pairs(splits.split("train"), 32)
+    held_out = evaluation_set(splits.split("test"), items=12, captions=0, image_size=32)
+    own.calibration = calibrate(own, pairs, held_out)
+    assert own.default_form == ("calibrated" if name == "tijepa" else "cosine")
+    first = held_out.texts[::2]
+    e = own.embeddings_of_inputs(held_out.images, first)
+    trained = own.embeddings_of_inputs(pairs.images, pairs.texts)
+    assert own.calibration.shrinkage == choose_calibration(trained, e).shrinkage
+    matched, shuffled = match_energies(own.energy_of(e, own.default_form))
+    expected = fit_match_probability(matched, shuffled.flatten())
+    assert own.match is not None
+    assert own.match.slope == pytest.approx(expected.slope, rel=1e-2, abs=1e-9)
+    assert own.match.intercept == pytest.approx(expected.intercept, rel=1e-2, abs=1e-3)
+
+
+def test_without_held_out_pairs_there_is_no_probability(
+    embedder: Embedder, pairs_folder: Path
+) -> None:
+    splits = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01)
+    fitted = calibrate(embedder, calibration_pairs(splits.split("train"), 32))
+    assert fitted.match is None
+    assert fitted.shrinkage == 0.5
 
 
 def test_embeddings_that_are_not_finite_cannot_be_calibrated(

@@ -13,11 +13,14 @@ import torch
 from tijepa.config import RunConfig
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.collapse import collapse_readings
+from tijepa.evaluate.match import match_results
 from tijepa.evaluate.queries import Query, Result
 from tijepa.evaluate.report import write_report
+from tijepa.objectives.match import MatchProbability
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 SVG_LEAVES = {"rect", "line", "polyline", "polygon", "circle"}  # may close themselves
+CURVE = MatchProbability(slope=0.5, intercept=0.0)
 ATTACK = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 
 
@@ -97,6 +100,7 @@ def run_dir(tmp_path: Path) -> Path:
         "retrieval": retrieval_of(0.742),
         "energies": {"squared_l2": retrieval_of(0.655), "calibrated": retrieval_of(0.742)},
         "collapse": collapse,
+        "match_probability": match_results(5 - 9 * torch.eye(30), CURVE, seen=False),
     }
     (folder / "results.json").write_text(json.dumps(results))
     lines = [
@@ -134,7 +138,7 @@ def test_every_section_tells_what_the_folder_holds(run_dir: Path) -> None:
         "tijepa train --preset scenes optim.lr=5e-4", "2025-01-02", "scenes of 64 pixels", "3,345",
         "text to image", "sigreg", "weight 0.05", "1,200 steps of 64 pairs", "broken.jpg",
         "cut short", "Learning rate", "Effective rank", "chance at 1", "patch_size: 16",
-        "9 values are not finite",
+        "9 values are not finite", "30 matched and 600 shuffled pairs", "ROC curve 1.00",
     ):  # fmt: skip
         assert words in text
 
@@ -187,6 +191,7 @@ def test_untrusted_text_is_shown_and_not_interpreted(run_dir: Path) -> None:
     results = json.loads((hostile / "results.json").read_text())
     results["energies"] = {ATTACK: results["retrieval"]}
     results["form"] = results["split"] = results["collapse"]["reason"] = ATTACK
+    results["match_probability"]["fitted_on"] = ATTACK
     (hostile / "results.json").write_text(json.dumps(results))
     metric = {"kind": "train", "step": 1, f"energy/{ATTACK}/pooled": 1.0}
     held_out = {"kind": "eval", "step": 1, "split": ATTACK, "retrieval": retrieval_of(0.3)}

@@ -19,7 +19,8 @@ from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate import run as run_module
-from tijepa.evaluate.model import calibrate, calibration_pairs
+from tijepa.evaluate.match import match_results
+from tijepa.evaluate.model import calibrate, calibration_pairs, evaluation_set
 from tijepa.evaluate.run import evaluate_run, finish_run
 from tijepa.model.saving import load_tensors, read_json, save_tensors
 
@@ -273,17 +274,55 @@ def test_a_calibration_of_an_earlier_model_does_not_stay(
     assert not (run / "model/calibration.safetensors").exists()
 
 
-def test_the_stored_calibration_is_that_of_the_training_pairs(
+def test_the_stored_calibration_is_that_of_the_training_and_validation_pairs(
     tiny_run: Path, pairs_folder: Path
 ) -> None:
     embedder = tijepa.load(tiny_run)
-    pairs = calibration_pairs(
-        open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("train"), 32
-    )
+    splits = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01)
+    pairs = calibration_pairs(splits.split("train"), 32)
+    held_out = evaluation_set(splits.split("validation"), items=1000, captions=0, image_size=32)
     assert embedder.calibration is not None
     stored = embedder.calibration.state()
-    for name, value in calibrate(embedder, pairs).state().items():
+    assert {"match.slope", "match.intercept"} <= stored.keys()
+    for name, value in calibrate(embedder, pairs, held_out).state().items():
         assert torch.equal(value, stored[name]), name
+
+
+def test_the_results_judge_the_stored_probability_on_the_test_split(
+    tiny_run: Path, pairs_folder: Path
+) -> None:
+    results = read_json(tiny_run / "results.json")
+    found = results["match_probability"]
+    embedder = tijepa.load(tiny_run)
+    source = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("test")
+    data = evaluation_set(source, items=12, captions=1, image_size=32)
+    e = embedder.embeddings_of_inputs(data.images, data.texts)
+    assert embedder.match is not None
+    expected = match_results(embedder.energy_of(e, "calibrated"), embedder.match, seen=False)
+    assert found["brier"] == pytest.approx(expected["brier"], rel=1e-3)
+    assert (found["fitted_on"], found["matched_pairs"]) == ("validation", 12)
+    assert found["shuffled_pairs"] == 12 * 11
+    assert len(found["bins"]) == 10
+
+
+def test_on_the_split_of_its_fit_the_probability_is_judged_by_halves(
+    tiny_run: Path, pairs_folder: Path
+) -> None:
+    found = evaluate_run(tiny_run, split="validation")["match_probability"]
+    assert found["fitted_on"] == "the other half of the split"
+    other = evaluate_run(tiny_run, data=str(pairs_folder), split="validation")
+    assert other["match_probability"]["fitted_on"] == "validation"
+
+
+def test_a_model_without_probability_of_match_is_evaluated_and_says_so(
+    run: Path, tiny_config: Callable[..., RunConfig], pairs_folder: Path
+) -> None:
+    path = run / "checkpoints/step-00000006/calibration.safetensors"
+    kept = {n: x for n, x in load_tensors(path).items() if not n.startswith("match.")}
+    save_tensors(kept, path)
+    assert "no probability of match: it is fitted on" in finish(run, tiny_config(), pairs_folder)
+    assert read_json(run / "results.json")["match_probability"] is None
+    assert "This model has no probability of match" in (run / "report.html").read_text()
 
 
 def test_the_path_of_the_report_is_printed_once(

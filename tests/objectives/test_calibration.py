@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from tijepa.model.saving import load_tensors, save_tensors
-from tijepa.objectives.calibration import Calibration, fit_calibration
+from tijepa.objectives.calibration import Calibration, DirectionCalibration, fit_calibration
 from tijepa.objectives.embeddings import Embeddings
+from tijepa.objectives.match import MatchProbability
 
 
 def random_pairs(count: int, width: int, seed: int = 0) -> Embeddings:
@@ -138,16 +139,132 @@ def test_matched_pairs_have_negative_and_lower_energy() -> None:
     assert energy.diagonal().mean() < energy.mean() - 1
 
 
+@st.composite
+def calibrated(draw: st.DrawFn) -> tuple[Calibration, Embeddings]:
+    """A calibration of random pairs, and other items than those it was fitted on."""
+    width, seed = draw(st.integers(1, 12)), draw(st.integers(0, 10_000))
+    shrinkage = draw(st.sampled_from([0.02, 0.1, 0.5, 1.0]))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    offset, scale = draw(st.sampled_from([0.0, 30.0])), draw(st.sampled_from([0.01, 1.0, 50.0]))
+
+    def cast(e: Embeddings) -> Embeddings:
+        return Embeddings(*(((x + offset) * scale).to(dtype) for x in e.__dict__.values()))
+
+    fitted = fit_calibration(cast(random_pairs(80, width, seed)), shrinkage)
+    few = cast(random_pairs(12, width, seed + 1))
+    return fitted, few.texts(slice(0, 9))
+
+
+@given(calibrated())
+@settings(deadline=None, max_examples=60)
+def test_joint_embeddings_have_the_calibrated_energy_as_inner_product(
+    drawn: tuple[Calibration, Embeddings],
+) -> None:
+    """−⟨image, text⟩ = E, within 1e-4 of the larger of E and the terms that it is a sum of.
+
+    The energy itself is taken here from the densities of torch.distributions, whose covariances
+    are W⁻¹ W⁻ᵀ, so that neither side knows of the other.
+    """
+    fitted, e = drawn
+    wide = Embeddings(*(x.double() for x in e.__dict__.values()))
+    expected = (
+        from_densities(fitted.to_text, wide.text_from_image, wide.text)
+        + from_densities(fitted.to_image, wide.image_from_text, wide.image).T
+    ) / 2
+    image, text = fitted.joint(e)
+    width = e.image.shape[1]
+    assert image.shape == (12, 2 * width + 2)
+    assert text.shape == (9, 2 * width + 2)
+    assert image.dtype == text.dtype == e.image.dtype
+    terms = (image.abs() @ text.abs().T).double()
+    for energy in (-image @ text.T, fitted.energy(e)):
+        error = (energy.double() - expected).abs()
+        assert bool((error <= 1e-4 * torch.maximum(expected.abs(), 0.01 * terms)).all())
+
+
+@given(calibrated())
+@settings(deadline=None, max_examples=60)
+def test_the_order_of_neighbours_by_inner_product_is_that_by_calibrated_energy(
+    drawn: tuple[Calibration, Embeddings],
+) -> None:
+    """In float64, both ways: wherever two energies differ by more than rounding."""
+    fitted, e = drawn
+    wide = Embeddings(*(x.double() for x in e.__dict__.values()))
+    image, text = fitted.joint(wide)
+    for energy, product in (
+        (fitted.energy(wide), image @ text.T),
+        (fitted.energy(wide).T, text @ image.T),
+    ):
+        order = product.argsort(dim=1, descending=True)
+        ascending = energy.gather(1, order)
+        slack = 1e-9 * (image.abs() @ text.abs().T).max()
+        assert bool((ascending.diff(dim=1) >= -slack).all())
+        best = energy.gather(1, order[:, :1])[:, 0]
+        assert bool((best <= energy.min(dim=1).values + slack).all())
+
+
+def from_densities(direction: DirectionCalibration, predicted: Tensor, target: Tensor) -> Tensor:
+    def gaussian(mean: Tensor, whiten: Tensor) -> MultivariateNormal:
+        return MultivariateNormal(mean, precision_matrix=whiten.T @ whiten, validate_args=False)
+
+    about = predicted[:, None, :] + direction.residual_mean
+    predictive = gaussian(about, direction.residual_whiten).log_prob(target[None])
+    marginal = gaussian(direction.target_mean, direction.target_whiten).log_prob(target)
+    return marginal[None] - predictive
+
+
+def test_one_dimension_joint_embeddings_by_hand() -> None:
+    """The pairs of the first test: σ_r = 1, σ_y = 3, means 0, o = −ln 3, both directions alike.
+
+    Image with y = 3 and prediction 2: u = √½ (3, 2), ½‖u‖² = 13/4, b = 3²/18 = ½, so
+    a = 13/4 − ¼ − ½ ln 3 = 3 − ½ ln 3. Its text likewise: v = √½ (2, 3), c = a.
+    The product is ½ (6 + 6) − a − c = 6 − 6 + ln 3 = ln 3, minus the energy.
+    """
+    p, y = torch.tensor([[2.0], [-2.0]]), torch.tensor([[3.0], [-3.0]])
+    pairs = Embeddings(image=y, text_from_image=p, text=y, image_from_text=p)
+    image, text = fit_calibration(pairs, 0.0).joint(pairs)
+    half, a = math.sqrt(0.5), 3 - math.log(3) / 2
+    expected = torch.tensor([3 * half, 2 * half, -a, 1.0])
+    torch.testing.assert_close(image[0], expected, atol=1e-3, rtol=0)
+    expected = torch.tensor([2 * half, 3 * half, 1.0, -a])
+    torch.testing.assert_close(text[0], expected, atol=1e-3, rtol=0)
+    assert float(image[0] @ text[0]) == pytest.approx(math.log(3), abs=1e-3)
+
+
+def test_a_common_offset_far_from_zero_costs_no_precision() -> None:
+    """float32 embeddings a thousand units from the origin."""
+    pairs = random_pairs(300, 6)
+    far = Embeddings(*((x + 1000.0).float() for x in pairs.__dict__.values()))
+    same = Embeddings(*(x.double() - 1000.0 for x in far.__dict__.values()))
+    fitted = fit_calibration(far, 0.3)
+    near = replace(fitted, to_text=moved(fitted.to_text), to_image=moved(fitted.to_image))
+    expected = near.energy(same)
+    torch.testing.assert_close(fitted.energy(far).double(), expected, atol=1e-4, rtol=1e-5)
+    image, text = fitted.joint(far)
+    torch.testing.assert_close((-image @ text.T).double(), expected, atol=1e-2, rtol=1e-4)
+
+
+def moved(direction: DirectionCalibration) -> DirectionCalibration:
+    return replace(direction, target_mean=direction.target_mean - 1000.0)
+
+
 def test_state_survives_a_file_bit_for_bit(tmp_path: Path) -> None:
     pairs = random_pairs(50, 4)
     single = Embeddings(*(getattr(pairs, n).float() for n in pairs.__dataclass_fields__))
-    fitted = fit_calibration(single, 0.37)
+    fitted = replace(fit_calibration(single, 0.37), match=MatchProbability(0.125, -3.5))
     save_tensors(fitted.state(), tmp_path / "calibration.safetensors")
     read = Calibration.from_state(load_tensors(tmp_path / "calibration.safetensors"))
     assert read.shrinkage == 0.37
+    assert read.match == MatchProbability(0.125, -3.5)
     assert read.state().keys() == fitted.state().keys()
     assert all(torch.equal(read.state()[n], value) for n, value in fitted.state().items())
-    torch.testing.assert_close(read.energy(single), fitted.energy(single))
+    assert torch.equal(read.energy(single), fitted.energy(single))
+
+
+def test_a_state_without_probability_of_match_has_none() -> None:
+    fitted = fit_calibration(random_pairs(50, 4), 0.37)
+    assert not any(name.startswith("match") for name in fitted.state())
+    assert Calibration.from_state(fitted.state()).match is None
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1e-4, 1e3])

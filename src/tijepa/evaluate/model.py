@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,9 +16,12 @@ from tijepa.embedder import Embedder
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.evaluate.collapse import collapse_readings
 from tijepa.evaluate.json_values import without_nan
+from tijepa.evaluate.match import match_energies
 from tijepa.evaluate.retrieval import retrieval
 from tijepa.objectives.calibration import Calibration, fit_calibration
 from tijepa.objectives.embeddings import Embeddings
+from tijepa.objectives.match import fit_match_probability
+from tijepa.objectives.shrinkage import choose_calibration
 
 __all__ = [
     "EvaluationSet",
@@ -121,16 +124,36 @@ def calibration_pairs(
     )
 
 
-def calibrate(embedder: Embedder, pairs: EvaluationSet, shrinkage: float = 0.5) -> Calibration:
+def calibrate(
+    embedder: Embedder, pairs: EvaluationSet, held_out: EvaluationSet | None = None
+) -> Calibration:
     """Fit the calibrated energy on training pairs, one caption per image.
 
-    Raises `NonFiniteError` where an embedding is not finite.
+    On `held_out` pairs its shrinkage is chosen and the probability of match fitted; without them
+    the shrinkage is the default one and there is no probability. Raises `NonFiniteError` where an
+    embedding is not finite.
     """
-    e = embedder.embeddings_of_inputs(pairs.images, pairs.texts).texts(pairs.first_text)
+    e = _aligned(embedder, pairs)
+    if held_out is None:
+        return fit_calibration(e)
+    unseen = _aligned(embedder, held_out)
+    chosen = choose_calibration(e, unseen)
+    calibrated = Embedder(
+        embedder.model, embedder.tokenizer, embedder.card, chosen, embedder.device
+    )
+    energy = calibrated.energy_of(unseen, calibrated.default_form)
+    matched, shuffled = match_energies(energy)
+    return replace(chosen, match=fit_match_probability(matched, shuffled.flatten()))
+
+
+def _aligned(embedder: Embedder, pairs: EvaluationSet) -> Embeddings:
+    """Embeddings of each image and its first text."""
+    first = [pairs.texts[k] for k in pairs.first_text.tolist()]
+    e = embedder.embeddings_of_inputs(pairs.images, first)
     for name, x in e.__dict__.items():
         if not bool(torch.isfinite(x).all()):
             raise NonFiniteError(f"the model's {name} embeddings are not finite")
-    return fit_calibration(e, shrinkage)
+    return e
 
 
 def measure(embedder: Embedder, data: EvaluationSet) -> Measured:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from tijepa.config import RunConfig, load_config
 from tijepa.data.pairs import PairSplits
-from tijepa.embedder import MODEL_FILES, checkpoint_folder, load
+from tijepa.embedder import MODEL_FILES, Embedder, checkpoint_folder, load
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.gallery import gallery_of
+from tijepa.evaluate.json_values import without_nan
+from tijepa.evaluate.match import match_results
 from tijepa.evaluate.model import (
     EvaluationSet,
     Measured,
@@ -46,12 +48,13 @@ def evaluate_run(
     console: Console | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """Retrieval by every form of energy and collapse readings of a run's model on one split.
+    """Retrieval by every form of energy, collapse and reliability of a run's model on one split.
 
     `data` is a source other than the one the run was trained on; `checkpoint` is
     "best", "last" or a step, by default the final model. A checkpoint without calibration is
-    calibrated on the run's training pairs; where those are not available the console says so, and
-    there is no calibrated energy. Writes nothing. Raises `CheckpointError` and `DataError`.
+    calibrated on the run's training and validation pairs; where those are not available the
+    console says so, and there is no calibrated energy. Writes nothing. Raises `CheckpointError` and
+    `DataError`.
     """
     console = console or Console(quiet=True)
     config = load_config(file=_config_of(run))
@@ -61,14 +64,17 @@ def evaluate_run(
         evaluation = _evaluation_set(splits, split, config)
     if embedder.calibration is None:
         with phase(console, "calibrating on training pairs"):
-            pairs = _training_pairs(config, run, None if data else splits, console)
-            embedder.calibration = None if pairs is None else calibrate(embedder, pairs)
+            pairs = _calibration_sets(config, run, None if data else splits, console)
+            embedder.calibration = None if pairs is None else calibrate(embedder, *pairs)
     say(
         console,
         f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
         f"{splits.description}, split {split}",
     )
-    return {"split": split, **measure(embedder, evaluation).results}
+    measured = measure(embedder, evaluation)
+    seen = split == "validation" and data is None
+    match = _match(embedder, evaluation, measured, console, seen=seen)
+    return {"split": split, **measured.results, "match_probability": match}
 
 
 def finish_run(
@@ -105,6 +111,9 @@ def finish_run(
     with phase(console, f"evaluating on the {split} split"):
         measured = measure(embedder, evaluation)
     results = {"split": split, "checkpoint": kept.name, **measured.results}
+    results["match_probability"] = _match(
+        embedder, evaluation, measured, console, seen=split == "validation"
+    )
     if config.data.source == "scenes":
         with phase(console, "evaluating on the novel split"):
             novel = measure(embedder, _evaluation_set(splits, "novel", config))
@@ -152,22 +161,49 @@ def _gallery(
         return ()
 
 
-def _training_pairs(
+def _match(
+    embedder: Embedder,
+    evaluation: EvaluationSet,
+    measured: Measured,
+    console: Console,
+    *,
+    seen: bool,
+) -> dict[str, Any] | None:
+    """Reliability of the probability of match; None, and a line that says so, without one."""
+    if embedder.match is None:
+        say(console, "no probability of match: it is fitted on a validation split")
+        return None
+    energy = measured.energy[:, evaluation.first_text]
+    results: dict[str, Any] = without_nan(match_results(energy, embedder.match, seen=seen))
+    return results
+
+
+def _calibration_sets(
     config: RunConfig, run: Path, splits: PairSplits | None, console: Console
-) -> EvaluationSet | None:
+) -> tuple[EvaluationSet, EvaluationSet | None] | None:
+    """Training pairs, and validation pairs where there are any."""
     try:
         splits = splits or open_run_data(config, run, console)
         data = config.data
-        return calibration_pairs(splits.split("train"), data.image_size, data.mean, data.std)
+        pairs = calibration_pairs(splits.split("train"), data.image_size, data.mean, data.std)
     except DataError as error:
         say(console, f"no calibrated energy: the run's training pairs are not available ({error})")
         return None
+    if "validation" not in splits.splits:
+        return pairs, None
+    try:
+        return pairs, _evaluation_set(splits, "validation", config, config.data.eval_items)
+    except DataError as error:
+        say(console, f"calibrated without held-out pairs: validation split: {error}")
+        return pairs, None
 
 
-def _evaluation_set(splits: PairSplits, split: str, config: RunConfig) -> EvaluationSet:
+def _evaluation_set(
+    splits: PairSplits, split: str, config: RunConfig, items: int | None = None
+) -> EvaluationSet:
     return evaluation_set(
         splits.split(split),
-        items=config.data.test_items,
+        items=items or config.data.test_items,
         captions=config.data.eval_captions,
         image_size=config.data.image_size,
         mean=config.data.mean,

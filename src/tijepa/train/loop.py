@@ -189,7 +189,7 @@ def _training_record(
 def _evaluate(
     learner: Learner, run: Run, state: RunState
 ) -> tuple[Calibration | None, dict[str, Any] | None]:
-    """Calibrate on training pairs, measure on held-out ones.
+    """Calibrate on training and held-out pairs, measure on held-out ones.
 
     Raises `NonFiniteError` where the model's embeddings are not finite: then its weights are not
     worth saving.
@@ -198,7 +198,7 @@ def _evaluate(
     embedder = learner.embedder()
     if run.calibration_pairs is not None:
         try:
-            embedder.calibration = calibrate(embedder, run.calibration_pairs)
+            embedder.calibration = calibrate(embedder, run.calibration_pairs, run.held_out)
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"{error} after step {state.step}; {_last_good(run)}; lower optim.lr"

@@ -110,6 +110,7 @@ td.words { white-space: normal; overflow-wrap: anywhere; }
 .facts dd small { color: var(--soft); font-size: 0.86rem; }
 .tasks .scroll, #collapse .scroll { max-width: 640px; }
 .tasks { margin-top: 26px; }
+#match .chart { max-width: 440px; }
 .charts {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr));
   gap: 16px;

@@ -1,0 +1,110 @@
+"""The probability of match, measured: what happens of what it calls 70 % likely.
+
+Pure functions of energies and probabilities. Matched pairs are images with their own first text;
+shuffled pairs are images with the first text of another image, some for each image, spread evenly
+over the set. Both kinds get half of the weight, so every figure speaks of a prior of one half.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tijepa.objectives.match import MatchProbability, fit_match_probability
+
+__all__ = ["BINS", "MatchEnergies", "match_energies", "match_results", "reliability", "roc_auc"]
+
+BINS = 10
+SHUFFLES = 20  # shuffled pairs of each image
+
+
+class MatchEnergies(NamedTuple):
+    """Energies of n matched pairs and of s shuffled pairs of the same images."""
+
+    matched: Float[Tensor, " n"]
+    shuffled: Float[Tensor, "n s"]
+
+
+def match_energies(energy: Float[Tensor, "n n"]) -> MatchEnergies:
+    """Diagonal, and up to 20 shifted diagonals, of the energies of n ≥ 2 aligned pairs."""
+    n = len(energy)
+    assert n >= 2, n
+    shuffles = min(SHUFFLES, n - 1)
+    shifts = torch.tensor([1 + k * (n - 1) // shuffles for k in range(shuffles)])
+    own = torch.arange(n)
+    others = (own[:, None] + shifts) % n
+    return MatchEnergies(energy[own, own], energy.gather(1, others))
+
+
+def match_results(
+    energy: Float[Tensor, "n n"], match: MatchProbability, *, seen: bool
+) -> dict[str, Any]:
+    """Reliability of `match` on aligned pairs, for results.json.
+
+    Where `match` was fitted on these very pairs (`seen`), it is not judged on them: it is fitted
+    anew on one half of the images and judged on the other, both ways.
+    """
+    e = match_energies(energy)
+    p = MatchEnergies(match.probability(e.matched.double()), match.probability(e.shuffled.double()))
+    if seen:
+        for half in (0, 1):
+            other = fit_match_probability(
+                e.matched[1 - half :: 2], e.shuffled[1 - half :: 2].flatten()
+            )
+            p.matched[half::2] = other.probability(e.matched[half::2].double())
+            p.shuffled[half::2] = other.probability(e.shuffled[half::2].double())
+    own = torch.ones(e.matched.numel(), dtype=torch.bool)
+    other_pairs = torch.zeros(e.shuffled.numel(), dtype=torch.bool)
+    return {
+        "prior": 0.5,
+        "fitted_on": "the other half of the split" if seen else "validation",
+        "matched_pairs": e.matched.numel(),
+        "shuffled_pairs": e.shuffled.numel(),
+        **reliability(torch.cat([p.matched, p.shuffled.flatten()]), torch.cat([own, other_pairs])),
+        "roc_auc": roc_auc(e.matched, e.shuffled.flatten()),
+    }
+
+
+def reliability(probability: Float[Tensor, " n"], matched: Bool[Tensor, " n"]) -> dict[str, Any]:
+    """Expected calibration error, Brier score, and ten bins of equal width.
+
+    Of each bin: the weight of its pairs (`share`), their mean `predicted` probability and the share
+    that is `matched`, None where the bin is empty. The expected calibration error is the mean of
+    |predicted − matched| over pairs. A coin, 0.5 for every pair, has an error of 0 and a Brier
+    score of 0.25, so the two belong together. Needs a pair of each kind.
+    """
+    p, y = probability.double(), matched.double()
+    weight = torch.where(matched, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+    index = (p * BINS).long().clamp(0, BINS - 1)
+
+    def total(x: Tensor) -> Tensor:
+        return torch.zeros(BINS, dtype=torch.float64).scatter_add(0, index, weight * x)
+
+    share, predicted, found = total(torch.ones_like(p)), total(p), total(y)
+    return {
+        "expected_calibration_error": float((predicted - found).abs().sum()),
+        "brier": float(weight @ (p - y).square()),
+        "bins": [
+            {
+                "from": k / BINS,
+                "to": (k + 1) / BINS,
+                "share": s,
+                "predicted": a / s if s > 0 else None,
+                "matched": b / s if s > 0 else None,
+            }
+            for k, (s, a, b) in enumerate(
+                zip(share.tolist(), predicted.tolist(), found.tolist(), strict=True)
+            )
+        ],
+    }
+
+
+def roc_auc(matched: Float[Tensor, " n"], shuffled: Float[Tensor, " m"]) -> float:
+    """Chance that a matched pair has a lower energy than a shuffled one, ties counting half."""
+    ordered = shuffled.sort().values
+    above = len(ordered) - torch.searchsorted(ordered, matched, right=True)
+    not_below = len(ordered) - torch.searchsorted(ordered, matched)
+    return float((above + not_below).double().mean()) / (2 * len(ordered))

@@ -1,0 +1,88 @@
+"""Shrinkage by the cross-entropy of finding held-out partners."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tijepa.objectives.calibration import fit_calibration
+from tijepa.objectives.embeddings import Embeddings
+from tijepa.objectives.shrinkage import GRID, choose_calibration, matching_cross_entropy
+
+
+def test_an_energy_that_says_nothing_costs_log_n() -> None:
+    assert matching_cross_entropy(torch.full((7, 7), 3.0)) == pytest.approx(math.log(7))
+
+
+def test_a_sure_energy_costs_nothing_and_a_wrong_one_no_more_than_the_hottest() -> None:
+    """Own pairs at −10⁵: certain at any temperature up to the hottest, T = 1000.
+
+    Own pairs 1 above n − 1 = 2 others, at T = 1000: ln(e^−0.001 + 2) + 0.001 = 1.09928 and not
+    much less than ln 3 = 1.09861.
+    """
+    eye = torch.eye(3)
+    assert matching_cross_entropy(-1e5 * eye) == pytest.approx(0.0, abs=1e-12)
+    expected = math.log(math.exp(-0.001) + 2) + 0.001
+    assert matching_cross_entropy(eye) == pytest.approx(expected, abs=2e-5)
+
+
+def test_the_temperature_suits_the_energy() -> None:
+    """Matched pairs of 0 and 1 against 1: one factor of all energies is chosen for the pairs.
+
+    With two items the cost is the mean of softplus(−k g) over the gaps g between the wrong and the
+    own partner, 3 and −1 in the rows, 2 and 0 in the columns. No k of a fine grid is below.
+    """
+    energy = torch.tensor([[0.0, 3.0], [2.0, 3.0]], dtype=torch.float64)
+    own = torch.tensor([3.0, -1.0, 2.0, 0.0], dtype=torch.float64)  # gaps of both rows and columns
+    fine = [
+        float(torch.nn.functional.softplus(-k * own).mean())
+        for k in torch.logspace(-3, 1, 400, dtype=torch.float64)
+    ]
+    cost = matching_cross_entropy(energy)
+    assert cost == pytest.approx(min(fine), abs=1e-4)
+    assert matching_cross_entropy(energy * 3) == pytest.approx(cost, abs=1e-4)
+
+
+def pairs(count: int, noise: torch.Tensor, seed: int) -> Embeddings:
+    """Targets of unit variance, predictions off by Gaussian noise of given std per direction."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, len(noise))
+    image, text = (torch.randn(shape, generator=generator) for _ in range(2))
+    return Embeddings(
+        image=image,
+        text_from_image=text + noise * torch.randn(shape, generator=generator),
+        text=text,
+        image_from_text=image + noise * torch.randn(shape, generator=generator),
+    )
+
+
+def test_many_pairs_of_uneven_noise_want_little_shrinkage_and_few_pairs_much() -> None:
+    """Half of 16 directions are predicted well and half badly.
+
+    From 4,000 pairs both are known, and shrinkage would blur the difference. From 18 pairs the
+    covariance of 16 directions is mostly chance.
+    """
+    noise = torch.tensor([0.3] * 8 + [3.0] * 8)
+    held_out = pairs(200, noise, 1)
+    assert choose_calibration(pairs(4000, noise, 0), held_out).shrinkage <= 0.05
+    even = torch.ones(16)
+    assert choose_calibration(pairs(18, even, 0), pairs(200, even, 1)).shrinkage >= 0.35
+
+
+def test_the_choice_is_the_best_of_the_grid_and_fitted_on_the_training_pairs() -> None:
+    noise = torch.linspace(0.2, 2.0, 8)
+    training, held_out = pairs(60, noise, 2), pairs(100, noise, 3)
+    chosen = choose_calibration(training, held_out)
+    costs = {s: matching_cross_entropy(fit_calibration(training, s).energy(held_out)) for s in GRID}
+    assert costs[chosen.shrinkage] == min(costs.values())
+    expected = fit_calibration(training, chosen.shrinkage).state()
+    assert all(torch.equal(chosen.state()[name], value) for name, value in expected.items())
+
+
+def test_equal_costs_give_the_first_of_the_grid() -> None:
+    """In one dimension shrinkage changes nothing."""
+    one = pairs(30, torch.ones(1), 0)
+    assert choose_calibration(one, one, grid=(1.0, 1.0)).shrinkage == 1.0
+    assert choose_calibration(one, one, grid=(0.2,)).shrinkage == 0.2
