@@ -17,14 +17,16 @@ Hint = tuple[str, str]  # the setting, what to do with it
 
 
 def advice(findings: Sequence[Finding], settings: Mapping[str, Any]) -> list[str]:
-    """At most three hints for the worst finding; `settings` by dotted keys, as a run has them.
+    """At most three hints for the finding that came first; `settings` by dotted keys, all of them.
 
-    A setting that has no effect in this run is never advised.
+    Of findings of one step that of an embedding comes before that of a prediction, which suffers
+    from it. A setting that has no effect in this run is never advised.
     """
     if not findings:
         return []
     idle = without_effect(settings.__getitem__)
-    hints = _hints(findings[0], settings)
+    first = min(findings, key=lambda finding: (finding.since, finding.problem == "gap"))
+    hints = _hints(first, settings)
     useful = [text for key, text in hints if not any(covers(part, key) for part in idle)]
     return useful[:SHOWN]
 

@@ -107,7 +107,7 @@ def effective_rank(x: Float[Tensor, "n d"]) -> float:
     return math.exp(-float((p * p.log()).sum()))
 
 
-def rank_bound(available: float) -> float:
+def rank_bound(available: int | float) -> float:
     """The effective rank below which embeddings count as collapsed; see `collapse_readings`."""
     return min(max(MIN_RANK, MIN_RANK_SHARE * available), available / 2)
 

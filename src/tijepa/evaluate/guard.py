@@ -77,7 +77,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The state of a run at one evaluation and the findings behind it, the worst first."""
+    """The state of a run at one evaluation; its findings, the worst and oldest first."""
 
     state: State
     findings: tuple[Finding, ...] = ()
@@ -137,7 +137,7 @@ def judge(
         if level and since is not None:
             trouble = here if here.level == level else margin
             findings.append(Finding(subject, level, trouble.problem, since, trouble.words))
-    findings.sort(key=lambda finding: -finding.level)
+    findings.sort(key=lambda finding: (-finding.level, finding.since))
     if findings:
         return after, Verdict(STATES[findings[0].level], tuple(findings))
     return after, Verdict("early" if waiting else "healthy")
@@ -171,7 +171,7 @@ def _worst(subject: str, values: Mapping[str, float], track: Track, margin: floa
     if not all(math.isfinite(value) for value in values.values()):
         return _Trouble(2, "not_finite", f"{name} are not all finite")
     if "gap" in values:
-        troubles = [_no_gap(name, values, margin), _fell("gap", name, track, margin)]
+        troubles = [_no_gap(name, values, track, margin), _fell("gap", name, track, margin)]
     else:
         troubles = [
             _constant(name, values, margin),
@@ -213,14 +213,18 @@ def _few_directions(name: str, values: Mapping[str, float], margin: float) -> _T
     return _Trouble()
 
 
-def _no_gap(name: str, values: Mapping[str, float], margin: float) -> _Trouble:
-    gap = values["gap"]
-    words = f"{name} hardly depend on their input (gap {percent(gap)} of the marginal energy)"
-    if gap < MIN_GAP_SHARE * margin or values["certainty"] < CERTAINTY * margin:
+def _no_gap(name: str, values: Mapping[str, float], track: Track, margin: float) -> _Trouble:
+    """A gap that was clear once and is now large but uncertain is a bad sample, at worst a decay."""
+    gap, certainty = values["gap"], values["certainty"]
+    near = gap < NEAR * MIN_GAP_SHARE * margin
+    uncertain = certainty < CERTAINTY * margin
+    words = (
+        f"{name} hardly depend on their input (gap {percent(gap)} of the marginal energy,"
+        f" {certainty:.1f} standard errors)"
+    )
+    if gap < MIN_GAP_SHARE * margin or (uncertain and (near or not track.established)):
         return _Trouble(2, "gap", words)
-    if gap < NEAR * MIN_GAP_SHARE * margin:
-        return _Trouble(1, "gap", words)
-    return _Trouble()
+    return _Trouble(1, "gap", words) if near or uncertain else _Trouble()
 
 
 def _fell(reading: str, name: str, track: Track, margin: float) -> _Trouble:

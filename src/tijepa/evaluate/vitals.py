@@ -70,8 +70,9 @@ def vitals(
       embeddings of the same items: 0 where they are the same, 1 for unrelated ones of equal mean.
     - A direction has `gap`, shuffled minus matched energy over the marginal energy, which is that
       of the best constant prediction, the variance of its target: (E‖g − z'‖² − E‖g − z‖²) / Var z
-      = 2 tr cov(g, z) / Var z. A constant or unrelated prediction has 0, one that explains a share
-      ρ of the variance 2ρ. `certainty` is the gap in standard errors.
+      = 2 tr cov(g, z) / Var z, over all wrong partners at once. A constant or unrelated prediction
+      has 0, one that explains a share ρ of the variance 2ρ. `certainty` is the gap in standard
+      errors.
     """
     own = {"image": pairs.image, "text": pairs.text}
     predicted = {"image_to_text": pairs.text_from_image, "text_to_image": pairs.image_from_text}
@@ -109,11 +110,10 @@ def _drift(context: Tensor, target: Tensor) -> float:
 
 def _direction(predicted: Tensor, target: Tensor) -> dict[str, float]:
     predicted, target = predicted.double(), target.double()
-    other = target.roll(len(target) // 2, dims=0)
-    matched = (predicted - target).square().sum(dim=1)
-    difference = (predicted - other).square().sum(dim=1) - matched
-    gap, marginal = float(difference.mean()), _variance(target)
-    error = float(difference.std()) / math.sqrt(len(difference))
+    n, marginal = len(target), _variance(target)
+    centred = (predicted - predicted.mean(dim=0)) * (target - target.mean(dim=0))
+    share = 2 * centred.sum(dim=1) * n / (n - 1)  # each pair's against all others, averaged
+    gap, error = float(share.mean()), float(share.std()) / math.sqrt(n)
     if not (math.isfinite(gap) and math.isfinite(error)):
         return {"gap": math.nan, "certainty": math.nan}
     if gap <= 0 or marginal == 0:
