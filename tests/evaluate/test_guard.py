@@ -77,7 +77,7 @@ def test_nothing_is_judged_during_the_warmup_but_numbers_that_are_not_finite() -
 
 def test_slow_rank_decay_is_degrading_long_before_it_is_collapse() -> None:
     """Rank 30 falling by a fifth an evaluation: 30, 24, 19.2, 15.4, 12.3, 9.8, ... The best median
-    of three is 24, half of it is 12: the median is 15.4 at the 6th and 12.3, 9.8 at the 7th and 8th."""
+    of three is 24, half of it is 12: the median is 12.3 at the 6th and 9.8 at the 7th."""
     verdicts = run(rank("text", *[30 * 0.8**k for k in range(12)]))
     assert [v.state for v in verdicts] == ["healthy"] * 6 + ["degrading"] * 5 + ["collapsed"]
     finding = verdicts[6].findings[0]

@@ -39,7 +39,7 @@ def test_centred_isotropic_embeddings_use_every_direction_and_have_spread_one() 
 
 @pytest.mark.parametrize(("share", "gap"), [(1.0, 2.0), (0.25, 0.5), (0.0, 0.0)])
 def test_the_gap_is_twice_the_share_of_variance_explained(share: float, gap: float) -> None:
-    """g = ρ z in expectation: 2 tr cov(ρ z, z) / Var z = 2 ρ, times n / (n − 1) for the n others."""
+    """g = ρ z: 2 tr cov(ρ z, z) / Var z = 2 ρ, times n / (n − 1), as only n − 1 are wrong."""
     z = gaussian(200, 16, 0)
     found = vitals(pairs(z, z, share * z, z), {})["image_to_text"]
     assert found["gap"] == pytest.approx(gap * 200 / 199)

@@ -153,7 +153,7 @@ def test_a_run_that_was_never_healthy_is_stopped_too(
 ) -> None:
     kill(monkeypatch, 0)
     for name, settings in (("stop", STOP), ("rollback", ROLLBACK)):
-        with pytest.raises(CollapseError, match="at step 4: .*no checkpoint was healthy"):
+        with pytest.raises(CollapseError, match=r"at step 4: .*no checkpoint was healthy"):
             train(tiny_config(*settings), tmp_path / name, console=quiet())
         assert (tmp_path / name / "report.html").exists()
 

@@ -214,7 +214,7 @@ def _few_directions(name: str, values: Mapping[str, float], margin: float) -> _T
 
 
 def _no_gap(name: str, values: Mapping[str, float], track: Track, margin: float) -> _Trouble:
-    """A gap that was clear once and is now large but uncertain is a bad sample, at worst a decay."""
+    """A gap that was clear once, and is large but uncertain now, is at worst a decay."""
     gap, certainty = values["gap"], values["certainty"]
     near = gap < NEAR * MIN_GAP_SHARE * margin
     uncertain = certainty < CERTAINTY * margin
