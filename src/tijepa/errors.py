@@ -5,18 +5,21 @@ TijepaError
 ├── DataError          a source, an item or a split that cannot be used
 │   └── PictureError   bytes that give no picture
 ├── CheckpointError    a run, checkpoint or model that is missing, incomplete or of another shape
+├── CollapseError      the collapse guard stopped the run, as guard.action asks
 ├── NonFiniteError     the loss or a gradient stopped being a number
 └── MissingExtraError  an optional dependency is not installed
 
 Every one of them is a user's matter: its message is one line that names the value, the bound and
 the remedy, and the command line prints that line and exits with code 2. Broken invariants of
-tijepa itself are `AssertionError`s, and those are bugs.
+tijepa itself are `AssertionError`s, and those are bugs. `CollapseError` exits with code 3, so that
+a script can tell it from a mistake: the run is whole, only its training ended early.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "CheckpointError",
+    "CollapseError",
     "ConfigError",
     "DataError",
     "MissingExtraError",
@@ -48,6 +51,10 @@ class PictureError(DataError):
 
 class CheckpointError(TijepaError):
     """A run, checkpoint or saved model is missing, incomplete or of another shape."""
+
+
+class CollapseError(TijepaError):
+    """The collapse guard stopped the run; the best healthy checkpoint is evaluated all the same."""
 
 
 class NonFiniteError(TijepaError):

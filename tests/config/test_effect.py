@@ -58,6 +58,9 @@ INFILL = "objective.tasks.image_infill=1"
         (["model.head={depth: 0, hidden: 9}"], "model.head.depth is 0"),
         (["model.pooled_predictor={depth: 0, norm: none}"], "model.pooled_predictor.depth is 0"),
         (["data.max_bad=0.5"], "data.source is 'scenes'"),
+        (["guard.patience=3"], "guard.action is 'warn'"),
+        (["guard.action=warn", "guard.max_rollbacks=1"], "guard.action is 'warn'"),
+        (["guard.action=stop", "guard.lr_factor=0.1"], "guard.action is 'stop'"),
         (["data.augment=device"], "data.crop_scale is [1, 1] and data.flip is false"),
     ],
 )
@@ -78,6 +81,8 @@ def test_a_setting_without_effect_is_an_error(overrides: list[str], reason: str)
         ["objective.regularize_image.weight=0"],
         ["objective.name=clip", "optim.lr=1e-3", "model.head.depth=2"],
         ["data.source=photos", "data.max_bad=0.5"],
+        ["guard.action=stop", "guard.patience=3"],
+        ["guard={action: rollback, lr_factor: 0.1, max_rollbacks: 1, patience: 1}"],
     ],
 )
 def test_a_setting_with_effect_is_accepted(overrides: list[str]) -> None:
@@ -114,8 +119,11 @@ _SELECTORS = {
     "objective.token_targets": st.sampled_from(["ema", "stop_gradient"]),
     "objective.regularize_image.name": st.sampled_from(["none", "sigreg", "vicreg"]),
     "model.head.depth": st.integers(0, 2),
+    "guard.action": st.sampled_from(["warn", "stop", "rollback"]),
 }
 _OTHERS = {
+    "guard.patience": st.integers(1, 4),
+    "guard.lr_factor": st.floats(0, 1, exclude_min=True, exclude_max=True),
     "data.max_bad": st.floats(0, 1),
     "data.flip": st.booleans(),
     "model.head.hidden": st.integers(1, 4096),

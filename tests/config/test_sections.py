@@ -49,6 +49,10 @@ def _problem(*overrides: str) -> str:
         ("optim.accumulate=3", "batch_size 64 is not divisible by accumulate 3"),
         ("compute.device=gpu", "device 'gpu' is unknown; use auto, cpu, cuda, cuda:N"),
         ("compute.precision=float16", "must be 'auto', 'float32' or 'bfloat16'"),
+        (
+            "guard={action: stop, patience: 5}",
+            "guard.patience 5 exceeds the 4 evaluations of the run, so guard.action 'stop' never",
+        ),
         ("log.every=0", "must be greater than or equal to 1"),
     ],
 )

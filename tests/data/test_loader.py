@@ -390,6 +390,19 @@ def loader_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("tijepa-loader")]
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+def test_going_back_serves_the_same_batches_again_without_old_threads(threads: int) -> None:
+    with loader(Numbers(20), threads=threads) as batches:
+        first = list(islice(batches, 4))
+        batches.seek(first[0].cursor)
+        assert loader_threads() == []
+        again = list(islice(batches, 3))
+    assert [batch.cursor for batch in again] == [batch.cursor for batch in first[1:]]
+    for one, other in zip(first[1:], again, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.tokens, other.tokens)
+
+
 @pytest.mark.parametrize("way", ["close", "context", "garbage", "error", "break"])
 def test_no_thread_remains_afterwards(way: str) -> None:
     batches = loader(Faulty(8) if way == "error" else Numbers(8), threads=2)

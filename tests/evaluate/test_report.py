@@ -204,6 +204,56 @@ def test_untrusted_text_is_shown_and_not_interpreted(run_dir: Path) -> None:
     assert "<script>alert(0)<" in page.text
 
 
+def judged(run_dir: Path, *verdicts: str, words: str = "text embeddings shrink") -> None:
+    """Evaluations at 20, 40, ... with these verdicts of the guard."""
+    lines = []
+    for number, verdict in enumerate(verdicts, start=1):
+        health = {
+            "verdict": verdict,
+            "reason": f"{words} (since step 40)",
+            "advice": [f"raise {words}"],
+            "readings": {
+                "image_to_text": {"gap": 0.5, "certainty": None},
+                "text targets": {"drift": 0.25, "spread": 1.0},
+            },
+            "rollbacks": [{"from_step": 90, "to_step": 20, "reason": words}],
+        }
+        lines.append({"kind": "eval", "step": 20 * number, "health": health})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run_dir / "metrics.jsonl").write_text(text)
+
+
+def test_the_guards_verdict_advice_and_rollbacks_are_in_the_health_section(run_dir: Path) -> None:
+    judged(run_dir, "early", "healthy", "healthy", "degrading")
+    text = report(run_dir).text
+    for words in (
+        "! Degrading At step 80: text embeddings shrink (since step 40).",
+        "What usually helps:raise text embeddings shrink",
+        "4060✓ Healthy",
+        "9020text embeddings shrink",
+        "Gap as a share of the marginal energy",
+        "Drift between target encoders and context encoders",
+        "While it trained the run was degrading at its last evaluation, step 80: see Health.",
+    ):
+        assert words in text, words
+
+
+def test_a_run_that_ended_healthy_has_no_warning_at_the_top(run_dir: Path) -> None:
+    judged(run_dir, "collapsed", "healthy")
+    assert "see Health" not in report(run_dir).text
+
+
+def test_a_run_that_no_guard_judged_says_so(run_dir: Path) -> None:
+    assert "The collapse guard has not judged this run." in report(run_dir).text
+
+
+def test_untrusted_words_in_the_health_section_are_not_interpreted(run_dir: Path) -> None:
+    judged(run_dir, ATTACK, words=ATTACK)
+    page = report(run_dir)
+    assert not page.all("script")
+    assert page.text.count(ATTACK) >= 4
+
+
 def test_captions_with_broken_characters_are_written(run_dir: Path) -> None:
     page = report(run_dir, gallery("half a \ud83d pair, \x00 and \x1b[31m"))
     assert "half a ? pair,  and [31m" in page.text

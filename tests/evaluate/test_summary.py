@@ -61,6 +61,15 @@ def test_readings_and_verdict_follow_below(tmp_path: Path) -> None:
     assert "COLLAPSED: " in printed(results("collapsed"), tmp_path)
 
 
+def test_a_run_that_ended_in_trouble_says_so_beside_its_healthy_model(tmp_path: Path) -> None:
+    content = results() | {"health": {"verdict": "degrading", "reason": "text [b]shrinks[/b]"}}
+    text = printed(content, tmp_path)
+    assert "healthy: " in text
+    assert "while training, at its end degrading: text [b]shrinks[/b]" in text
+    content["health"]["verdict"] = "healthy"
+    assert "while training" not in printed(content, tmp_path)
+
+
 def test_the_path_of_the_report_is_last_and_unbroken(tmp_path: Path) -> None:
     assert printed(results(), tmp_path, width=40).endswith(f"run: {tmp_path}")
     (tmp_path / "report.html").touch()

@@ -14,12 +14,13 @@ import torch
 from tijepa.config import RunConfig
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError
+from tijepa.evaluate.guard import Track
 from tijepa.model.saving import ModelCard, load_tensors, read_json, save_tensors
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Objective
 from tijepa.train import checkpoint as checkpoint_module
 from tijepa.train.build import build_model, build_objective, model_arguments
-from tijepa.train.checkpoint import Checkpoints, RunState
+from tijepa.train.checkpoint import Checkpoints, Rollback, RunState
 from tijepa.train.optimizer import build_optimizer
 
 FILES = {
@@ -121,6 +122,50 @@ def test_the_last_ones_and_the_best_are_kept(trained: Trained, folder: Path) -> 
     trained.save(checkpoints, RunState(step=7, cursor=56, best_step=7, best_recall=0.6))
     assert names(folder) == ["best.json", "step-00000006", "step-00000007"]
     assert read_json(folder / "best.json")["step"] == 7
+
+
+def test_the_last_healthy_one_is_kept_too(trained: Trained, folder: Path) -> None:
+    checkpoints = Checkpoints(folder, 1)
+    state = RunState(step=0, cursor=0, best_step=1, best_recall=0.5, healthy_step=2)
+    for step in range(1, 5):
+        trained.save(checkpoints, replace(state, step=step, cursor=8 * step))
+    assert names(folder) == ["best.json", "step-00000001", "step-00000002", "step-00000004"]
+
+
+def test_going_back_makes_an_earlier_checkpoint_the_last_and_keeps_its_weights(
+    trained: Trained, make: Callable[..., Trained], folder: Path
+) -> None:
+    checkpoints = Checkpoints(folder, 2)
+    healthy = RunState(step=2, cursor=16, healthy_step=2)
+    path = trained.save(checkpoints, healthy)
+    weights = (path / "model.safetensors").read_bytes()
+    trained.step()
+    trained.save(checkpoints, replace(healthy, step=3, cursor=24))
+    gone_back = replace(
+        healthy,
+        tracks={"text": Track(1, 2, True, {"rank": [3.0]}, {"rank": 9.5})},
+        rollbacks=(Rollback(4, 2, "text embeddings are nearly the same"),),
+    )
+    checkpoints.rewind(gone_back)
+    assert names(folder) == ["step-00000002"]
+    assert (path / "model.safetensors").read_bytes() == weights
+    assert make("seed=5").restore(Checkpoints(folder, 2), path) == gone_back
+
+
+def test_a_process_killed_while_going_back_resumes_on_the_abandoned_branch(
+    trained: Trained, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier checkpoint is marked, the later one not yet deleted: the newest is the last."""
+    checkpoints = Checkpoints(folder, 2)
+    state = RunState(step=2, cursor=16, healthy_step=2)
+    trained.save(checkpoints, state)
+    later = trained.save(checkpoints, replace(state, step=3, cursor=24))
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_settle", lambda self, state: None)
+        checkpoints.rewind(replace(state, rollbacks=(Rollback(4, 2, "why"),)))
+    opened = Checkpoints(folder, 2)
+    assert opened.last() == later
+    assert trained.restore(opened, later) == replace(state, step=3, cursor=24)
 
 
 def test_without_a_best_there_is_no_pointer(trained: Trained, folder: Path) -> None:

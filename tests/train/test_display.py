@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tijepa.train.checkpoint import Rollback, RunState
 from tijepa.train.display import Display, duration
 
 TRAIN = {"kind": "train", "step": 20, "loss": 1.25, "pairs_per_second": 210.4}
@@ -22,7 +23,8 @@ def evaluation(**readings: Any) -> dict[str, Any]:
             "text_to_image": {"recall_at_1": 0.25},
             "chance_at_1": 0.002,
         },
-        "collapse": {"image": modality, "text": modality, "verdict": "healthy"},
+        "collapse": {"image": modality, "text": modality, "verdict": "collapsed"},
+        "health": {"verdict": "healthy", "reason": "all is well", "advice": []},
     }
 
 
@@ -64,6 +66,29 @@ def test_on_a_terminal_an_evaluation_is_announced_and_leaves_a_line() -> None:
     text = shown(a_while, terminal=True)
     assert "measuring held-out pairs" in text
     assert "held-out recall@1" in text
+
+
+def test_trouble_is_told_in_words_with_what_usually_helps() -> None:
+    record = evaluation()
+    record["health"] = {
+        "verdict": "degrading",
+        "reason": "text embeddings use fewer and fewer directions (since step 20)",
+        "advice": ["raise optim.batch_size above 8", "lower optim.lr below 0.001"],
+    }
+    first, second, third, _ = shown(
+        lambda display: display.evaluated(record), terminal=False
+    ).split("\n")
+    assert first.endswith("of 64  degrading")
+    assert second.strip() == "text embeddings use fewer and fewer directions (since step 20)"
+    assert third.strip() == (
+        "what usually helps: raise optim.batch_size above 8, or lower optim.lr below 0.001"
+    )
+
+
+def test_a_rollback_is_told_with_both_steps() -> None:
+    state = RunState(step=10, cursor=80, rollbacks=(Rollback(30, 10, "why"),))
+    text = shown(lambda display: display.rolled_back(state), terminal=False)
+    assert "rolled back from step 30 to the healthy checkpoint of step 10; rollback 1" in text
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -19,7 +19,7 @@ def record(forth: float, back: float, verdict: str = "healthy") -> dict[str, Any
             "image_to_text": {"recall_at_1": forth},
             "text_to_image": {"recall_at_1": back},
         },
-        "collapse": {"verdict": verdict},
+        "health": {"verdict": verdict},
     }
 
 
@@ -36,8 +36,9 @@ def test_of_equally_good_ones_the_first_stays_the_best() -> None:
     assert _with_best(STATE, record(0.25, 0.25)) == STATE
 
 
-def test_a_collapsed_model_is_never_the_best() -> None:
-    assert _with_best(STATE, record(1.0, 1.0, "collapsed")) == STATE
+def test_only_a_healthy_model_can_be_the_best() -> None:
+    for verdict in ("early", "degrading", "collapsed"):
+        assert _with_best(STATE, record(1.0, 1.0, verdict)) == STATE
     fresh = RunState(step=3, cursor=24)
     assert _with_best(fresh, record(0.0, 0.0, "collapsed")).best_step is None
     assert _with_best(fresh, record(0.0, 0.0)).best_step == 3
@@ -60,6 +61,7 @@ def test_rates_follow_their_schedules(tiny_config: Configure) -> None:
     assert rates_at(config, 10).lr == pytest.approx(0.01)
     assert rates_at(config, 55).lr == pytest.approx(0.005)
     assert rates_at(config, 99).lr == pytest.approx(0.01 * (1 + math.cos(math.pi * 89 / 90)) / 2)
+    assert rates_at(config, 55, 0.25).lr == pytest.approx(0.00125)
     assert rates_at(config, 0).weight_decay == 0.0
     assert rates_at(config, 50).weight_decay == pytest.approx(0.2)
     assert rates_at(config, 50).ema_momentum == pytest.approx(0.95)

@@ -104,6 +104,17 @@ def test_tensorboard_drops_what_a_resumed_run_does_again(tmp_path: Path) -> None
     assert scalars(tmp_path) == {"loss": [(1, 1.0), (2, 20.0)]}
 
 
+def test_going_back_drops_later_records_and_goes_on(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    for step in (1, 2, 3):
+        metrics.write({"kind": "train", "step": step, "loss": float(step)})
+    metrics.rewind(1)
+    metrics.write({"kind": "train", "step": 2, "loss": 20.0})
+    metrics.close()
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(1, 1.0), (2, 20.0)]
+    assert scalars(tmp_path) == {"loss": [(1, 1.0), (2, 20.0)]}
+
+
 def test_without_tensorboard_there_is_no_event_file(tmp_path: Path) -> None:
     metrics = plain(tmp_path)
     metrics.write(TRAIN)
@@ -127,6 +138,7 @@ def test_weights_and_biases_gets_the_same_numbers(
     monkeypatch.setitem(sys.modules, "wandb", stand_in)
     metrics = Metrics(tmp_path / "..", tensorboard=False, wandb=True)
     metrics.write(EVAL)
+    metrics.rewind(1)  # cannot be unsaid there, and is no error
     metrics.close()
     assert started["project"] == "tijepa"
     assert started["name"] == tmp_path.parent.name

@@ -1,8 +1,8 @@
 """The command `tijepa`: its verbs, and what becomes of every error.
 
 Exit codes: 0 done; 1 a bug of tijepa, or data that the doctor finds unfit; 2 the user can mend
-it; 130 interrupted. Whatever goes wrong is one line on stderr. Modules that take long to import
-are imported inside the verbs, so that help is instant.
+it; 3 the collapse guard stopped the run; 130 interrupted. Whatever goes wrong is one line on
+stderr. Modules that take long to import are imported inside the verbs, so that help is instant.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tijepa.cli.evaluate import evaluate
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.train import train
-from tijepa.errors import TijepaError
+from tijepa.errors import CollapseError, TijepaError
 from tijepa.version import __version__
 
 __all__ = ["app", "main"]
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
+    except CollapseError as error:
+        return _fail(str(error), 3, debug)
     except TijepaError as error:
         return _fail(str(error), 2, debug)
     except Exception as error:  # noqa: BLE001  the outermost frame: nothing is swallowed

@@ -35,6 +35,7 @@ _ONLY_TIJEPA = (
     "model.token_predictor",
     "optim.ema_momentum",
 )
+_ONLY_ACTING = ("patience", "lr_factor", "max_rollbacks")
 _BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale")
 
 
@@ -48,6 +49,10 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
         idle["data.max_bad"] = "data.source is 'scenes', which has no broken items"
     if tuple(value("data.crop_scale")) == (1.0, 1.0) and not value("data.flip"):
         idle["data.augment"] = "data.crop_scale is [1, 1] and data.flip is false"
+    action = value("guard.action")
+    if action != "rollback":
+        keys = ("lr_factor", "max_rollbacks") if action == "stop" else _ONLY_ACTING
+        idle |= {f"guard.{key}": f"guard.action is '{action}'" for key in keys}
     mlps = ["model.head"]
     objective = value("objective.name")
     if objective == "tijepa":

@@ -17,6 +17,7 @@ __all__ = [
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",
+    "GuardConfig",
     "HeadConfig",
     "ImageEncoderConfig",
     "LogConfig",
@@ -271,6 +272,15 @@ class OptimConfig(Section):
         return self
 
 
+class GuardConfig(Section):
+    """What is done about collapse; the guard judges every evaluation on held-out pairs."""
+
+    action: Literal["warn", "stop", "rollback"] = "warn"
+    patience: PositiveInt = 2  # collapsed evaluations in a row before it stops or rolls back
+    lr_factor: InnerFraction = 0.5  # each rollback multiplies the learning rate by this
+    max_rollbacks: PositiveInt = 2  # the collapse after these stops the run
+
+
 class ComputeConfig(Section):
     """Device, precision and what trades time for memory."""
 
@@ -308,6 +318,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optim: OptimConfig = OptimConfig()
+    guard: GuardConfig = GuardConfig()
     compute: ComputeConfig = ComputeConfig()
     log: LogConfig = LogConfig()
 
@@ -317,6 +328,13 @@ class RunConfig(Section):
         if size % patch:
             raise ValueError(
                 f"data.image_size {size} is not divisible by model.image.patch_size {patch}"
+            )
+        evaluations = -(-self.optim.steps // self.log.eval_every)
+        if self.guard.action != "warn" and self.guard.patience > evaluations:
+            raise ValueError(
+                f"guard.patience {self.guard.patience} exceeds the {evaluations} evaluations of the"
+                f" run, so guard.action '{self.guard.action}' never happens: lower guard.patience"
+                " or log.eval_every"
             )
         idle = self._idle()
         for key in _explicit(self):

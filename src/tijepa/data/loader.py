@@ -132,6 +132,11 @@ class Loader:
         self._iterators.add(iterator)
         return iterator
 
+    def seek(self, cursor: int) -> None:
+        """End all iterators; those to come begin at `cursor`."""
+        self.close()
+        self._cursor = cursor
+
     def close(self) -> None:
         """End all iterators of this loader and wait for their threads."""
         for iterator in list(self._iterators):

@@ -22,6 +22,7 @@ __all__ = [
     "collapse_readings",
     "effective_rank",
     "per_dimension_std",
+    "rank_bound",
 ]
 
 MIN_RANK = 2.0  # one direction can only put items in an order
@@ -106,6 +107,11 @@ def effective_rank(x: Float[Tensor, "n d"]) -> float:
     return math.exp(-float((p * p.log()).sum()))
 
 
+def rank_bound(available: int | float) -> float:
+    """The effective rank below which embeddings count as collapsed; see `collapse_readings`."""
+    return min(max(MIN_RANK, MIN_RANK_SHARE * available), available / 2)
+
+
 def collapse_readings(
     image: Float[Tensor, "n d"],
     text: Float[Tensor, "n d"],
@@ -180,7 +186,7 @@ def _modality_problem(name: str, x: Tensor, readings: ModalityReadings) -> str |
     if math.sqrt(readings.dimensions) * readings.mean_std < MIN_SPREAD * length or length == 0.0:
         return f"{name} embeddings are nearly the same for every {name}; {remedy}"
     available = min(readings.dimensions, x.shape[0] - 1)
-    bound = min(max(MIN_RANK, MIN_RANK_SHARE * available), available / 2)
+    bound = rank_bound(available)
     if readings.effective_rank < bound:
         return (
             f"{name} embeddings use {readings.effective_rank:.1f} of {readings.dimensions}"

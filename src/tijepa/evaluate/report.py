@@ -20,6 +20,7 @@ from tijepa.evaluate.formatting import escape
 from tijepa.evaluate.page.cards import gallery_html
 from tijepa.evaluate.page.curves import curves
 from tijepa.evaluate.page.headline import headline
+from tijepa.evaluate.page.health import health
 from tijepa.evaluate.page.match import match
 from tijepa.evaluate.page.sections import collapse, energies, reproduce, results, set_aside
 from tijepa.evaluate.page.style import STYLE
@@ -55,6 +56,7 @@ def _page(run: RunRecord, energy: Tensor, gallery: Sequence[Query]) -> str:
         ("energies", "Energy matrix", energies(energy)),
         ("match", "Probability of match", match(run)),
         ("curves", "While it trained", curves(run)),
+        ("health", "Health", health(run)),
         ("collapse", "Collapse readings", collapse(run)),
         ("set-aside", "Items set aside", set_aside(run)),
         ("reproduce", "Reproduce", reproduce(run)),

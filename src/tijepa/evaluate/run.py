@@ -29,6 +29,7 @@ from tijepa.evaluate.model import (
 from tijepa.evaluate.queries import Query
 from tijepa.evaluate.report import write_report
 from tijepa.evaluate.run_data import open_run_data
+from tijepa.evaluate.run_record import read_run
 from tijepa.evaluate.summary import print_summary
 from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import write_json
@@ -114,6 +115,9 @@ def finish_run(
     results["match_probability"] = _match(
         embedder, evaluation, measured, console, seen=split == "validation"
     )
+    health = read_run(run).health
+    if health is not None:
+        results["health"] = dict(health)
     if config.data.source == "scenes":
         with phase(console, "evaluating on the novel split"):
             novel = measure(embedder, _evaluation_set(splits, "novel", config))

@@ -49,6 +49,14 @@ class RunRecord:
         return None, ""
 
     @property
+    def health(self) -> Mapping[str, Any] | None:
+        """What the collapse guard said at the last evaluation, with that evaluation's `step`."""
+        for line in reversed(self.evals):
+            if isinstance(line.get("health"), dict):
+                return {"step": line["step"], **line["health"]}
+        return None
+
+    @property
     def eval_split(self) -> str | None:
         """The split of the `evals`."""
         return str(self.evals[0].get("split", "validation")) if self.evals else None

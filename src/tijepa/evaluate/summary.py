@@ -39,7 +39,8 @@ def print_summary(console: Console, results: Mapping[str, Any], run_dir: Path) -
 def summary_table(results: Mapping[str, Any]) -> Table:
     """Retrieval both ways by form of energy, chance beside it; collapse readings and verdict below.
 
-    `results` is the content of results.json: `retrieval`, `form`, `energies`, `novel`, `collapse`.
+    `results` is the content of results.json: `retrieval`, `form`, `energies`, `novel`, `collapse`
+    and `health`, the collapse guard's last verdict.
     A reading that is missing shows as a dash. Bold: the form that `retrieval` reports.
     """
     reported = part(results, "retrieval")
@@ -48,7 +49,7 @@ def summary_table(results: Mapping[str, Any]) -> Table:
         title=_title(reported, results.get("split")),
         title_justify="left",
         title_style="bold",
-        caption=_readings(part(results, "collapse")),
+        caption=_readings(part(results, "collapse"), part(results, "health")),
         caption_justify="left",
         caption_style="",
     )
@@ -100,7 +101,7 @@ def _title(reported: Mapping[str, Any], split: object) -> Text:
     return Text(f"Retrieval among {count(images)} images and {count(texts)} texts{where}")
 
 
-def _readings(collapse: Mapping[str, Any]) -> Text:
+def _readings(collapse: Mapping[str, Any], health: Mapping[str, Any]) -> Text:
     if not collapse:
         return Text("Collapse: not measured")
     lines = Text()
@@ -126,6 +127,8 @@ def _readings(collapse: Mapping[str, Any]) -> Text:
         "healthy" if healthy else "COLLAPSED", style="bold green" if healthy else "bold red"
     )
     lines.append(f": {collapse.get('reason', 'no reason recorded')}")
+    if health.get("verdict") in ("degrading", "collapsed"):
+        lines.append(f"\nwhile training, at its end {health['verdict']}: {health.get('reason')}")
     return lines
 
 

@@ -1,10 +1,10 @@
 """Checkpoints: folders that are written whole or not at all, and never unpickled.
 
 A checkpoint holds the model (context encoders, predictors, target encoders), the objective's own
-parameters, the optimizer's moments, and the state of the run: step, data cursor, best so far. All
-randomness of a run (order of pairs, captions, crops, masks, random directions) is a function of
-the seed and the step or cursor, so these numbers are the whole random state, and schedules are
-functions of the step.
+parameters, the optimizer's moments, and the state of the run: step, data cursor, best so far, and
+what the collapse guard remembers. All randomness of a run (order of pairs, captions, crops, masks,
+random directions) is a function of the seed and the step or cursor, so these numbers are the whole
+random state, and schedules are functions of the step and of the number of rollbacks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError
+from tijepa.evaluate.guard import Track
 from tijepa.model.saving import (
     ModelCard,
     load_tensors,
@@ -33,21 +35,40 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import writing
 from tijepa.objectives.calibration import Calibration
 
-__all__ = ["Checkpoints", "RunState"]
+__all__ = ["Checkpoints", "Rollback", "RunState"]
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """The guard went back from one step to a healthy checkpoint, and why."""
+
+    from_step: int
+    to_step: int
+    reason: str
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run is: updates done, stream position of the next pair, and the best evaluation."""
+    """Where a run is: updates done, stream position of the next pair, and the best evaluation.
+
+    Of the collapse guard: the last checkpoint found healthy, collapsed evaluations in a row, what
+    it remembers of each subject, and the rollbacks so far.
+    """
 
     step: int
     cursor: int
     best_step: int | None = None
     best_recall: float = -1.0
+    healthy_step: int | None = None
+    collapsed_in_a_row: int = 0
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+    rollbacks: tuple[Rollback, ...] = ()
 
 
 class Checkpoints:
-    """The `checkpoints` folder of a run: `step-NUMBER` for the last `keep_last` and for the best.
+    """The `checkpoints` folder of a run: `step-NUMBER`, one folder each.
+
+    Kept are the last `keep_last`, the best, and the last one that the collapse guard found healthy.
 
     A folder gets its name when it is complete, so whatever is called `step-NUMBER` can be restored;
     the newest is the last. `best.json` names the best.
@@ -122,6 +143,16 @@ class Checkpoints:
             self._settle(state)
         return state
 
+    def rewind(self, state: RunState) -> None:
+        """Make the checkpoint at `state.step`, whose weights stay, the last one.
+
+        It is marked with `state` first: a run that dies in between resumes on the abandoned branch
+        and comes here again.
+        """
+        with writing(self.folder):
+            write_json(asdict(state), self.path(state.step) / "state.json")
+            self._settle(state)
+
     def _settle(self, state: RunState) -> None:
         """Make the folder what it should be after the checkpoint of `state`.
 
@@ -132,7 +163,8 @@ class Checkpoints:
                 {"step": state.best_step, "recall": state.best_recall}, self.folder / "best.json"
             )
         steps = self._steps()
-        kept = {*[step for step in steps if step <= state.step][-self.keep_last :], state.best_step}
+        kept = set([step for step in steps if step <= state.step][-self.keep_last :])
+        kept |= {step for step in (state.best_step, state.healthy_step) if step is not None}
         for step in steps:
             if step not in kept:
                 doomed = self.folder / f".{self.path(step).name}.tmp"
@@ -162,8 +194,10 @@ class Checkpoints:
 def _state(path: Path) -> RunState:
     fields = read_json(path)
     try:
-        return RunState(**fields)
-    except TypeError:
+        tracks = {name: Track(**track) for name, track in fields.pop("tracks", {}).items()}
+        rollbacks = tuple(Rollback(**one) for one in fields.pop("rollbacks", ()))
+        return RunState(**fields, tracks=tracks, rollbacks=rollbacks)
+    except (TypeError, AttributeError):
         raise CheckpointError(
             f"{path} does not hold the state of a run; delete {path.parent} to resume from the "
             "checkpoint before it"

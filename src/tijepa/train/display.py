@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tijepa.evaluate.formatting import DASH, number, percent
 from tijepa.evaluate.run_record import value
 from tijepa.evaluate.terminal import say
+from tijepa.train.checkpoint import RunState
 
 __all__ = ["Display", "duration"]
 
@@ -80,8 +82,25 @@ class Display:
             f"step {record['step']:>6}  held-out recall@1 image→text "
             f"{percent(forth['recall_at_1'])}, text→image {percent(back['recall_at_1'])} "
             f"(chance {percent(r['chance_at_1'])})  rank {ranks[0]}/{ranks[1]} of "
-            f"{collapse['image']['dimensions']}  {collapse['verdict']}",
+            f"{collapse['image']['dimensions']}  {record['health']['verdict']}",
         )
+        self._health(record["health"])
+
+    def rolled_back(self, state: RunState) -> None:
+        """Say that the run went back, and move the bar there."""
+        last = state.rollbacks[-1]
+        say(
+            self._console,
+            f"rolled back from step {last.from_step} to the healthy checkpoint of step "
+            f"{last.to_step}; rollback {len(state.rollbacks)}, with a lower learning rate",
+        )
+        self.stepped(state.step)
+
+    def _health(self, health: Mapping[str, Any]) -> None:
+        """Which part is in trouble and what usually helps; nothing while all is well."""
+        if health["verdict"] in ("degrading", "collapsed"):
+            say(self._console, f"             {health['reason']}")
+            say(self._console, f"             what usually helps: {', or '.join(health['advice'])}")
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from tijepa.embedder import Embedder
 from tijepa.errors import NonFiniteError
 from tijepa.evaluate.model import EvaluationSet, calibrate, measure
 from tijepa.evaluate.tasks import held_out_batch, task_energies
+from tijepa.evaluate.vitals import Vitals, target_embeddings, vitals, watched
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.calibration import Calibration
@@ -24,6 +25,7 @@ from tijepa.objectives.contract import Objective
 from tijepa.train.build import Compute
 from tijepa.train.checkpoint import Checkpoints, RunState
 from tijepa.train.display import Display
+from tijepa.train.guard import Guard, Health
 from tijepa.train.interrupt import Interrupt
 from tijepa.train.metrics import Metrics
 from tijepa.train.schedule import cosine, warmup_cosine
@@ -50,7 +52,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything around the learner: data, metrics, checkpoints, the console."""
+    """Everything around the learner: data, metrics, checkpoints, the guard, the console."""
 
     config: RunConfig
     loader: Loader
@@ -59,15 +61,20 @@ class Run:
     calibration_pairs: EvaluationSet | None
     metrics: Metrics
     checkpoints: Checkpoints
+    guard: Guard
     console: Console
 
 
-def rates_at(config: RunConfig, step: int) -> Rates:
-    """Learning rate, weight decay and EMA momentum of the update after `step` updates."""
+def rates_at(config: RunConfig, step: int, lr_scale: float = 1.0) -> Rates:
+    """Learning rate, weight decay and EMA momentum of the update after `step` updates.
+
+    `lr_scale` is what rollbacks have made of the learning rate.
+    """
     optim = config.optim
+    peak = lr_scale * optim.lr
     warmup = round(optim.warmup * optim.steps)
     return Rates(
-        lr=warmup_cosine(step, optim.steps, warmup, optim.lr, optim.final_lr * optim.lr),
+        lr=warmup_cosine(step, optim.steps, warmup, peak, optim.final_lr * peak),
         weight_decay=cosine(step, optim.steps, *optim.weight_decay),
         ema_momentum=cosine(step, optim.steps, *optim.ema_momentum),
     )
@@ -77,18 +84,21 @@ def fit(learner: Learner, run: Run, state: RunState) -> RunState:
     """Train from `state` to the last step and return where it ended.
 
     Ctrl-C finishes the running step, saves, and raises `KeyboardInterrupt`; a second one stops at
-    once. Raises `NonFiniteError` instead of applying an update that is not finite.
+    once. Raises `NonFiniteError` instead of applying an update that is not finite, and
+    `CollapseError` where the guard stops the run, with everything saved.
     """
-    config = run.config
+    config, guard = run.config, run.guard
     steps = config.optim.steps
     clock = _Clock()
     learner.model.train()
+    if guard.decide(state) == "stop":  # resumed where it was stopped
+        raise guard.error(state, run.checkpoints)
     with Interrupt() as interrupt, Display(run.console, steps, state.step) as display, run.loader:
         batches = iter(run.loader)
         while state.step < steps:
             with clock.waiting():
                 batch = next(batches)
-            rates = rates_at(config, state.step)
+            rates = rates_at(config, state.step, guard.lr_scale(state))
             reading = _update(learner, config, batch, rates, state.step)
             if not reading.finite:
                 raise _not_finite(reading, rates, state, run)
@@ -102,22 +112,51 @@ def fit(learner: Learner, run: Run, state: RunState) -> RunState:
                 run.metrics.write(record)
                 display.trained(record)
                 clock.restart()
-            calibration = None
+            calibration, health = None, None
             if state.step % config.log.eval_every == 0 or last:
                 display.evaluating()
                 calibration, measured = _evaluate(learner, run, state)
                 if measured is not None:
-                    run.metrics.write(measured)
-                    display.evaluated(measured)
-                    state = _with_best(state, measured)
+                    state, health = guard.examine(state, measured.vitals)
+                    record = measured.record | {"health": health.record}
+                    run.metrics.write(record)
+                    display.evaluated(record)
+                    state = _with_best(state, record)
                 clock.restart()
             stop = interrupt.requested  # read once: what it asks for must also be saved
-            due = state.step % config.log.save_every == 0 or state.best_step == state.step
-            if due or last or stop:
+            due = last or state.step % config.log.save_every == 0 or state.best_step == state.step
+            if health is not None and health.verdict == "healthy" and (due or guard.acts):
+                state, due = replace(state, healthy_step=state.step), True
+            decision = "go on" if health is None else guard.decide(state)
+            if health is not None and decision == "rollback":
+                state = _roll_back(learner, run, state, health)
+                display.rolled_back(state)
+                batches = iter(run.loader)
+                clock.restart()
+            elif due or stop or decision == "stop":
                 _save(learner, run, state, calibration)
                 clock.restart()
+            if decision == "stop":
+                raise guard.error(state, run.checkpoints)
             if stop:
                 raise KeyboardInterrupt
+    return state
+
+
+def _roll_back(learner: Learner, run: Run, state: RunState, health: Health) -> RunState:
+    """Restore the last healthy checkpoint; model, data and metrics go on from there."""
+    assert state.healthy_step is not None
+    then = run.checkpoints.restore(
+        run.checkpoints.path(state.healthy_step),
+        learner.model,
+        learner.objective,
+        learner.optimizer,
+    )
+    learner.model.train()
+    state = run.guard.rolled_back(state, then, health.record["reason"])
+    run.checkpoints.rewind(state)
+    run.metrics.rewind(state.step)
+    run.loader.seek(state.cursor)
     return state
 
 
@@ -186,9 +225,17 @@ def _training_record(
     }
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """An evaluation: what is written, and what the guard judges."""
+
+    record: dict[str, Any]
+    vitals: Vitals
+
+
 def _evaluate(
     learner: Learner, run: Run, state: RunState
-) -> tuple[Calibration | None, dict[str, Any] | None]:
+) -> tuple[Calibration | None, _Measured | None]:
     """Calibrate on training and held-out pairs, measure on held-out ones.
 
     Raises `NonFiniteError` where the model's embeddings are not finite: then its weights are not
@@ -203,26 +250,33 @@ def _evaluate(
             raise NonFiniteError(
                 f"{error} after step {state.step}; {_last_good(run)}; lower optim.lr"
             ) from None
-    record = None
+    measured = None
     if run.held_out is not None:
-        results = measure(embedder, run.held_out).results
-        record = {"kind": "eval", "step": state.step, "split": "validation", **results}
+        found = measure(embedder, run.held_out)
+        record = {"kind": "eval", "step": state.step, "split": "validation", **found.results}
         pairs = held_out_batch(run.held_out, learner.tokenizer, learner.card.max_tokens)
-        record["tasks"] = task_energies(
-            learner.model, learner.objective, pairs.to(learner.compute.device)
+        pairs = pairs.to(learner.compute.device)
+        record["tasks"] = task_energies(learner.model, learner.objective, pairs)
+        modalities, directions = watched(record["tasks"])
+        readings = vitals(
+            found.embeddings.texts(run.held_out.first_text),
+            target_embeddings(learner.model, pairs),
+            modalities=modalities,
+            directions=directions,
         )
         record["seconds"] = time.perf_counter() - start
+        measured = _Measured(record, readings)
     learner.model.train()
-    return embedder.calibration, record
+    return embedder.calibration, measured
 
 
 def _with_best(state: RunState, record: dict[str, Any]) -> RunState:
-    """Best is by mean recall at 1 of both directions among evaluations that are not collapsed."""
+    """Best is by mean recall at 1 of both directions, among evaluations found healthy."""
     retrieval = record["retrieval"]
     recall = (
         retrieval["image_to_text"]["recall_at_1"] + retrieval["text_to_image"]["recall_at_1"]
     ) / 2
-    if record["collapse"]["verdict"] == "collapsed" or recall <= state.best_recall:
+    if record["health"]["verdict"] != "healthy" or recall <= state.best_recall:
         return state
     return replace(state, best_step=state.step, best_recall=recall)
 

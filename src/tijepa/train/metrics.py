@@ -20,6 +20,8 @@ __all__ = ["Metrics", "import_wandb"]
 class _Sink(Protocol):
     def write(self, scalars: dict[str, float], step: int) -> None: ...
 
+    def rewind(self, step: int) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -56,6 +58,19 @@ class Metrics:
             for sink in self._sinks:
                 sink.write({prefix + k: v for k, v in scalars.items()}, record["step"])
 
+    def rewind(self, step: int) -> None:
+        """Drop the records of later steps: the run goes on from `step`.
+
+        Weights & Biases cannot unsay anything and ignores steps it has seen.
+        """
+        with writing(self.path):
+            self._file.close()
+            _cut(self.path, step)
+            self._file = open(self.path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        with writing(self.path.parent):
+            for sink in self._sinks:
+                sink.rewind(step)
+
     def close(self) -> None:
         """Flush and close everything, whichever of it fails."""
         with writing(self.path.parent), ExitStack() as stack:
@@ -66,14 +81,22 @@ class Metrics:
 
 class _TensorBoard:
     def __init__(self, folder: Path, after_step: int | None) -> None:
+        self._folder = folder
+        self._open(after_step)
+
+    def _open(self, after_step: int | None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         purge = None if after_step is None else after_step + 1
-        self._writer = SummaryWriter(str(folder), purge_step=purge)
+        self._writer = SummaryWriter(str(self._folder), purge_step=purge)
 
     def write(self, scalars: dict[str, float], step: int) -> None:
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
+
+    def rewind(self, step: int) -> None:
+        self._writer.close()
+        self._open(step)
 
     def close(self) -> None:
         self._writer.close()
@@ -85,6 +108,9 @@ class _Wandb:
 
     def write(self, scalars: dict[str, float], step: int) -> None:
         self._run.log(scalars, step=step)
+
+    def rewind(self, step: int) -> None:
+        pass
 
     def close(self) -> None:
         self._run.finish()

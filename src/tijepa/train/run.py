@@ -16,7 +16,7 @@ from tijepa.config import RunConfig
 from tijepa.data.loader import Loader
 from tijepa.data.pairs import PairSource, PairSplits, SetAside
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError
 from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_set
 from tijepa.evaluate.run import finish_run
 from tijepa.evaluate.run_data import open_run_data
@@ -33,6 +33,7 @@ from tijepa.train.build import (
 )
 from tijepa.train.checkpoint import Checkpoints, RunState
 from tijepa.train.environment import environment_of
+from tijepa.train.guard import build_guard
 from tijepa.train.loop import Learner, Run, fit
 from tijepa.train.metrics import Metrics, import_wandb
 from tijepa.train.optimizer import build_optimizer
@@ -50,7 +51,8 @@ def train(
     never interrupted (bit for bit on a CPU). At the end the model is evaluated on the test split
     and a report is written. The folder is not touched before the data are open and the model is
     built. Up to `data.eval_items` + 2,048 decoded images stay in memory for the evaluations while
-    training, 12 × image_size² bytes each. Raises the errors of `tijepa.errors`;
+    training, 12 × image_size² bytes each. Where the collapse guard stops the run, the report is
+    written before `CollapseError` is raised. Raises the errors of `tijepa.errors`;
     `KeyboardInterrupt` after Ctrl-C, with everything saved.
     """
     console = console or Console()
@@ -77,6 +79,7 @@ def train(
     with phase(console, "reading pairs to measure on"):
         held_out = _held_out(splits, config, console)
         typical = _calibration_pairs(source, config, console)
+    guard = build_guard(config, measured=held_out is not None)
 
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
     objective = build_objective(config).to(compute.device)
@@ -130,10 +133,14 @@ def train(
         calibration_pairs=typical,
         metrics=metrics,
         checkpoints=checkpoints,
+        guard=guard,
         console=console,
     )
+    collapse: CollapseError | None = None
     try:
         fit(learner, run, state)
+    except CollapseError as error:
+        collapse = error  # the run gets its report first
     except KeyboardInterrupt:
         saved = checkpoints.last()
         if saved is None:
@@ -149,6 +156,8 @@ def train(
         metrics.close()
         _list_set_aside(run_dir, loader.set_aside)
     finish_run(run_dir, config, splits, console, compute.device)
+    if collapse is not None:
+        raise collapse
     return run_dir
 
 

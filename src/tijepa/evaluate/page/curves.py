@@ -11,7 +11,7 @@ from tijepa.evaluate.page.charts import Reference, Series, line_chart
 from tijepa.evaluate.page.pieces import DIRECTIONS, paragraph, unknown
 from tijepa.evaluate.run_record import RunRecord, part, value
 
-__all__ = ["curves"]
+__all__ = ["all_series", "curves"]
 
 MODALITIES = ("image", "text")
 Path = tuple[str, ...]
@@ -42,7 +42,7 @@ def _train_curves(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         ("Learning rate", {"learning rate": ("lr",)}, False),
         ("Norm of the gradient before clipping", {"norm": ("grad_norm",)}, True),
     ):
-        series = _all_series(lines, wanted)
+        series = all_series(lines, wanted)
         if series:
             yield line_chart(title, series, allow_log=log)
 
@@ -53,7 +53,7 @@ def _retrieval_curves(run: RunRecord) -> Iterable[str]:
     reference = Reference("chance at 1", chance[-1]) if chance else None
     for key, title in DIRECTIONS:
         wanted = {f"R@{k}": ("retrieval", key, f"recall_at_{k}") for k in (1, 5, 10)}
-        series = _all_series(run.evals, wanted)
+        series = all_series(run.evals, wanted)
         if series:
             yield line_chart(
                 f"{title}, held out",
@@ -93,7 +93,7 @@ def _collapse_curves(run: RunRecord) -> Iterable[str]:
             "A task without a gap predicts from one modality alone.",
         ),
     ):
-        series = _all_series(run.evals, wanted)
+        series = all_series(run.evals, wanted)
         if series:
             yield line_chart(title, series, note=note)
 
@@ -114,7 +114,7 @@ def _keys(lines: Sequence[Mapping[str, Any]], start: str, end: str) -> dict[str,
     return {plain(k[len(start) : len(k) - len(end)]): (k,) for k in found if k.endswith(end)}
 
 
-def _all_series(lines: Sequence[Mapping[str, Any]], wanted: Mapping[str, Path]) -> list[Series]:
+def all_series(lines: Sequence[Mapping[str, Any]], wanted: Mapping[str, Path]) -> list[Series]:
     """Those of the wanted series that have any point."""
     series = [_series(lines, name, path) for name, path in wanted.items()]
     return [one for one in series if one.steps]

@@ -43,7 +43,19 @@ def _verdict(run: RunRecord) -> str:
         state, sign = ("healthy", "✓ Healthy") if healthy else ("collapsed", "✕ Collapsed")
         reason = str(readings.get("reason", "no reason recorded"))
         reason = f"{reason[:1].upper()}{reason[1:]}."
-    return f'<p class="verdict {state}"><b>{sign}</b> <span>{escape(reason)}</span></p>'
+    own = f'<p class="verdict {state}"><b>{sign}</b> <span>{escape(reason)}</span></p>'
+    return own + _trouble_in_training(run)
+
+
+def _trouble_in_training(run: RunRecord) -> str:
+    """The guard's last verdict where the run ended in trouble; the model above is from before."""
+    found = run.health or {}
+    if found.get("verdict") not in ("degrading", "collapsed"):
+        return ""
+    return paragraph(
+        f"While it trained the run was {found['verdict']} at its last evaluation, step"
+        f" {count(value(found, 'step'))}: see Health."
+    )
 
 
 def _tile(title: str, direction: Mapping[str, Any], chance: float) -> str:

@@ -52,8 +52,8 @@ section { margin-top: 64px; scroll-margin-top: 20px; }
 .verdict b { white-space: nowrap; }
 .verdict.healthy { background: var(--good-bg); }
 .verdict.healthy b { color: var(--good); }
-.verdict.collapsed { background: var(--bad-bg); }
-.verdict.collapsed b { color: var(--bad); }
+.verdict.collapsed, .verdict.degrading { background: var(--bad-bg); }
+.verdict.collapsed b, .verdict.degrading b { color: var(--bad); }
 nav { margin-top: 30px; padding: 12px 0; border-block: 1px solid var(--edge); }
 nav ul {
   display: flex; flex-wrap: wrap; gap: 4px 22px; margin: 0; padding: 0; list-style: none;

@@ -1,0 +1,129 @@
+"""The readings that the collapse guard watches: one set of numbers per modality and direction.
+
+All are free of scale, except `std`, which is only ever compared with its own past.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tijepa.data.pairs import Batch
+from tijepa.evaluate.collapse import effective_rank, per_dimension_std
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.embeddings import Embeddings
+from tijepa.objectives.tasks import TASKS
+
+__all__ = ["DIRECTIONS", "MODALITIES", "Vitals", "target_embeddings", "vitals", "watched"]
+
+MODALITIES = ("image", "text")
+DIRECTIONS = ("image_to_text", "text_to_image")
+CERTAIN = 1000.0  # standard errors; more are not told apart
+Vitals = dict[str, dict[str, float]]
+
+
+def watched(energies: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Modalities and directions that an objective with these energies (`TASK/LEVEL`) trains.
+
+    An objective without energies (CLIP, SigLIP) compares both modalities both ways.
+    """
+    names = [name.partition("/") for name in energies]
+    if not names:
+        return MODALITIES, DIRECTIONS
+    tasks = [TASKS[task] for task, _, _ in names]
+    used = {"image": any(t.needs_image for t in tasks), "text": any(t.needs_text for t in tasks)}
+    pooled = {task for task, _, level in names if level == "pooled"}
+    return tuple(m for m in MODALITIES if used[m]), tuple(d for d in DIRECTIONS if d in pooled)
+
+
+@torch.no_grad()
+def target_embeddings(model: TextImageModel, batch: Batch) -> dict[str, Float[Tensor, "b d"]]:
+    """Pooled embeddings of a batch by the target encoders; none where no target is an EMA."""
+    if model.target is None:
+        return {}
+    model.eval()
+    image = model.target.image(batch.images).pooled
+    text = model.target.text(batch.tokens, batch.token_mask).pooled
+    return {
+        "image": model.target.embed_image(image).cpu(),
+        "text": model.target.embed_text(text).cpu(),
+    }
+
+
+def vitals(
+    pairs: Embeddings,
+    targets: dict[str, Float[Tensor, "b d"]],
+    *,
+    modalities: Iterable[str] = MODALITIES,
+    directions: Iterable[str] = DIRECTIONS,
+) -> Vitals:
+    """Readings of n pairs by subject; `targets` are target embeddings of the first b of them.
+
+    - A modality, and its targets under the name `image targets`: `rank` (effective rank),
+      `available` (directions that n items in d dimensions can have), `spread` (√d · mean std, as a
+      share of the mean length) and `std`. Constant embeddings have rank and spread 0.
+    - Targets further have `drift` = E‖c − t‖² / (Var c + Var t) between context and target
+      embeddings of the same items: 0 where they are the same, 1 for unrelated ones of equal mean.
+    - A direction has `gap`, shuffled minus matched energy over the marginal energy, which is that
+      of the best constant prediction, the variance of its target: (E‖g − z'‖² − E‖g − z‖²) / Var z
+      = 2 tr cov(g, z) / Var z, over all wrong partners at once. A constant or unrelated prediction
+      has 0, one that explains a share ρ of the variance 2ρ. `certainty` is the gap in standard
+      errors.
+    """
+    own = {"image": pairs.image, "text": pairs.text}
+    predicted = {"image_to_text": pairs.text_from_image, "text_to_image": pairs.image_from_text}
+    found: Vitals = {name: _modality(own[name]) for name in modalities}
+    for name in modalities:
+        if name in targets:
+            context = own[name][: len(targets[name])]
+            drift = {"drift": _drift(context, targets[name])}
+            found[f"{name} targets"] = _modality(targets[name]) | drift
+    for name in directions:
+        target = own["text" if name == "image_to_text" else "image"]
+        found[name] = _direction(predicted[name], target)
+    return found
+
+
+def _modality(x: Tensor) -> dict[str, float]:
+    std = float(per_dimension_std(x).mean())
+    length = float(x.double().norm(dim=1).mean())
+    return {
+        "rank": effective_rank(x),
+        "available": float(min(x.shape[1], len(x) - 1)),
+        "spread": math.sqrt(x.shape[1]) * std / length if length else 0.0,
+        "std": std,
+    }
+
+
+def _drift(context: Tensor, target: Tensor) -> float:
+    context, target = context.double(), target.double()
+    apart = float((context - target).square().sum(dim=1).mean())
+    scale = _variance(context) + _variance(target)
+    if scale == 0:
+        return 0.0 if apart == 0 else 1.0
+    return apart / scale
+
+
+def _direction(predicted: Tensor, target: Tensor) -> dict[str, float]:
+    predicted, target = predicted.double(), target.double()
+    n, marginal = len(target), _variance(target)
+    centred = (predicted - predicted.mean(dim=0)) * (target - target.mean(dim=0))
+    share = 2 * centred.sum(dim=1) * n / (n - 1)  # each pair's against all others, averaged
+    gap, error = float(share.mean()), float(share.std()) / math.sqrt(n)
+    if not (math.isfinite(gap) and math.isfinite(error)):
+        return {"gap": math.nan, "certainty": math.nan}
+    if gap <= 0 or marginal == 0:
+        return {"gap": gap / marginal if marginal else 0.0, "certainty": 0.0}
+    return {
+        "gap": gap / marginal,
+        "certainty": min(gap / error, CERTAIN) if error else CERTAIN,
+    }
+
+
+def _variance(x: Tensor) -> float:
+    """Mean squared distance from the mean."""
+    return float((x - x.mean(dim=0)).square().sum(dim=1).mean())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from tijepa.config import RunConfig, load_config
+from tijepa.evaluate.advice import advice
+from tijepa.evaluate.guard import Finding
+
+
+def hints(subject: str, problem: str, *overrides: str) -> list[str]:
+    config = load_config(overrides=list(overrides)) if overrides else RunConfig()
+    return advice([Finding(subject, 2, problem, 100, "")], config.settings())
+
+
+def test_no_finding_needs_no_advice() -> None:
+    assert advice([], RunConfig().settings()) == []
+
+
+def test_a_lost_rank_asks_for_more_of_that_modalitys_regularizer() -> None:
+    assert hints("text", "rank")[0] == "raise objective.regularize_text.weight above 0.05"
+    assert hints("image targets", "rank")[0].startswith("raise objective.regularize_image.weight")
+
+
+def test_without_regularizer_and_norm_and_with_small_batches_it_names_all_three() -> None:
+    found = hints(
+        "text", "constant",
+        "objective.regularize_text.name=none", "model.head.norm=none", "optim.batch_size=16",
+    )  # fmt: skip
+    assert found == [
+        "set objective.regularize_text={name: sigreg, weight: 0.05}",
+        "set model.head.norm=batch",
+        "raise optim.batch_size above 16",
+    ]
+
+
+def test_what_it_advises_about_the_regularizer_can_be_set() -> None:
+    setting = hints("text", "rank", "objective.regularize_text.name=none")[0].removeprefix("set ")
+    config = load_config(overrides=["objective.regularize_text.name=none", setting])
+    assert config.objective.regularize_text.name == "sigreg"
+
+
+def test_drifting_targets_ask_for_a_lower_momentum() -> None:
+    found = hints("text targets", "drift", "objective.pooled_targets=ema")
+    assert found[0] == "lower optim.ema_momentum below [0.99, 1]"
+
+
+def test_a_lost_gap_asks_for_more_weight_in_that_direction() -> None:
+    assert hints("text_to_image", "gap")[0] == (
+        "raise objective.tasks.text_to_image.pooled above 1"
+    )
+
+
+@pytest.mark.parametrize("problem", ["constant", "rank", "gap", "drift", "not_finite", "shrunk"])
+def test_settings_without_effect_are_never_advised(problem: str) -> None:
+    subject = "text_to_image" if problem == "gap" else "text"
+    found = hints(subject, problem, "objective.name=clip")
+    assert found
+    assert not any("regularize" in hint or "ema" in hint or "tasks" in hint for hint in found)
+
+
+def test_the_first_trouble_is_treated_and_an_embedding_before_its_prediction() -> None:
+    late = Finding("text_to_image", 2, "gap", 200, "")
+    early = Finding("image", 1, "rank", 100, "")
+    same = Finding("image", 1, "rank", 200, "")
+    for other in (early, same):
+        assert "regularize_image" in advice([late, other], RunConfig().settings())[0]
