@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from tijepa.config import RunConfig, load_config
-from tijepa.config.dialect import read_yaml, write_yaml
+from tijepa.config.dialect import read_yaml
 from tijepa.errors import ConfigError
 
 __all__ = ["Axis", "Cell", "cells_of", "parse_axis"]
@@ -110,10 +111,10 @@ def _ends(key: str, ending: str) -> bool:
 
 
 def _written(value: Any) -> str:
-    """One line of YAML that an override reads back to `value`."""
-    return value if isinstance(value, str) else write_yaml([value])[1:-2]
+    """One line that an override reads back to `value`: JSON is YAML."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _safe(value: str) -> str:
     """A value as part of a folder's name."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", value).strip("-") or "empty"
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", value).strip("_") or "empty"

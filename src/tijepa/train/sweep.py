@@ -194,12 +194,10 @@ def _conclude(run: _Running, console: Console, *, stopped: bool) -> None:
     code = run.process.returncode
     if code == 0:
         _read(one)
-        shown = "not measured" if one.validation is None else f"R@1 {100 * one.validation:.1f} %"
-        say(
-            console,
-            f"finished  {one.cell.name} in {duration(time.monotonic() - run.start)}: "
-            f"validation {shown}",
-        )
+        best = one.validation
+        shown = "no healthy validation" if best is None else f"validation R@1 {100 * best:.1f} %"
+        took = duration(time.monotonic() - run.start)
+        say(console, f"finished  {one.cell.name} in {took}: {shown}")
     elif stopped:
         one.status = "interrupted"
     else:

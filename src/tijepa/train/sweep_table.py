@@ -29,9 +29,7 @@ def print_sweep(console: Console, outcomes: Sequence[Outcome]) -> None:
         table.add_column(key.rpartition(".")[2], justify="right", overflow="fold")
     for heading in ("validation", "i→t R@1", "t→i R@1", "collapse", "status"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for one in sorted(outcomes, key=lambda one: -1.0 if one.validation is None else one.validation)[
-        ::-1
-    ]:
+    for one in sorted(outcomes, key=_validation, reverse=True):
         retrieval = part(one.results, "retrieval")
         recalls = [
             value(part(retrieval, direction), "recall_at_1")
@@ -45,3 +43,7 @@ def print_sweep(console: Console, outcomes: Sequence[Outcome]) -> None:
             one.status,
         )
     console.print(table)
+
+
+def _validation(one: Outcome) -> float:
+    return -1.0 if one.validation is None else one.validation
