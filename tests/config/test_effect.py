@@ -12,6 +12,7 @@ from tijepa.config import ObjectiveConfig, RunConfig, load_config
 from tijepa.config.dialect import read_yaml, write_yaml
 from tijepa.config.effect import without_effect
 from tijepa.config.keys import covers
+from tijepa.config.named import fixed_settings
 from tijepa.errors import ConfigError
 
 INFILL = "objective.tasks.image_infill=1"
@@ -25,6 +26,11 @@ INFILL = "objective.tasks.image_infill=1"
         (["objective.name=siglip", "objective.energy=cosine"], "objective.name is 'siglip'"),
         (["objective.name=clip", "objective.pooled_targets=ema"], "objective.name"),
         (["objective.name=clip", "objective.token_targets=ema"], "objective.name"),
+        (["objective.name=siglip", "objective.pooled_target_norm=layer"], "objective.name"),
+        (["objective.name=vicreg", "objective.regularize_image.weight=0.1"], "objective.name"),
+        (["objective.name=vicreg", "model.pooled_predictor.depth=2"], "objective.name"),
+        (["objective.name=ijepa", "objective.pooled_target_norm=center"], "no pooled task"),
+        (["objective.name=levljepa", "optim.ema_momentum=[0.9, 1.0]"], "no target"),
         (["objective.name=clip", "objective.regularize_image.weight=0.1"], "objective.name"),
         (["objective.name=clip", "objective.regularize_text.name=none"], "objective.name"),
         (["objective.name=clip", "objective.masks.text_span=2"], "objective.name"),
@@ -79,6 +85,10 @@ def test_a_setting_without_effect_is_an_error(overrides: list[str], reason: str)
         ["objective.tasks.text_only=1", "objective.masks.text_span=2"],
         ["objective.tasks.text_to_image.tokens=1", "objective.token_targets=stop_gradient"],
         ["objective.regularize_image.weight=0"],
+        ["objective.regularize_text={name: visreg, slices: 9}"],
+        ["objective.pooled_target_norm=center"],
+        ["objective.name=levljepa", "objective.regularize_image.slices=9"],
+        ["objective.name=ijepa", "objective.masks.target_blocks=2"],
         ["objective.name=clip", "optim.lr=1e-3", "model.head.depth=2"],
         ["data.source=photos", "data.max_bad=0.5"],
         ["guard.action=stop", "guard.patience=3"],
@@ -110,14 +120,15 @@ def test_a_later_layer_drops_what_it_makes_irrelevant(tmp_path: Path) -> None:
 
 _SELECTORS = {
     "data.source": st.sampled_from(["scenes", "photos", "3e4", "2026-01-31", "yes", "a: b"]),
-    "objective.name": st.sampled_from(["tijepa", "clip", "siglip"]),
+    "objective.name": st.sampled_from(["tijepa", "ijepa", "levljepa", "vicreg", "clip", "siglip"]),
     "objective.tasks.text_to_image.pooled": st.sampled_from([0.0, 0.5]),
     "objective.tasks.image_to_text.tokens": st.sampled_from([0.0, 0.5]),
     "objective.tasks.image_infill": st.sampled_from([0.0, 2.0]),
     "objective.tasks.text_only": st.sampled_from([0.0, 1.0]),
     "objective.pooled_targets": st.sampled_from(["ema", "stop_gradient"]),
     "objective.token_targets": st.sampled_from(["ema", "stop_gradient"]),
-    "objective.regularize_image.name": st.sampled_from(["none", "sigreg", "vicreg"]),
+    "objective.pooled_target_norm": st.sampled_from(["none", "center", "standardise", "layer"]),
+    "objective.regularize_image.name": st.sampled_from(["none", "sigreg", "vicreg", "visreg"]),
     "model.head.depth": st.integers(0, 2),
     "guard.action": st.sampled_from(["warn", "stop", "rollback"]),
 }
@@ -141,11 +152,13 @@ _OTHERS = {
 
 @st.composite
 def _overrides(draw: st.DrawFn) -> list[str]:
-    """Settings of a valid configuration: what the selectors make irrelevant is left out."""
+    """Settings of a valid configuration: what others make irrelevant or fix is left out."""
     values: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=_SELECTORS))
     values |= draw(st.fixed_dictionaries({}, optional=_OTHERS))
-    defaults = RunConfig().settings()
-    idle = without_effect(lambda key: values.get(key, defaults[key]))
+    fixed = fixed_settings(values)
+    values = {key: value for key, value in values.items() if key not in fixed}
+    effective = {**RunConfig().settings(), **values, **fixed}
+    idle = without_effect(effective.__getitem__)
     kept = {k: v for k, v in values.items() if not any(covers(section, k) for section in idle)}
     return [f"{key}={write_yaml([value])[1:-2]}" for key, value in kept.items()]
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.objectives.regularizers import SIGReg, VICReg
+from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg, VISReg
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -153,3 +153,106 @@ def test_vicreg_is_small_for_independent_unit_variance_and_near_one_at_collapse(
     penalty = VICReg(covariance_weight=0.04, epsilon=1e-4)
     assert penalty(z, generator()).item() < 0.05
     assert penalty(torch.ones(16, 8), generator()).item() == pytest.approx(0.99, abs=1e-6)
+
+
+def spread_of(gradient: torch.Tensor) -> float:
+    """The part of a gradient that moves embeddings relative to one another."""
+    return float((gradient - gradient.mean(dim=0)).norm())
+
+
+def gradient_of(penalty: Regularizer, z: torch.Tensor) -> torch.Tensor:
+    leaf = z.clone().requires_grad_()
+    penalty(leaf, generator(3)).backward()
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def test_visreg_by_hand_on_two_points() -> None:
+    """Points 0 and 6 in one dimension: μ = 3, σ = 3, standardised −1 and 1.
+
+    Scale (3 − 1)² = 4, centre 3² = 9. Of N(0, 1) the lower half has mean −√(2/π) and the upper
+    √(2/π), so the shape costs (1 − √(2/π))², whatever the sign of a direction in one dimension.
+    """
+    z = torch.tensor([[0.0], [6.0]])
+    expected = 4 + 9 + (1 - math.sqrt(2 / math.pi)) ** 2
+    assert VISReg(slices=3)(z, generator()).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_visreg_by_hand_on_three_points() -> None:
+    """Points −1, 0, 1: μ = 0, σ = √(2/3), standardised ±√1.5 and 0.
+
+    A third of N(0, 1) lies below q = −0.4307273; that third has mean −3 pdf(q) = −1.0907993, the
+    middle one 0. Scale (1 − √(2/3))² = 0.0336735, shape 2/3 (√1.5 − 1.0907993)² = 0.0119609.
+    """
+    z = torch.tensor([[0.0], [1.0], [-1.0]])
+    assert VISReg(slices=1)(z, generator()).item() == pytest.approx(0.0336735 + 0.0119609, abs=2e-6)
+
+
+@given(seed=st.integers(0, 50), scale=st.floats(0.1, 10), shift=st.floats(-5, 5))
+@settings(deadline=None, max_examples=25)
+def test_scale_and_shift_cost_visreg_only_their_own_terms(
+    seed: int, scale: float, shift: float
+) -> None:
+    """Shape is invariant, so the rest of the penalty is mean (σ − 1)² + mean μ² by definition."""
+    z = torch.randn(12, 3, generator=generator(seed)).double()
+
+    def shape(x: torch.Tensor) -> float:
+        scale_term = (x.std(dim=0, correction=0) - 1).square().mean()
+        total = VISReg(slices=8)(x.float(), generator(1)).item()
+        return total - float(scale_term + x.mean(dim=0).square().mean())
+
+    moved = scale * z + shift
+    assert shape(moved) == pytest.approx(shape(z), abs=1e-4 * (1 + scale**2 + shift**2))
+    assert shape(z) > 0
+
+
+def test_visreg_still_pulls_where_sigreg_has_let_go() -> None:
+    """A cluster of size δ. SIGReg's pull apart is linear in δ; VISReg's scale term has the gradient
+    2 (σ − 1) u / (n d), of one size for every δ."""
+    u = torch.randn(32, 4, generator=generator())
+    sizes = (1e-1, 1e-2, 1e-3)
+    sigreg = [spread_of(gradient_of(SIGReg(slices=16), size * u)) for size in sizes]
+    visreg = [spread_of(gradient_of(VISReg(slices=16), size * u)) for size in sizes]
+    assert sigreg[2] < 0.02 * sigreg[0]
+    assert visreg[2] > 0.9 * visreg[0]
+
+
+def test_visreg_pulls_equal_embeddings_apart_and_sigreg_does_not() -> None:
+    z = torch.tensor([0.5, -1.0, 0.25, 0.0]).repeat(8, 1)
+    assert spread_of(gradient_of(SIGReg(slices=16), z)) < 1e-6
+    pull = gradient_of(VISReg(slices=16), z)
+    assert torch.isfinite(pull).all()
+    assert spread_of(pull) > 1.0
+
+
+@pytest.mark.parametrize(("penalty", "back"), [(VISReg(slices=32), True), (SIGReg(32), False)])
+def test_only_visreg_brings_equal_embeddings_back(penalty: Regularizer, back: bool) -> None:
+    z = torch.full((64, 3), 0.5).requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=0.05)
+    directions = generator(1)
+    for _ in range(80):
+        optimizer.zero_grad()
+        penalty(z, directions).backward()
+        optimizer.step()
+    std = z.detach().std(dim=0)
+    assert std.min() > 0.2 if back else std.max() < 1e-3
+
+
+def test_visreg_spreads_almost_collapsed_embeddings_to_a_gaussian() -> None:
+    z = (0.05 * torch.randn(64, 3, generator=generator())).requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=0.05)
+    penalty, directions = VISReg(slices=32), generator(1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        penalty(z, directions).backward()
+        optimizer.step()
+    torch.testing.assert_close(z.detach().std(dim=0), torch.ones(3), atol=0.1, rtol=0)
+    assert (torch.corrcoef(z.detach().T) - torch.eye(3)).abs().max() < 0.2
+
+
+def test_visreg_sees_dimensions_that_repeat_one_another() -> None:
+    """Every dimension is standard normal: only the joint shape tells the two apart."""
+    independent = torch.randn(256, 4, generator=generator())
+    repeated = independent[:, :1].expand(-1, 4)
+    penalty = VISReg(slices=64)
+    assert penalty(repeated, generator()) > 5 * penalty(independent, generator())

@@ -14,12 +14,14 @@ from tijepa.errors import ConfigError
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contrastive import CLIPObjective, SigLIPObjective
 from tijepa.objectives.energies import ENERGIES
-from tijepa.objectives.regularizers import SIGReg, VICReg
+from tijepa.objectives.regularizers import SIGReg, VICReg, VISReg
 from tijepa.objectives.tijepa import TIJEPAObjective
+from tijepa.objectives.vicreg import VICRegObjective
 from tijepa.train.build import (
     build_model,
     build_objective,
     model_arguments,
+    needs_text,
     parameter_counts,
     resolve_compute,
     token_weights,
@@ -119,6 +121,8 @@ def test_weights_are_a_function_of_the_seed_alone() -> None:
     [
         (["objective.name=clip"], False, False, False),
         (["objective.name=siglip"], False, False, False),
+        (["objective.name=vicreg"], False, False, False),
+        (["objective.name=ijepa"], True, True, True),
         (["objective.pooled_targets=stop_gradient"], True, False, False),
         (["objective.pooled_targets=ema"], True, False, True),
         (["objective.tasks.image_only=1", "objective.token_targets=ema"], True, True, True),
@@ -166,7 +170,38 @@ def tijepa(*overrides: str) -> TIJEPAObjective:
 def test_objectives_go_by_their_names() -> None:
     assert isinstance(build_objective(small("objective.name=clip")), CLIPObjective)
     assert isinstance(build_objective(small("objective.name=siglip")), SigLIPObjective)
+    assert isinstance(build_objective(small("objective.name=vicreg")), VICRegObjective)
     assert isinstance(build_objective(small("objective.name=tijepa")), TIJEPAObjective)
+
+
+def test_levljepa_is_built_as_published() -> None:
+    """Heads of one hidden layer and predictors of four, 2,048 wide; λ 0.02; no EMA."""
+    config = load_config(overrides=[*SMALL[:-2], SMALL[-1], "objective.name=levljepa"])
+    model, objective = build_model(config, 70), build_objective(config)
+    assert isinstance(objective, TIJEPAObjective)
+    assert objective.pooled_weights == {"text_to_image": 1.0, "image_to_text": 1.0}
+    assert objective.token_weights == {}
+    assert model.target is None
+    assert model.predictors is not None
+    heads = (model.context.image_head, model.context.text_head)
+    predictors = (model.predictors.image_to_text, model.predictors.text_to_image)
+    for mlps, depth in ((heads, 1), (predictors, 4)):
+        for mlp in mlps:
+            norms = [m for m in mlp.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+            assert [norm.num_features for norm in norms] == [2048] * depth
+    for regularizer in objective.regularizers.values():
+        assert regularizer is not None
+        assert isinstance(regularizer.penalty, SIGReg)
+        assert regularizer.weight == 0.02
+
+
+def test_ijepa_sees_images_alone() -> None:
+    config = small("objective.name=ijepa")
+    objective = build_objective(config)
+    assert isinstance(objective, TIJEPAObjective)
+    assert (objective.pooled_weights, objective.token_weights) == ({}, {"image_only": 1.0})
+    assert objective.regularizers == {"image": None, "text": None}
+    assert not needs_text(config.objective)
 
 
 @pytest.mark.parametrize("energy", ENERGIES)
@@ -206,6 +241,7 @@ def test_masks_get_their_settings_and_the_grid_of_the_model() -> None:
     [
         ("{name: sigreg, weight: 0.3, slices: 7}", SIGReg),
         ("{name: vicreg, weight: 0.3}", VICReg),
+        ("{name: visreg, weight: 0.3, slices: 7}", VISReg),
         ("{name: none}", None),
         ("{name: sigreg, weight: 0}", None),
     ],
@@ -218,7 +254,7 @@ def test_regularizers_go_by_their_names(settings: str, kind: type[Any] | None) -
         assert made is not None
         assert isinstance(made.penalty, kind)
         assert made.weight == 0.3
-        if isinstance(made.penalty, SIGReg):
+        if isinstance(made.penalty, (SIGReg, VISReg)):
             assert made.penalty.slices == 7
 
 

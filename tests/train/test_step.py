@@ -55,6 +55,14 @@ OBJECTIVES = {
     "pooled": POOLED,
     "clip": ["objective.name=clip"],
     "siglip": ["objective.name=siglip"],
+    "vicreg": ["objective.name=vicreg"],
+    "standardised targets, visreg": [
+        *POOLED[:-3],
+        "objective.pooled_target_norm=standardise",
+        "objective.regularize_image={name: visreg, weight: 0.1, slices: 8}",
+        "objective.regularize_text={name: visreg, weight: 0.1, slices: 8}",
+        "model.pooled_predictor={depth: 1, hidden: 10, norm: batch}",
+    ],
 }
 CPU = Compute(torch.device("cpu"), torch.float32)
 RATES = Rates(lr=1e-2, weight_decay=0.1, ema_momentum=0.5)

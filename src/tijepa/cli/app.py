@@ -13,12 +13,14 @@ from collections.abc import Sequence
 
 import click
 
+from tijepa.cli.compare import compare
 from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
 from tijepa.cli.doctor import doctor
 from tijepa.cli.evaluate import evaluate
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
+from tijepa.cli.sweep import sweep
 from tijepa.cli.train import train
 from tijepa.errors import CollapseError, TijepaError
 from tijepa.version import __version__
@@ -40,7 +42,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (demo, doctor, evaluate, prepare, presets, train):
+for _verb in (compare, demo, doctor, evaluate, prepare, presets, sweep, train):
     app.add_command(_verb)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tijepa.config.named import PREDICTIVE
+
 __all__ = ["without_effect"]
 
 _POOLED_WEIGHTS = (
@@ -23,10 +25,11 @@ _TOKEN_WEIGHTS = (
     "objective.tasks.image_only",
     "objective.tasks.text_only",
 )
-_ONLY_TIJEPA = (
+_ONLY_PREDICTIVE = (
     "objective.tasks",
     "objective.energy",
     "objective.pooled_targets",
+    "objective.pooled_target_norm",
     "objective.token_targets",
     "objective.masks",
     "objective.regularize_image",
@@ -55,11 +58,11 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
         idle |= {f"guard.{key}": f"guard.action is '{action}'" for key in keys}
     mlps = ["model.head"]
     objective = value("objective.name")
-    if objective == "tijepa":
+    if objective in PREDICTIVE:
         mlps.append("model.pooled_predictor")
-        idle |= _idle_of_tijepa(value)
+        idle |= _idle_of_prediction(value)
     else:
-        idle |= dict.fromkeys(_ONLY_TIJEPA, f"objective.name is '{objective}'")
+        idle |= dict.fromkeys(_ONLY_PREDICTIVE, f"objective.name is '{objective}'")
     for mlp in mlps:
         if value(f"{mlp}.depth") == 0:
             reason = f"{mlp}.depth is 0 (one linear map)"
@@ -67,14 +70,18 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     return idle
 
 
-def _idle_of_tijepa(value: Callable[[str], Any]) -> dict[str, str]:
+def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
     idle: dict[str, str] = {}
     tasks = "objective.tasks"
     pooled = any(value(key) != 0 for key in _POOLED_WEIGHTS)
     tokens = any(value(key) != 0 for key in _TOKEN_WEIGHTS)
     if not pooled:
         reason = "no pooled task has a weight"
-        idle |= {"model.pooled_predictor": reason, "objective.pooled_targets": reason}
+        idle |= {
+            "model.pooled_predictor": reason,
+            "objective.pooled_targets": reason,
+            "objective.pooled_target_norm": reason,
+        }
     if not tokens:
         reason = "no token-level task has a weight"
         idle |= {"model.token_predictor": reason, "objective.token_targets": reason}
@@ -92,6 +99,6 @@ def _idle_of_tijepa(value: Callable[[str], Any]) -> dict[str, str]:
         name = value(f"{regularizer}.name")
         if name == "none":
             idle[f"{regularizer}.weight"] = f"{regularizer}.name is 'none'"
-        if name != "sigreg":
+        if name not in ("sigreg", "visreg"):
             idle[f"{regularizer}.slices"] = f"{regularizer}.name is '{name}'"
     return idle

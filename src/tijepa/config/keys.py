@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["covers", "leaves", "remove"]
+__all__ = ["covers", "leaves", "put", "remove"]
 
 
 def covers(section: str, key: str) -> bool:
@@ -20,6 +20,15 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value of a dotted key; a value that stands where a mapping belongs is left alone."""
+    name, _, rest = key.partition(".")
+    if not rest:
+        values[name] = value
+    elif isinstance(values.setdefault(name, {}), dict):
+        put(values[name], rest, value)
 
 
 def remove(values: dict[str, Any], key: str) -> None:

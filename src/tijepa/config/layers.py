@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from tijepa.config.dialect import read_yaml
 from tijepa.config.effect import without_effect
 from tijepa.config.keys import covers, leaves, remove
+from tijepa.config.named import fixed_settings
 from tijepa.config.sections import RunConfig
 from tijepa.errors import ConfigError
 
@@ -130,14 +131,22 @@ def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> None:
 
 
 def _drop_superseded(merged: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    """Remove from `merged` what has no effect any more, except what `layer` itself sets."""
+    """Remove from `merged` what has no effect any more, except what `layer` itself sets.
+
+    Where the layer names an objective, what that one fixes otherwise has no effect any more.
+    """
     defaults = RunConfig().settings()
     given = dict(leaves(merged))
     own = dict(leaves(layer))
-    for section in without_effect(lambda key: given.get(key, defaults[key])):
-        for key in given:
-            if covers(section, key) and key not in own:
-                remove(merged, key)
+    fixed = fixed_settings(given)
+    for key in fixed_settings(own):
+        if key in given and key not in own:
+            remove(merged, key)
+            del given[key]
+    idle = without_effect(lambda key: fixed.get(key, given.get(key, defaults[key])))
+    for key in given:
+        if key not in own and any(covers(section, key) for section in idle):
+            remove(merged, key)
 
 
 def _first_problem(problem: ErrorDetails) -> str:

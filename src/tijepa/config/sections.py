@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tijepa.config.dialect import write_yaml
 from tijepa.config.effect import without_effect
-from tijepa.config.keys import covers, leaves, remove
+from tijepa.config.keys import covers, leaves, put, remove
+from tijepa.config.named import PREDICTIVE, fixed_settings
 
 __all__ = [
     "ComputeConfig",
@@ -221,18 +222,19 @@ class MaskConfig(Section):
 class RegularizerConfig(Section):
     """Anti-collapse term on the pooled embeddings of one modality."""
 
-    name: Literal["none", "sigreg", "vicreg"] = "sigreg"
+    name: Literal["none", "sigreg", "vicreg", "visreg"] = "sigreg"
     weight: NonNegative = 0.05
-    slices: PositiveInt = 256  # random directions of SIGReg
+    slices: PositiveInt = 256  # random directions of SIGReg and VISReg
 
 
 class ObjectiveConfig(Section):
-    """What is minimised."""
+    """What is minimised; `config/named.py` says what ijepa and levljepa fix."""
 
-    name: Literal["tijepa", "clip", "siglip"] = "tijepa"
+    name: Literal["tijepa", "ijepa", "levljepa", "vicreg", "clip", "siglip"] = "tijepa"
     tasks: TasksConfig = TasksConfig()
     energy: Literal["squared_l2", "smooth_l1", "cosine"] = "squared_l2"
     pooled_targets: Literal["ema", "stop_gradient"] = "stop_gradient"
+    pooled_target_norm: Literal["none", "center", "standardise", "layer"] = "none"
     token_targets: Literal["ema", "stop_gradient"] = "ema"
     masks: MaskConfig = MaskConfig()
     regularize_image: RegularizerConfig = RegularizerConfig()
@@ -240,7 +242,7 @@ class ObjectiveConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> ObjectiveConfig:
-        if self.name == "tijepa" and not any(w for _, w in leaves(self.tasks.model_dump())):
+        if self.name in PREDICTIVE and not any(w for _, w in leaves(self.tasks.model_dump())):
             raise ValueError("every task has weight 0: nothing is learned; raise at least one")
         return self
 
@@ -322,6 +324,23 @@ class RunConfig(Section):
     compute: ComputeConfig = ComputeConfig()
     log: LogConfig = LogConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Add what the named objective fixes, and refuse what contradicts it."""
+        if not isinstance(values, Mapping):
+            return values
+        given = _plain(values)
+        flat = dict(leaves(given))
+        for key, fixed in fixed_settings(flat).items():
+            if key in flat and flat[key] != fixed:
+                raise ValueError(
+                    f"{key} is {flat[key]!r}, but objective.name '{flat['objective.name']}' fixes "
+                    f"it to {fixed!r}: remove it, or use objective.name=tijepa"
+                )
+            put(given, key, fixed)
+        return given
+
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         size, patch = self.data.image_size, self.model.image.patch_size
@@ -365,6 +384,16 @@ class RunConfig(Section):
                 lambda part, name: getattr(part, name), key.split("."), self
             )
         )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with sections as mappings of what was given in them."""
+    plain: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, BaseModel):
+            value = value.model_dump(exclude_unset=True)
+        plain[name] = _plain(value) if isinstance(value, Mapping) else value
+    return plain
 
 
 def _explicit(section: BaseModel, prefix: str = "") -> Iterator[str]:

@@ -10,13 +10,17 @@ from torch import nn
 from tijepa.model.ema import target_copy, update_ema
 from tijepa.model.encoders import Encoders
 from tijepa.model.mlp import MLP
+from tijepa.model.target_norm import TARGET_NORMS
 from tijepa.model.token_predictor import TokenPredictor
 
 __all__ = ["Predictors", "TextImageModel"]
 
 
 class Predictors(nn.Module):
-    """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none)."""
+    """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none).
+
+    `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
+    """
 
     def __init__(
         self,
@@ -24,10 +28,13 @@ class Predictors(nn.Module):
         embed_dim: int,
         pooled: Mapping[str, Any],
         tokens: Mapping[str, Any] | None,
+        target_norm: str = "none",
     ) -> None:
         super().__init__()
         self.image_to_text = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
         self.text_to_image = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
+        self.image_norm = TARGET_NORMS[target_norm](embed_dim)
+        self.text_norm = TARGET_NORMS[target_norm](embed_dim)
         self.tokens = None if tokens is None else TokenPredictor(**tokens)
 
 

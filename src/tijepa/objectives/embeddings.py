@@ -55,7 +55,8 @@ def embed(
 ) -> Embeddings:
     """Embeddings from the context encoders' pooled tokens of i images and t texts.
 
-    A model without predictors (CLIP, SigLIP) compares unit vectors directly: each modality's
+    What predictions are compared with is normalised as the targets of training were. A model
+    without predictors (CLIP, SigLIP, VICReg) compares unit vectors directly: each modality's
     embedding is its own prediction of the other.
     """
     z_image, z_text = model.context.embed_image(image), model.context.embed_text(text)
@@ -63,9 +64,9 @@ def embed(
         z_image, z_text = F.normalize(z_image, dim=1), F.normalize(z_text, dim=1)
         return Embeddings(z_image, z_image, z_text, z_text)
     return Embeddings(
-        image=z_image,
+        image=model.predictors.image_norm(z_image),
         text_from_image=model.predictors.image_to_text(z_image),
-        text=z_text,
+        text=model.predictors.text_norm(z_text),
         image_from_text=model.predictors.text_to_image(z_text),
     )
 

@@ -1,4 +1,10 @@
-"""Anti-collapse terms on the pooled embeddings of one modality."""
+"""Anti-collapse terms on the pooled embeddings of one modality.
+
+Each is a function of the whole batch's statistics. Under gradient accumulation it is given the
+whole batch (train/step.py); where several processes share the batch, `processes` sums
+characteristic functions and moments over them, with gradient, so that value and gradient are those
+of one process.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Regularizer", "SIGReg", "VICReg"]
+from tijepa.objectives.characteristic import harmonic_sums
+from tijepa.objectives.processes import Alone, Processes
+
+__all__ = ["Regularizer", "SIGReg", "VICReg", "VISReg"]
+
+ALONE = Alone()
 
 
 @runtime_checkable
@@ -30,35 +41,38 @@ class SIGReg:
 
         n ∫ |φ̂(t) − exp(−t²/2)|² exp(−t²/2) dt,   φ̂(t) = mean over the batch of exp(i t x),
 
-    integrated by the trapezoid rule on 17 knots over [0, 3] (the integrand is even), averaged over
-    the directions. Nothing pulls fully collapsed embeddings apart: equal embeddings have equal
-    gradients, which vanish at the origin.
+    integrated by the trapezoid rule on 17 knots over [0, 3] (the integrand is even, and 0 at t = 0,
+    where both functions are 1), averaged over the directions. Nothing pulls fully collapsed
+    embeddings apart: equal embeddings have equal gradients, which vanish at the origin.
     """
 
-    def __init__(self, slices: int = 256, knots: int = 17, reach: float = 3.0) -> None:
+    def __init__(
+        self,
+        slices: int = 256,
+        knots: int = 17,
+        reach: float = 3.0,
+        processes: Processes = ALONE,
+    ) -> None:
         self.slices = slices
-        t = torch.linspace(0.0, reach, knots)
-        window = torch.exp(-t.square() / 2)
-        trapezoid = torch.full((knots,), 2 * reach / (knots - 1))
-        trapezoid[[0, -1]] /= 2
-        self.t = t
-        self.gaussian = window
-        self.weight = trapezoid * window
+        self.processes = processes
+        self.spacing = reach / (knots - 1)
+        t = self.spacing * torch.arange(1, knots)
+        self.gaussian = torch.exp(-t.square() / 2)
+        trapezoid = torch.full((knots - 1,), 2 * self.spacing)
+        trapezoid[-1] /= 2
+        self.weight = trapezoid * self.gaussian
 
     def __call__(
         self, embedding: Float[Tensor, "b d"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
         """The mean statistic over fresh directions."""
-        n, d = embedding.shape
-        device = embedding.device
-        directions = torch.randn(d, self.slices, generator=generator).to(device)
-        directions = directions / directions.norm(dim=0)
-        projected = embedding @ directions
-        angle = projected[:, :, None] * self.t.to(device)
-        real = angle.cos().mean(dim=0) - self.gaussian.to(device)
-        imaginary = angle.sin().mean(dim=0)
-        error: Tensor = real.square() + imaginary.square()
-        return n * (error * self.weight.to(device)).sum(dim=-1).mean()
+        directions = _directions(embedding, self.slices, generator, self.processes)
+        angle = self.spacing * (embedding @ directions)
+        n = _count(embedding, self.processes)
+        real, imaginary = self.processes.total(harmonic_sums(angle, len(self.weight))) / n
+        error = (real - self.gaussian.to(real.device)[:, None]).square() + imaginary.square()
+        statistic: Tensor = n * (error.mean(dim=1) * self.weight.to(error.device)).sum()
+        return statistic
 
 
 class VICReg:
@@ -68,18 +82,94 @@ class VICReg:
     off-diagonal covariances divided by d. The published ratio of variance to covariance is 25 : 1.
     """
 
-    def __init__(self, covariance_weight: float = 0.04, epsilon: float = 1e-4) -> None:
+    def __init__(
+        self,
+        covariance_weight: float = 0.04,
+        epsilon: float = 1e-4,
+        processes: Processes = ALONE,
+    ) -> None:
         self.covariance_weight = covariance_weight
         self.epsilon = epsilon
+        self.processes = processes
 
     def __call__(
         self, embedding: Float[Tensor, "b d"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
         """Deterministic; `generator` is not used."""
-        n, d = embedding.shape
-        centred = embedding - embedding.mean(dim=0)
-        std = (centred.square().sum(dim=0) / (n - 1) + self.epsilon).sqrt()
+        d = embedding.shape[1]
+        n = _count(embedding, self.processes)
+        centred = embedding - self.processes.total(embedding.sum(dim=0)) / n
+        covariance = self.processes.total(centred.T @ centred) / (n - 1)
+        std = (covariance.diagonal() + self.epsilon).sqrt()
         variance = (1.0 - std).relu().mean()
-        covariance = centred.T @ centred / (n - 1)
         off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
         return variance + self.covariance_weight * off_diagonal / d
+
+
+class VISReg:
+    """Scale, shape and centre, each on its own (arXiv 2606.02572).
+
+    With the mean μ and the standard deviation σ (n in the denominator) of each of d dimensions:
+
+    - **scale**, mean of (σ − 1)². Its gradient with respect to a row is
+      2 (σ − 1) (z − μ) / (n d σ): since (z − μ) / σ is of size 1 however small σ is, it does not
+      fade as the embeddings collapse, where SIGReg's fades with them.
+    - **shape**, the sliced Wasserstein distance of the standardised rows (z − μ) / σ to N(0, I): on
+      each of `slices` random unit directions, mean over k of (x₍ₖ₎ − mₖ)², x₍ₖ₎ the k-th smallest
+      projection and mₖ the mean of N(0, 1) between its (k−1)/n and k/n quantiles,
+      mₖ = n (pdf(qₖ₋₁) − pdf(qₖ)). In one dimension sorting is the optimal transport, each point
+      takes the n-th part of the Gaussian, and its mean cost is (x₍ₖ₎ − mₖ)² plus the part's own
+      variance, which no embedding changes and which is left out. It sees what the moments of single
+      dimensions do not: dimensions that repeat one another. Scaling and shifting the embeddings
+      leaves it alone, so it never works against the other two.
+    - **centre**, mean of μ².
+
+    `floor` bounds σ from below in the division. Even rows that are all the same are pulled apart:
+    sorting gives each another part of the Gaussian to go to.
+    """
+
+    def __init__(
+        self, slices: int = 256, floor: float = 1e-4, processes: Processes = ALONE
+    ) -> None:
+        self.slices = slices
+        self.floor = floor
+        self.processes = processes
+
+    def __call__(
+        self, embedding: Float[Tensor, "b d"], generator: torch.Generator
+    ) -> Float[Tensor, ""]:
+        """The sum of the three."""
+        total = self.processes.total
+        n = _count(embedding, self.processes)
+        mean = total(embedding.sum(dim=0)) / n
+        centred = embedding - mean
+        variance = total(centred.square().sum(dim=0)) / n
+        std = variance.clamp(min=self.floor**2).sqrt()
+        directions = _directions(embedding, self.slices, generator, self.processes)
+        shape = _wasserstein(self.processes.rows(centred / std) @ directions)
+        return (std - 1).square().mean() + shape + mean.square().mean()
+
+
+def _wasserstein(x: Float[Tensor, "n s"]) -> Float[Tensor, ""]:
+    """Mean over columns of the squared distance to N(0, 1), but for its constant."""
+    n = len(x)
+    share = torch.arange(n + 1, dtype=torch.float64) / n
+    edge = torch.special.ndtri(share)
+    density = torch.exp(-edge.square() / 2) / (2 * torch.pi) ** 0.5
+    part_mean = (n * (density[:-1] - density[1:])).to(x)
+    distance: Tensor = (x.sort(dim=0).values - part_mean[:, None]).square().mean()
+    return distance
+
+
+def _directions(
+    embedding: Tensor, slices: int, generator: torch.Generator, processes: Processes
+) -> Float[Tensor, "d s"]:
+    """Random unit directions, those of process 0 in all processes."""
+    directions = torch.randn(embedding.shape[1], slices, generator=generator)
+    directions = directions.to(embedding.device)
+    return processes.first(directions / directions.norm(dim=0))
+
+
+def _count(embedding: Tensor, processes: Processes) -> Float[Tensor, ""]:
+    """Rows in all processes."""
+    return processes.total(embedding.new_tensor(float(len(embedding))))

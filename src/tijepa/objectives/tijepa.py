@@ -20,6 +20,7 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Terms, Views
 from tijepa.objectives.energies import Energy
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
+from tijepa.objectives.processes import Alone, Processes
 from tijepa.objectives.regularizers import Regularizer
 from tijepa.objectives.tasks import TASKS, Task
 
@@ -40,7 +41,8 @@ class TIJEPAObjective(Objective):
     `pooled` holds the weights of the pooled energies of `text_to_image` and `image_to_text`,
     `tokens` those of the token-level energies of all tasks; a task that is not named is not run.
     `ema_pooled` and `ema_tokens` choose the target encoders' (EMA) outputs as targets instead of
-    the stop-gradient of the context encoders' own.
+    the stop-gradient of the context encoders' own. Pooled targets pass through the model's norm,
+    whose statistics are those of the batch in all `processes`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class TIJEPAObjective(Objective):
         span_masks: SpanMasks | None = None,
         regularize_image: WeightedRegularizer | None = None,
         regularize_text: WeightedRegularizer | None = None,
+        processes: Processes | None = None,
     ) -> None:
         super().__init__()
         assert set(pooled) <= {"text_to_image", "image_to_text"}, pooled
@@ -66,6 +69,7 @@ class TIJEPAObjective(Objective):
         self.ema_tokens = ema_tokens
         self.block_masks = block_masks
         self.span_masks = span_masks
+        self.processes = processes or Alone()
         self.regularizers = {"image": regularize_image, "text": regularize_text}
         self.needs_targets = (ema_pooled and bool(pooled)) or (ema_tokens and bool(tokens))
 
@@ -136,15 +140,23 @@ class TIJEPAObjective(Objective):
     def _pooled_target(
         self, model: TextImageModel, own: Tensor, pooled: Pooled, modality: str
     ) -> Float[Tensor, "b d"]:
+        assert model.predictors is not None
+        norm = model.predictors.image_norm if modality == "image" else model.predictors.text_norm
+        with torch.no_grad():
+            target: Tensor = norm(self._target(model, own, pooled, modality), self.processes.total)
+        return target
+
+    def _target(
+        self, model: TextImageModel, own: Tensor, pooled: Pooled, modality: str
+    ) -> Float[Tensor, "b d"]:
         if not self.ema_pooled:
             return own.detach()
         assert model.target is not None
-        with torch.no_grad():
-            if modality == "image":
-                assert pooled.target_image is not None
-                return model.target.embed_image(pooled.target_image[pooled.has_image])
-            assert pooled.target_text is not None
-            return model.target.embed_text(pooled.target_text[pooled.has_text])
+        if modality == "image":
+            assert pooled.target_image is not None
+            return model.target.embed_image(pooled.target_image[pooled.has_image])
+        assert pooled.target_text is not None
+        return model.target.embed_text(pooled.target_text[pooled.has_text])
 
     def _contexts(
         self, model: TextImageModel, batch: Batch, views: Views, masks: DrawnMasks

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from tijepa.config import ObjectiveConfig, RegularizerConfig, RunConfig
+from tijepa.config.named import PREDICTIVE
 from tijepa.errors import ConfigError
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Objective
 from tijepa.objectives.contrastive import CLIPObjective, SigLIPObjective
 from tijepa.objectives.energies import ENERGIES
 from tijepa.objectives.masks import BlockMasks, SpanMasks
-from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg
+from tijepa.objectives.processes import Alone, Processes
+from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg, VISReg
 from tijepa.objectives.tasks import TASKS
 from tijepa.objectives.tijepa import TIJEPAObjective, WeightedRegularizer
+from tijepa.objectives.vicreg import VICRegObjective
 
 __all__ = [
     "Compute",
@@ -59,7 +63,7 @@ def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
         "head": model.head.model_dump(),
         "embed_dim": model.embed_dim,
     }
-    if objective.name != "tijepa":
+    if objective.name not in PREDICTIVE:
         return {"encoders": encoders, "predictors": None, "ema": False}
     tokens = None
     if token_weights(objective):
@@ -75,6 +79,7 @@ def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
         "embed_dim": model.embed_dim,
         "pooled": model.pooled_predictor.model_dump(),
         "tokens": tokens,
+        "target_norm": objective.pooled_target_norm,
     }
     return {"encoders": encoders, "predictors": predictors, "ema": _uses_ema(objective)}
 
@@ -86,14 +91,19 @@ def build_model(config: RunConfig, vocab_size: int) -> TextImageModel:
         return TextImageModel(**model_arguments(config, vocab_size))
 
 
-def build_objective(config: RunConfig) -> Objective:
-    """The objective by its name."""
+def build_objective(config: RunConfig, processes: Processes | None = None) -> Objective:
+    """The objective by its name; `processes` are those that share every batch."""
     objective = config.objective
-    if objective.name == "clip":
-        return CLIPObjective()
-    if objective.name == "siglip":
-        return SigLIPObjective()
-    masks = objective.masks
+    shared = processes or Alone()
+    if objective.name in PREDICTIVE:
+        return _predictive(config, shared)
+    if objective.name == "vicreg":
+        return VICRegObjective(shared)
+    return CLIPObjective() if objective.name == "clip" else SigLIPObjective()
+
+
+def _predictive(config: RunConfig, processes: Processes) -> TIJEPAObjective:
+    objective, masks = config.objective, config.objective.masks
     return TIJEPAObjective(
         pooled=_pooled_weights(objective),
         tokens=token_weights(objective),
@@ -108,8 +118,9 @@ def build_objective(config: RunConfig) -> Objective:
             context_scale=masks.context_scale,
         ),
         span_masks=SpanMasks(hidden=masks.text_hidden, span=masks.text_span),
-        regularize_image=_regularizer(objective.regularize_image),
-        regularize_text=_regularizer(objective.regularize_text),
+        regularize_image=_regularizer(objective.regularize_image, processes),
+        regularize_text=_regularizer(objective.regularize_text, processes),
+        processes=processes,
     )
 
 
@@ -129,7 +140,7 @@ def token_weights(objective: ObjectiveConfig) -> dict[str, float]:
 
 def needs_text(objective: ObjectiveConfig) -> bool:
     """Whether any task reads or predicts text."""
-    if objective.name != "tijepa" or _pooled_weights(objective):
+    if objective.name not in PREDICTIVE or _pooled_weights(objective):
         return True
     return any(TASKS[name].needs_text for name in token_weights(objective))
 
@@ -149,11 +160,15 @@ def _uses_ema(objective: ObjectiveConfig) -> bool:
     return pooled or tokens
 
 
-def _regularizer(config: RegularizerConfig) -> WeightedRegularizer | None:
+def _regularizer(config: RegularizerConfig, processes: Processes) -> WeightedRegularizer | None:
     if config.name == "none" or config.weight == 0:
         return None
-    penalty: Regularizer = SIGReg(config.slices) if config.name == "sigreg" else VICReg()
-    return WeightedRegularizer(penalty, config.weight)
+    penalties: dict[str, Callable[[], Regularizer]] = {
+        "sigreg": lambda: SIGReg(config.slices, processes=processes),
+        "vicreg": lambda: VICReg(processes=processes),
+        "visreg": lambda: VISReg(config.slices, processes=processes),
+    }
+    return WeightedRegularizer(penalties[config.name](), config.weight)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tijepa.config.named import PREDICTIVE
 from tijepa.evaluate.formatting import DASH, count, escape, plain
 from tijepa.evaluate.page.pieces import table, unknown
 from tijepa.evaluate.run_record import RunRecord, part, value
@@ -39,14 +40,15 @@ def training(run: RunRecord) -> str:
         + "</dd></div>"
         for fact in facts
     )
-    tasks = _tasks(part(objective, "tasks")) if objective.get("name") == "tijepa" else ""
+    tasks = _tasks(part(objective, "tasks")) if objective.get("name") in PREDICTIVE else ""
     return f'<dl class="facts table-gap">{items}</dl>{tasks}'
 
 
 def _objective(objective: Mapping[str, Any]) -> Iterable[_Fact]:
     name = str(objective.get("name", "?"))
-    if name != "tijepa":
-        yield _Fact("Objective", name, "contrastive, for comparison")
+    if name not in PREDICTIVE:
+        without = "without negatives" if name == "vicreg" else "contrastive"
+        yield _Fact("Objective", name, f"{without}, for comparison")
         return
     yield _Fact("Objective", name, "prediction in latent space, without negatives")
     if "energy" in objective:
@@ -58,7 +60,9 @@ def _objective(objective: Mapping[str, Any]) -> Iterable[_Fact]:
     }
     if targets:
         shown = [f"{level}: {kind}" for level, kind in targets.items()]
-        yield _Fact("Targets", shown[0], ", ".join(shown[1:]))
+        norm = objective.get("pooled_target_norm", "none")
+        normed = [] if norm == "none" else [f"pooled ones normalised: {norm}"]
+        yield _Fact("Targets", shown[0], ", ".join([*shown[1:], *normed]))
     for modality in ("image", "text"):
         regularizer = part(objective, f"regularize_{modality}")
         if regularizer:

@@ -1,0 +1,50 @@
+"""`tijepa compare`: runs side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+__all__ = ["compare"]
+
+
+@click.command()
+@click.argument(
+    "runs",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN RUN...",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write table and curves to one page, too.",
+)
+def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
+    """Put run folders on the same data side by side: results, cost, settings.
+
+    \b
+    tijepa compare runs/ours runs/clip --out compare.html
+    """
+    from rich.console import Console
+
+    from tijepa.evaluate.compare import compare_runs
+    from tijepa.evaluate.compare_table import print_comparison
+    from tijepa.evaluate.page.comparison import write_comparison
+    from tijepa.evaluate.terminal import say
+
+    comparison = compare_runs(runs)
+    if out is not None:
+        write_comparison(comparison, out)
+    if as_json:
+        click.echo(json.dumps(comparison.to_dict(), allow_nan=False))
+        return
+    console = Console()
+    print_comparison(console, comparison)
+    if out is not None:
+        say(console, f"page: {out}")

@@ -1,0 +1,65 @@
+"""A whole page: one file that needs no network and runs no script, written at once or not at all.
+
+A content security policy in the page forbids whatever should slip past escaping to load or run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tijepa.errors import CheckpointError
+from tijepa.evaluate.formatting import escape
+from tijepa.evaluate.page.style import STYLE
+from tijepa.version import __version__
+
+__all__ = ["whole_page", "write_page"]
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
+
+
+def whole_page(title: str, header: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """HTML of a page; `sections` are (id, title, HTML), and the header links to each."""
+    links = "".join(f'<li><a href="#{key}">{name}</a></li>' for key, name, _ in sections)
+    body = "\n".join(
+        f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{name}</h2>'
+        f"{content}</section>"
+        for key, name, content in sections
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
+        f'<header>{header}<nav aria-label="Contents"><ul>{links}</ul></nav></header>\n'
+        f"<main>{body}</main>\n"
+        f"<footer>Written by tijepa {escape(__version__)}. This file is complete: it loads nothing"
+        " and runs nothing.</footer></body></html>\n"
+    )
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write beside `path`, then rename, so that a reader sees the old page or the new one.
+
+    Raises `CheckpointError` where that is not possible.
+    """
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(page.encode("utf-8", errors="replace"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}; free space or make the folder writable"
+        ) from None

@@ -1,0 +1,72 @@
+"""Objectives that are fixed settings: complete, without idle ones, and not to be contradicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tijepa.config import HeadConfig, ModelConfig, ObjectiveConfig, RunConfig, load_config
+from tijepa.config.effect import without_effect
+from tijepa.config.keys import covers
+from tijepa.config.named import FIXED
+from tijepa.errors import ConfigError
+
+NAMED = pytest.mark.parametrize("name", FIXED)
+
+
+@NAMED
+def test_a_named_objective_has_the_settings_of_its_name(name: str) -> None:
+    settings = load_config(overrides=[f"objective.name={name}"]).settings()
+    assert {key: settings[key] for key in FIXED[name]} == FIXED[name]
+
+
+@NAMED
+def test_what_is_fixed_has_an_effect(name: str) -> None:
+    effective = {**RunConfig().settings(), "objective.name": name, **FIXED[name]}
+    idle = without_effect(effective.__getitem__)
+    assert [key for key in FIXED[name] if any(covers(section, key) for section in idle)] == []
+
+
+def test_a_contradiction_names_value_and_remedy() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(overrides=["objective.name=levljepa", "model.head.hidden=64"])
+    assert str(caught.value) == (
+        "model.head.hidden is 64, but objective.name 'levljepa' fixes it to 2048: remove it, or use"
+        " objective.name=tijepa"
+    )
+
+
+def test_saying_what_is_fixed_anyway_is_allowed() -> None:
+    named = load_config(overrides=["objective.name=levljepa"])
+    assert load_config(overrides=["objective.name=levljepa", "model.head.hidden=2048"]) == named
+
+
+def test_a_later_name_drops_what_earlier_layers_set_against_it(tmp_path: Path) -> None:
+    file = tmp_path / "base.yaml"
+    file.write_text("model: {head: {hidden: 64}}\noptim: {lr: 0.5}\n")
+    expected = load_config(overrides=["objective.name=levljepa", "optim.lr=0.5"])
+    assert load_config(file=file, overrides=["objective.name=levljepa"]) == expected
+
+
+def test_contradicting_an_earlier_name_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "named.yaml"
+    file.write_text("objective: {name: ijepa}\n")
+    with pytest.raises(ConfigError, match=r"text_infill is 1, but objective\.name 'ijepa'"):
+        load_config(file=file, overrides=["objective.tasks.text_infill=1"])
+
+
+def test_leaving_a_name_leaves_its_settings(tmp_path: Path) -> None:
+    file = tmp_path / "named.yaml"
+    file.write_text("objective: {name: levljepa}\n")
+    assert load_config(file=file, overrides=["objective.name=tijepa"]) == RunConfig()
+
+
+def test_python_gets_the_same() -> None:
+    made = RunConfig(objective=ObjectiveConfig(name="levljepa"))
+    assert made == load_config(overrides=["objective.name=levljepa"])
+    with pytest.raises(ValidationError, match="fixes it to 2048"):
+        RunConfig(
+            objective=ObjectiveConfig(name="levljepa"), model=ModelConfig(head=HeadConfig(hidden=4))
+        )
