@@ -78,6 +78,7 @@ def test_the_results_are_those_that_training_wrote(
 ) -> None:
     stored = read_json(tiny_run / "results.json")
     assert stored.pop("checkpoint") == "step-00000006"
+    assert stored.pop("health")["step"] == 6  # of the run, not of the model
     assert evaluated(capsys, str(tiny_run)) == stored
 
 

@@ -146,8 +146,8 @@ class Checkpoints:
     def rewind(self, state: RunState) -> None:
         """Make the checkpoint at `state.step`, whose weights stay, the last one.
 
-        It is marked with `state` first: a run that dies in between resumes on the abandoned branch
-        and comes here again.
+        It is marked with `state` before later ones are deleted: a run that dies in between resumes
+        from one of these, and comes here again.
         """
         with writing(self.folder):
             write_json(asdict(state), self.path(state.step) / "state.json")

@@ -24,6 +24,7 @@ from tijepa.objectives.calibration import Calibration
 from tijepa.objectives.contract import Objective
 from tijepa.train.build import Compute
 from tijepa.train.checkpoint import Checkpoints, RunState
+from tijepa.train.clock import Clock
 from tijepa.train.display import Display
 from tijepa.train.guard import Guard, Health
 from tijepa.train.interrupt import Interrupt
@@ -89,7 +90,7 @@ def fit(learner: Learner, run: Run, state: RunState) -> RunState:
     """
     config, guard = run.config, run.guard
     steps = config.optim.steps
-    clock = _Clock()
+    clock = Clock()
     learner.model.train()
     if guard.decide(state) == "stop":  # resumed where it was stopped
         raise guard.error(state, run.checkpoints)
@@ -174,38 +175,8 @@ def _update(learner: Learner, config: RunConfig, batch: Batch, rates: Rates, ste
     )
 
 
-class _Clock:
-    """Time and pairs since the last record, and the share of it spent waiting for data."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self.pairs = 0
-        self.waited = 0.0
-        self.start = time.perf_counter()
-
-    def waiting(self) -> _Waiting:
-        return _Waiting(self)
-
-    @property
-    def elapsed(self) -> float:
-        return max(1e-9, time.perf_counter() - self.start)
-
-
-class _Waiting:
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._clock.waited += time.perf_counter() - self._start
-
-
 def _training_record(
-    reading: Reading, rates: Rates, state: RunState, run: Run, clock: _Clock
+    reading: Reading, rates: Rates, state: RunState, run: Run, clock: Clock
 ) -> dict[str, Any]:
     """The one place where the host reads numbers of a training step."""
     return {
