@@ -1,4 +1,4 @@
-"""What one training step costs: precision, attention, and each task, side by side in one run.
+"""What one training step costs: precision, attention, tasks and regularizers, side by side.
 
     python benchmarks/step.py [--quick] [--threads 1] [--out FILE]
 
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from record import RESULTS, write_record
 from tijepa.config import load_config
 from tijepa.data.pairs import Batch
+from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg, VISReg
 from tijepa.train.build import build_model, build_objective, resolve_compute
 from tijepa.train.loop import rates_at
 from tijepa.train.optimizer import build_optimizer
@@ -49,6 +50,7 @@ VARIANTS = {
     "clip, bf16": ["compute.precision=bfloat16", "objective.name=clip"],
 }
 TOKENS = (16, 24, 32, 48, 64)
+BATCHES = (64, 256)
 
 
 def stepper(overrides: list[str]) -> Callable[[], None]:
@@ -102,6 +104,28 @@ def attention(tokens: int, explicit: bool) -> Callable[[], None]:
     return run
 
 
+def direct_sigreg(embedding: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """SIGReg as its formula stands: a sine and a cosine for each of 17 knots."""
+    t = torch.linspace(0.0, 3.0, 17)
+    gaussian = torch.exp(-t.square() / 2)
+    weight = torch.full((17,), 0.375)
+    weight[[0, -1]] /= 2
+    directions = torch.randn(embedding.shape[1], 256, generator=generator)
+    angle = (embedding @ (directions / directions.norm(dim=0)))[:, :, None] * t
+    error = (angle.cos().mean(dim=0) - gaussian).square() + angle.sin().mean(dim=0).square()
+    return len(embedding) * (error * weight * gaussian).sum(dim=-1).mean()
+
+
+def regularizer(penalty: Regularizer, batch: int) -> Callable[[], None]:
+    """A function that runs a penalty forward and backward on embeddings of 64 dimensions."""
+    z = torch.randn(batch, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+
+    def run() -> None:
+        penalty(z, torch.Generator().manual_seed(1)).backward()
+
+    return run
+
+
 def race(variants: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
     """Milliseconds of every variant, taking turns."""
     for run in variants.values():
@@ -130,6 +154,7 @@ def main() -> None:
         "threads": options.threads,
         "steps": {},
         "attention": {},
+        "regularizers": {},
     }
     for name, taken in steps.items():
         ratio = median(taken) / first
@@ -143,6 +168,22 @@ def main() -> None:
         ratio = medians["fused"] / medians["explicit"]
         payload["attention"][str(tokens)] = {**medians, "fused_to_explicit": ratio}
         print(f"attention, {tokens} tokens: fused takes {ratio:.2f} x explicit")
+    penalties: dict[str, Regularizer] = {
+        "SIGReg": SIGReg(),
+        "SIGReg, sine by sine": direct_sigreg,
+        "VISReg": VISReg(),
+        "VICReg": VICReg(),
+    }
+    for size in BATCHES:
+        runs = {name: regularizer(penalty, size) for name, penalty in penalties.items()}
+        medians = {name: median(times) for name, times in race(runs, repeats).items()}
+        payload["regularizers"][str(size)] = {
+            name: {"median_ms": taken, "ratio": taken / medians["SIGReg"]}
+            for name, taken in medians.items()
+        }
+        for name, taken in medians.items():
+            ratio = taken / medians["SIGReg"]
+            print(f"batch {size}, {name:<22} {taken:7.2f} ms   x {ratio:.2f} of SIGReg")
     out = options.out or (RESULTS / "step.quick.json" if options.quick else None)
     print(f"written to {write_record('step', payload, out)}")
 

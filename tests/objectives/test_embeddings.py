@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tijepa.model.target_norm import BatchTargetNorm
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.embeddings import Embeddings, cosine_energy, embed, squared_l2_energy
 from tijepa.objectives.energies import cosine, squared_l2
@@ -124,3 +125,20 @@ def test_a_perfect_prediction_has_zero_energy(energy: Callable[[Embeddings], tor
     torch.testing.assert_close(matrix.diagonal(), torch.zeros(4), atol=1e-6, rtol=0)
     off_diagonal = matrix[~torch.eye(4, dtype=torch.bool)]
     assert (off_diagonal > 0.01).all()
+
+
+def test_predictions_are_compared_with_embeddings_normalised_as_in_training(
+    make_model: Callable[..., TextImageModel],
+) -> None:
+    """By the running averages, and after the predictor has read the embedding as it is."""
+    plain, normed = make_model(ema=False).eval(), make_model(ema=False).eval()
+    assert normed.predictors is not None
+    norm = BatchTargetNorm(6, scale=True, epsilon=0.0).eval()
+    norm.running_mean.fill_(0.5)
+    norm.running_var.fill_(4.0)
+    normed.predictors.image_norm = norm
+    pooled = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    before, after = embed(plain, pooled, pooled), embed(normed, pooled, pooled)
+    torch.testing.assert_close(after.image, (before.image - 0.5) / 2)
+    for name in ("text", "text_from_image", "image_from_text"):
+        assert torch.equal(getattr(after, name), getattr(before, name))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Visible
+from tijepa.model.target_norm import BatchTargetNorm
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Counts, DrawnMasks, Pooled, Terms, Views
 from tijepa.objectives.energies import ENERGIES, Energy, squared_l2
@@ -255,6 +256,24 @@ def test_pooled_energies_compare_predictions_with_the_chosen_target(
         target = encoders.embed_image(s.pooled.target_image if ema else s.pooled.image)
     got = s.whole(objective(pooled={"text_to_image": 1.0}, ema_pooled=ema))
     torch.testing.assert_close(got.loss.detach(), (predicted - target).square().mean())
+
+
+def test_pooled_targets_are_normalised_over_all_items_of_their_modality(
+    setting: Callable[..., Setting],
+) -> None:
+    """Also over those without a partner, which have no energy; predictions stay as they are."""
+    s = setting(*HALF)
+    assert s.model.predictors is not None
+    s.model.predictors.image_norm = BatchTargetNorm(6, scale=True, epsilon=0.0)
+    got = s.whole(objective(pooled={"text_to_image": 1.0}))
+    image = s.model.context.embed_image(s.pooled.image[IMAGES]).detach()
+    text = s.model.context.embed_text(s.pooled.text[TEXTS])
+    normed = (image - image.mean(dim=0)) / image.std(dim=0, correction=0)
+    predicted = s.model.predictors.text_to_image(text[[TEXTS.index(k) for k in PAIRS]])
+    expected = squared_l2(predicted, normed[[IMAGES.index(k) for k in PAIRS]]).mean()
+    torch.testing.assert_close(got.loss, expected)
+    got.loss.backward()
+    assert trained(s.model) == {"text", "text_head", "text_to_image"}
 
 
 @pytest.mark.parametrize("ema", [True, False])

@@ -79,7 +79,9 @@ def test_mistakes_are_one_line(grid: list[str], overrides: list[str], message: s
     assert "\n" not in str(caught.value)
 
 
-VALUES = st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.text("ab c-"))
+VALUES = st.one_of(
+    st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.text("ab c-")
+)
 
 
 @given(values=st.lists(VALUES, min_size=1, max_size=4, unique_by=repr))

@@ -1,4 +1,4 @@
-"""The page of `tijepa compare`: a table, the settings that differ, and curves side by side."""
+"""The page of `tijepa compare`: a table, curves side by side, and the settings that differ."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     )
     sections = (
         ("results", "Results", _results(comparison)),
-        ("settings", "Settings that differ", _settings(comparison)),
         ("curves", "Curves", _curves(comparison)),
+        ("settings", "Settings that differ", _settings(comparison)),
     )
     write_page(path, whole_page(f"{names} | tijepa compare", header, sections))
 
