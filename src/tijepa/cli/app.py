@@ -17,6 +17,7 @@ from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
 from tijepa.cli.doctor import doctor
 from tijepa.cli.evaluate import evaluate
+from tijepa.cli.explain import explain
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.train import train
@@ -40,7 +41,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (demo, doctor, evaluate, prepare, presets, train):
+for _verb in (demo, doctor, evaluate, explain, prepare, presets, train):
     app.add_command(_verb)
 
 

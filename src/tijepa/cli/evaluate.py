@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-__all__ = ["evaluate"]
+__all__ = ["check_checkpoint", "evaluate"]
 
 
-def _checkpoint(
+def check_checkpoint(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> str | None:
+    """The value of `--checkpoint`; a usage error where it can name none."""
     if value is not None and value not in ("best", "last") and not value.isdecimal():
         raise click.BadParameter(f"'{value}' is neither best, last nor the number of a step.")
     return value
@@ -24,7 +25,7 @@ def _checkpoint(
 @click.option("--split", default="test", metavar="NAME", show_default=True, help="Which split.")
 @click.option(
     "--checkpoint",
-    callback=_checkpoint,
+    callback=check_checkpoint,
     metavar="best|last|STEP",
     help="Weights to use.  [default: the final model]",
 )
