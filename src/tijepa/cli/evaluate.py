@@ -29,9 +29,17 @@ def check_checkpoint(
     metavar="best|last|STEP",
     help="Weights to use.  [default: the final model]",
 )
+@click.option(
+    "--meaning", is_flag=True, help="On scenes: the pointing game and hard negatives as well."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 def evaluate(
-    run: Path, data: str | None, split: str, checkpoint: str | None, as_json: bool
+    run: Path,
+    data: str | None,
+    split: str,
+    checkpoint: str | None,
+    meaning: bool,
+    as_json: bool,
 ) -> None:
     """Measure retrieval and collapse of the run folder RUN.
 
@@ -41,12 +49,17 @@ def evaluate(
     """
     from rich.console import Console
 
+    from tijepa.evaluate.meaning import meaning_lines
     from tijepa.evaluate.run import evaluate_run
     from tijepa.evaluate.summary import print_summary
 
     console = Console(stderr=as_json)
-    results = evaluate_run(run, data=data, split=split, checkpoint=checkpoint, console=console)
+    results = evaluate_run(
+        run, data=data, split=split, checkpoint=checkpoint, parts=meaning, console=console
+    )
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
     else:
         print_summary(console, results, run)
+        for line in meaning_lines(results):
+            click.echo(line)

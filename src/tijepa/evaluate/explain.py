@@ -1,4 +1,4 @@
-"""Explain a pair: the energy map of a text over an image, drawn, with the figures that go with it."""
+"""Explain a pair: the energy map of a text over an image, drawn, and the figures beside it."""
 
 from __future__ import annotations
 

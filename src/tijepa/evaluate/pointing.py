@@ -1,9 +1,9 @@
 """The pointing game on scenes: does the energy map of "a red circle" point at the red circle?
 
 Every object of a scene is asked for by colour and shape in their plain words. A hit is a map whose
-cell of lowest energy has its centre inside the object's box, border included. Several cells of equal
-lowest energy are a hit only if all of their centres lie inside; a map that holds a value that is not
-finite is a miss. Chance is the mean share of cells whose centre lies inside the box.
+cell of lowest energy has its centre inside the object's box, border included. Several cells of
+equal lowest energy are a hit only if all of their centres lie inside; a map that holds a value that
+is not finite is a miss. Chance is the mean share of cells whose centre lies inside the box.
 """
 
 from __future__ import annotations

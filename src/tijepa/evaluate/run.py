@@ -16,6 +16,7 @@ from tijepa.data.pairs import PairSplits
 from tijepa.embedder import MODEL_FILES, checkpoint_folder, load
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.gallery import gallery_of
+from tijepa.evaluate.meaning import meaning
 from tijepa.evaluate.model import (
     EvaluationSet,
     Measured,
@@ -43,6 +44,7 @@ def evaluate_run(
     data: str | None = None,
     split: str = "test",
     checkpoint: str | None = None,
+    parts: bool = False,
     console: Console | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
@@ -51,7 +53,9 @@ def evaluate_run(
     `data` is a source other than the one the run was trained on; `checkpoint` is
     "best", "last" or a step, by default the final model. A checkpoint without calibration is
     calibrated on the run's training pairs; where those are not available the console says so, and
-    there is no calibrated energy. Writes nothing. Raises `CheckpointError` and `DataError`.
+    there is no calibrated energy. With `parts` the results also hold `pointing` and
+    `hard_negatives`, which only scenes can give. Writes nothing. Raises `CheckpointError` and
+    `DataError`.
     """
     console = console or Console(quiet=True)
     config = load_config(file=_config_of(run))
@@ -68,7 +72,11 @@ def evaluate_run(
         f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
         f"{splits.description}, split {split}",
     )
-    return {"split": split, **measure(embedder, evaluation).results}
+    results = {"split": split, **measure(embedder, evaluation).results}
+    if parts:
+        with phase(console, "pointing at objects and reading hard negatives"):
+            results |= meaning(embedder, splits.split(split), config.data.test_items)
+    return results
 
 
 def finish_run(
