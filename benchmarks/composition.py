@@ -7,7 +7,8 @@ whose every scene holds a combination of colour and shape that training never sh
 - hard negatives: how often the true caption has less energy than one made false by exchanging
   attributes, by the opposite predicate, or by exchanging subject and object (chance 50 %).
 
-    python benchmarks/composition.py [--quick] [--seeds 3] [--processes 2] [--runs DIR] [--out FILE]
+    python benchmarks/composition.py [--quick] [--seeds 3] [--steps N] [--processes 2]
+        [--runs DIR] [--out FILE]
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tijepa.evaluate.model import evaluation_set, measure
 from trained import OBJECTIVES, Kept, train_all
 
 PATCH = 8
-STEPS = 2400
+STEPS = 3000
 RETRIEVED = 500
 ASKED = 2000
 SPLITS = ("test", "novel")
@@ -61,6 +62,7 @@ def main() -> None:
         "--quick", action="store_true", help="a smoke test: the figures mean nothing"
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/composition.json")
@@ -69,7 +71,7 @@ def main() -> None:
     retrieved, asked = (20, 20) if options.quick else (RETRIEVED, ASKED)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if options.quick else options.runs
-        steps = 6 if options.quick else STEPS
+        steps = 6 if options.quick else options.steps
         runs = {
             name: [Kept(name, seed, steps, PATCH, folder) for seed in seeds] for name in OBJECTIVES
         }

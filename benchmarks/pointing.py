@@ -8,10 +8,11 @@ same steps. Every object of the held-out scenes is asked for by colour and shape
 - `patches`: the energy of each patch token, sent through the image head in place of the pooled
   token; for CLIP that is one minus the patch-text cosine.
 
-`tijepa` is the mean over seeds of ours by `opening`, `clip` that of CLIP by `patches`; `by_map` holds
-all four, so that what the map gives and what the training gives can be told apart.
+`tijepa` is the mean over seeds of ours by `opening`, `clip` that of CLIP by `patches`; `by_map`
+holds all four, so that what the map gives and what the training gives can be told apart.
 
-    python benchmarks/pointing.py [--quick] [--seeds 3] [--processes 2] [--runs DIR] [--out FILE]
+    python benchmarks/pointing.py [--quick] [--seeds 3] [--steps N] [--processes 2]
+        [--runs DIR] [--out FILE]
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tijepa.objectives.embeddings import embed
 from trained import OBJECTIVES, Kept, train_all
 
 PATCH = 8
-STEPS = 2400
+STEPS = 3000
 SCENES = 300
 REPORTED = {"tijepa": "opening", "clip": "patches"}
 
@@ -76,6 +77,7 @@ def main() -> None:
         "--quick", action="store_true", help="a smoke test: the figures mean nothing"
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/pointing.json")
@@ -84,7 +86,7 @@ def main() -> None:
     items = 4 if options.quick else SCENES
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if options.quick else options.runs
-        steps = 6 if options.quick else STEPS
+        steps = 6 if options.quick else options.steps
         runs = {
             name: [Kept(name, seed, steps, PATCH, folder) for seed in seeds] for name in OBJECTIVES
         }
