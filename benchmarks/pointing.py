@@ -86,9 +86,9 @@ def main() -> None:
     items = 4 if options.quick else SCENES
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if options.quick else options.runs
-        steps = 6 if options.quick else options.steps
+        steps, patch = (6, 16) if options.quick else (options.steps, PATCH)
         runs = {
-            name: [Kept(name, seed, steps, PATCH, folder) for seed in seeds] for name in OBJECTIVES
+            name: [Kept(name, seed, steps, patch, folder) for seed in seeds] for name in OBJECTIVES
         }
         train_all([run for of_one in runs.values() for run in of_one], options.processes)
         torch.set_num_threads(1)

@@ -56,6 +56,7 @@ class Kept:
                 "log.tensorboard=false",
                 "data.threads=0",
                 "data.eval_items=200",
+                "data.test_items=200",
             ],
         )
 
