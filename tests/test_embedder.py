@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import tijepa
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.data.loader import load_images
+from tijepa.data.tokenizer import Tokenizer
 from tijepa.embedder import Embedder, checkpoint_folder, model_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
-from tijepa.model.saving import load_tensors, save_tensors
+from tijepa.model.encoded import Encoded
+from tijepa.model.saving import ModelCard, load_tensors, save_tensors
+from tijepa.model.text_image_model import TextImageModel
 from tijepa.train.build import build_model
 
 TEXTS = ["a red ball", "a blue cube left of a green ball", "", "ball " * 200, "Ünïcode ☃"]
@@ -429,3 +433,94 @@ def test_a_calibration_without_probability_of_match_still_gives_energies(run: Pa
 def test_a_device_that_cannot_be_used_is_an_error(device: str, tiny_run: Path) -> None:
     with pytest.raises(ConfigError, match=f"device '{device}' cannot be used here"):
         tijepa.load(tiny_run, device=device)
+
+
+# --- energy maps ------------------------------------------------------------------------------
+
+
+class ColourMeter(nn.Module):
+    """In place of the image encoder: how red and how blue a picture is, and a constant."""
+
+    width = 3
+
+    def forward(self, images: torch.Tensor) -> Encoded:
+        red, _, blue = images.clamp(min=0).mean(dim=(2, 3)).unbind(dim=1)
+        pooled = torch.stack([red, blue, torch.full_like(red, 0.02)], dim=1)
+        b = len(images)
+        one = torch.ones(b, 1, dtype=torch.bool)
+        return Encoded(pooled[:, None], torch.zeros(b, 1, dtype=torch.int64), one, pooled)
+
+
+class ColourWords(nn.Module):
+    """In place of the text encoder: whether a text holds the word red, or blue."""
+
+    width = 3
+
+    def __init__(self, red: int, blue: int) -> None:
+        super().__init__()
+        self.words = (red, blue)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Encoded:
+        found = [(ids == word).any(dim=1).float() for word in self.words]
+        pooled = torch.stack([*found, torch.zeros(len(ids))], dim=1)
+        position = torch.arange(ids.shape[1]).expand(len(ids), -1)
+        return Encoded(pooled[:, None].expand(-1, ids.shape[1], -1), position, mask, pooled)
+
+
+@pytest.fixture
+def colours() -> Embedder:
+    """A model without predictors whose energy is low where a picture has the colour of the text."""
+    tokenizer = Tokenizer.train(["a red ball and a blue ball"] * 9, 4096)
+    size = {"width": 4, "depth": 1, "heads": 1}
+    arguments = {
+        "image": {"image_size": 32, "patch_size": 8, **size},
+        "text": {"vocab_size": tokenizer.vocab_size, "max_tokens": 8, **size},
+        "head": {"hidden": 1, "depth": 0},
+        "embed_dim": 3,
+    }
+    model = TextImageModel(encoders=arguments, predictors=None, ema=False)
+    words = tokenizer.encode(["red", "blue"], 8)
+    model.context.image = ColourMeter()
+    model.context.text = ColourWords(int(words.ids[0, 1]), int(words.ids[1, 1]))
+    model.context.image_head, model.context.text_head = nn.Identity(), nn.Identity()
+    return Embedder(model, tokenizer, ModelCard({}, "clip", 32, 8))
+
+
+def spotted() -> np.ndarray:
+    """Black, 32 x 32 pixels, red in cell (2, 5) and blue in cell (6, 1) of 8 x 8 cells of 4."""
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[8:12, 20:24, 0] = 255
+    pixels[24:28, 4:8, 2] = 255
+    return pixels
+
+
+def test_the_map_is_lowest_where_what_the_text_names_is(colours: Embedder) -> None:
+    for text, cell in (("a red ball", (2, 5)), ("blue", (6, 1))):
+        energy = colours.energy_map(spotted(), text)
+        assert energy.shape == (8, 8)
+        assert divmod(int(energy.argmin()), 8) == cell
+        assert int((energy == energy.min()).sum()) == 1
+
+
+def test_each_cell_is_the_energy_of_the_picture_through_its_opening(colours: Embedder) -> None:
+    """Cell (2, 5) of 4 pixels, opening of 6: rows 7 to 12, columns 19 to 24; the median is black,
+    so painting all else black by hand gives the same pair."""
+    by_hand = np.zeros((32, 32, 3), np.uint8)
+    by_hand[7:13, 19:25] = spotted()[7:13, 19:25]
+    for text in ("a red ball", "a blue ball"):
+        expected = colours.energy(by_hand, text)[0, 0]
+        torch.testing.assert_close(colours.energy_map(spotted(), text)[2, 5], expected)
+
+
+def test_maps_of_several_texts_are_those_of_each(model: Embedder, paths: list[Path]) -> None:
+    source = torch.stack([torch.from_numpy(pixels(paths[0])).permute(2, 0, 1) / 127.5 - 1])[0]
+    maps = model.energy_maps_of_input(source, TEXTS[:2], grid=4, form="cosine")
+    for row, text in enumerate(TEXTS[:2]):
+        own = model.energy_map(paths[0], text, grid=4, form="cosine")
+        torch.testing.assert_close(maps[row], own, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("grid", [0, -1, 17])
+def test_a_grid_out_of_bounds_is_refused(grid: int, model: Embedder, paths: list[Path]) -> None:
+    with pytest.raises(ConfigError, match=f"grid is {grid}: it must lie between 1 and 16"):
+        model.energy_map(paths[0], "a ball", grid=grid)

@@ -18,11 +18,20 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.model.saving import ModelCard, load_model, load_tensors, read_json
 from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.aperture import openings, through
 from tijepa.objectives.calibration import Calibration
 from tijepa.objectives.embeddings import Embeddings, cosine_energy, embed, squared_l2_energy
 from tijepa.objectives.match import MatchProbability
 
-__all__ = ["MODEL_FILES", "Embedder", "ImageLike", "checkpoint_folder", "load", "model_folder"]
+__all__ = [
+    "MODEL_FILES",
+    "Embedder",
+    "ImageLike",
+    "checkpoint_folder",
+    "load",
+    "model_folder",
+    "read_image",
+]
 
 MODEL_FILES = ("model.json", "model.safetensors", "tokenizer.json", "calibration.safetensors")
 
@@ -167,6 +176,40 @@ class Embedder:
         for start in range(0, len(inputs), batch_size):
             pooled.append(self._pool_inputs(inputs[start : start + batch_size]))
         return self._embed(torch.cat(pooled), self._pool_texts(list(texts), batch_size))
+
+    def energy_map(
+        self, image: ImageLike, text: str, *, grid: int = 8, form: Form | None = None
+    ) -> Float[Tensor, "g g"]:
+        """Where in the image the text is: energies of grid x grid cells, low = here, row-major.
+
+        The energy of a cell is the energy of the text with what an opening of 1.5 cells a side,
+        centred on the cell, shows of the image; the rest has the image's median colour. It takes
+        grid² pictures to encode. `form` as in `energy`. The cells divide the largest centred
+        square of the image. Raises `DataError`, and `ConfigError` for a grid out of bounds.
+        """
+        size = self.card.image_size
+        inputs = _input(image, size, self.card.mean, self.card.std)
+        return self.energy_maps_of_input(inputs, _text_list([text]), grid=grid, form=form)[0]
+
+    def energy_maps_of_input(
+        self,
+        picture: Float[Tensor, "3 s s"],
+        texts: Sequence[str],
+        *,
+        grid: int = 8,
+        form: Form | None = None,
+    ) -> Float[Tensor, "t g g"]:
+        """The same for one cropped and normalised image and several texts, at the cost of one."""
+        size = self.card.image_size
+        if not 1 <= grid <= size // 2:
+            raise ConfigError(
+                f"grid is {grid}: it must lie between 1 and {size // 2}, half the model's image"
+                " size in pixels"
+            )
+        views = through(picture, openings(size, grid))
+        form = form or self.default_form
+        energy = self.energy_of(self.embeddings_of_inputs(views, texts), form)
+        return energy.T.reshape(len(texts), grid, grid)
 
     @property
     def forms(self) -> list[Form]:
@@ -362,7 +405,7 @@ def _input(
 def _pixels(image: ImageLike, size: int) -> np.ndarray:
     """uint8 (height, width, 3)."""
     if isinstance(image, (str, Path)):
-        return _read(Path(image), size)
+        return read_image(Path(image), size)
     if isinstance(image, Image.Image):
         return pixels_of(image)
     if isinstance(image, Tensor):
@@ -380,9 +423,13 @@ def _pixels(image: ImageLike, size: int) -> np.ndarray:
     return image
 
 
-def _read(path: Path, size: int) -> np.ndarray:
+def read_image(path: Path, min_side: int = 0) -> np.ndarray:
+    """Pixels uint8 (height, width, 3) of a file; the shorter side may shrink down to `min_side`.
+
+    Raises `DataError` where it cannot be read.
+    """
     try:
-        return decode_image(path.read_bytes(), min_side=size)
+        return decode_image(path.read_bytes(), min_side=min_side)
     except OSError as error:
         raise DataError(f"cannot read image {path}: {error.strerror}; check the path") from None
     except DataError as error:

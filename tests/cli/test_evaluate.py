@@ -11,7 +11,11 @@ from rich.console import Console
 
 from tijepa.cli import main
 
-RESULTS = {"retrieval": {"num_images": 3}, "collapse": {"verdict": "healthy"}}
+RESULTS = {
+    "retrieval": {"num_images": 3},
+    "collapse": {"verdict": "healthy"},
+    "pointing": {"accuracy": 0.5, "chance": 0.0625, "queries": 4},
+}
 
 
 @pytest.fixture
@@ -39,16 +43,25 @@ def test_by_default_the_final_model_is_measured_on_the_test_split(
     asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", "run"]) == 0
-    assert asked == {"run": Path("run"), "data": None, "split": "test", "checkpoint": None}
-    assert "table of run: healthy" in capsys.readouterr().out
+    assert asked == {
+        "run": Path("run"),
+        "data": None,
+        "split": "test",
+        "checkpoint": None,
+        "parts": False,
+    }
+    out = capsys.readouterr().out
+    assert "table of run: healthy" in out
+    assert "pointing 50.0\u00a0% (chance 6.2\u00a0%) of 4 objects" in out
 
 
 def test_options_reach_the_evaluation(asked: dict[str, Any]) -> None:
-    options = ["--data", "photos", "--split", "novel", "--checkpoint", "300"]
+    options = ["--data", "photos", "--split", "novel", "--checkpoint", "300", "--meaning"]
     assert main(["evaluate", "run", *options]) == 0
     assert asked["data"] == "photos"
     assert asked["split"] == "novel"
     assert asked["checkpoint"] == "300"
+    assert asked["parts"] is True
 
 
 def test_json_is_alone_on_stdout(asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

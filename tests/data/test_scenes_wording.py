@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.scenes import Scene, Scenes, swap_hard_negative
+from tijepa.data.scenes import (
+    Scene,
+    Scenes,
+    exchange_hard_negative,
+    holds,
+    invert_hard_negative,
+    phrase,
+    swap_hard_negative,
+)
 
 # Written out here a second time on purpose: the test reads sentences with its own dictionary.
 COLOURS = {"scarlet": "red", "golden": "yellow", "violet": "purple"} | {
@@ -167,6 +175,47 @@ def test_hard_negative_is_false_and_keeps_the_words(item: tuple[str, int], wordi
     plain = re.sub(r"\b(?:" + "|".join([*COLOURS, *SHAPES]) + r")\b", "*", negative)
     assert named(negative) != named(sentences[wording])
     assert len(plain.split()) == pytest.approx(len(sentences[wording].split()), abs=2)
+
+
+def box_of(scene: Scene, look: tuple[str | None, str]) -> tuple[float, float, float, float]:
+    """The box of 'the red circle' or 'the circle'."""
+    colour, shape = look
+    (thing,) = (t for t in scene.objects if t.shape == shape and colour in (None, t.colour))
+    return thing.box
+
+
+@settings(deadline=None, max_examples=80)
+@given(item=items, wording=st.integers(0, 4))
+def test_false_relations_do_not_hold_and_keep_the_words(
+    item: tuple[str, int], wording: int
+) -> None:
+    """By the boxes themselves: the true caption's relation holds, neither negative's does. The
+    exchange keeps the words as they are; the opposite predicate changes the relation's alone."""
+    scene, sentences = scene_and_captions(item)
+    assume(scene.relation is not None)
+    true = sentences[wording]
+    inverted, exchanged = (
+        make(scene, wording) for make in (invert_hard_negative, exchange_hard_negative)
+    )
+    for caption, expected in ((true, True), (inverted, False), (exchanged, False)):
+        ((first, predicate, second),) = relations(caption)
+        assert holds(predicate, box_of(scene, first), box_of(scene, second)) is expected, caption
+        assert is_true(scene, caption) is expected, caption
+    bag = [sorted(re.findall(r"[a-z]+", re.sub(r"\ban\b", "a", c))) for c in (true, exchanged)]
+    assert bag[0] == bag[1]
+    changed = [
+        (a, b) for a, b in zip(true.split(), inverted.split(), strict=True) if a.strip(",") != b
+    ]
+    opposites = {"left": "right", "above": "below", "over": "under", "higher": "lower"}
+    opposites |= {b: a for a, b in opposites.items()}
+    assert [(a, b) for a, b in changed if opposites.get(a) != b and a != b] == []
+    assert len(changed) >= 1
+
+
+def test_a_phrase_names_colour_and_shape() -> None:
+    phrases = {phrase(t) for i in range(200) for t in Scenes("train", 200).scene(i).objects}
+    assert {"a red circle", "an orange star"} <= phrases
+    assert len(phrases) == 56, "64 combinations, 8 of which training never shows"
 
 
 def test_no_caption_of_a_distinct_scene_is_true_of_another() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-__all__ = ["evaluate"]
+__all__ = ["check_checkpoint", "evaluate"]
 
 
-def _checkpoint(
+def check_checkpoint(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> str | None:
+    """The value of `--checkpoint`; a usage error where it can name none."""
     if value is not None and value not in ("best", "last") and not value.isdecimal():
         raise click.BadParameter(f"'{value}' is neither best, last nor the number of a step.")
     return value
@@ -24,13 +25,21 @@ def _checkpoint(
 @click.option("--split", default="test", metavar="NAME", show_default=True, help="Which split.")
 @click.option(
     "--checkpoint",
-    callback=_checkpoint,
+    callback=check_checkpoint,
     metavar="best|last|STEP",
     help="Weights to use.  [default: the final model]",
 )
+@click.option(
+    "--meaning", is_flag=True, help="On scenes: the pointing game and hard negatives as well."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 def evaluate(
-    run: Path, data: str | None, split: str, checkpoint: str | None, as_json: bool
+    run: Path,
+    data: str | None,
+    split: str,
+    checkpoint: str | None,
+    meaning: bool,
+    as_json: bool,
 ) -> None:
     """Measure retrieval and collapse of the run folder RUN.
 
@@ -40,12 +49,17 @@ def evaluate(
     """
     from rich.console import Console
 
+    from tijepa.evaluate.meaning import meaning_lines
     from tijepa.evaluate.run import evaluate_run
     from tijepa.evaluate.summary import print_summary
 
     console = Console(stderr=as_json)
-    results = evaluate_run(run, data=data, split=split, checkpoint=checkpoint, console=console)
+    results = evaluate_run(
+        run, data=data, split=split, checkpoint=checkpoint, parts=meaning, console=console
+    )
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
     else:
         print_summary(console, results, run)
+        for line in meaning_lines(results):
+            click.echo(line)

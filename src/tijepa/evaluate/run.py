@@ -18,6 +18,7 @@ from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.gallery import gallery_of
 from tijepa.evaluate.json_values import without_nan
 from tijepa.evaluate.match import match_results
+from tijepa.evaluate.meaning import meaning
 from tijepa.evaluate.model import (
     EvaluationSet,
     Measured,
@@ -46,6 +47,7 @@ def evaluate_run(
     data: str | None = None,
     split: str = "test",
     checkpoint: str | None = None,
+    parts: bool = False,
     console: Console | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
@@ -54,8 +56,9 @@ def evaluate_run(
     `data` is a source other than the one the run was trained on; `checkpoint` is
     "best", "last" or a step, by default the final model. A checkpoint without calibration is
     calibrated on the run's training and validation pairs; where those are not available the
-    console says so, and there is no calibrated energy. Writes nothing. Raises `CheckpointError` and
-    `DataError`.
+    console says so, and there is no calibrated energy. With `parts` the results also hold
+    `pointing` and `hard_negatives`, which only scenes can give. Writes nothing. Raises
+    `CheckpointError` and `DataError`.
     """
     console = console or Console(quiet=True)
     config = load_config(file=_config_of(run))
@@ -75,7 +78,11 @@ def evaluate_run(
     measured = measure(embedder, evaluation)
     seen = split == "validation" and data is None
     match = _match(embedder, evaluation, measured, console, seen=seen)
-    return {"split": split, **measured.results, "match_probability": match}
+    results = {"split": split, **measured.results, "match_probability": match}
+    if parts:
+        with phase(console, "pointing at objects and reading hard negatives"):
+            results |= meaning(embedder, splits.split(split), config.data.test_items)
+    return results
 
 
 def finish_run(

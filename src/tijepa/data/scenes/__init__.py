@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from tijepa.data.scenes.shapes import SHAPES
 from tijepa.data.scenes.source import SPLIT_SIZES, Scenes, scenes_splits
-from tijepa.data.scenes.wording import swap_hard_negative
+from tijepa.data.scenes.wording import (
+    exchange_hard_negative,
+    invert_hard_negative,
+    phrase,
+    swap_hard_negative,
+)
 from tijepa.data.scenes.world import (
     BACKGROUNDS,
     COLOURS,
@@ -31,7 +36,10 @@ __all__ = [
     "Scene",
     "SceneObject",
     "Scenes",
+    "exchange_hard_negative",
     "holds",
+    "invert_hard_negative",
+    "phrase",
     "scenes_splits",
     "swap_hard_negative",
 ]

@@ -11,7 +11,14 @@ from dataclasses import replace
 
 from tijepa.data.scenes.world import COLOURS, OPPOSITE, Draw, Scene, SceneObject, pick, stream
 
-__all__ = ["NUM_WORDINGS", "captions", "swap_hard_negative"]
+__all__ = [
+    "NUM_WORDINGS",
+    "captions",
+    "exchange_hard_negative",
+    "invert_hard_negative",
+    "phrase",
+    "swap_hard_negative",
+]
 
 NUM_WORDINGS = 5
 
@@ -93,6 +100,31 @@ def swap_hard_negative(scene: Scene, wording: int = 0) -> str:
             things[i] = replace(first, shape=second.shape)
             things[j] = replace(second, shape=first.shape)
     return _sentence(replace(scene, objects=tuple(things)), wording)
+
+
+def invert_hard_negative(scene: Scene, wording: int = 0) -> str:
+    """Caption number `wording` of `scene` made false by the opposite predicate.
+
+    Only the words of the relation change. The scene must have a relation.
+    """
+    assert scene.relation is not None, "a scene of one object has no relation"
+    predicate = OPPOSITE[scene.relation.predicate]
+    return _sentence(replace(scene, relation=replace(scene.relation, predicate=predicate)), wording)
+
+
+def exchange_hard_negative(scene: Scene, wording: int = 0) -> str:
+    """Caption number `wording` of `scene` made false by exchanging subject and object.
+
+    The words stay the same, in another order. The scene must have a relation.
+    """
+    assert scene.relation is not None, "a scene of one object has no relation"
+    i, j = scene.relation.subject, scene.relation.object
+    return _sentence(replace(scene, relation=replace(scene.relation, subject=j, object=i)), wording)
+
+
+def phrase(thing: SceneObject) -> str:
+    """Colour and shape in their plain words: 'a red circle'."""
+    return f"{'an' if thing.colour[0] in 'aeiou' else 'a'} {thing.colour} {thing.shape}"
 
 
 class _Speaker:
