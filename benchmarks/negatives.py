@@ -159,11 +159,18 @@ def run(job: Job) -> dict[str, Any]:
     )
     embedder = Embedder(model, tokenizer, card)
     pairs = evaluation_set(source, items=min(2048, len(source)), captions=1, image_size=64)
-    embedder.calibration = calibrate(embedder, pairs)
+    held_out = {
+        split: evaluation_set(
+            Scenes(split, job.held_out, distinct=True),
+            items=job.held_out,
+            captions=1,
+            image_size=64,
+        )
+        for split in ("validation", "test")
+    }
+    embedder.calibration = calibrate(embedder, pairs, held_out["validation"])
     result: dict[str, Any] = asdict(job)
-    for split in ("validation", "test"):
-        scenes = Scenes(split, job.held_out, distinct=True)
-        data = evaluation_set(scenes, items=job.held_out, captions=1, image_size=64)
+    for split, data in held_out.items():
         measured = measure(embedder, data).results
         by_form = {form: both(r) for form, r in measured["energies"].items()}
         retrieval = measured["retrieval"]
