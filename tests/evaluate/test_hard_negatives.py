@@ -6,8 +6,14 @@ import pytest
 import torch
 
 import tijepa
-from tijepa.data.scenes import Scenes, exchange_hard_negative, invert_hard_negative
+from tijepa.data.scenes import (
+    Scenes,
+    exchange_hard_negative,
+    invert_hard_negative,
+    swap_hard_negative,
+)
 from tijepa.embedder import Embedder
+from tijepa.errors import DataError
 from tijepa.evaluate.hard_negatives import KINDS, accuracy, hard_negatives
 from tijepa.objectives.embeddings import Embeddings
 
@@ -47,32 +53,42 @@ def test_a_model_that_knows_the_truth_is_always_right(knowing: Knowing) -> None:
     found = hard_negatives(knowing, scenes, 30)
     related = sum(scenes.scene(i).relation is not None for i in range(30))
     assert 0 < related < 30
-    assert {name: result.pairs for name, result in found.items()} == {
-        "attributes": 30,
-        "predicate": related,
-        "exchange": related,
-    }
+    assert {name: result.pairs for name, result in found.items()} == dict.fromkeys(KINDS, related)
     assert {result.accuracy for result in found.values()} == {1.0}
 
 
-def test_a_model_that_takes_every_relation_for_the_opposite_is_wrong_there_alone(
+def test_a_model_that_ignores_relations_is_wrong_there_alone(
     knowing: Knowing,
 ) -> None:
+    """Of two circles, exchanging the colours is exchanging the objects, so that is not seen."""
     scenes = Scenes("test", 20, image_size=32)
     knowing.truths = set()
     for i in range(20):
         scene, wording = scenes.scene(i), i % 5
-        if scene.relation is None:
-            knowing.truths.add(scenes.captions(i)[wording])
-        else:
+        if scene.relation is not None:
             knowing.truths |= {
+                scenes.captions(i)[wording],
                 invert_hard_negative(scene, wording),
                 exchange_hard_negative(scene, wording),
             }
     found = hard_negatives(knowing, scenes, 20)
     assert (found["predicate"].accuracy, found["exchange"].accuracy) == (0.0, 0.0)
-    alone = sum(scenes.scene(i).relation is None for i in range(20))
-    assert found["attributes"].accuracy == alone / 20
+    swapped = [
+        swap_hard_negative(scenes.scene(i), i % 5)
+        for i in range(20)
+        if scenes.scene(i).relation is not None
+    ]
+    right = [caption not in knowing.truths for caption in swapped]
+    assert found["attributes"].accuracy == sum(right) / len(right) > 0.8
+
+
+def test_scenes_without_two_objects_are_refused(knowing: Knowing) -> None:
+    scenes = Scenes("test", 30, image_size=32)
+    first = next(i for i in range(30) if scenes.scene(i).relation is None)
+    alone = Scenes("test", 30, image_size=32)
+    alone.scene = lambda index: scenes.scene(first)  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="none of 3 scenes has two objects"):
+        hard_negatives(knowing, alone, 3)
 
 
 def test_a_model_without_any_difference_gets_nothing(knowing: Knowing) -> None:
