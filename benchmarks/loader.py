@@ -4,8 +4,7 @@ Random resized crops of 224 pixels (scale 0.9 to 1.0) of JPEGs of 500 x 375 pixe
 makes, with one caption tokenized by the same tokenizer, one worker, one torch thread. Contestants
 take turns in an order that rotates; figures are medians over the rounds. Processor seconds count
 all threads, so pairs per processor second are what one core does; `ratio_to_best_peer` is ours over
-the better peer by that measure. Peers crop a share of the whole picture, ours of its largest
-square.
+the better peer by that measure. All crop a share of the picture's largest square.
 
 Then a short training on the scenes, as `tijepa demo` runs it: `data_wait_share` is the median share
 of a step that is spent waiting for data.
@@ -32,7 +31,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from rich.console import Console
 
-from loading.ours import LancePairs, load_ours, write_lance
+from loading.ours import load_ours, write_pairs
 from loading.peers import load_datasets, load_webdataset, write_datasets, write_tars
 from loading.photos import HEIGHT, QUALITY, WIDTH, make_photos
 from record import RESULTS, write_record
@@ -95,19 +94,13 @@ def main() -> None:
     tokenizer = Tokenizer.train((text for photo in photos for text in photo.captions), 4096)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_lance(photos, root / "pairs.lance")
+        source = write_pairs(photos, root / "pairs.lance")
         tars = write_tars(photos, root / "tars")
         write_datasets(photos, root / "datasets")
-        source = LancePairs(root / "pairs.lance")
 
-        def ours(threads: int, augment: str = "host") -> Callable[[], int]:
+        def ours(threads: int) -> Callable[[], int]:
             return lambda: load_ours(
-                source,
-                tokenizer,
-                count // BATCH,
-                batch_size=BATCH,
-                threads=threads,
-                augment=augment,
+                source, tokenizer, count // BATCH, batch_size=BATCH, threads=threads
             )
 
         raw = race(
@@ -119,6 +112,7 @@ def main() -> None:
             rounds,
         )
         threaded = race({str(threads): ours(threads) for threads in (1, 2)}, min(rounds, 5))
+    torch.set_num_threads(os.cpu_count() or 1)
     waits = wait_shares(steps)
 
     measures = {

@@ -82,7 +82,7 @@ class Remembered(PairSource):
         for i in range(items):
             item = source.read([i])[0]
             assert item.picture is not None
-            self.items.append(Item(item.name, item.captions, Drawn(item.picture.pixels(64))))
+            self.items.append(Item(item.captions, Drawn(item.picture.pixels(64))))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -92,6 +92,9 @@ class Remembered(PairSource):
 
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
         return [self.items[i].captions for i in indexes]
+
+    def item_id(self, index: int) -> str:
+        return f"scene {index}"
 
 
 _KEPT: dict[int, Remembered] = {}

@@ -1,60 +1,52 @@
-"""Our loader over a Lance data set with the columns of a pair store."""
+"""Our loader over a pair store, written as `tijepa prepare` writes it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import lance
-import numpy as np
-import pyarrow as pa
 
 from loading.photos import Photo
-from tijepa.data.images import EncodedPicture
+from tijepa.data import open_splits
 from tijepa.data.loader import Loader
-from tijepa.data.pairs import Item, PairSource
+from tijepa.data.pairs import PairSource, SetAside
+from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.store.prepare import write_store
 from tijepa.data.tokenizer import Tokenizer
 
-__all__ = ["LancePairs", "load_ours", "write_lance"]
+__all__ = ["load_ours", "write_pairs"]
 
 
-def write_lance(photos: Sequence[Photo], path: Path) -> None:
-    """One row for each photo."""
-    table = pa.table(
-        {
-            "id": pa.array([photo.name for photo in photos]),
-            "split": pa.array(["train"] * len(photos)),
-            "image": pa.array([photo.jpeg for photo in photos], pa.large_binary()),
-            "captions": pa.array([list(photo.captions) for photo in photos]),
-        }
-    )
-    lance.write_dataset(table, str(path))
+class _Photos(Reader):
+    """Photos that are in memory."""
+
+    name = "photos"
+    layout = "photos in memory"
+
+    def __init__(self, source: str, options: ReaderOptions) -> None:
+        self.photos: Sequence[Photo] = ()
+
+    @classmethod
+    def recognises(cls, source: str) -> bool:
+        return False
+
+    def __iter__(self) -> Iterator[Record | SetAside]:
+        for photo in self.photos:
+            yield Record(photo.name, photo.name, photo.jpeg, photo.captions, "train")
+
+    def describe(self) -> str:
+        return self.layout
+
+    def fingerprint(self) -> str:
+        return str(len(self.photos))
 
 
-class LancePairs(PairSource):
-    """Rows of a Lance data set, a whole batch by one `take`."""
-
-    def __init__(self, path: Path) -> None:
-        self._data = lance.dataset(str(path))
-        self._count = self._data.count_rows()
-
-    def __len__(self) -> int:
-        return int(self._count)
-
-    def read(self, indexes: Sequence[int]) -> list[Item]:
-        rows = self._take(indexes, ["id", "image", "captions"])
-        return [
-            Item(row["id"], tuple(row["captions"]), EncodedPicture(row["image"])) for row in rows
-        ]
-
-    def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
-        return [tuple(row["captions"]) for row in self._take(indexes, ["captions"])]
-
-    def _take(self, indexes: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._data.take(np.asarray(indexes), columns).to_pylist()
-        return rows
+def write_pairs(photos: Sequence[Photo], path: Path) -> PairSource:
+    """A store with one item for each photo, opened."""
+    reader = _Photos("", ReaderOptions())
+    reader.photos = photos
+    write_store(reader, str(path))
+    return open_splits(str(path), image_size=224, seed=0, max_bad=0.0).split("train")
 
 
 def load_ours(
@@ -64,7 +56,6 @@ def load_ours(
     *,
     batch_size: int,
     threads: int,
-    **options: Any,
 ) -> int:
     """Pairs of `batches` batches, from the beginning of the stream."""
     with Loader(
@@ -76,6 +67,5 @@ def load_ours(
         seed=0,
         crop_scale=(0.9, 1.0),
         threads=threads,
-        **options,
     ) as loader:
         return sum(len(batch) for batch in islice(loader, batches))

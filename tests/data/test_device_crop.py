@@ -94,9 +94,12 @@ class Slopes(PairSource):
     def __len__(self) -> int:
         return 8
 
+    def item_id(self, index: int) -> str:
+        return str(index)
+
     def read(self, indexes: Sequence[int]) -> list[Item]:
         return [
-            Item(str(i), ("a slope",), None if i == 7 else Slope(90 + 12 * i, 200 - 15 * i))
+            Item(("a slope",), None if i == 7 else Slope(90 + 12 * i, 200 - 15 * i))
             for i in indexes
         ]
 

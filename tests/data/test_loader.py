@@ -45,9 +45,12 @@ class Numbers(PairSource):
     def __len__(self) -> int:
         return self._count
 
+    def item_id(self, index: int) -> str:
+        return f"number {index}"
+
     def read(self, indexes: Sequence[int]) -> list[Item]:
         return [
-            Item(f"number {i}", texts, None if i in self._without_image else Number(self, i))
+            Item(texts, None if i in self._without_image else Number(self, i))
             for i, texts in zip(indexes, self.texts(indexes), strict=True)
         ]
 

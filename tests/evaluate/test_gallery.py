@@ -18,9 +18,12 @@ class Shades(PairSource):
     def __len__(self) -> int:
         return 10
 
+    def item_id(self, index: int) -> str:
+        return str(index)
+
     def read(self, indexes: Sequence[int]) -> list[Item]:
         texts = self.texts(indexes)
-        return [Item(str(i), own, Shade(10 * i)) for i, own in zip(indexes, texts, strict=True)]
+        return [Item(own, Shade(10 * i)) for i, own in zip(indexes, texts, strict=True)]
 
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
         return [(f"shade {i}", f"again {i}") for i in indexes]

@@ -35,9 +35,12 @@ class Shades(PairSource):
     def __len__(self) -> int:
         return len(self.captioned)
 
+    def item_id(self, index: int) -> str:
+        return f"item {index}"
+
     def read(self, indexes: Sequence[int]) -> list[Item]:
         return [
-            Item(f"item {i}", texts, None if i in self.lacking else Shade(self, i))
+            Item(texts, None if i in self.lacking else Shade(self, i))
             for i, texts in zip(indexes, self.texts(indexes), strict=True)
         ]
 

@@ -15,6 +15,9 @@ class Words(PairSource):
     def __len__(self) -> int:
         return 200
 
+    def item_id(self, index: int) -> str:
+        return str(index)
+
     def read(self, indexes: Sequence[int]) -> list[Item]:
         raise AssertionError("a vocabulary needs no picture")
 

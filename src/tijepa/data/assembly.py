@@ -94,8 +94,9 @@ class Assembly:
             except DataError:
                 raise
             except BaseException as error:
-                name = self._items[row].name
-                error.add_note(f"while preparing item {name} (number {self._indexes[row]})")
+                error.add_note(
+                    f"while preparing item {self._name(row)} (number {self._indexes[row]})"
+                )
                 raise
 
     def finish(self, cursor: int) -> Batch | Uncropped:
@@ -130,18 +131,21 @@ class Assembly:
         for attempt in range(_TRIES + 1):
             if attempt:
                 self._replace(row, attempt)
-            item = self._items[row]
             try:
-                self._show(row, item, self._draws[row])
+                self._show(row, self._items[row], self._draws[row])
             except DataError as error:
-                self._broken.add(self._indexes[row], item.name, str(error))
-                first = first or f"item {item.name} is broken ({error})"
+                name = self._name(row)
+                self._broken.add(self._indexes[row], name, str(error))
+                first = first or f"item {name} is broken ({error})"
             else:
                 return
         raise DataError(
             f"{first} and so are {_TRIES} items drawn in its place; {len(self._broken.listed)} of "
             f"{len(self._recipe.source)} items are known to be broken: mend the source"
         )
+
+    def _name(self, row: int) -> str:
+        return self._recipe.source.item_id(self._indexes[row])
 
     def _replace(self, row: int, attempt: int) -> None:
         source = self._recipe.source

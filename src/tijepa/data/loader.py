@@ -245,12 +245,14 @@ def load_images(
     Raises `DataError` naming the item that has no image or whose image is unreadable.
     """
     pixels = np.empty((len(indexes), image_size, image_size, 3), dtype=np.uint8)
-    for row, item in zip(pixels, source.read(indexes), strict=True):
+    for row, index, item in zip(pixels, indexes, source.read(indexes), strict=True):
         if item.picture is None:
-            raise DataError(f"item {item.name} has no image: choose items that have one")
+            name = source.item_id(index)
+            raise DataError(f"item {name} has no image: choose items that have one")
         try:
             image = item.picture.pixels(image_size)
         except DataError as error:
-            raise DataError(f"item {item.name}: {error}; mend or remove it") from None
+            name = source.item_id(index)
+            raise DataError(f"item {name}: {error}; mend or remove it") from None
         row[...] = resize_crop(image, centre_crop(*image.shape[:2]), image_size)
     return normalise(pixels, mean, std)

@@ -35,7 +35,6 @@ class Picture(ABC):
 class Item:
     """One item as read: all its captions (none where it has no text), its picture or None."""
 
-    name: str
     captions: tuple[str, ...]
     picture: Picture | None
 
@@ -58,9 +57,9 @@ class PairSource(ABC):
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
         """The captions of the items at `indexes`, without touching their pictures."""
 
+    @abstractmethod
     def item_id(self, index: int) -> str:
         """Stable, human-readable name of item `index`."""
-        return self.read([index])[0].name
 
     def captions(self, index: int) -> tuple[str, ...]:
         """All captions of item `index`; empty where it has no text."""

@@ -58,7 +58,7 @@ def test_a_store_on_object_storage_is_written_read_and_appended_to(
     splits = open_splits(URI, image_size=16, seed=0, max_bad=0.0)
     assert (splits.uri, splits.version) == (URI, 1)
     train: Any = splits.split("train")
-    assert [item.name for item in train.read([4, 0])] == ["i4", "i0"]
+    assert [item.captions[0] for item in train.read([4, 0])] == ["caption 4", "caption 0"]
     assert train.extra("note", [0]) == [long]
     done = append_store(make_reader([make_pair(i) for i in range(6)]), URI)
     assert (done.version, done.skipped) == (2, 5)

@@ -42,7 +42,7 @@ def test_a_source_that_is_sent_elsewhere_opens_the_same_version(
     test = open_store(uri).split("test")
     copy = pickle.loads(pickle.dumps(test))
     append_store(make_reader([make_pair(99, "test")]), uri)
-    assert [item.name for item in copy.read(range(4))] == ["i0", "i3", "i6", "i9"]
+    assert [copy.item_id(index) for index in range(4)] == ["i0", "i3", "i6", "i9"]
     assert len(pickle.dumps(test)) < 2000  # the rows and where they are, not the data
 
 
@@ -57,12 +57,12 @@ def test_a_forked_process_is_told_instead_of_hanging(
 
 def test_threads_read_at_once(uri: str) -> None:
     train = open_store(uri).split("train")
-    expected = [item.name for item in train.read(range(8))]
+    expected = [train.item_id(index) for index in range(8)]
     failures: list[object] = []
 
     def work() -> None:
         for _ in range(20):
-            if [item.name for item in train.read(range(8))] != expected:
+            if [train.item_id(index) for index in range(8)] != expected:
                 failures.append(1)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -85,7 +85,7 @@ def test_one_batch_is_one_access(uri: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(source_module.Store, "take", counted)
     train.read(range(8))
     train.texts(range(8))
-    assert taken == [["id", "image", "captions"], ["captions"]]
+    assert taken == [["image", "captions"], ["captions"]]
 
 
 def test_opening_reads_no_picture_and_no_caption(make_reader: MakeReader, tmp_path: Path) -> None:

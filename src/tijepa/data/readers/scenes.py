@@ -49,9 +49,10 @@ class ScenesReader(Reader):
             for index in range(size):
                 (item,) = scenes.read([index])
                 assert item.picture is not None
+                name = scenes.item_id(index)
                 yield Record(
-                    id=item.name,
-                    reference=item.name,
+                    id=name,
+                    reference=name,
                     image=_png(item.picture.pixels(_IMAGE_SIZE)),
                     captions=item.captions,
                     split=split,

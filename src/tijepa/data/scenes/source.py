@@ -74,11 +74,8 @@ class Scenes(PairSource):
 
     def read(self, indexes: Sequence[int]) -> list[Item]:
         """Items with five wordings each, all true and naming every object."""
-        scenes = [self.scene(index) for index in indexes]
-        return [
-            Item(self.item_id(index), captions(scene), _Drawing(scene))
-            for index, scene in zip(indexes, scenes, strict=True)
-        ]
+        scenes = (self.scene(index) for index in indexes)
+        return [Item(captions(scene), _Drawing(scene)) for scene in scenes]
 
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
         """The five wordings of each."""

@@ -85,11 +85,11 @@ class StoreSource(PairSource):
 
     def read(self, indexes: Sequence[int]) -> list[Item]:
         """The items at `indexes`, by one access to the store."""
-        table = self._take(indexes, ["id", "image", "captions"])
-        names, images, captions = (table[name].to_pylist() for name in table.column_names)
+        table = self._take(indexes, ["image", "captions"])
+        images, captions = (table[name].to_pylist() for name in table.column_names)
         return [
-            Item(name, tuple(texts), None if image is None else EncodedPicture(image))
-            for name, image, texts in zip(names, images, captions, strict=True)
+            Item(tuple(texts), None if image is None else EncodedPicture(image))
+            for image, texts in zip(images, captions, strict=True)
         ]
 
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:

@@ -24,6 +24,8 @@ from tijepa.errors import DataError
 __all__ = ["append_batches", "create_store"]
 
 _WAITING = 2  # batches between producer and writer
+# one file for each version, or a batch of random rows would open and decode parts of many files
+_ROWS_PER_FILE = 1_000_000_000
 _POLL = 0.2  # seconds between looks at whether the writer still lives
 
 
@@ -106,7 +108,11 @@ def _write(
         try:
             reader = pa.RecordBatchReader.from_batches(schema, supply())
             dataset = lance.write_dataset(
-                reader, place, mode=mode, data_storage_version=STORAGE_VERSION
+                reader,
+                place,
+                mode=mode,
+                data_storage_version=STORAGE_VERSION,
+                max_rows_per_file=_ROWS_PER_FILE,
             )
             versions.append(dataset.version)
         except (OSError, ValueError) as error:
