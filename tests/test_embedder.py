@@ -17,10 +17,10 @@ from torch import nn
 import tijepa
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
-from tijepa.data.loader import load_images
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.embedder import Embedder, checkpoint_folder, model_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.evaluate.model import evaluation_set
 from tijepa.model.encoded import Encoded
 from tijepa.model.saving import ModelCard, load_tensors, save_tensors
 from tijepa.model.text_image_model import TextImageModel
@@ -80,7 +80,7 @@ def test_training_and_use_see_the_same_pixels(
     model: Embedder, paths: list[Path], pairs_folder: Path
 ) -> None:
     source = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("test")
-    inputs = load_images(source, range(5), 32)
+    inputs = evaluation_set(source, items=5, captions=1, image_size=32).images
     own = model.embeddings_of_inputs(inputs, ["a ball"])
     given = model.embeddings(paths, ["a ball"])
     assert torch.equal(own.image, given.image)
@@ -94,7 +94,7 @@ def test_pictures_are_normalised_as_the_card_says(
     mean, std = (0.2, 0.3, 0.4), (0.25, 0.5, 1.0)
     other.card = replace(other.card, mean=mean, std=std)
     source = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("test")
-    inputs = load_images(source, range(5), 32, mean, std)
+    inputs = evaluation_set(source, items=5, captions=1, image_size=32, mean=mean, std=std).images
     given = other.embeddings(paths, ["a ball"])
     assert torch.equal(other.embeddings_of_inputs(inputs, ["a ball"]).image, given.image)
     assert not torch.equal(tijepa.load(tiny_run).embeddings(paths, ["a ball"]).image, given.image)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.loader import Loader, load_images
+from tijepa.data.loader import Loader
 from tijepa.data.order import Order
 from tijepa.data.pairs import Batch, Item, PairSource, Picture, SetAside
 from tijepa.data.tokenizer import CLS_ID, Tokenizer
@@ -479,16 +479,6 @@ def test_an_empty_source_is_refused() -> None:
         loader(Numbers(0))
 
 
-def test_evaluation_images_are_centre_crops_in_the_order_asked_for() -> None:
-    source = Numbers(30, noise=True)
-    images = load_images(source, [4, 2, 4], SIZE)
-    assert images.shape == (3, 3, SIZE, SIZE)
-    assert torch.equal(images[0], images[2])
-    batch = next(batch for batch in take(source, 8) if 4 in batch.indices)
-    position = batch.indices.tolist().index(4)
-    assert torch.equal(batch.images[position], images[0])
-
-
 def test_pixels_are_normalised_by_channel() -> None:
     """Red of item i is i / 255, less 0.4, in units of 0.2; green and blue are 0."""
     mean, std = (0.4, 0.5, 0.1), (0.2, 0.25, 0.5)
@@ -497,12 +487,3 @@ def test_pixels_are_normalised_by_channel() -> None:
     red = (batch.indices.double() / 255 - 0.4) / 0.2
     assert torch.allclose(batch.images[:, 0, 0, 0].double(), red, atol=1e-6)
     assert torch.allclose(batch.images[:, 1:, 0, 0], torch.tensor([-2.0, -0.2]).expand(4, 2))
-    again = load_images(Numbers(40), batch.indices.tolist(), SIZE, mean, std)
-    assert torch.equal(batch.images, again)
-
-
-def test_evaluation_images_must_exist() -> None:
-    with pytest.raises(DataError, match="item number 1 has no image"):
-        load_images(Numbers(3, without_image=frozenset({1})), [0, 1], SIZE)
-    with pytest.raises(DataError, match="item number 2: pixels fell off"):
-        load_images(Numbers(3, broken=frozenset({2})), [2], SIZE)

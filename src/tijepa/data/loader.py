@@ -9,26 +9,22 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from tijepa.data.assembly import Assembly, BrokenItems, Recipe
 from tijepa.data.device_crop import Uncropped
-from tijepa.data.images import centre_crop, normalise, resize_crop
 from tijepa.data.order import Order
 from tijepa.data.pairs import Batch, PairSource, SetAside
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import ConfigError, DataError
+from tijepa.errors import ConfigError
 
-__all__ = ["Loader", "load_images"]
+__all__ = ["Loader"]
 
 _AHEAD = 2  # batches in the making beside the one handed out
 _PORTION = 8  # rows that a thread takes at a time (docs/decisions/0006-threads-decode.md)
@@ -231,28 +227,3 @@ class _Shared:
             with self._lock:
                 if not self.done.done():
                     self.done.set_exception(error)
-
-
-def load_images(
-    source: PairSource,
-    indexes: Sequence[int],
-    image_size: int,
-    mean: tuple[float, float, float] = _HALF,
-    std: tuple[float, float, float] = _HALF,
-) -> Float[Tensor, "b 3 {image_size} {image_size}"]:
-    """The largest centred square of each image, resized and normalised.
-
-    Raises `DataError` naming the item that has no image or whose image is unreadable.
-    """
-    pixels = np.empty((len(indexes), image_size, image_size, 3), dtype=np.uint8)
-    for row, index, item in zip(pixels, indexes, source.read(indexes), strict=True):
-        if item.picture is None:
-            name = source.item_id(index)
-            raise DataError(f"item {name} has no image: choose items that have one")
-        try:
-            image = item.picture.pixels(image_size)
-        except DataError as error:
-            name = source.item_id(index)
-            raise DataError(f"item {name}: {error}; mend or remove it") from None
-        row[...] = resize_crop(image, centre_crop(*image.shape[:2]), image_size)
-    return normalise(pixels, mean, std)
