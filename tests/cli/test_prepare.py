@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tijepa.cli import main
 from tijepa.data.store.opening import open_store
@@ -31,6 +33,28 @@ def test_a_folder_becomes_a_store_and_the_next_step_is_told(
     assert facts["counts"]["sound"] == 56
     sizes = {name: len(source) for name, source in open_store("pairs.lance").splits.items()}
     assert sizes == {"train": 32, "validation": 12, "test": 12}
+
+
+def test_the_command_that_sets_redundant_items_aside_is_told_and_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three items, two of them the same bytes and the same caption."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = []
+    for number, shade in enumerate((10, 10, 200)):
+        Image.new("RGB", (32, 32), (shade, 0, 0)).save(folder / f"{number}.png")
+        rows.append({"image": f"{number}.png", "captions": [f"shade {shade}"], "split": "train"})
+    (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["prepare", "photos", "--out", "photos.lance"]) == 0
+    told = capsys.readouterr().out
+    assert "written   photos.lance version 1: 3 items" in told
+    (command,) = [line for line in told.splitlines() if "--duplicates" in line]
+    program, *arguments = shlex.split(command)
+    assert program == "tijepa"
+    assert main(arguments) == 0
+    assert "written   photos-clean.lance version 1: 2 items" in capsys.readouterr().out
+    assert len((tmp_path / "photos-clean.prepared/quarantine.jsonl").read_text().splitlines()) == 1
 
 
 def test_appending_the_same_source_twice_adds_nothing(

@@ -114,7 +114,8 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
     else:
         _say(console, f"nothing added: all {done.skipped:,} items stand in {what} already")
         return
-    facts = {**done.report.facts, "description": written, "commands": [train]}
+    cleaner = [c for c in done.report.facts["commands"] if "--duplicates" in c["command"]]
+    facts = {**done.report.facts, "description": written, "commands": [train, *cleaner]}
     print_report(console, replace(done.report, facts=facts))
 
 

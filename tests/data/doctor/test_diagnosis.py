@@ -204,7 +204,8 @@ def test_duplicates_are_listed_and_shown_with_the_command_that_sets_them_aside(
     assert duplicates["duplicate-item"]["listed"] == [["c", "d"]]
     assert report.redundant.tolist() == [0, 3]  # rows of the sound items
     assert [step["command"] for step in report.facts["commands"]][-1] == (
-        "tijepa prepare 'my photos' --out 'my photos.lance' --max-bad 0.2 --duplicates set-aside"
+        "tijepa prepare 'my photos' --out 'my photos-clean.lance' --max-bad 0.2 "
+        "--duplicates set-aside"
     )
     shown = report.groups["picture-in-two-splits"][0]
     assert (shown.items, shown.splits) == (("a", "b"), ("train", "test"))

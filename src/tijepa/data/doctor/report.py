@@ -82,22 +82,24 @@ def commands(
 
     `arguments` are the options by which the source has to be read, such as --image-column.
     """
-    name = Path(source).name
-    is_store = name.endswith(".lance")
-    out = f"{name.removesuffix('.lance')}-clean.lance" if is_store else f"{name or 'pairs'}.lance"
-    prepare = shlex.join(["tijepa", "prepare", source, "--out", out, *arguments])
+    is_store = source.endswith(".lance")
+    name = Path(source).name.removesuffix(".lance") or "pairs"
+
+    def prepare(out: str) -> str:
+        return shlex.join(["tijepa", "prepare", source, "--out", f"{out}.lance", *arguments])
+
     found = []
     bad = counts["set_aside"] / counts["items"] if counts["items"] else 0.0
     allowed = ""
     if counts["sound"] and bad > max_bad:
         allowed = f" --max-bad {math.ceil(bad * 1000) / 1000:g}"
         why = "To go on without the broken items (better: mend them)"
-        found.append(Command(why, prepare + allowed))
+        found.append(Command(why, prepare(f"{name}-clean" if is_store else name) + allowed))
     if redundant and counts["pairs"]:
         why = f"To set the {redundant:,} redundant items aside"
-        found.append(Command(why, f"{prepare}{allowed} --duplicates set-aside"))
+        found.append(Command(why, f"{prepare(f'{name}-clean')}{allowed} --duplicates set-aside"))
     if fit and not found and is_store:
         found.append(Command("To train on it", shlex.join(["tijepa", "train", "--data", source])))
     elif fit and not found:
-        found.append(Command("To make a pair store of it", prepare))
+        found.append(Command("To make a pair store of it", prepare(name)))
     return found
