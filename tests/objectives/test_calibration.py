@@ -267,6 +267,13 @@ def test_a_state_without_probability_of_match_has_none() -> None:
     assert Calibration.from_state(fitted.state()).match is None
 
 
+def test_a_state_in_float32_gives_the_same_energy_up_to_rounding() -> None:
+    pairs = random_pairs(50, 4)
+    fitted = fit_calibration(pairs, 0.37)
+    read = Calibration.from_state({name: value.float() for name, value in fitted.state().items()})
+    torch.testing.assert_close(read.energy(pairs), fitted.energy(pairs), rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, -1e-4, 1e3])
 @pytest.mark.parametrize("shrinkage", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("noise", [0.0, 1e-7])

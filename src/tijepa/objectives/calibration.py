@@ -127,11 +127,12 @@ class Calibration:
 
     @classmethod
     def from_state(cls, named: dict[str, Tensor]) -> Calibration:
-        """The inverse of `state`; `KeyError` where a tensor is missing."""
+        """The inverse of `state`, also of one kept in float32; `KeyError` where a tensor is missing."""
 
         def direction(prefix: str) -> DirectionCalibration:
             names = DirectionCalibration.__dataclass_fields__
-            return DirectionCalibration(**{name: named[f"{prefix}.{name}"] for name in names})
+            parts = {name: named[f"{prefix}.{name}"].double() for name in names}
+            return DirectionCalibration(**parts)
 
         match = None
         if any(name.startswith("match.") for name in named):
