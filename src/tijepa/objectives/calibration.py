@@ -127,7 +127,7 @@ class Calibration:
 
     @classmethod
     def from_state(cls, named: dict[str, Tensor]) -> Calibration:
-        """The inverse of `state`, also of one kept in float32; `KeyError` where a tensor is missing."""
+        """The inverse of `state`, in float32 too; `KeyError` where a tensor is missing."""
 
         def direction(prefix: str) -> DirectionCalibration:
             names = DirectionCalibration.__dataclass_fields__
