@@ -31,6 +31,7 @@ from tijepa.train.interrupt import Interrupt
 from tijepa.train.metrics import Metrics
 from tijepa.train.schedule import cosine, warmup_cosine
 from tijepa.train.step import Rates, Reading, training_step
+from tijepa.train.turns import short_turns
 
 __all__ = ["Learner", "Run", "fit", "rates_at"]
 
@@ -94,7 +95,12 @@ def fit(learner: Learner, run: Run, state: RunState) -> RunState:
     learner.model.train()
     if guard.decide(state) == "stop":  # resumed where it was stopped
         raise guard.error(state, run.checkpoints)
-    with Interrupt() as interrupt, Display(run.console, steps, state.step) as display, run.loader:
+    with (
+        Interrupt() as interrupt,
+        Display(run.console, steps, state.step) as display,
+        short_turns(),
+        run.loader,
+    ):
         batches = iter(run.loader)
         while state.step < steps:
             with clock.waiting():
