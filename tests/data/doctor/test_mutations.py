@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tijepa.cli import main
 from tijepa.data.doctor import Diagnosis
 from tijepa.data.examine import examine
 from tijepa.data.pairs import SetAside
 from tijepa.data.records import Record
+from tijepa.data.store.opening import open_store
 
 SIDE = 30_000
 
@@ -257,3 +259,35 @@ def test_every_huge_header_is_refused_as_too_large() -> None:
     for checked in examine(records, threads=0):
         assert not isinstance(checked, SetAside)
         assert [finding.kind for finding in checked.findings] == ["image-too-large"]
+
+
+def row_of(random: Random, name: str) -> bytes:
+    """A line of a captions file; one in twenty is not UTF-8, some captions have a megabyte."""
+    row = {"image": name, "captions": [random.choice(("a dog", "", "x" * 1_000_000))], "n": name}
+    line = json.dumps(row).encode()
+    return line.replace(b"a dog", b"a \xff\xfe dog") if random.random() < 0.05 else line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_two_thousand_mutated_files_go_through_prepare_and_none_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of any ending on a disk, by the verb itself; an item is stored or in quarantine."""
+    monkeypatch.chdir(tmp_path)
+    random = Random(4)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    lines = []
+    for number in range(2_000):
+        name = f"{number}.{random.choice(('jpg', 'png', 'webp', 'txt'))}"
+        (folder / name).write_bytes(random.choice(MUTATIONS)(random))
+        lines.append(row_of(random, name))
+    (folder / "captions.jsonl").write_bytes(b"\n".join(lines))
+    assert main(["prepare", "photos", "--out", "photos.lance", "--max-bad", "1"]) == 0
+    stored = sum(len(source) for source in open_store("photos.lance").splits.values())
+    listed = (tmp_path / "photos.prepared/quarantine.jsonl").read_text().splitlines()
+    aside = [entry for entry in map(json.loads, listed) if entry["what"] == "item"]
+    assert stored + len(aside) == 2_000
+    assert min(stored, len(aside)) > 100
+    assert all(entry["reason"] for entry in aside)
