@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from tijepa.cli.source_options import source_options
+
 __all__ = ["doctor"]
 
 
@@ -19,10 +21,7 @@ __all__ = ["doctor"]
     help="Where the report goes.  [default: NAME.doctor]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print doctor.json, nothing else.")
-@click.option("--reader", metavar="NAME", help="Reader to use.  [default: by the look of SOURCE]")
-@click.option("--image-column", metavar="NAME", help="Column that holds the picture or its path.")
-@click.option("--caption-column", metavar="NAME", help="Column that holds the captions.")
-@click.option("--split-column", metavar="NAME", help="Column that holds the split.")
+@source_options
 @click.option(
     "--max-bad",
     type=click.FloatRange(0, 1),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from tijepa.cli.source_options import source_options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,10 +21,7 @@ __all__ = ["prepare"]
 @click.argument("source", metavar="SOURCE")
 @click.option("--out", required=True, metavar="NAME.lance", help="The store: a path or a URI.")
 @click.option("--append", is_flag=True, help="Add to --out what it lacks, as a new version.")
-@click.option("--reader", metavar="NAME", help="How to read it.  [default: by its look]")
-@click.option("--image-column", metavar="NAME", help="Column of the picture or its path.")
-@click.option("--caption-column", metavar="NAME", help="Column of the captions.")
-@click.option("--split-column", metavar="NAME", help="Column of the split.")
+@source_options
 @click.option(
     "--max-bad",
     type=click.FloatRange(0, 1),

@@ -1,0 +1,26 @@
+"""How a source is read: the options that every verb on sources has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["source_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--reader", metavar="NAME", help="How to read it.  [default: by its look]"),
+    click.option("--image-column", metavar="NAME", help="Column of the picture or its path."),
+    click.option("--caption-column", metavar="NAME", help="Column of the captions."),
+    click.option("--split-column", metavar="NAME", help="Column of the split."),
+)
+
+
+def source_options(command: F) -> F:
+    """Add --reader, --image-column, --caption-column and --split-column."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
