@@ -154,6 +154,8 @@ class HeadConfig(Section):
 class PooledPredictorConfig(Section):
     """MLP from one modality's pooled embedding to the other's; depth 0 is one linear map."""
 
+    kind: Literal["covariance", "mlp"] = "covariance"
+    memory: PositiveInt = 128
     depth: Annotated[int, Field(ge=0)] = 1
     hidden: PositiveInt = 512
     norm: Literal["batch", "none"] = "batch"

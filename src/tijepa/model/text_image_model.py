@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from tijepa.model.covariance_predictor import CovariancePredictor
 from tijepa.model.ema import target_copy, update_ema
 from tijepa.model.encoders import Encoders
 from tijepa.model.mlp import MLP
@@ -31,8 +32,8 @@ class Predictors(nn.Module):
         target_norm: str = "none",
     ) -> None:
         super().__init__()
-        self.image_to_text = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
-        self.text_to_image = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
+        self.image_to_text = _pooled_predictor(embed_dim, pooled)
+        self.text_to_image = _pooled_predictor(embed_dim, pooled)
         self.image_norm = TARGET_NORMS[target_norm](embed_dim)
         self.text_norm = TARGET_NORMS[target_norm](embed_dim)
         self.tokens = None if tokens is None else TokenPredictor(**tokens)
@@ -68,3 +69,11 @@ class TextImageModel(nn.Module):
         """One EMA step of the target encoders, after the optimizer's."""
         if self.target is not None:
             update_ema(self.target, self.context, momentum)
+
+
+def _pooled_predictor(dim: int, settings: Mapping[str, Any]) -> nn.Module:
+    settings = dict(settings)
+    if settings.pop("kind") == "covariance":
+        return CovariancePredictor(dim, memory=settings["memory"])
+    settings.pop("memory")
+    return MLP(inputs=dim, outputs=dim, **settings)

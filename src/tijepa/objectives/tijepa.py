@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tijepa.data.pairs import Batch
+from tijepa.model.covariance_predictor import CovariancePredictor
 from tijepa.model.encoded import Encoded, Visible, gather_tokens
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Terms, Views
@@ -101,12 +102,16 @@ class TIJEPAObjective(Objective):
         if paired_image.sum() > 1:
             for name, weight in self.pooled_weights.items():
                 if name == "text_to_image":
-                    predicted = model.predictors.text_to_image(text[paired_text])
+                    predictor, context = model.predictors.text_to_image, text[paired_text]
                     target = self._pooled_target(model, image, pooled, "image")[paired_image]
                 else:
-                    predicted = model.predictors.image_to_text(image[paired_image])
+                    predictor, context = model.predictors.image_to_text, image[paired_image]
                     target = self._pooled_target(model, text, pooled, "text")[paired_text]
-                energy = self.energy(predicted, target).mean()
+                if isinstance(predictor, CovariancePredictor):
+                    predictor.observe(context, target, self.processes.total)
+                    energy = predictor.energy(context, target).mean()
+                else:
+                    energy = self.energy(predictor(context), target).mean()
                 loss = loss + weight * energy
                 readings[f"energy/{name}/pooled"] = energy.detach()
         for modality, embedding in (("image", image), ("text", text)):
