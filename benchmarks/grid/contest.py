@@ -126,8 +126,8 @@ class Outcome:
 
     def table(self, title: str) -> Table:
         """The summary for people."""
-        table = Table(title=title)
-        for heading in ("cell", "objective", "learning rate", "mean", "range", "to best rival"):
+        table = Table(title=title, title_justify="left")
+        for heading in ("cell", "objective", "learning rate", "mean", "range", "to rival"):
             table.add_column(heading, justify="right")
         summary = self.summary()
         ratio = ratios(summary)
