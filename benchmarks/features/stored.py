@@ -1,0 +1,128 @@
+"""Models whose encoders look features up; heads, predictors, objective, energy are the package's.
+
+Objectives without token-level tasks read pooled tokens alone, so a stored vector can stand for what
+a frozen encoder would return. A photo's "picture" is its features, folded to three channels; a
+caption's only "token" is its number.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from features.flickr import CAPTIONS
+from grid.held import Held, load_array
+from tijepa.data.tokenizer import Tokens
+from tijepa.evaluate.model import CALIBRATION_PAIRS, EvaluationSet
+from tijepa.model.encoded import Encoded
+from tijepa.model.text_image_model import TextImageModel
+
+__all__ = ["FrozenHeld", "Numbers", "StoredImages", "StoredTexts", "open_features"]
+
+
+class Numbers:
+    """Texts that are numbers, each one token: itself."""
+
+    def __init__(self, count: int) -> None:
+        self.vocab_size = count
+
+    def encode(self, texts: list[str], max_tokens: int) -> Tokens:
+        ids = torch.tensor([int(text) for text in texts], dtype=torch.long)[:, None]
+        return Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
+
+
+class StoredImages(nn.Module):
+    """The features that a folded picture holds."""
+
+    grid = 1
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, images: Tensor) -> Encoded:
+        return _encoded(images.flatten(1))
+
+
+class StoredTexts(nn.Module):
+    """The features of caption number n, from a table (captions, width)."""
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.width = table.shape[1]
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Encoded:
+        return _encoded(self.table[ids[:, 0]])
+
+
+def _encoded(features: Tensor) -> Encoded:
+    # the step carries the gradient of the pooled tokens on into the encoder: here it ends
+    pooled = features.detach().requires_grad_(torch.is_grad_enabled())
+    place = torch.zeros(len(features), 1, dtype=torch.long)
+    return Encoded(
+        pooled.detach()[:, None], place, torch.ones_like(place, dtype=torch.bool), pooled
+    )
+
+
+@dataclass(frozen=True)
+class FrozenHeld(Held):
+    """Features as the data of a run; `table` holds those of the captions."""
+
+    table: Tensor
+
+    def encoders(self, model: TextImageModel) -> None:
+        width = self.pictures[0].size
+        for part in (model.context, model.target):
+            if part is not None:
+                part.image = StoredImages(width)  # type: ignore[assignment]
+                part.text = StoredTexts(self.table)  # type: ignore[assignment]
+
+
+@cache
+def open_features(folder: Path, image_columns: int, text_columns: int) -> FrozenHeld:
+    """What `flickr` kept; the first columns of each, over training of mean 0 and variance 1."""
+    splits = np.array(json.loads((folder / "photos.json").read_text()))
+    images = _standard(load_array(folder / "images.npy")[:, :image_columns], splits == "train")
+    caption_splits = np.repeat(splits, CAPTIONS)
+    texts = _standard(load_array(folder / "texts.npy")[:, :text_columns], caption_splits == "train")
+    pictures = images.reshape(len(images), 3, -1, 1)
+    train = np.flatnonzero(splits == "train").astype(np.int32)
+    numbers = np.arange(len(texts), dtype=np.int32).reshape(-1, CAPTIONS, 1)
+    return FrozenHeld(
+        pictures=pictures,
+        tokens=numbers,
+        lengths=np.ones(numbers.shape[:2], dtype=np.uint8),
+        items=np.stack([train, train], axis=1),
+        words=Numbers(len(texts)),
+        calibration=_pairs(pictures, train[:CALIBRATION_PAIRS], captions=1),
+        held_out={
+            split: _pairs(pictures, np.flatnonzero(splits == split), captions=CAPTIONS)
+            for split in ("validation", "test")
+        },
+        table=torch.from_numpy(texts),
+    )
+
+
+def _standard(features: NDArray[np.float32], train: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A column that never changes becomes zeros."""
+    mean, std = features[train].mean(axis=0), features[train].std(axis=0)
+    standard: NDArray[np.float32] = (features - mean) / np.where(std > 0, std, 1)
+    return standard
+
+
+def _pairs(
+    pictures: NDArray[np.float32], rows: NDArray[np.integer], captions: int
+) -> EvaluationSet:
+    texts = [str(CAPTIONS * row + k) for row in rows.tolist() for k in range(captions)]
+    owner = torch.arange(len(rows)).repeat_interleave(captions)
+    return EvaluationSet(torch.from_numpy(pictures[rows]), texts, owner, rows.tolist())
