@@ -42,6 +42,12 @@ INFILL = "objective.tasks.image_infill=1"
             [INFILL, "objective.token_targets=stop_gradient", "optim.ema_momentum=[0.9, 1.0]"],
             "no target of a weighted task is an EMA",
         ),
+        (["model.pooled_predictor.memory=9"], "kind is 'mlp'"),
+        (["model.pooled_predictor={kind: covariance, depth: 2}"], "kind is 'covariance'"),
+        (
+            ["model.pooled_predictor.kind=covariance", "objective.energy=cosine"],
+            "no token-level task has a weight",
+        ),
         (["objective.masks.target_blocks=2"], "neither image_infill nor image_only"),
         (["objective.masks.text_hidden=0.2"], "neither text_infill nor text_only"),
         ([INFILL, "objective.masks.text_hidden=0.2"], "neither text_infill nor text_only"),

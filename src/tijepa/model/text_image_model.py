@@ -18,9 +18,9 @@ __all__ = ["Predictors", "TextImageModel"]
 
 
 class Predictors(nn.Module):
-    """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none).
+    """g_φ: two between pooled embeddings, one transformer between tokens (or none).
 
-    `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
+    `pooled` holds a `kind`, "mlp" or "covariance", and that kind's arguments. `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class Predictors(nn.Module):
         target_norm: str = "none",
     ) -> None:
         super().__init__()
-        self.image_to_text = _pooled_predictor(embed_dim, pooled)
-        self.text_to_image = _pooled_predictor(embed_dim, pooled)
+        self.image_to_text = _pooled_predictor(embed_dim, **pooled)
+        self.text_to_image = _pooled_predictor(embed_dim, **pooled)
         self.image_norm = TARGET_NORMS[target_norm](embed_dim)
         self.text_norm = TARGET_NORMS[target_norm](embed_dim)
         self.tokens = None if tokens is None else TokenPredictor(**tokens)
@@ -71,9 +71,8 @@ class TextImageModel(nn.Module):
             update_ema(self.target, self.context, momentum)
 
 
-def _pooled_predictor(dim: int, settings: Mapping[str, Any]) -> nn.Module:
-    settings = dict(settings)
-    if settings.pop("kind") == "covariance":
-        return CovariancePredictor(dim, memory=settings["memory"])
-    settings.pop("memory")
+def _pooled_predictor(dim: int, *, kind: str = "mlp", **settings: Any) -> nn.Module:
+    if kind == "covariance":
+        return CovariancePredictor(dim, **settings)
+    assert kind == "mlp", kind
     return MLP(inputs=dim, outputs=dim, **settings)

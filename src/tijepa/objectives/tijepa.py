@@ -15,12 +15,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tijepa.data.pairs import Batch
-from tijepa.model.covariance_predictor import CovariancePredictor
 from tijepa.model.encoded import Encoded, Visible, gather_tokens
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Terms, Views
 from tijepa.objectives.energies import Energy
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
+from tijepa.objectives.pooled_energy import ByPrediction, PooledEnergy
 from tijepa.objectives.processes import Alone, Processes
 from tijepa.objectives.regularizers import Regularizer
 from tijepa.objectives.tasks import TASKS, Task
@@ -42,7 +42,8 @@ class TIJEPAObjective(Objective):
     `pooled` holds the weights of the pooled energies of `text_to_image` and `image_to_text`,
     `tokens` those of the token-level energies of all tasks; a task that is not named is not run.
     `ema_pooled` and `ema_tokens` choose the target encoders' (EMA) outputs as targets instead of
-    the stop-gradient of the context encoders' own. Pooled targets pass through the model's norm,
+    the stop-gradient of the context encoders' own. `pooled_energy` compares pooled predictions with
+    their targets, by `energy` unless it says otherwise. Pooled targets pass through the model's norm,
     whose statistics are those of the batch in all `processes`.
     """
 
@@ -52,6 +53,7 @@ class TIJEPAObjective(Objective):
         pooled: Mapping[str, float],
         tokens: Mapping[str, float],
         energy: Energy,
+        pooled_energy: PooledEnergy | None = None,
         ema_pooled: bool,
         ema_tokens: bool,
         block_masks: BlockMasks | None = None,
@@ -66,6 +68,7 @@ class TIJEPAObjective(Objective):
         self.pooled_weights = dict(pooled)
         self.token_weights = dict(tokens)
         self.energy = energy
+        self.pooled_energy = pooled_energy or ByPrediction(energy)
         self.ema_pooled = ema_pooled
         self.ema_tokens = ema_tokens
         self.block_masks = block_masks
@@ -107,11 +110,7 @@ class TIJEPAObjective(Objective):
                 else:
                     predictor, context = model.predictors.image_to_text, image[paired_image]
                     target = self._pooled_target(model, text, pooled, "text")[paired_text]
-                if isinstance(predictor, CovariancePredictor):
-                    predictor.observe(context, target, self.processes.total)
-                    energy = predictor.energy(context, target).mean()
-                else:
-                    energy = self.energy(predictor(context), target).mean()
+                energy = self.pooled_energy(predictor, context, target).mean()
                 loss = loss + weight * energy
                 readings[f"energy/{name}/pooled"] = energy.detach()
         for modality, embedding in (("image", image), ("text", text)):
