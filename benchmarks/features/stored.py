@@ -1,41 +1,42 @@
 """Models whose encoders look features up; heads, predictors, objective, energy are the package's.
 
 Objectives without token-level tasks read pooled tokens alone, so a stored vector can stand for what
-a frozen encoder would return. A photo's "picture" is its features, folded to three channels; a
-caption's only "token" is its number.
+a frozen encoder would return. A photo's "picture" is its features, folded to three square channels
+and filled up with zeros; a caption's only word is its number.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 import torch
 from numpy.typing import NDArray
+from tokenizers import models
 from torch import Tensor, nn
 
 from features.flickr import CAPTIONS
 from grid.held import Held, load_array
-from tijepa.data.tokenizer import Tokens
+from tijepa.data.tokenizer import CLS_ID, Tokenizer
 from tijepa.evaluate.model import CALIBRATION_PAIRS, EvaluationSet
 from tijepa.model.encoded import Encoded
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = ["FrozenHeld", "Numbers", "StoredImages", "StoredTexts", "open_features"]
+_FIRST = CLS_ID + 1  # the id of number 0
+
+__all__ = ["FrozenHeld", "StoredImages", "StoredTexts", "folded", "numbers", "open_features"]
 
 
-class Numbers:
-    """Texts that are numbers, each one token: itself."""
-
-    def __init__(self, count: int) -> None:
-        self.vocab_size = count
-
-    def encode(self, texts: list[str], max_tokens: int) -> Tokens:
-        ids = torch.tensor([int(text) for text in texts], dtype=torch.long)[:, None]
-        return Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
+def numbers(count: int) -> Tokenizer:
+    """A vocabulary of the numbers below `count`; number n has the id 3 + n."""
+    words = ["[PAD]", "[UNK]", "[CLS]", *map(str, range(count))]
+    vocabulary = {word: place for place, word in enumerate(words)}
+    return Tokenizer(tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]")))
 
 
 class StoredImages(nn.Module):
@@ -48,7 +49,7 @@ class StoredImages(nn.Module):
         self.width = width
 
     def forward(self, images: Tensor) -> Encoded:
-        return _encoded(images.flatten(1))
+        return _encoded(images.flatten(1)[:, : self.width])
 
 
 class StoredTexts(nn.Module):
@@ -62,7 +63,7 @@ class StoredTexts(nn.Module):
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Encoded:
-        return _encoded(self.table[ids[:, 0]])
+        return _encoded(self.table[ids[:, 1] - _FIRST])
 
 
 def _encoded(features: Tensor) -> Encoded:
@@ -76,15 +77,15 @@ def _encoded(features: Tensor) -> Encoded:
 
 @dataclass(frozen=True)
 class FrozenHeld(Held):
-    """Features as the data of a run; `table` holds those of the captions."""
+    """Features as the data of a run, `width` of each photo; `table` holds those of the captions."""
 
+    width: int
     table: Tensor
 
     def encoders(self, model: TextImageModel) -> None:
-        width = self.pictures[0].size
         for part in (model.context, model.target):
             if part is not None:
-                part.image = StoredImages(width)  # type: ignore[assignment]
+                part.image = StoredImages(self.width)  # type: ignore[assignment]
                 part.text = StoredTexts(self.table)  # type: ignore[assignment]
 
 
@@ -95,22 +96,33 @@ def open_features(folder: Path, image_columns: int, text_columns: int) -> Frozen
     images = _standard(load_array(folder / "images.npy")[:, :image_columns], splits == "train")
     caption_splits = np.repeat(splits, CAPTIONS)
     texts = _standard(load_array(folder / "texts.npy")[:, :text_columns], caption_splits == "train")
-    pictures = images.reshape(len(images), 3, -1, 1)
+    pictures = folded(images)
     train = np.flatnonzero(splits == "train").astype(np.int32)
-    numbers = np.arange(len(texts), dtype=np.int32).reshape(-1, CAPTIONS, 1)
+    ids = _FIRST + np.arange(len(texts), dtype=np.int32).reshape(-1, CAPTIONS)
+    tokens = np.stack([np.full_like(ids, CLS_ID), ids], axis=2)
     return FrozenHeld(
         pictures=pictures,
-        tokens=numbers,
-        lengths=np.ones(numbers.shape[:2], dtype=np.uint8),
+        tokens=tokens,
+        lengths=np.full(ids.shape, 2, dtype=np.uint8),
         items=np.stack([train, train], axis=1),
-        words=Numbers(len(texts)),
+        words=numbers(len(texts)),
         calibration=_pairs(pictures, train[:CALIBRATION_PAIRS], captions=1),
         held_out={
             split: _pairs(pictures, np.flatnonzero(splits == split), captions=CAPTIONS)
             for split in ("validation", "test")
         },
+        width=images.shape[1],
         table=torch.from_numpy(texts),
     )
+
+
+def folded(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, width) as (n, 3, s, s) of the smallest s that holds them."""
+    count, width = features.shape
+    side = math.ceil(math.sqrt(width / 3))
+    filled = np.zeros((count, 3 * side * side), dtype=np.float32)
+    filled[:, :width] = features
+    return filled.reshape(count, 3, side, side)
 
 
 def _standard(features: NDArray[np.float32], train: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -125,13 +125,14 @@ class Outcome:
         ]
 
     def table(self, title: str) -> Table:
-        """The summary for people."""
+        """The summary for people, with our ratio to the better rival where both take part."""
         table = Table(title=title, title_justify="left")
         for heading in ("cell", "objective", "learning rate", "mean", "range", "to rival"):
             table.add_column(heading, justify="right")
         summary = self.summary()
-        ratio = ratios(summary)
         for cell, rows in summary.items():
+            contested = "tijepa" in rows and any(name in rows for name in RIVALS)
+            ratio = f"{ratios({cell: rows})[cell]:.2f}" if contested else ""
             for name, row in rows.items():
                 low, high = (100 * bound for bound in row["range"])
                 table.add_row(
@@ -140,7 +141,7 @@ class Outcome:
                     f"{row['lr']:.2e}",
                     f"{100 * row['mean']:.1f} %",
                     f"{low:.1f} to {high:.1f} %",
-                    f"{ratio[cell]:.2f}" if name == "tijepa" else "",
+                    ratio if name == "tijepa" else "",
                 )
         return table
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,26 +17,13 @@ from tijepa.data.draws import draws_at
 from tijepa.data.images import normalise
 from tijepa.data.order import Order
 from tijepa.data.pairs import Batch
-from tijepa.data.tokenizer import CLS_ID, Tokens
+from tijepa.data.tokenizer import CLS_ID, Tokenizer
 from tijepa.evaluate.model import EvaluationSet
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = ["Held", "Words", "batches", "load_array", "pairs_of", "save_array"]
+__all__ = ["Held", "batches", "load_array", "pairs_of", "save_array"]
 
 _AHEAD = 4096  # stream positions that are drawn together
-
-
-class Words(Protocol):
-    """What turns texts into token ids."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Every id is below it."""
-        ...
-
-    def encode(self, texts: list[str], max_tokens: int) -> Tokens:
-        """Padded ids."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class Held:
     tokens: NDArray[np.integer]
     lengths: NDArray[np.integer]
     items: NDArray[np.integer]
-    words: Words
+    words: Tokenizer
     calibration: EvaluationSet
     held_out: Mapping[str, EvaluationSet]
 

@@ -43,9 +43,12 @@ class Journal:
         self.foreign = 0  # lines of other code or another configuration
         self._lines: dict[Job, tuple[str, dict[str, Any]]] = {}
         if path is not None and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                if not line.endswith("}"):
-                    continue  # cut off while it was written
+            text = path.read_text(encoding="utf-8")
+            if text and not text.endswith("\n"):
+                # a line that was cut off while it was written: its run is done anew
+                text = text[: text.rfind("\n") + 1]
+                path.write_text(text, encoding="utf-8")
+            for line in text.splitlines():
                 held = json.loads(line)
                 fields = held["job"] | {"settings": tuple(held["job"]["settings"])}
                 self._lines[Job(**fields)] = held["digest"], held["result"]

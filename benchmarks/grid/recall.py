@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
@@ -11,7 +12,10 @@ from tijepa.errors import NonFiniteError
 from tijepa.evaluate.model import EvaluationSet
 from tijepa.evaluate.retrieval import retrieval
 
-__all__ = ["both", "recalls", "trained_recalls"]
+__all__ = ["Judge", "both", "recalls", "trained_recalls"]
+
+Judge = Callable[[Embedder, EvaluationSet, str], dict[str, Any]]
+_ENDS = ("", "_image_to_text", "_text_to_image")
 
 
 def both(found: dict[str, Any]) -> float:
@@ -38,8 +42,8 @@ def recalls(embedder: Embedder, data: EvaluationSet, name: str) -> dict[str, Any
     }
 
 
-def trained_recalls(training: Training) -> dict[str, Any]:
-    """Of a run that is over: recalls on all its splits, its cost; zeros where it diverged."""
+def trained_recalls(training: Training, judge: Judge = recalls) -> dict[str, Any]:
+    """What `judge` finds on the splits of a run that is over, its cost; zeros where it diverged."""
     cost = {"seconds": training.seconds, "pairs_per_second": training.pairs_per_second}
     splits = training.held.held_out
     try:
@@ -51,8 +55,5 @@ def trained_recalls(training: Training) -> dict[str, Any]:
         return {**lost, **cost, "diverged": training.step}
     found: dict[str, Any] = {}
     for split, data in splits.items():
-        found |= recalls(embedder, data, split)
+        found |= judge(embedder, data, split)
     return found | cost
-
-
-_ENDS = ("", "_image_to_text", "_text_to_image")

@@ -42,6 +42,7 @@ class Runner:
         self._work, self._folder, self._journal, self._base = work, folder, journal, base
         self._processes = max(1, processes)
         self._pool: ProcessPoolExecutor | None = None
+        self._digests: dict[Job, str] = {}
 
     def __enter__(self) -> Runner:
         torch.set_num_threads(1)
@@ -72,7 +73,7 @@ class Runner:
 
         `say` words a result in a few words.
         """
-        made_of = {job: digest(configuration(job, self._base).to_yaml()) for job in jobs}
+        made_of = {job: self._made_of(job) for job in jobs}
         before = self._journal.foreign
         known = {job: self._journal.get(job, made_of[job]) for job in made_of}
         foreign = self._journal.foreign - before
@@ -104,6 +105,11 @@ class Runner:
 
             self._do(missing, finished)
         return [result for job in jobs if (result := known[job]) is not None]
+
+    def _made_of(self, job: Job) -> str:
+        if job not in self._digests:
+            self._digests[job] = digest(configuration(job, self._base).to_yaml())
+        return self._digests[job]
 
     def _do(self, jobs: list[Job], finished: Callable[[Job, dict[str, Any]], None]) -> None:
         if self._pool is None:

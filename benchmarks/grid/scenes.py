@@ -18,7 +18,7 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.evaluate.model import CALIBRATION_PAIRS, EvaluationSet, evaluation_set
 from tijepa.train.vocabulary import learn_vocabulary
 
-__all__ = ["IMAGE_SIZE", "MAX_TOKENS", "keep_scenes", "open_scenes", "store"]
+__all__ = ["IMAGE_SIZE", "MAX_TOKENS", "keep_scenes", "open_scenes", "opened", "store"]
 
 IMAGE_SIZE = 64
 MAX_TOKENS = 48

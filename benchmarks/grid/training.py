@@ -71,12 +71,21 @@ class Training:
             self.step += reading.finite
         self.seconds += time.perf_counter() - start
 
+    @property
+    def max_tokens(self) -> int:
+        """Longer captions are cut."""
+        return self._card.max_tokens
+
+    def uncalibrated(self) -> Embedder:
+        """The model as it is now."""
+        return Embedder(self.model, self.held.words, self._card)
+
     def embedder(self) -> Embedder:
-        """The model as it is now, calibrated on training and validation pairs.
+        """The same, calibrated on training and validation pairs.
 
         Raises `NonFiniteError` where its embeddings are not finite.
         """
-        embedder = Embedder(self.model, self.held.words, self._card)
+        embedder = self.uncalibrated()
         embedder.calibration = calibrate(
             embedder, self.held.calibration, self.held.held_out["validation"]
         )
