@@ -42,7 +42,12 @@ BASE = (
     "compute.precision=float32",
 )
 OWN = {
-    "tijepa": ("model.pooled_predictor.hidden=1024",),
+    "tijepa": (
+        "model.embed_dim=128",
+        "model.pooled_predictor={kind: covariance, memory: 128}",
+        "objective.regularize_image.name=none",
+        "objective.regularize_text.name=none",
+    ),
     "clip": ("model.head.depth=1",),
     "siglip": ("model.head.depth=1",),
 }
@@ -67,8 +72,8 @@ def main() -> None:
     options_of.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     options_of.add_argument("--epochs", type=int, default=EPOCHS)
     options_of.add_argument("--steps", type=int, default=STEPS, help="where steps are equal")
-    options_of.add_argument("--image-columns", type=int, default=1152)
-    options_of.add_argument("--text-columns", type=int, default=768)
+    options_of.add_argument("--image-columns", type=int, default=384)
+    options_of.add_argument("--text-columns", type=int, default=384)
     options = options_of.parse_args()
     quick = options.quick
     widths = (
