@@ -31,7 +31,7 @@ from grid.training import Training
 
 TRAIN = 6091
 BATCHES = (16, 64, 512)
-EPOCHS, STEPS = 20, 1000
+EPOCHS, STEPS = 10, 500
 FEATURES = Path("runs/benchmarks/flickr8k-features")
 BASE = (
     "model.embed_dim=256",

@@ -59,7 +59,7 @@ def test_forward_is_the_target_s_mean_plus_covariance_times_the_centred_context(
 
 @given(rho=st.floats(0.05, 0.95))
 def test_a_dimension_rests_where_its_variance_is_its_correlation(rho: float) -> None:
-    """x = a u, t = b v with E[uv] = ρ: the gradients a b² − b ρ and b a² − a ρ vanish at a² = b² = ρ.
+    """x = a u, t = b v, E[uv] = ρ: the gradients a b² − b ρ and b a² − a ρ vanish at a² = b² = ρ.
 
     At a = b = 1 both are 1 − ρ > 0, so there it shrinks.
     """

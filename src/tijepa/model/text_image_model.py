@@ -20,7 +20,8 @@ __all__ = ["Predictors", "TextImageModel"]
 class Predictors(nn.Module):
     """g_φ: two between pooled embeddings, one transformer between tokens (or none).
 
-    `pooled` holds a `kind`, "mlp" or "covariance", and that kind's arguments. `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
+    `pooled` holds a `kind`, "mlp" or "covariance", and that kind's arguments.
+    `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
     """
 
     def __init__(

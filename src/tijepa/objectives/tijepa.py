@@ -42,9 +42,9 @@ class TIJEPAObjective(Objective):
     `pooled` holds the weights of the pooled energies of `text_to_image` and `image_to_text`,
     `tokens` those of the token-level energies of all tasks; a task that is not named is not run.
     `ema_pooled` and `ema_tokens` choose the target encoders' (EMA) outputs as targets instead of
-    the stop-gradient of the context encoders' own. `pooled_energy` compares pooled predictions with
-    their targets, by `energy` unless it says otherwise. Pooled targets pass through the model's norm,
-    whose statistics are those of the batch in all `processes`.
+    the stop-gradient of the context encoders' own. `pooled_energy` compares pooled predictions
+    with their targets, by `energy` unless it says otherwise. Pooled targets pass through the
+    model's norm, whose statistics are those of the batch in all `processes`.
     """
 
     def __init__(
