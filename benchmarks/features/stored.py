@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from tijepa.model.text_image_model import TextImageModel
 
 _FIRST = CLS_ID + 1  # the id of number 0
 
-__all__ = ["FrozenHeld", "StoredImages", "StoredTexts", "folded", "numbers", "open_features"]
+__all__ = ["StoredImages", "StoredTexts", "folded", "numbers", "open_features", "put_stored"]
 
 
 def numbers(count: int) -> Tokenizer:
@@ -75,22 +74,16 @@ def _encoded(features: Tensor) -> Encoded:
     )
 
 
-@dataclass(frozen=True)
-class FrozenHeld(Held):
-    """Features as the data of a run, `width` of each photo; `table` holds those of the captions."""
-
-    width: int
-    table: Tensor
-
-    def encoders(self, model: TextImageModel) -> None:
-        for part in (model.context, model.target):
-            if part is not None:
-                part.image = StoredImages(self.width)  # type: ignore[assignment]
-                part.text = StoredTexts(self.table)  # type: ignore[assignment]
+def put_stored(model: TextImageModel, *, width: int, table: Tensor) -> None:
+    """Replace the encoders, and those of the targets, by ones that look up."""
+    for part in (model.context, model.target):
+        if part is not None:
+            part.image = StoredImages(width)  # type: ignore[assignment]
+            part.text = StoredTexts(table)  # type: ignore[assignment]
 
 
 @cache
-def open_features(folder: Path, image_columns: int, text_columns: int) -> FrozenHeld:
+def open_features(folder: Path, image_columns: int, text_columns: int) -> Held:
     """What `flickr` kept; the first columns of each, over training of mean 0 and variance 1."""
     splits = np.array(json.loads((folder / "photos.json").read_text()))
     images = _standard(load_array(folder / "images.npy")[:, :image_columns], splits == "train")
@@ -100,7 +93,7 @@ def open_features(folder: Path, image_columns: int, text_columns: int) -> Frozen
     train = np.flatnonzero(splits == "train").astype(np.int32)
     ids = _FIRST + np.arange(len(texts), dtype=np.int32).reshape(-1, CAPTIONS)
     tokens = np.stack([np.full_like(ids, CLS_ID), ids], axis=2)
-    return FrozenHeld(
+    return Held(
         pictures=pictures,
         tokens=tokens,
         lengths=np.full(ids.shape, 2, dtype=np.uint8),
@@ -111,8 +104,7 @@ def open_features(folder: Path, image_columns: int, text_columns: int) -> Frozen
             split: _pairs(pictures, np.flatnonzero(splits == split), captions=CAPTIONS)
             for split in ("validation", "test")
         },
-        width=images.shape[1],
-        table=torch.from_numpy(texts),
+        encoders=partial(put_stored, width=images.shape[1], table=torch.from_numpy(texts)),
     )
 
 

@@ -5,7 +5,7 @@ Shape letters: p pictures of s pixels a side, t texts of c captions of at most l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,8 @@ class Held:
 
     `pictures` are uint8 (p, s, s, 3), or float32 (p, 3, h, w) where they are inputs already;
     `tokens` (t, c, l) and `lengths` (t, c). An item is a row of `items` (n, 2): its picture and its
-    text, -1 where it has none. `calibration` are training pairs. `encoders` puts other encoders
-    into a fresh model.
+    text, -1 where it has none. `calibration` are training pairs. `encoders`, where given, puts
+    other encoders into a fresh model.
     """
 
     pictures: NDArray[np.generic]
@@ -43,9 +43,7 @@ class Held:
     words: Tokenizer
     calibration: EvaluationSet
     held_out: Mapping[str, EvaluationSet]
-
-    def encoders(self, model: TextImageModel) -> None:
-        """Leave the model's own encoders where they are."""
+    encoders: Callable[[TextImageModel], None] | None = None
 
 
 def pairs_of(count: int) -> NDArray[np.int32]:

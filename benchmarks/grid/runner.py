@@ -61,9 +61,6 @@ class Runner:
         trace: TracebackType | None,
     ) -> None:
         if self._pool is not None:
-            if error is not None:
-                for process in list((self._pool._processes or {}).values()):
-                    process.terminate()  # its run is not in the journal and is done anew
             self._pool.shutdown(cancel_futures=True)
 
     def results(

@@ -29,7 +29,8 @@ class Training:
         self.diverged = False
         self.seconds = 0.0
         self.model = build_model(self.config, held.words.vocab_size)
-        held.encoders(self.model)
+        if held.encoders is not None:
+            held.encoders(self.model)
         self.objective = build_objective(self.config)
         optim = self.config.optim
         self._optimizer = build_optimizer(

@@ -58,7 +58,7 @@ def draw_rates(record: dict[str, Any], path: Path) -> None:
                 f'<text x="{x(lr):.1f}" y="{above + HEIGHT + 20}" text-anchor="middle">'
                 f"{lr:.2g}</text>"
             )
-        for place, (name, row) in enumerate(record["summary"][batch].items()):
+        for name, row in record["summary"][batch].items():
             colour = COLOURS[name]
             points = sorted(
                 (r["lr"], r["validation"])
@@ -78,12 +78,13 @@ def draw_rates(record: dict[str, Any], path: Path) -> None:
                 f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(least):.1f}" y2="{y(most):.1f}" '
                 f'stroke="{colour}" stroke-width="5" stroke-opacity=".5"/>'
             )
-            parts.append(
-                f'<text x="{left + WIDTH}" y="{above + 14 + 18 * place}" '
-                f'text-anchor="end" style="fill:{colour}">{LABELS[name]}</text>'
-            )
     columns = min(COLUMNS, len(batches))
-    height = TOP + -(-len(batches) // COLUMNS) * ROW
+    height = TOP + -(-len(batches) // COLUMNS) * ROW + 20
+    for place, name in enumerate(record["summary"][batches[0]]):
+        parts.append(
+            f'<text x="{LEFT + 190 * place}" y="{height - 32}" style="fill:{COLOURS[name]}">'
+            f"● {LABELS[name]}</text>"
+        )
     parts.append(
         f'<text x="{LEFT}" y="{height - 10}">recall at 1 over learning rate: dots one seed on '
         "validation, bars the range of the seeds on test</text>"

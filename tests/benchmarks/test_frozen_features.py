@@ -11,8 +11,8 @@ import torch
 
 import frozen
 from features.flickr import CAPTIONS, keep_features, make_up_features
-from features.stored import FrozenHeld, folded, open_features
-from grid.held import batches
+from features.stored import folded, open_features
+from grid.held import Held, batches
 from grid.job import Job
 from grid.recall import trained_recalls
 from grid.training import Training
@@ -22,16 +22,14 @@ SMALL = ("model.embed_dim=8", "model.head.hidden=16")
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> FrozenHeld:
+def held(tmp_path_factory: pytest.TempPathFactory) -> Held:
     folder = tmp_path_factory.mktemp("features")
     make_up_features(folder, 40)
     return open_features(folder, 40, 32)
 
 
 @pytest.mark.parametrize("objective", ["tijepa", "clip"])
-def test_encoders_return_the_features_of_the_pair_in_the_batch(
-    held: FrozenHeld, objective: str
-) -> None:
+def test_encoders_return_the_features_of_the_pair_in_the_batch(held: Held, objective: str) -> None:
     own = ("model.head.depth=1",) if objective == "clip" else ()
     job = Job(objective, 8, 1e-3, 0, 3, settings=(*WIDTHS, *own, *SMALL))
     training = Training(job, held, frozen.BASE)
@@ -42,7 +40,7 @@ def test_encoders_return_the_features_of_the_pair_in_the_batch(
     assert torch.equal(pictures, torch.from_numpy(held.pictures[photos].reshape(8, 48)[:, :40]))
     captions = batch.tokens[:, 1] - 3  # after three special words
     assert (captions.numpy() // CAPTIONS == photos).all()
-    assert torch.equal(texts, held.table[captions])
+    assert torch.equal(texts, training.model.context.text.table[captions])
     before = {k: v.clone() for k, v in training.model.state_dict().items()}
     training.advance(3)
     assert training.step == 3
@@ -75,7 +73,7 @@ def test_folding_fills_up_with_zeros() -> None:
     assert picture.flatten().tolist() == [1, 2, 3, 4] + 8 * [0]
 
 
-def test_held_out_photos_have_five_captions_and_are_never_trained_on(held: FrozenHeld) -> None:
+def test_held_out_photos_have_five_captions_and_are_never_trained_on(held: Held) -> None:
     validation = held.held_out["validation"]
     assert len(validation.texts) == CAPTIONS * len(validation.images) == 50
     assert validation.image_of_text.tolist()[:6] == [0, 0, 0, 0, 0, 1]
