@@ -16,6 +16,7 @@ from torch import Tensor
 from tijepa.data.images import centre_crop, decode_image, normalise, pixels_of, resize_crop
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.model.fusion import Fusion
 from tijepa.model.saving import ModelCard, load_model, load_tensors, read_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.aperture import openings, through
@@ -118,21 +119,33 @@ class Embedder:
         images: ImageLike | Sequence[ImageLike],
         texts: str | Sequence[str],
         *,
+        features: Literal["fused", "joint"] | None = None,
         batch_size: int = 256,
     ) -> Float[Tensor, "n f"]:
         """Features of n pairs, one row each, for a classifier: image k with text k.
 
-        They are those of `tijepa.objectives.embeddings.pair_features`: f is 6 D, or 3 D for a
+        "fused" is the mean of the image tokens after they have read the text, of the width of the
+        fusion, and what a model gives that has one (arXiv 2503.06380). "joint" is
+        `tijepa.objectives.embeddings.pair_features`, what all others give: f is 6 D, or 3 D for a
         model without predictors (CLIP, SigLIP, VICReg). Images and texts are given as to
         `encode_image` and `encode_text`. Raises `DataError` where one cannot be read, or where
-        there are not as many texts as images.
+        there are not as many texts as images; `ConfigError` for fused features of a model that
+        has no fusion.
         """
+        fusion = self.model.context.fusion
+        if features == "fused" and fusion is None:
+            raise ConfigError(
+                "features 'fused' need a model with a fusion, which the task fusion_infill trains:"
+                " use features='joint'"
+            )
         listed, written = _image_list(images), _text_list(texts)
         if len(listed) != len(written):
             raise DataError(
                 f"{len(listed)} images and {len(written)} texts are no pairs: give one text per"
                 " image"
             )
+        if fusion is not None and features != "joint":
+            return self._fuse(fusion, listed, written, batch_size)
         e = self.embeddings(listed, written, batch_size=batch_size)
         return pair_features(e, predicts=self.model.predictors is not None)
 
@@ -294,6 +307,23 @@ class Embedder:
             part = images[start : start + batch_size]
             inputs = torch.stack([_input(i, size, self.card.mean, self.card.std) for i in part])
             pooled.append(self._pool_inputs(inputs))
+        return torch.cat(pooled)
+
+    @torch.no_grad()
+    def _fuse(
+        self, fusion: Fusion, images: list[ImageLike], texts: list[str], batch_size: int
+    ) -> Float[Tensor, "n f"]:
+        _check_batch_size(batch_size)
+        self.model.eval()
+        card, encoders = self.card, self.model.context
+        pooled = [torch.zeros(0, fusion.width)]
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            inputs = [_input(i, card.image_size, card.mean, card.std) for i in images[part]]
+            tokens = self.tokenizer.encode(texts[part], card.max_tokens)
+            image = encoders.image(torch.stack(inputs).to(self.device))
+            text = encoders.text(tokens.ids.to(self.device), tokens.mask.to(self.device))
+            pooled.append(fusion(image, text).pooled.cpu())
         return torch.cat(pooled)
 
     @torch.no_grad()

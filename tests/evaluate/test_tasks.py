@@ -24,6 +24,8 @@ EVERY_TASK = [
     "objective.tasks.text_infill=1",
     "objective.tasks.image_only=1",
     "objective.tasks.text_only=1",
+    "objective.tasks.fusion_infill=1",
+    "model.fusion={width: 8, depth: 1, heads: 2}",
     "model.token_predictor.width=8",
     "model.token_predictor.depth=1",
 ]
@@ -60,7 +62,12 @@ def test_every_energy_has_matched_and_those_of_both_modalities_a_gap(
         "text_infill/tokens",
         "image_only/tokens",
         "text_only/tokens",
+        "fusion_infill/tokens",
     }
+    fused = found["fusion_infill/tokens"]
+    assert fused["wrong_text_gap"] == fused["wrong_text"] - fused["matched"]
+    assert fused["wrong_text"] not in (fused["matched"], fused["shuffled"])
+    assert 0.0 < fused["target_variance"] < 1.0
     for name, energies in found.items():
         if "only" in name:
             assert energies.keys() == {"matched"}

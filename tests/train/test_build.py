@@ -132,6 +132,7 @@ def test_weights_are_a_function_of_the_seed_alone() -> None:
             True,
             False,
         ),
+        (["objective.tasks.fusion_infill=1"], True, False, True),
         (
             ["objective.tasks.text_infill=1", "objective.token_targets=ema", *POOLED_OFF],
             True,

@@ -42,6 +42,8 @@ TOKEN_TASKS = [
     "objective.tasks.text_infill=1",
     "objective.tasks.image_only=1",
     "objective.tasks.text_only=1",
+    "objective.tasks.fusion_infill=1",
+    "model.fusion={width: 8, depth: 1, heads: 2}",
     "model.token_predictor.width=8",
     "model.token_predictor.depth=1",
 ]

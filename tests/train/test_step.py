@@ -34,7 +34,8 @@ EVERYTHING = [
     "objective.pooled_targets=ema",
     "objective.token_targets=ema",
     "objective.tasks={text_to_image: {pooled: 1, tokens: 0.5}, image_to_text: {pooled: 1, "
-    "tokens: 0.5}, image_infill: 1, text_infill: 1, image_only: 1, text_only: 1}",
+    "tokens: 0.5}, image_infill: 1, text_infill: 1, image_only: 1, text_only: 1, fusion_infill: 1}",
+    "model.fusion={width: 8, depth: 1, heads: 2, mlp_ratio: 2}",
     "objective.regularize_image={name: sigreg, weight: 0.1, slices: 8}",
     "objective.regularize_text={name: vicreg, weight: 0.2}",
     "model.token_predictor={width: 8, depth: 1, heads: 2, mlp_ratio: 2}",

@@ -36,9 +36,11 @@ _ONLY_PREDICTIVE = (
     "objective.regularize_text",
     "model.pooled_predictor",
     "model.token_predictor",
+    "model.fusion",
     "optim.ema_momentum",
 )
 _ONLY_ACTING = ("patience", "lr_factor", "max_rollbacks")
+_BLOCK_TASKS = ("image_infill", "image_only", "fusion_infill")
 _BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale")
 
 
@@ -74,7 +76,8 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
     idle: dict[str, str] = {}
     tasks = "objective.tasks"
     pooled = any(value(key) != 0 for key in _POOLED_WEIGHTS)
-    tokens = any(value(key) != 0 for key in _TOKEN_WEIGHTS)
+    plain = any(value(key) != 0 for key in _TOKEN_WEIGHTS)
+    fused = value(f"{tasks}.fusion_infill") != 0
     if not pooled:
         reason = "no pooled task has a weight"
         idle |= {
@@ -82,15 +85,21 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
             "objective.pooled_targets": reason,
             "objective.pooled_target_norm": reason,
         }
-    if not tokens:
+    if not fused:
+        idle["model.fusion"] = "fusion_infill has no weight"
+    if not (plain or fused):
+        idle["model.token_predictor"] = "no token-level task has a weight"
+    if not plain:
         reason = "no token-level task has a weight"
-        idle |= {"model.token_predictor": reason, "objective.token_targets": reason}
+        if fused:
+            reason = "only fusion_infill has a weight, whose target is always an EMA"
+        idle["objective.token_targets"] = reason
     ema_pooled = pooled and value("objective.pooled_targets") == "ema"
-    ema_tokens = tokens and value("objective.token_targets") == "ema"
+    ema_tokens = fused or (plain and value("objective.token_targets") == "ema")
     if not (ema_pooled or ema_tokens):
         idle["optim.ema_momentum"] = "no target of a weighted task is an EMA"
-    if value(f"{tasks}.image_infill") == 0 and value(f"{tasks}.image_only") == 0:
-        reason = "neither image_infill nor image_only has a weight"
+    if not any(value(f"{tasks}.{name}") for name in _BLOCK_TASKS):
+        reason = "none of image_infill, image_only and fusion_infill has a weight"
         idle |= {f"objective.masks.{name}": reason for name in _BLOCK_MASKS}
     if value(f"{tasks}.text_infill") == 0 and value(f"{tasks}.text_only") == 0:
         reason = "neither text_infill nor text_only has a weight"

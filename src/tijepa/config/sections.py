@@ -18,6 +18,7 @@ __all__ = [
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",
+    "FusionConfig",
     "GuardConfig",
     "HeadConfig",
     "ImageEncoderConfig",
@@ -173,8 +174,22 @@ class TokenPredictorConfig(Section):
         return self
 
 
+class FusionConfig(Section):
+    """Text-to-image cross-attention: image tokens that read the text (task fusion_infill)."""
+
+    width: PositiveInt = 128
+    depth: PositiveInt = 2
+    heads: PositiveInt = 4
+    mlp_ratio: Positive = 4.0
+
+    @model_validator(mode="after")
+    def _check(self) -> FusionConfig:
+        _fits_heads(self.width, self.heads)
+        return self
+
+
 class ModelConfig(Section):
-    """Two encoders, two heads, the predictors."""
+    """Two encoders, two heads, the predictors, the fusion."""
 
     embed_dim: PositiveInt = 64  # D, the shared dimension of the pooled embeddings
     image: ImageEncoderConfig = ImageEncoderConfig()
@@ -182,6 +197,7 @@ class ModelConfig(Section):
     head: HeadConfig = HeadConfig()
     pooled_predictor: PooledPredictorConfig = PooledPredictorConfig()
     token_predictor: TokenPredictorConfig = TokenPredictorConfig()
+    fusion: FusionConfig = FusionConfig()
 
 
 class CrossModalTaskConfig(Section):
@@ -200,6 +216,7 @@ class TasksConfig(Section):
     text_infill: NonNegative = 0.0
     image_only: NonNegative = 0.0
     text_only: NonNegative = 0.0
+    fusion_infill: NonNegative = 0.0
 
 
 class MaskConfig(Section):

@@ -19,7 +19,8 @@ __all__ = ["Predictors", "TextImageModel"]
 class Predictors(nn.Module):
     """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none).
 
-    `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
+    `fused` predicts fused image tokens from such tokens, where a task needs it. `image_norm` and
+    `text_norm` normalise the pooled embeddings that are predicted.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Predictors(nn.Module):
         pooled: Mapping[str, Any],
         tokens: Mapping[str, Any] | None,
         target_norm: str = "none",
+        fused: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.image_to_text = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
@@ -36,6 +38,7 @@ class Predictors(nn.Module):
         self.image_norm = TARGET_NORMS[target_norm](embed_dim)
         self.text_norm = TARGET_NORMS[target_norm](embed_dim)
         self.tokens = None if tokens is None else TokenPredictor(**tokens)
+        self.fused = None if fused is None else TokenPredictor(**fused)
 
 
 class TextImageModel(nn.Module):

@@ -62,23 +62,32 @@ def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
         },
         "head": model.head.model_dump(),
         "embed_dim": model.embed_dim,
+        "fusion": None,
     }
     if objective.name not in PREDICTIVE:
         return {"encoders": encoders, "predictors": None, "ema": False}
-    tokens = None
-    if token_weights(objective):
+    weights = token_weights(objective)
+    predictor = {
+        "grid": config.data.image_size // model.image.patch_size,
+        **model.token_predictor.model_dump(),
+        **shared,
+    }
+    tokens = fused = None
+    if any(not TASKS[name].fused for name in weights):
         tokens = {
             "image_width": model.image.width,
             "text_width": model.text.width,
-            "grid": config.data.image_size // model.image.patch_size,
             "max_tokens": config.data.max_tokens,
-            **model.token_predictor.model_dump(),
-            **shared,
+            **predictor,
         }
+    if any(TASKS[name].fused for name in weights):
+        encoders["fusion"] = {**model.fusion.model_dump(), **shared}
+        fused = {"image_width": model.fusion.width, **predictor}
     predictors = {
         "embed_dim": model.embed_dim,
         "pooled": model.pooled_predictor.model_dump(),
         "tokens": tokens,
+        "fused": fused,
         "target_norm": objective.pooled_target_norm,
     }
     return {"encoders": encoders, "predictors": predictors, "ema": _uses_ema(objective)}
@@ -134,6 +143,7 @@ def token_weights(objective: ObjectiveConfig) -> dict[str, float]:
         "text_infill": tasks.text_infill,
         "image_only": tasks.image_only,
         "text_only": tasks.text_only,
+        "fusion_infill": tasks.fusion_infill,
     }
     return {name: weight for name, weight in weights.items() if weight > 0}
 
@@ -156,8 +166,9 @@ def _pooled_weights(objective: ObjectiveConfig) -> dict[str, float]:
 
 def _uses_ema(objective: ObjectiveConfig) -> bool:
     pooled = objective.pooled_targets == "ema" and bool(_pooled_weights(objective))
-    tokens = objective.token_targets == "ema" and bool(token_weights(objective))
-    return pooled or tokens
+    used = [TASKS[name] for name in token_weights(objective)]
+    tokens = objective.token_targets == "ema" and any(not task.fused for task in used)
+    return pooled or tokens or any(task.fused for task in used)
 
 
 def _regularizer(config: RegularizerConfig, processes: Processes) -> WeightedRegularizer | None:
@@ -234,6 +245,7 @@ def parameter_counts(model: TextImageModel) -> dict[str, int]:
         "text encoder": model.context.text,
         "image head": model.context.image_head,
         "text head": model.context.text_head,
+        "fusion": model.context.fusion,
         "predictors": model.predictors,
     }
     return {
