@@ -75,6 +75,8 @@ class TIJEPAObjective(Objective):
         self.regularizers = {"image": regularize_image, "text": regularize_text}
         fused = any(TASKS[name].fused for name in tokens)
         plain = any(not TASKS[name].fused for name in tokens)
+        # tasks of one modality also move the heads' running statistics, by which the guard sees it
+        self.needs_pooled = bool(pooled) or plain or any(self.regularizers.values())
         self.needs_targets = (ema_pooled and bool(pooled)) or (ema_tokens and plain) or fused
 
     def draw_masks(self, batch: Batch, grid: int, rng: np.random.Generator) -> DrawnMasks:
@@ -95,6 +97,8 @@ class TIJEPAObjective(Objective):
     ) -> Terms:
         """Pooled energies of the pairs and the regularizers of each modality."""
         assert model.predictors is not None
+        if not self.needs_pooled:
+            return Terms(pooled.image.new_zeros(()), {})
         pooled = _without_lone_items(pooled)
         image = model.context.embed_image(pooled.image[pooled.has_image])
         text = model.context.embed_text(pooled.text[pooled.has_text])
