@@ -8,6 +8,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tijepa.model.backbones.image_backbone import ImageBackbone
+from tijepa.model.backbones.text_backbone import TextBackbone
 from tijepa.model.image_encoder import ImageEncoder
 from tijepa.model.mlp import MLP
 from tijepa.model.text_encoder import TextEncoder
@@ -19,7 +21,8 @@ class Encoders(nn.Module):
     """Image and text encoder and, for each, the head from its pooled token to dimension D.
 
     The encoders treat items one by one; only the heads may look at a whole batch (BatchNorm).
-    The arguments are those of `ImageEncoder`, `TextEncoder` and (for both heads) `MLP`.
+    The arguments are those of `ImageEncoder` or, where they hold `net`, `ImageBackbone`, the same
+    for the text, and (for both heads) those of `MLP`.
     """
 
     def __init__(
@@ -31,10 +34,10 @@ class Encoders(nn.Module):
         embed_dim: int,
     ) -> None:
         super().__init__()
-        self.image = ImageEncoder(**image)
-        self.text = TextEncoder(**text)
-        self.image_head = MLP(inputs=self.image.width, outputs=embed_dim, **head)
-        self.text_head = MLP(inputs=self.text.width, outputs=embed_dim, **head)
+        self.image = ImageBackbone(**image) if "net" in image else ImageEncoder(**image)
+        self.text = TextBackbone(**text) if "net" in text else TextEncoder(**text)
+        self.image_head = MLP(inputs=self.image.pooled_width, outputs=embed_dim, **head)
+        self.text_head = MLP(inputs=self.text.pooled_width, outputs=embed_dim, **head)
 
     def embed_image(self, pooled: Float[Tensor, "b i"]) -> Float[Tensor, "b d"]:
         """Pooled image tokens → pooled embeddings z_I."""
