@@ -17,7 +17,7 @@ from tijepa.data.images import centre_crop, decode_image, normalise, pixels_of, 
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.model.fusion import Fusion
-from tijepa.model.saving import ModelCard, load_model, load_tensors, read_json
+from tijepa.model.saving import FROZEN, ModelCard, load_model, load_tensors, read_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.aperture import openings, through
 from tijepa.objectives.calibration import Calibration
@@ -40,7 +40,13 @@ __all__ = [
     "read_image",
 ]
 
-MODEL_FILES = ("model.json", "model.safetensors", "tokenizer.json", "calibration.safetensors")
+MODEL_FILES = (
+    "model.json",
+    "model.safetensors",
+    FROZEN,
+    "tokenizer.json",
+    "calibration.safetensors",
+)
 
 ImageLike = Image.Image | str | Path | np.ndarray | Tensor
 Form = Literal["calibrated", "cosine", "squared_l2"]
@@ -91,7 +97,7 @@ class Embedder:
         """
         self._check_form(form)
         pooled = self._pool_images(_image_list(images), batch_size)
-        e = self._embed(pooled, torch.zeros(0, self.model.context.text.width))
+        e = self._embed(pooled, torch.zeros(0, self.model.context.text.pooled_width))
         if form == "calibrated":
             return self._calibration.joint(e).image
         return _joint(e.image, e.text_from_image, form)
@@ -109,7 +115,7 @@ class Embedder:
         """
         self._check_form(form)
         pooled = self._pool_texts(_text_list(texts), batch_size)
-        e = self._embed(torch.zeros(0, self.model.context.image.width), pooled)
+        e = self._embed(torch.zeros(0, self.model.context.image.pooled_width), pooled)
         if form == "calibrated":
             return self._calibration.joint(e).text
         return _joint(e.image_from_text, e.text, form)
@@ -214,7 +220,7 @@ class Embedder:
     ) -> Embeddings:
         """The same for images that are cropped and normalised already, as a loader gives them."""
         _check_batch_size(batch_size)
-        pooled = [torch.zeros(0, self.model.context.image.width)]
+        pooled = [torch.zeros(0, self.model.context.image.pooled_width)]
         for start in range(0, len(inputs), batch_size):
             pooled.append(self._pool_inputs(inputs[start : start + batch_size]))
         return self._embed(torch.cat(pooled), self._pool_texts(list(texts), batch_size))
@@ -302,7 +308,7 @@ class Embedder:
     def _pool_images(self, images: list[ImageLike], batch_size: int) -> Float[Tensor, "i p"]:
         _check_batch_size(batch_size)
         size = self.card.image_size
-        pooled = [torch.zeros(0, self.model.context.image.width)]
+        pooled = [torch.zeros(0, self.model.context.image.pooled_width)]
         for start in range(0, len(images), batch_size):
             part = images[start : start + batch_size]
             inputs = torch.stack([_input(i, size, self.card.mean, self.card.std) for i in part])
@@ -339,7 +345,7 @@ class Embedder:
         encoder = self.model.context.text
         # of similar length together, so that little is spent on padding
         order = sorted(range(len(texts)), key=lambda k: len(texts[k]))
-        pooled = torch.zeros(len(texts), encoder.width)
+        pooled = torch.zeros(len(texts), encoder.pooled_width)
         for start in range(0, len(texts), batch_size):
             rows = order[start : start + batch_size]
             tokens = self.tokenizer.encode([texts[k] for k in rows], self.card.max_tokens)

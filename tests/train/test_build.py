@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,7 +68,8 @@ def step_once(config: RunConfig, count: int) -> None:
     model = build_model(config, config.data.vocab_size).train()
     objective = build_objective(config)
     optimizer = build_optimizer([model, objective], lr=1e-3, betas=config.optim.betas)
-    before = model.context.image.stem.embed.weight.detach().clone()
+    trained = next(p for p in model.context.parameters() if p.requires_grad and p.dim() > 1)
+    before = trained.detach().clone()
     reading = training_step(
         model,
         objective,
@@ -81,28 +83,40 @@ def step_once(config: RunConfig, count: int) -> None:
     assert reading.loss > 0
     assert reading.grad_norm > 0
     assert reading.terms
-    assert not torch.equal(model.context.image.stem.embed.weight, before)
+    assert not torch.equal(trained, before)
 
 
 ON_CPU = ["compute.device=cpu", "compute.precision=float32"]
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_builds_and_steps(preset: str) -> None:
+def test_every_preset_builds_and_steps(preset: str, backbones: dict[str, Path]) -> None:
     """On random data of its own shapes; the batch is cut down, and encoders to two layers."""
-    step_once(load_config(preset, overrides=[*ON_CPU, *_shallow(preset)]), count=8)
+    small = [*_shallow(preset), *_local(preset, backbones)]
+    step_once(load_config(preset, overrides=[*ON_CPU, *small]), count=8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_builds_and_steps_in_full_depth(preset: str) -> None:
-    step_once(load_config(preset, overrides=ON_CPU), count=2)
+def test_every_preset_builds_and_steps_in_full_depth(
+    preset: str, backbones: dict[str, Path]
+) -> None:
+    step_once(load_config(preset, overrides=[*ON_CPU, *_local(preset, backbones)]), count=2)
 
 
 def _shallow(preset: str) -> list[str]:
     model = load_config(preset).model
-    deep = {"image": model.image.depth, "text": model.text.depth}
-    return [f"model.{name}.depth={min(2, depth)}" for name, depth in deep.items()]
+    own = {name: t for name, t in (("image", model.image), ("text", model.text)) if not t.backbone}
+    return [f"model.{name}.depth={min(2, tower.depth)}" for name, tower in own.items()]
+
+
+def _local(preset: str, backbones: dict[str, Path]) -> list[str]:
+    """Tiny backbones of random weights in the place of those that the preset names."""
+    model = load_config(preset).model
+    named = {"image": model.image.backbone, "text": model.text.backbone}
+    return [
+        f"model.{name}.backbone={backbones[name]}" for name, backbone in named.items() if backbone
+    ]
 
 
 def test_weights_are_a_function_of_the_seed_alone() -> None:

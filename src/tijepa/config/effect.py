@@ -40,6 +40,11 @@ _ONLY_PREDICTIVE = (
     "optim.ema_momentum",
 )
 _ONLY_ACTING = ("patience", "lr_factor", "max_rollbacks")
+_OWN_ENCODER = {
+    "image": ("patch_size", "stem", "width", "depth", "heads", "mlp_ratio"),
+    "text": ("width", "depth", "heads", "mlp_ratio"),
+}
+_BACKBONE = ("train", "last_k", "lora_rank", "lr_scale", "trust_remote_code")
 _BLOCK_TASKS = ("image_infill", "image_only", "fusion_infill")
 _BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale")
 
@@ -58,6 +63,7 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     if action != "rollback":
         keys = ("lr_factor", "max_rollbacks") if action == "stop" else _ONLY_ACTING
         idle |= {f"guard.{key}": f"guard.action is '{action}'" for key in keys}
+    idle |= _idle_of_encoders(value)
     mlps = ["model.head"]
     objective = value("objective.name")
     if objective in PREDICTIVE:
@@ -69,6 +75,28 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
         if value(f"{mlp}.depth") == 0:
             reason = f"{mlp}.depth is 0 (one linear map)"
             idle |= {f"{mlp}.hidden": reason, f"{mlp}.norm": reason}
+    return idle
+
+
+def _idle_of_encoders(value: Callable[[str], Any]) -> dict[str, str]:
+    idle: dict[str, str] = {}
+    for modality, own in _OWN_ENCODER.items():
+        encoder = f"model.{modality}"
+        if value(f"{encoder}.backbone") is None:
+            reason = f"{encoder}.backbone is not set"
+            idle |= {f"{encoder}.{key}": reason for key in _BACKBONE}
+            continue
+        reason = f"{encoder}.backbone has its own architecture"
+        idle |= {f"{encoder}.{key}": reason for key in own}
+        train = value(f"{encoder}.train")
+        reason = f"{encoder}.train is '{train}'"
+        for key, mode in (("last_k", "last_k"), ("lora_rank", "lora")):
+            if train != mode:
+                idle[f"{encoder}.{key}"] = reason
+        if train == "frozen":
+            idle[f"{encoder}.lr_scale"] = reason
+    if value("model.text.backbone") is not None:
+        idle["data.vocab_size"] = "model.text.backbone has its own tokenizer"
     return idle
 
 

@@ -16,6 +16,10 @@ from tijepa.model.token_predictor import TokenPredictor
 __all__ = ["Predictors", "TextImageModel"]
 
 
+def _of_context(name: str) -> bool:
+    return name.startswith("context.")
+
+
 class Predictors(nn.Module):
     """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none).
 
@@ -66,6 +70,12 @@ class TextImageModel(nn.Module):
         if self.target is not None:
             self.target.eval()
         return self
+
+    def frozen_names(self) -> frozenset[str]:
+        """Names in the state of weights that never change; the target encoders share them."""
+        return frozenset(
+            name for name, p in self.named_parameters() if not p.requires_grad and _of_context(name)
+        )
 
     def update_targets(self, momentum: float) -> None:
         """One EMA step of the target encoders, after the optimizer's."""

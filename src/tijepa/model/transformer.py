@@ -64,12 +64,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x))."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float, epsilon: float) -> None:
         super().__init__()
         hidden = int(width * mlp_ratio)
-        self.norm_attention = nn.LayerNorm(width)
+        self.norm_attention = nn.LayerNorm(width, eps=epsilon)
         self.attention = Attention(width, heads)
-        self.norm_mlp = nn.LayerNorm(width)
+        self.norm_mlp = nn.LayerNorm(width, eps=epsilon)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(
@@ -88,11 +88,18 @@ class Transformer(nn.Module):
     """`depth` blocks and a final LayerNorm."""
 
     def __init__(
-        self, *, width: int, depth: int, heads: int, mlp_ratio: float, checkpointing: bool = False
+        self,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        checkpointing: bool = False,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, epsilon) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=epsilon)
         self.checkpointing = checkpointing
 
     def forward(
