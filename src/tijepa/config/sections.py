@@ -93,6 +93,7 @@ class DataConfig(Section):
     eval_items: PositiveInt = 500  # validation images of the retrieval measured while training
     test_items: PositiveInt = 5000  # test images of the final retrieval, at most
     eval_captions: Annotated[int, Field(ge=0)] = 0  # captions of each image in both; 0 takes all
+    cache_features: bool = True  # run frozen backbones once and keep what they give
     threads: Annotated[int, Field(ge=0)] = 1  # decoding threads; 0 decodes in the training thread
 
     @model_validator(mode="after")

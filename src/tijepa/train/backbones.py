@@ -72,6 +72,12 @@ def adopted(config: RunConfig) -> RunConfig:
         return config
     given = config.data.model_fields_set
     update = {name: getattr(sources.image, name) for name in _ADOPTED if name not in given}
+    for name, value in update.items():
+        if value is None:
+            raise ConfigError(
+                f"backbone '{sources.image.name}' does not say which {name} of the pixels it "
+                f"expects (preprocessor_config.json): set data.{name}=[red, green, blue]"
+            )
     data = config.data.model_copy(update=update)
     sources.image.grid(data.image_size)
     return config.model_copy(update={"data": data})
