@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from tijepa.config.layers import load_config, preset_names
 from tijepa.config.sections import (
+    ADOPTED,
     ComputeConfig,
     CrossModalTaskConfig,
     DataConfig,
@@ -33,6 +34,7 @@ from tijepa.config.sections import (
 )
 
 __all__ = [
+    "ADOPTED",
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",
