@@ -25,6 +25,12 @@ from tijepa.train import plan, train
 from tijepa.train.backbones import adopted
 from tijepa.train.encoding import TextEncoding
 
+SETTINGS = """
+    data.max_tokens=16 model.image.pool=grid model.embed_dim=8 model.head.hidden=16
+    model.pooled_predictor.hidden=16 optim.steps=6 optim.batch_size=8 log.every=1
+    log.eval_every=3 log.save_every=3 compute.device=cpu compute.precision=float32
+    compute.threads=1 log.tensorboard=false
+"""
 TOKENS = ["objective.tasks.text_to_image.tokens=0.5", "objective.tasks.image_to_text.tokens=0.5"]
 HIDING = ["objective.tasks.image_infill=0.5"]
 
@@ -46,12 +52,7 @@ def configure(folders: dict[str, Path], pairs_folder: Path) -> Configure:
         f"data.source={json.dumps(str(pairs_folder))}",
         f"model.image.backbone={folders['image']}",
         f"model.text.backbone={folders['text']}",
-        *"""
-        data.max_tokens=16 model.image.pool=grid model.embed_dim=8 model.head.hidden=16
-        model.pooled_predictor.hidden=16 optim.steps=6 optim.batch_size=8 log.every=1
-        log.eval_every=3 log.save_every=3 compute.device=cpu compute.precision=float32
-        compute.threads=1 log.tensorboard=false
-        """.split(),
+        *SETTINGS.split(),
     ]
     return lambda *overrides: load_config(overrides=[*settings, *overrides])
 
@@ -181,9 +182,6 @@ def test_a_trained_backbone_moves_and_is_saved(
     before = open_text_source(str(folders["text"])).weights()
     after = trained.state_dict()
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
-    assert {name for name in moved if ".layer.0." in name} == (
-        moved if mode != "full" and not moved else {n for n in moved if ".layer.0." in n}
-    )
     if mode == "lora":
         assert not moved
         assert any(v.any() for n, v in after.items() if n.endswith("lora_b"))
@@ -240,7 +238,7 @@ def test_an_interrupt_keeps_what_was_made(
     monkeypatch.setattr(TextEncoding, "_encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(configure("optim.steps=2"), tmp_path / "second")
-    partial = [f for f in cache_folder().glob("*.features/v*/text-*/train/progress.json")]
+    partial = list(cache_folder().glob("*.features/v*/text-*/train/progress.json"))
     assert [json.loads(f.read_text())["items"] for f in partial] == [20]
     run(configure("optim.steps=2"), tmp_path / "second")
     (made,) = features_of("text", "train")
