@@ -15,6 +15,7 @@ from tijepa.config.keys import covers, leaves, put, remove
 from tijepa.config.named import PREDICTIVE, fixed_settings
 
 __all__ = [
+    "ADOPTED",
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",
@@ -75,6 +76,9 @@ def _fits_2d(width: int, heads: int) -> None:
     _fits_heads(width, heads)
     if width % 4:
         raise ValueError(f"width {width} is not divisible by 4 (2-D sine-cosine positions)")
+
+
+ADOPTED = ("image_size", "mean", "std")  # of data: an image backbone's own, unless given
 
 
 class DataConfig(Section):

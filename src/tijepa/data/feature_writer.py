@@ -16,7 +16,7 @@ from torch import Tensor
 from tijepa.data.feature_table import COMPLETE, FILES, to_bf16
 from tijepa.errors import DataError
 
-__all__ = ["FeatureWriter"]
+__all__ = ["FeatureWriter", "unwritable"]
 
 _PROGRESS = "progress.json"
 
@@ -41,7 +41,7 @@ class FeatureWriter:
             folder.mkdir(parents=True, exist_ok=True)
             self._recover()
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self._folder, error) from None
 
     def add(
         self,
@@ -68,7 +68,7 @@ class FeatureWriter:
             self._broken |= {str(item): reason for item, reason in broken.items()}
             self._write(_PROGRESS, self._state())
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self._folder, error) from None
 
     def finish(self) -> None:
         """Say that the table is complete."""
@@ -82,7 +82,7 @@ class FeatureWriter:
             self._write(COMPLETE, found)
             (self._folder / _PROGRESS).unlink()
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self._folder, error) from None
 
     def _append(self, name: str, values: NDArray[Any]) -> None:
         file, dtype = FILES[name]
@@ -124,8 +124,10 @@ class FeatureWriter:
         temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
         os.replace(temporary, self._folder / name)
 
-    def _unwritable(self, error: OSError) -> DataError:
-        return DataError(
-            f"cannot keep features in {self._folder}: {error.strerror}; mend that, or set "
-            "data.cache_features=false and the frozen encoders run at every step"
-        )
+
+def unwritable(folder: Path, error: OSError) -> DataError:
+    """What a user can do where features cannot be kept."""
+    return DataError(
+        f"cannot keep features in {folder}: {error.strerror}; mend that, or set "
+        "data.cache_features=false and the frozen encoders run at every step"
+    )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from tijepa.config import RunConfig
 from tijepa.data.feature_table import COMPLETE, FeatureTable, SplitFeatures, open_table
-from tijepa.data.feature_writer import FeatureWriter
+from tijepa.data.feature_writer import FeatureWriter, unwritable
 from tijepa.data.pairs import PairSource
 from tijepa.data.store.cache import cache_folder
 from tijepa.data.store.location import is_remote
@@ -28,7 +29,6 @@ from tijepa.data.store.lock import FileLock
 from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store, StoreSource
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import DataError
 from tijepa.evaluate.terminal import say
 from tijepa.model.backbones.weights import hash_of_weights
 from tijepa.model.encoders import Encoders
@@ -42,7 +42,7 @@ _FORMAT = 1
 _UNTRAINED = ("mode", "layers", "rank")  # arguments of a backbone that do not change what it gives
 
 
-def kept_modalities(config: RunConfig) -> dict[str, str | None]:
+def kept_modalities(config: RunConfig, source: PairSource) -> dict[str, str | None]:
     """The modalities with a frozen backbone, each with the reason why it runs at every step.
 
     None where there is no such reason, and its features are made once.
@@ -64,6 +64,8 @@ def kept_modalities(config: RunConfig) -> dict[str, str | None]:
             reason = "data.crop_scale or data.flip makes every picture a new one"
         elif modality in hidden:
             reason = f"objective.tasks.{hidden[modality]} hides another part of it each time"
+        elif not isinstance(source, StoreSource):
+            reason = "the data lie in no store"
         found[modality] = reason
     return found
 
@@ -93,10 +95,8 @@ class FeatureMaker:
         console: Console,
     ) -> FeatureMaker:
         """For the encoders of a run, built from `arguments`; says what is not kept, and why."""
-        modalities = kept_modalities(config)
+        modalities = kept_modalities(config, source)
         for modality, reason in modalities.items():
-            if reason is None and not isinstance(source, StoreSource):
-                reason = modalities[modality] = "the data lie in no store"
             if reason is not None:
                 say(
                     console, f"features  the frozen {modality} encoder runs at every step: {reason}"
@@ -169,24 +169,17 @@ class FeatureMaker:
             writer.finish()
 
 
-class _alone:  # noqa: N801 (used as a function)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder of features."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder.with_suffix(".lock"))
-        except OSError as error:
-            raise DataError(
-                f"cannot keep features in {folder}: {error.strerror}; mend that, or set "
-                "data.cache_features=false and the frozen encoders run at every step"
-            ) from None
-
-    def __enter__(self) -> None:
-        self._lock.take()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_suffix(".lock"))
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    with closing(lock):
+        lock.take()
+        yield
 
 
 def _place(store: Store) -> Path:

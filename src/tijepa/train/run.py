@@ -96,11 +96,6 @@ def train(
         model = model_of(card.arguments, config.seed)
         restore_model(model, last)  # the features' key is a hash of the frozen weights
     model = model.to(compute.device)
-    features = _features(config, splits, model, card, tokenizer, compute, console)
-    with phase(console, "reading pairs to measure on"):
-        held_out = _held_out(splits, config, features["validation"], console)
-        typical = _calibration_pairs(source, config, features["train"], console)
-    guard = build_guard(config, measured=held_out is not None)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
     optimizer = build_optimizer(
         [model, objective],
@@ -116,6 +111,11 @@ def train(
     state = RunState(step=0, cursor=0)
     if last is not None:
         state = checkpoints.restore(last, model, objective, optimizer)
+    features = _features(config, splits, model, card, tokenizer, compute, console)
+    with phase(console, "reading pairs to measure on"):
+        held_out = _held_out(splits, config, features["validation"], console)
+        typical = _calibration_pairs(source, config, features["train"], console)
+    guard = build_guard(config, measured=held_out is not None)
     loader = Loader(
         source,
         tokenizer,
