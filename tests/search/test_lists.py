@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tests.search.rows import calibrated_rows
+
 from tijepa import DataError, Embedder, MissingExtraError
 from tijepa.search import Index, lists
 from tijepa.search.exact import exact_search, rerank
