@@ -17,8 +17,10 @@ from tijepa.cli.compare import compare
 from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
 from tijepa.cli.doctor import doctor
+from tijepa.cli.embed import embed
 from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
+from tijepa.cli.filter import filter_
 from tijepa.cli.index import index
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
@@ -49,8 +51,10 @@ for _verb in (
     compare,
     demo,
     doctor,
+    embed,
     evaluate,
     explain,
+    filter_,
     index,
     prepare,
     presets,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form, load
 from tijepa.errors import ConfigError, DataError
@@ -74,24 +72,11 @@ class Index:
         form = embedder.default_form
         opened = Store(check_store(store))
         name = fingerprint(embedder)
-        shelf = Shelf(index_folder(store, name), _length(embedder, form))
         console = console or Console(quiet=True)
-        if not verified(shelf, opened):
-            shelf.clear()  # its rows are not those of this store any more
-        total = opened.dataset.count_rows()
-        if exact_up_to is not None and total > exact_up_to:
+        if exact_up_to is not None and opened.dataset.count_rows() > exact_up_to:
             need_faiss()  # rather now than after an hour
-        if shelf.rows < total:
-            with watched(console, "embedding rows", total) as advance:
-                advance(shelf.rows)
-                embed_store(
-                    embedder,
-                    form,
-                    opened,
-                    shelf,
-                    threads=(os.cpu_count() or 1) if threads is None else threads,
-                    advance=advance,
-                )
+        folder = index_folder(store, name)
+        shelf = embed_store(embedder, form, opened, folder, threads=threads, console=console)
         lists = make_lists(shelf, form, exact_up_to, console)
         last = shelf.chunks[-1]
         card = IndexCard(
@@ -222,7 +207,3 @@ class Index:
 
 def _embedder(model: Embedder | str | Path) -> Embedder:
     return model if isinstance(model, Embedder) else load(model)
-
-
-def _length(embedder: Embedder, form: Form) -> int:
-    return int(embedder.encode_text(["a"], form=form).shape[1])

@@ -51,7 +51,7 @@ def check_store(store: str) -> str:
 
 
 def index_folder(store: str, model: str) -> Path:
-    """Beside the store: `pairs.index/MODEL`; for object storage below the working folder."""
+    """Beside the store: `pairs.index/MODEL`; for object storage in the working folder."""
     uri = store.rstrip("/")
     place = Path(uri.rsplit("/", 1)[1]) if is_remote(uri) else local_path(uri)
     return place.with_suffix(".index") / model
