@@ -12,7 +12,7 @@ import pytest
 from tests.search.rows import calibrated_rows
 
 from tijepa import DataError, Embedder, MissingExtraError
-from tijepa.search import Index, lists
+from tijepa.search import Index
 from tijepa.search.exact import exact_search, rerank
 from tijepa.search.lists import Lists
 
@@ -28,25 +28,6 @@ def made() -> Lists:
 def recall(found: np.ndarray, exact: np.ndarray) -> float:
     rows = zip(found, exact, strict=True)
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in rows]))
-
-
-def test_squared_distances_of_points_are_twice_the_energies_up_to_a_constant_of_the_query() -> None:
-    """½ ‖[u ; √(b_max − b)] − [v ; 0]‖² − E is the same for all images, to float32's precision."""
-    floor = lists._floor(IMAGES, "calibrated", "images")
-    points = lists._points(IMAGES, "calibrated", "images", floor)
-    asked = lists._asked(TEXTS[:5], "calibrated")
-    half = np.square(points[None].astype(float) - asked[:, None]).sum(2) / 2
-    energies = -(TEXTS[:5].astype(float) @ IMAGES.astype(float).T)
-    assert np.ptp(half - energies, axis=1).max() < 1e-3
-
-
-def test_the_same_holds_for_texts_asked_by_images() -> None:
-    floor = lists._floor(TEXTS, "calibrated", "texts")
-    points = lists._points(TEXTS, "calibrated", "texts", floor)
-    asked = lists._asked(IMAGES[:5], "calibrated")
-    half = np.square(points[None].astype(float) - asked[:, None]).sum(2) / 2
-    energies = -(IMAGES[:5].astype(float) @ TEXTS.astype(float).T)
-    assert np.ptp(half - energies, axis=1).max() < 1e-3
 
 
 def test_the_measured_recall_is_that_of_other_queries(made: Lists) -> None:

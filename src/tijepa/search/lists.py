@@ -1,9 +1,6 @@
 """Approximate search beyond the size where computing every energy is quick: inverted lists.
 
-A calibrated energy is E = ½ ‖u − v‖² − ½ b_i + terms of the query alone (`objectives/calibration`),
-so the point [u ; √(b_max − b_i)] has half the squared distance E + constant from the query [v ; 0]:
-the lowest energies are nearest neighbours, and faiss clusters points near which queries really lie.
-Rows of length 1 are points as they are. Points are kept in 8 bits a number; the energies of the
+Lists are clusters of points (`points`). These are kept in 8 bits a number; the energies of the
 candidates are computed again from the full rows. docs/log.md has what else was measured.
 """
 
@@ -22,6 +19,7 @@ from numpy.typing import NDArray
 from tijepa.embedder import Form
 from tijepa.errors import DataError, MissingExtraError
 from tijepa.search.exact import exact_search, rerank
+from tijepa.search.points import as_asked, as_points, as_queries, point_floor
 from tijepa.search.shelf import Side
 
 __all__ = ["EXACT_UP_TO", "Lists", "ListsCard", "need_faiss"]
@@ -70,13 +68,13 @@ class Lists:
         Raises `MissingExtraError` where faiss is not installed.
         """
         faiss = need_faiss()
-        floor = _floor(values, form, side)
+        floor = point_floor(values, form, side)
         generator = np.random.default_rng(seed)
         count = max(1, min(round(4 * math.sqrt(len(values))), len(values) // 8))
         some = np.sort(
             generator.choice(len(values), min(_PER_LIST * count, len(values)), replace=False)
         )
-        sample = _points(values[some], form, side, floor)
+        sample = as_points(values[some], form, side, floor)
         width = sample.shape[1]
         index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatL2(width), width, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2
@@ -85,10 +83,10 @@ class Lists:
         index.cp.min_points_per_centroid = 1
         index.train(sample)
         for start in range(0, len(values), _BLOCK):
-            index.add(_points(values[start : start + _BLOCK], form, side, floor))
+            index.add(as_points(values[start : start + _BLOCK], form, side, floor))
         lists = cls(index, ListsCard(count, 1, 0.0, 0), form)
         if not len(queries):
-            queries = _swapped(values, form)
+            queries = as_queries(values[:: max(1, len(values) // _QUERIES)], form)
         asked = generator.permutation(len(queries))[:_QUERIES]
         lists.card = lists._choose(values, np.asarray(queries[np.sort(asked)]), generator)
         return lists
@@ -141,7 +139,7 @@ class Lists:
         allowed: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
         faiss = need_faiss()
-        points = _asked(queries, self._form)
+        points = as_asked(queries, self._form)
         total = len(values)
         count = total if allowed is None else len(allowed)
         if count == 0:
@@ -199,42 +197,3 @@ def need_faiss() -> Any:
         except ImportError:
             raise MissingExtraError("faiss-cpu", "search") from None
     return faiss
-
-
-def _scalar(values: NDArray[np.float32], side: Side) -> NDArray[np.float32]:
-    """−b of images [u ; −a ; 1] or texts [v ; 1 ; −c], up to a constant: 2 a − ‖u‖²."""
-    own = values[:, -2] if side == "images" else values[:, -1]
-    squares: NDArray[np.float32] = np.square(values[:, :-2]).sum(axis=1)
-    return -2 * own - squares
-
-
-def _floor(values: NDArray[np.float32], form: Form, side: Side) -> float:
-    if form != "calibrated":
-        return 0.0
-    return min(
-        float(_scalar(values[start : start + _BLOCK], side).min())
-        for start in range(0, len(values), _BLOCK)
-    )
-
-
-def _points(
-    values: NDArray[np.float32], form: Form, side: Side, floor: float
-) -> NDArray[np.float32]:
-    if form != "calibrated":
-        return np.ascontiguousarray(values)
-    extra = np.sqrt(np.maximum(_scalar(values, side) - floor, 0))
-    return np.concatenate([values[:, :-2], extra[:, None]], axis=1)
-
-
-def _asked(queries: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
-    if form != "calibrated":
-        return np.ascontiguousarray(queries)
-    return np.concatenate([queries[:, :-2], np.zeros_like(queries[:, :1])], axis=1)
-
-
-def _swapped(values: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
-    """Some rows of this side as if they were of the other."""
-    some = np.array(values[:: max(1, len(values) // _QUERIES)])
-    if form == "calibrated":
-        some[:, -2:] = some[:, [-1, -2]]
-    return some
