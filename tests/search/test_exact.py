@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -34,6 +34,7 @@ def test_places_without_a_candidate_come_last() -> None:
     assert found.energies.tolist() == [[-3, 0, np.inf]]
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     arrays(np.float32, (23, 3), elements=st.integers(-4, 4)),
     arrays(np.float32, (2, 3), elements=st.integers(-4, 4)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 
 import tijepa
 from tijepa import ConfigError, DataError, Embedder
+from tijepa.data.readers import open_reader
+from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
 from tijepa.search import Index
 from tijepa.search import embedding as embedding_module
@@ -204,11 +207,6 @@ def test_a_store_that_was_written_anew_is_noticed(
     embedder: Embedder, store: Path, pairs_folder: Path
 ) -> None:
     """The same pictures with other captions, at the same version 1."""
-    import shutil
-
-    from tijepa.data.readers import open_reader
-    from tijepa.data.store.prepare import write_store
-
     Index.build(embedder, str(store))
     shutil.rmtree(store)
     other = store.parent / "other"
@@ -288,3 +286,25 @@ def test_a_damaged_card_is_refused(embedder: Embedder, store: Path) -> None:
     path.write_text(json.dumps({**asdict(index.card), "format": 1, "rows": None, "colour": 3}))
     with pytest.raises(DataError, match=r"is damaged: delete .* and index anew"):
         Index.open(embedder, str(store))
+
+
+def test_items_of_one_modality_are_found_from_the_other(embedder: Embedder, tmp_path: Path) -> None:
+    """Rows 0 and 1 are pictures alone, 2 and 3 captions alone."""
+    source = tmp_path / "mixed"
+    source.mkdir()
+    rows: list[dict[str, object]] = []
+    for number in range(2):
+        Image.new("RGB", (32, 32), (200 * number, 30, 30)).save(source / f"{number}.png")
+        rows.append({"image": f"{number}.png", "captions": [], "split": "train"})
+    rows += [{"captions": [f"caption {number}"], "split": "train"} for number in range(2)]
+    (source / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_store(open_reader(str(source)), str(tmp_path / "mixed.lance"))
+    index = Index.build(embedder, str(tmp_path / "mixed.lance"))
+    assert (index.card.images, index.card.texts, index.card.unreadable) == (2, 2, 0)
+    found = index.search(embedder.encode_text("a circle", form=index.form))[0]
+    assert {(hit.row, hit.caption) for hit in found} == {(0, None), (1, None)}
+    assert {(hit.row, hit.caption) for hit in _all_texts(index)} == {
+        (2, "caption 0"),
+        (3, "caption 1"),
+    }
+    assert index.pictures([1, 2])[1] is None

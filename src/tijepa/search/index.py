@@ -167,7 +167,9 @@ class Index:
         vectors, lists = self._vectors[among], self._lists.get(among)
         allowed = None
         if where is not None:
-            allowed = np.flatnonzero(np.isin(vectors.rows, rows_where(self.store, where)))
+            meets = np.zeros(self.card.rows, bool)
+            meets[rows_where(self.store, where)] = True
+            allowed = np.flatnonzero(meets[vectors.rows])
         few = allowed is not None and len(allowed) <= (self.card.exact_up_to or 0)
         if lists is None or few:
             return exact_search(vectors.values, queries, k, allowed)
