@@ -21,6 +21,7 @@ from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
+from tijepa.cli.serve import serve
 from tijepa.cli.sweep import sweep
 from tijepa.cli.train import train
 from tijepa.errors import CollapseError, TijepaError
@@ -43,7 +44,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (compare, demo, doctor, evaluate, explain, prepare, presets, sweep, train):
+for _verb in (compare, demo, doctor, evaluate, explain, prepare, presets, serve, sweep, train):
     app.add_command(_verb)
 
 
