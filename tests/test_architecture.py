@@ -16,6 +16,7 @@ FLOORS = {
     "__main__": 8,
     "cli": 7,
     "train": 6,
+    "search": 6,
     "evaluate": 5,
     "embedder": 4,
     "objectives": 3,
