@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import File, Form, Request, UploadFile
+from starlette.datastructures import UploadFile as Upload
 from starlette.exceptions import HTTPException
 
 from tijepa.serve.catalogue import Catalogue
@@ -60,7 +61,7 @@ def check_texts(texts: Sequence[str], limits: Limits) -> None:
             )
 
 
-async def contents(uploads: Sequence[UploadFile], limits: Limits) -> list[bytes]:
+async def contents(uploads: Sequence[Upload], limits: Limits) -> list[bytes]:
     """The bytes of the pictures, which together lie within the bound of a request."""
     if len(uploads) > limits.pictures:
         raise HTTPException(

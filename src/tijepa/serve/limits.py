@@ -17,7 +17,7 @@ class Limits:
     `upload_bytes` counts a whole request, `pixels` those of one picture as its header states them,
     `text_length` the characters of one text. `concurrency` counts requests that the model works for
     or that wait for it; `seconds` is the time that a request's body may take to arrive. Raises
-    `ConfigError` for a bound below 1, or above what the decoder takes.
+    `ConfigError` for a bound of 0 or less, or above what the decoder takes.
     """
 
     upload_bytes: int = 20 * 2**20
@@ -30,8 +30,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
-                raise ConfigError(f"the limit {name} is {value}: it must be at least 1")
+            if value <= 0:
+                raise ConfigError(f"the limit {name} is {value}: it must be above 0")
         if self.pixels > MAX_PIXELS:
             raise ConfigError(
                 f"the limit pixels is {self.pixels:,}: no picture above {MAX_PIXELS:,} is decoded"

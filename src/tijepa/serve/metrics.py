@@ -16,7 +16,7 @@ __all__ = ["CONTENT_TYPE", "Histogram", "Metrics", "resident_bytes"]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+ITEMS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
 class Histogram:
@@ -56,6 +56,10 @@ class Metrics:
         """Count one answer. `route` is a template such as /items/{row}, of which there are few."""
         self.requests[method, route, status] += 1
         self._seconds.setdefault(route, Histogram(SECONDS)).add(seconds)
+
+    def batch(self, items: int) -> None:
+        """Count one forward pass of so many pictures and texts."""
+        self.batches.add(float(items))
 
     def exposition(self, *, waiting: int, items: int | None) -> str:
         """The page that Prometheus reads; `waiting` for the model, `items` of the index."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -140,6 +141,6 @@ def _known_form(service: Service, form: EnergyForm | None) -> EnergyForm:
     return form or forms[0]
 
 
-def _check_any(images: list[UploadFile], texts: list[str]) -> None:
+def _check_any(images: Sequence[object], texts: Sequence[str]) -> None:
     if not images and not texts:
         raise HTTPException(422, "there is nothing to embed: send a picture as image, or a text")

@@ -56,7 +56,7 @@ class Service:
         self.started = time.monotonic()
         self._threads = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
         self.batcher = Batcher(
-            embedder.embeddings_of_inputs, wait=wait, items=items, seen=self.metrics.batches.add
+            embedder.embeddings_of_inputs, wait=wait, items=items, seen=self.metrics.batch
         )
 
     @asynccontextmanager
