@@ -8,11 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-pytest.importorskip("fastapi", reason="the extra serve is not installed")
-
 from fastapi.testclient import TestClient
+from PIL import Image
 
 import tijepa
 from tijepa.data.readers import open_reader
