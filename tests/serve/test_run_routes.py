@@ -59,7 +59,9 @@ def test_the_record_of_the_run_is_that_of_its_folder(client: TestClient, tiny_ru
     assert "final model" in answer["measured"]
     assert "<svg" in answer["curves"]
     assert "<script" not in answer["curves"] + answer["history"]
-    assert dict(answer["facts"])["Length"] == "6 steps of 8"
+    facts = dict(answer["facts"])
+    assert facts["Length"] == "6 steps of 8"
+    assert "/" not in facts["Data"], "where the data lie is nobody's business"
 
 
 def test_a_folder_that_holds_a_model_alone_says_so(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tijepa.evaluate.formatting import count, plain
@@ -53,14 +53,14 @@ def _direction(found: Mapping[str, Any], key: str) -> Direction | None:
 def _facts(run: RunRecord) -> list[tuple[str, str]]:
     config, environment = run.config or {}, run.environment or {}
     objective, optim = part(config, "objective"), part(config, "optim")
-    data = environment.get("data", part(config, "data").get("source"))
+    source = part(config, "data").get("source")
     steps, batch = value(optim, "steps"), value(optim, "batch_size")
     form = (run.results or {}).get("form")
     parameters = part(environment, "parameters").get("total", environment.get("parameters"))
     facts = {
         "Objective": plain(objective["name"]) if "name" in objective else None,
         "Energy": plain(form) if isinstance(form, str) else None,
-        "Data": data,
+        "Data": PurePath(source).name if isinstance(source, str) else None,  # no folders
         "Length": None if math.isnan(steps * batch) else f"{count(steps)} steps of {count(batch)}",
         "Parameters": count(parameters) if isinstance(parameters, (int, float)) else None,
         "Started": _minute(environment.get("started", environment.get("date"))),

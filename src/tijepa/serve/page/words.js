@@ -3,9 +3,9 @@
 const MINUS = "\u2212";
 const THIN = "\u00a0";
 
-/** 1 decimal for nats, 3 for the other forms. */
+/** 1 decimal for nats, 2 below ten, 3 for the other forms. */
 export function energy(value, form) {
-  const digits = form === "calibrated" ? 1 : 3;
+  const digits = form !== "calibrated" ? 3 : Math.abs(value) < 9.995 ? 2 : 1;
   const shown = Math.abs(value).toFixed(digits);
   return (value < 0 && Number(shown) !== 0 ? MINUS : "") + shown;
 }
