@@ -21,46 +21,47 @@ TEXTS = ("a red circle", "a large blue star", "two green rings", "a yellow squar
 
 
 async def client(
-    address: str,
+    http: httpx2.AsyncClient,
     number: int,
     picture: bytes,
     end: float,
     latencies: list[float],
     seen: Counter[str],
 ) -> None:
-    """Search by words, by a picture, and ask for an energy, in turn."""
-    async with httpx2.AsyncClient(base_url=address, timeout=60) as http:
-        turn = number
-        while time.perf_counter() < end:
-            text = TEXTS[turn % len(TEXTS)]
-            started = time.perf_counter()
-            try:
-                if turn % 3 == 0:
-                    answer = await http.post(
-                        "/energy", files={"image": picture}, data={"text": text}
-                    )
-                elif turn % 3 == 1:
-                    answer = await http.get("/search", params={"text": text, "k": 24})
-                else:
-                    answer = await http.post("/embed", data={"text": text})
-                status = str(answer.status_code)
-            except httpx2.HTTPError as error:
-                status = type(error).__name__
-            seen[status] += 1
-            if status == "200":
-                latencies.append(time.perf_counter() - started)
-            elif status == "429":
-                await asyncio.sleep(float(answer.headers["retry-after"]))
-            turn += 1
+    """Search by words, energy of a picture, embedding of a text, in turn."""
+    turn = number
+    while time.perf_counter() < end:
+        text = TEXTS[turn % len(TEXTS)]
+        started = time.perf_counter()
+        try:
+            if turn % 3 == 0:
+                answer = await http.post("/energy", files={"image": picture}, data={"text": text})
+            elif turn % 3 == 1:
+                answer = await http.get("/search", params={"text": text, "k": 24})
+            else:
+                answer = await http.post("/embed", data={"text": text})
+            status = str(answer.status_code)
+        except httpx2.HTTPError as error:
+            status = type(error).__name__
+        seen[status] += 1
+        if status == "200":
+            latencies.append(time.perf_counter() - started)
+        elif status == "429":
+            await asyncio.sleep(float(answer.headers["retry-after"]))
+        turn += 1
 
 
 async def load(address: str, clients: int, seconds: float, picture: bytes) -> None:
+    """Each client on a connection of its own; requests begin within `seconds`."""
     latencies: list[float] = []
     seen: Counter[str] = Counter()
-    end = time.perf_counter() + seconds
-    await asyncio.gather(
-        *(client(address, k, picture, end, latencies, seen) for k in range(clients))
-    )
+    bounds = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx2.AsyncClient(base_url=address, timeout=120, limits=bounds) as http:
+        await http.get("/health")
+        end = time.perf_counter() + seconds
+        await asyncio.gather(
+            *(client(http, k, picture, end, latencies, seen) for k in range(clients))
+        )
     print(json.dumps({"latencies": latencies, "statuses": dict(seen)}))
 
 
