@@ -17,10 +17,14 @@ from tijepa.cli.compare import compare
 from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
 from tijepa.cli.doctor import doctor
+from tijepa.cli.embed import embed
 from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
+from tijepa.cli.filter import filter_
+from tijepa.cli.index import index
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
+from tijepa.cli.search import search
 from tijepa.cli.serve import serve
 from tijepa.cli.sweep import sweep
 from tijepa.cli.train import train
@@ -44,7 +48,22 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (compare, demo, doctor, evaluate, explain, prepare, presets, serve, sweep, train):
+for _verb in (
+    compare,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    explain,
+    filter_,
+    index,
+    prepare,
+    presets,
+    search,
+    serve,
+    sweep,
+    train,
+):
     app.add_command(_verb)
 
 

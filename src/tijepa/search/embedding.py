@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from tijepa.data.images import centre_crop, decode_image, resize_crop
+from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.search.shelf import Chunk, Shelf, Side
 
-__all__ = ["embed_store", "verified"]
+__all__ = ["embed_rows", "embed_store", "verified"]
 
 ROWS = 512  # store rows of a chunk, all that an interrupt can lose
 _SCANNED = 8192
@@ -48,6 +52,31 @@ def verified(shelf: Shelf, store: Store, *, only_ends: bool = False) -> bool:
 
 
 def embed_store(
+    embedder: Embedder,
+    form: Form,
+    store: Store,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    console: Console | None = None,
+) -> Shelf:
+    """The shelf in `folder` with every row of `store`; only what it lacks is embedded.
+
+    Raises `DataError` where store or disk fail, `NonFiniteError` for a broken model.
+    """
+    shelf = Shelf(folder, int(embedder.encode_text("a", form=form).shape[1]))
+    if not verified(shelf, store):
+        shelf.clear()  # its rows are not those of this store any more
+    total = store.dataset.count_rows()
+    if shelf.rows < total:
+        threads = (os.cpu_count() or 1) if threads is None else threads
+        with watched(console or Console(quiet=True), "embedding rows", total) as advance:
+            advance(shelf.rows)
+            embed_rows(embedder, form, store, shelf, threads=threads, advance=advance)
+    return shelf
+
+
+def embed_rows(
     embedder: Embedder,
     form: Form,
     store: Store,

@@ -14,7 +14,7 @@ _BLOCK = 262_144  # vectors multiplied at once
 
 
 class Found(NamedTuple):
-    """For each query the positions found, best first, and their energies; -1 and inf where none."""
+    """For each query the positions found, best first, and minus the inner products."""
 
     positions: NDArray[np.int64]
     energies: NDArray[np.float64]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form, load
 from tijepa.errors import ConfigError, DataError
 from tijepa.search.embedding import embed_store, verified
-from tijepa.search.exact import Found, exact_search
+from tijepa.search.exact import Found, exact_search, rerank
 from tijepa.search.fingerprint import fingerprint
 from tijepa.search.hits import Hit
+from tijepa.search.lists import EXACT_UP_TO, Lists, need_faiss
+from tijepa.search.lists_on_disk import make_lists, open_lists, remove_others
 from tijepa.search.place import IndexCard, check_store, index_folder, read_card, write_card
-from tijepa.search.shelf import Shelf, Side
+from tijepa.search.shelf import SIDES, Shelf, Side
 from tijepa.search.where import rows_where
 
 __all__ = ["Index"]
@@ -36,12 +36,20 @@ class Index:
     Searching is safe from several threads.
     """
 
-    def __init__(self, embedder: Embedder, store: Store, shelf: Shelf, card: IndexCard) -> None:
+    def __init__(
+        self,
+        embedder: Embedder,
+        store: Store,
+        shelf: Shelf,
+        card: IndexCard,
+        lists: Mapping[Side, Lists],
+    ) -> None:
         self.embedder = embedder
         self.store = store
         self.card = card
         self.folder = shelf.folder
-        self._vectors = {side: shelf.vectors(side) for side in ("images", "texts")}
+        self._vectors = {side: shelf.vectors(side) for side in SIDES}
+        self._lists = lists
 
     @classmethod
     def build(
@@ -49,35 +57,27 @@ class Index:
         model: Embedder | str | Path,
         store: str,
         *,
+        exact_up_to: int | None = EXACT_UP_TO,
         threads: int | None = None,
         console: Console | None = None,
     ) -> Index:
         """Embed what `store` holds and open the index; only what is new where there is one.
 
         `model` is a run folder or a loaded model. The embeddings lie beside the store, in
-        `NAME.index/MODEL`; an interrupted call is taken up by the next. Raises `DataError`,
-        `CheckpointError` and `ConfigError`.
+        `NAME.index/MODEL`; an interrupted call is taken up by the next. More images or captions
+        than `exact_up_to` get inverted lists (faiss); None computes every energy at any size.
+        Raises `DataError`, `CheckpointError`, `ConfigError`, and `MissingExtraError` without faiss.
         """
         embedder = _embedder(model)
         form = embedder.default_form
         opened = Store(check_store(store))
         name = fingerprint(embedder)
-        shelf = Shelf(index_folder(store, name), _length(embedder, form))
         console = console or Console(quiet=True)
-        if not verified(shelf, opened):
-            shelf.clear()  # its rows are not those of this store any more
-        total = opened.dataset.count_rows()
-        if shelf.rows < total:
-            with watched(console, "embedding rows", total) as advance:
-                advance(shelf.rows)
-                embed_store(
-                    embedder,
-                    form,
-                    opened,
-                    shelf,
-                    threads=(os.cpu_count() or 1) if threads is None else threads,
-                    advance=advance,
-                )
+        if exact_up_to is not None and opened.dataset.count_rows() > exact_up_to:
+            need_faiss()  # rather now than after an hour
+        folder = index_folder(store, name)
+        shelf = embed_store(embedder, form, opened, folder, threads=threads, console=console)
+        lists = make_lists(shelf, form, exact_up_to, console)
         last = shelf.chunks[-1]
         card = IndexCard(
             model=name,
@@ -89,15 +89,19 @@ class Index:
             images=last.images,
             texts=last.texts,
             unreadable=last.unreadable,
+            exact_up_to=exact_up_to,
+            lists={side: one.card for side, one in lists.items()},
         )
         write_card(card, shelf.folder)
-        return cls(embedder, opened, shelf, card)
+        remove_others(shelf, lists)
+        return cls(embedder, opened, shelf, card, lists)
 
     @classmethod
-    def open(cls, model: Embedder | str | Path, store: str) -> Index:
+    def open(cls, model: Embedder | str | Path, store: str, *, exact: bool = False) -> Index:
         """Open what `build` made, at the version of the store that it covers.
 
-        Raises `DataError` where the model has no index on the store, or that version is gone.
+        `exact` leaves inverted lists aside, and then faiss is not needed. Raises `DataError` where
+        the model has no index on the store, or that version is gone, and `MissingExtraError`.
         """
         embedder = _embedder(model)
         name = fingerprint(embedder)
@@ -111,7 +115,8 @@ class Index:
         opened, shelf = Store(store, card.version), Shelf(folder, card.length)
         if not verified(shelf, opened, only_ends=True):
             raise DataError(f"{store} was written anew since it was indexed: {remedy}")
-        return cls(embedder, opened, shelf, card)
+        lists = {} if exact else open_lists(shelf, card)
+        return cls(embedder, opened, shelf, card, lists)
 
     @property
     def form(self) -> Form:
@@ -149,6 +154,8 @@ class Index:
                 f" encode them with form='{self.form}' by the model of the index"
             )
         found = self._find(queries.detach().cpu().float().numpy(), k, among, where)
+        if self.form == "cosine":
+            found = found._replace(energies=1 + found.energies)
         return self._hits(found, among)
 
     def pictures(self, rows: Sequence[int]) -> list[bytes | None]:
@@ -157,11 +164,17 @@ class Index:
         return found
 
     def _find(self, queries: NDArray[np.float32], k: int, among: Side, where: str | None) -> Found:
-        vectors = self._vectors[among]
+        vectors, lists = self._vectors[among], self._lists.get(among)
         allowed = None
         if where is not None:
-            allowed = np.flatnonzero(np.isin(vectors.rows, rows_where(self.store, where)))
-        return exact_search(vectors.values, queries, k, allowed)
+            meets = np.zeros(self.card.rows, bool)
+            meets[rows_where(self.store, where)] = True
+            allowed = np.flatnonzero(meets[vectors.rows])
+        few = allowed is not None and len(allowed) <= (self.card.exact_up_to or 0)
+        if lists is None or few:
+            return exact_search(vectors.values, queries, k, allowed)
+        candidates = lists.search(vectors.values, queries, k, allowed)
+        return rerank(vectors.values, queries, candidates, k)
 
     def _hits(self, found: Found, among: Side) -> list[list[Hit]]:
         vectors, match = self._vectors[among], self.embedder.match
@@ -196,7 +209,3 @@ class Index:
 
 def _embedder(model: Embedder | str | Path) -> Embedder:
     return model if isinstance(model, Embedder) else load(model)
-
-
-def _length(embedder: Embedder, form: Form) -> int:
-    return int(embedder.encode_text(["a"], form=form).shape[1])

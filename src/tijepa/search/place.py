@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tijepa.data.store.location import is_remote, is_store, local_path
 from tijepa.embedder import Form
 from tijepa.errors import ConfigError, DataError
 from tijepa.model.saving import write_json
+from tijepa.search.lists import ListsCard
+from tijepa.search.shelf import Side
 
 __all__ = ["IndexCard", "check_store", "index_folder", "read_card", "write_card"]
 
@@ -19,7 +22,10 @@ _CARD = "index.json"
 
 @dataclass(frozen=True)
 class IndexCard:
-    """What an index covers: the first `rows` rows of `version` of the store."""
+    """What an index covers: the first `rows` rows of `version` of the store.
+
+    A side of more than `exact_up_to` vectors has inverted lists, unless that is None.
+    """
 
     model: str
     form: Form
@@ -30,6 +36,8 @@ class IndexCard:
     images: int
     texts: int
     unreadable: int
+    exact_up_to: int | None
+    lists: Mapping[Side, ListsCard]
 
 
 def check_store(store: str) -> str:
@@ -43,7 +51,7 @@ def check_store(store: str) -> str:
 
 
 def index_folder(store: str, model: str) -> Path:
-    """Beside the store: `pairs.index/MODEL`; for object storage below the working folder."""
+    """Beside the store: `pairs.index/MODEL`; for object storage in the working folder."""
     uri = store.rstrip("/")
     place = Path(uri.rsplit("/", 1)[1]) if is_remote(uri) else local_path(uri)
     return place.with_suffix(".index") / model
@@ -61,7 +69,8 @@ def read_card(folder: Path) -> IndexCard | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found.pop("format") != FORMAT:
             raise DataError(f"{path} is of another format: delete {folder} and index anew")
-        return IndexCard(**found)
+        lists = {side: ListsCard(**card) for side, card in found.pop("lists").items()}
+        return IndexCard(**found, lists=lists)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):

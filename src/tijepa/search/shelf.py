@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tijepa.errors import DataError
 
-__all__ = ["Chunk", "Shelf", "Side", "Vectors"]
+__all__ = ["SIDES", "Chunk", "Shelf", "Side", "Vectors"]
 
 Side = Literal["images", "texts"]
 SIDES: tuple[Side, Side] = ("images", "texts")
