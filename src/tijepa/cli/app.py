@@ -37,7 +37,6 @@ __all__ = ["app", "main"]
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Each verb explains itself: tijepa train --help",
 )
 @click.version_option(__version__, prog_name="tijepa", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
