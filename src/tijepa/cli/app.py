@@ -25,6 +25,7 @@ from tijepa.cli.index import index
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.search import search
+from tijepa.cli.serve import serve
 from tijepa.cli.sweep import sweep
 from tijepa.cli.train import train
 from tijepa.errors import CollapseError, TijepaError
@@ -36,7 +37,6 @@ __all__ = ["app", "main"]
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Each verb explains itself: tijepa train --help",
 )
 @click.version_option(__version__, prog_name="tijepa", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -59,6 +59,7 @@ for _verb in (
     prepare,
     presets,
     search,
+    serve,
     sweep,
     train,
 ):
