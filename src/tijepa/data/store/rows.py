@@ -44,6 +44,7 @@ def to_batch(sounds: Sequence[Sound], info: StoreInfo, schema: pa.Schema) -> pa.
         pa.array([p.format if p else None for p in pictures], pa.string()),
         pa.array([storable(record.reference) for record in records], pa.string()),
         pa.array([sound.content_hash for sound in sounds], pa.string()),
+        pa.array([p.difference_hash if p else None for p in pictures], pa.uint64()),
         *info.extras.arrays([record.extra for record in records]),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -29,6 +29,7 @@ _FIELDS = (
     pa.field("format", pa.string()),
     pa.field("reference", pa.string(), nullable=False),
     pa.field("content_hash", pa.string(), nullable=False),
+    pa.field("look", pa.uint64()),  # dHash of the picture
 )
 
 
