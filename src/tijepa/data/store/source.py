@@ -15,6 +15,7 @@ from tijepa.data.images import EncodedPicture
 from tijepa.data.pairs import Item, PairSource
 from tijepa.data.store.extras import REST
 from tijepa.data.store.location import is_remote, local_path, open_dataset, storage_problem
+from tijepa.data.store.packing import unpack
 from tijepa.data.store.schema import StoreInfo
 from tijepa.errors import DataError
 
@@ -90,11 +91,10 @@ class StoreSource(PairSource):
 
     def read(self, indexes: Sequence[int]) -> list[Item]:
         """The items at `indexes`, by one access to the store."""
-        table = self._take(indexes, ["image", "captions"])
-        images, captions = (table[name].to_pylist() for name in table.column_names)
+        pairs = map(unpack, self._take(indexes, ["pair"])["pair"].to_pylist())
         return [
-            Item(tuple(texts), None if image is None else EncodedPicture(image))
-            for image, texts in zip(images, captions, strict=True)
+            Item(captions, None if image is None else EncodedPicture(image))
+            for image, captions in pairs
         ]
 
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
