@@ -120,8 +120,9 @@ class _Page:
 
 def _read(store: Store, size: int, pool: ThreadPoolExecutor, total: int, start: int) -> _Page:
     stop = min(start + ROWS, total)
-    table = store.take(np.arange(start, stop), [*_CONTENT, "image"])
-    ids, hashes, captions, images = (table[name].to_pylist() for name in table.column_names)
+    rows = np.arange(start, stop)
+    table, images = store.take(rows, list(_CONTENT)), store.pictures(rows)
+    ids, hashes, captions = (table[name].to_pylist() for name in _CONTENT)
     held = [(start + k, data) for k, data in enumerate(images) if data is not None]
     decoded = list(pool.map(partial(_square, size), (data for _, data in held)))
     return _Page(

@@ -165,9 +165,7 @@ def _list_pairs(
 
 def _shown(store: Store, pairs: list[dict[str, Any]]) -> list[Example]:
     rows = np.unique([pair["row"] for pair in pairs])
-    pictures = dict(
-        zip(rows.tolist(), store.take(rows, ["image"])["image"].to_pylist(), strict=True)
-    )
+    pictures = dict(zip(rows.tolist(), store.pictures(rows), strict=True))
     return [
         Example(p["id"], p["caption"], p["energy"], p["probability"], pictures[p["row"]])
         for p in pairs

@@ -160,8 +160,9 @@ class Index:
 
     def pictures(self, rows: Sequence[int]) -> list[bytes | None]:
         """The picture files of some rows of the store, None where a row has none."""
-        found: list[bytes | None] = self._taken(rows, ["image"])["image"]
-        return found
+        unique, back = np.unique(np.asarray(rows, np.int64), return_inverse=True)
+        files = self.store.pictures(unique)
+        return [files[int(k)] for k in back]
 
     def _find(self, queries: NDArray[np.float32], k: int, among: Side, where: str | None) -> Found:
         vectors, lists = self._vectors[among], self._lists.get(among)

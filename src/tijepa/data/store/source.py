@@ -68,6 +68,10 @@ class Store:
                 "anew"
             ) from None
 
+    def pictures(self, rows: NDArray[Any]) -> list[bytes | None]:
+        """The picture files of the rows with these numbers, None where there is none."""
+        return [unpack(pair)[0] for pair in self.take(rows, ["pair"])["pair"].to_pylist()]
+
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri, "version": self.version, "info": self.info}
 
