@@ -43,7 +43,6 @@ BASE = (
 )
 OWN = {
     "tijepa": (
-        "model.embed_dim=128",
         "model.pooled_predictor={kind: covariance, memory: 128}",
         "objective.regularize_image.name=none",
         "objective.regularize_text.name=none",
