@@ -201,7 +201,7 @@ def test_the_energies_of_a_filter_are_those_of_the_model(
         == 0
     )
     pair = json.loads((out / "dropped.jsonl").read_text().splitlines()[0])
-    image = Store(str(indexed)).take(np.array([pair["row"]]), ["image"])["image"][0].as_py()
+    image = Store(str(indexed)).pictures(np.array([pair["row"]]))[0]
     (tmp_path / "image.png").write_bytes(image)
     model = tijepa.load(tiny_run)
     energy = model.energy(tmp_path / "image.png", pair["caption"]).item()

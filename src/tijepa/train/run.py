@@ -91,9 +91,13 @@ def train(
             mean=config.data.mean,
             std=config.data.std,
         )
-    else:  # backbones come with the checkpoint, wherever they were once
+    else:
         card = read_card(last)
-        model = model_of(card.arguments, config.seed)
+        if config.model.image.backbone is None and config.model.text.backbone is None:
+            model = build_model(config, tokenizer.vocab_size)
+        else:  # backbones come with the checkpoint, wherever they were once
+            _check_same_heads(last, card, config)
+            model = model_of(card.arguments, config.seed)
         restore_model(model, last)  # the features' key is a hash of the frozen weights
     model = model.to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
@@ -192,6 +196,19 @@ def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
             f"{run_dir} has no checkpoint to resume from; delete it, or train into another --out"
         )
     return last
+
+
+def _check_same_heads(last: Path, card: ModelCard, config: RunConfig) -> None:
+    encoders = card.arguments["encoders"]
+    for name, theirs, ours in (
+        ("model.embed_dim", encoders["embed_dim"], config.model.embed_dim),
+        ("model.head", encoders["head"], config.model.head.model_dump()),
+    ):
+        if theirs != ours:
+            raise CheckpointError(
+                f"{last} is of another shape: {name} is {theirs} there and {ours} in the run's"
+                " config.yaml; use the configuration it was trained with"
+            )
 
 
 def _check_same_data(run_dir: Path, source: PairSource) -> None:
