@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -124,7 +125,7 @@ def test_training_does_not_touch_the_backbones(
 def test_what_hides_patches_encodes_pictures_at_every_step(
     configure: Configure, tmp_path: Path
 ) -> None:
-    said = Console(record=True, quiet=False, file=open("/dev/null", "w"), width=200)  # noqa: SIM115
+    said = Console(record=True, quiet=False, file=io.StringIO(), width=200)
     before = features_of("image", "train")
     train(configure(*HIDING, "optim.steps=2"), tmp_path / "hiding", console=said)
     text = said.export_text()
