@@ -49,6 +49,9 @@ def main() -> None:
         "--batches", type=int, nargs="+", default=BATCHES, help="default: 8 16 64 256"
     )
     options_of.add_argument("--samples", type=int, default=SAMPLES, help="pairs seen by each run")
+    options_of.add_argument(
+        "--reach", type=int, default=2, help="rates tried on either side of the best one"
+    )
     options = options_of.parse_args()
     samples = 64 if options.quick else options.samples
     batches = (8, 64) if options.quick else options.batches
@@ -66,7 +69,7 @@ def main() -> None:
         job=job,
         first=lambda name, cell: FIRST[name] * (0.5 if int(cell) < 64 else 1.0),
         seeds=range(1 if options.quick else options.seeds),
-        reach=0 if options.quick else 2,
+        reach=0 if options.quick else options.reach,
     )
     with runner(
         options, run, lambda at: keep_scenes(at, items=items, held_out=held_out), base=SMALL
