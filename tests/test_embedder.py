@@ -260,6 +260,23 @@ def test_the_energy_of_one_pair_is_its_cell_of_the_matrix(
         assert torch.allclose(one[0, 0], matrix[2, 1], rtol=1e-4, atol=1e-4), form
 
 
+def test_features_of_pairs_are_those_of_their_own_image_and_text(
+    model: Embedder, paths: list[Path]
+) -> None:
+    """D is 8: the row of a pair has 6 · 8 numbers, and depends on no other pair."""
+    features = model.encode_pair(paths, TEXTS)
+    assert features.shape == (5, 48)
+    for row, (path, text) in enumerate(zip(paths, TEXTS, strict=True)):
+        alone = model.encode_pair(path, text)
+        torch.testing.assert_close(alone, features[row : row + 1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        model.encode_pair(paths, TEXTS, batch_size=2), features, atol=1e-5, rtol=0
+    )
+    assert model.encode_pair([], []).shape == (0, 48)
+    with pytest.raises(DataError, match="5 images and 1 texts are no pairs"):
+        model.encode_pair(paths, "a ball")
+
+
 def test_texts_beyond_the_length_of_the_model_are_cut(model: Embedder) -> None:
     """16 tokens: the class token and 15 others."""
     same = "ball cube " * 20
@@ -340,6 +357,7 @@ def test_a_model_without_predictors_prefers_its_cosine(
         model.calibration,
     )
     assert clip.default_form == "cosine"
+    assert clip.encode_pair(paths, TEXTS).shape == (5, 24)
     e = clip.embeddings(paths, TEXTS)
     assert torch.allclose(clip.energy(paths, TEXTS), 1 - e.image @ e.text.T, atol=1e-6)
 

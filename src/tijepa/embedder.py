@@ -20,7 +20,13 @@ from tijepa.model.saving import ModelCard, load_model, load_tensors, read_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.aperture import openings, through
 from tijepa.objectives.calibration import Calibration
-from tijepa.objectives.embeddings import Embeddings, cosine_energy, embed, squared_l2_energy
+from tijepa.objectives.embeddings import (
+    Embeddings,
+    cosine_energy,
+    embed,
+    pair_features,
+    squared_l2_energy,
+)
 from tijepa.objectives.match import MatchProbability
 
 __all__ = [
@@ -106,6 +112,29 @@ class Embedder:
         if form == "calibrated":
             return self._calibration.joint(e).text
         return _joint(e.image_from_text, e.text, form)
+
+    def encode_pair(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = 256,
+    ) -> Float[Tensor, "n f"]:
+        """Features of n pairs, one row each, for a classifier: image k with text k.
+
+        They are those of `tijepa.objectives.embeddings.pair_features`: f is 6 D, or 3 D for a
+        model without predictors (CLIP, SigLIP, VICReg). Images and texts are given as to
+        `encode_image` and `encode_text`. Raises `DataError` where one cannot be read, or where
+        there are not as many texts as images.
+        """
+        listed, written = _image_list(images), _text_list(texts)
+        if len(listed) != len(written):
+            raise DataError(
+                f"{len(listed)} images and {len(written)} texts are no pairs: give one text per"
+                " image"
+            )
+        e = self.embeddings(listed, written, batch_size=batch_size)
+        return pair_features(e, predicts=self.model.predictors is not None)
 
     def energy(
         self,
