@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import click
 
+from tijepa.cli.classify import classify
 from tijepa.cli.compare import compare
 from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
@@ -21,6 +22,7 @@ from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
+from tijepa.cli.probe import probe
 from tijepa.cli.sweep import sweep
 from tijepa.cli.train import train
 from tijepa.errors import CollapseError, TijepaError
@@ -43,7 +45,19 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (compare, demo, doctor, evaluate, explain, prepare, presets, sweep, train):
+for _verb in (
+    classify,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    prepare,
+    presets,
+    probe,
+    sweep,
+    train,
+):
     app.add_command(_verb)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +57,7 @@ class Examples:
         return balanced_weights(self.labels, self.classes) if balanced else None
 
 
+@runtime_checkable
 class Head(Protocol):
     """A fitted classifier of features."""
 
