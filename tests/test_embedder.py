@@ -277,6 +277,35 @@ def test_features_of_pairs_are_those_of_their_own_image_and_text(
         model.encode_pair(paths, "a ball")
 
 
+def test_a_model_with_a_fusion_gives_the_mean_of_its_fused_tokens(
+    tiny_config: Callable[..., RunConfig], model: Embedder, paths: list[Path]
+) -> None:
+    """The fusion is 12 wide; the joint features stay there for the asking."""
+    config = tiny_config(
+        "objective.tasks.fusion_infill=1", "model.fusion={width: 12, depth: 1, heads: 2}"
+    )
+    built = build_model(config, model.tokenizer.vocab_size)
+    for parameter in built.parameters():  # strong weights: at fresh ones a text hardly counts
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.3)
+    fused = Embedder(built, model.tokenizer, model.card)
+    features = fused.encode_pair(paths, TEXTS, batch_size=2)
+    assert features.shape == (5, 12)
+    tokens = model.tokenizer.encode(TEXTS[:1], model.card.max_tokens)
+    inputs = torch.from_numpy(pixels(paths[0])).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        image, text = built.context.image(inputs), built.context.text(tokens.ids, tokens.mask)
+        assert built.context.fusion is not None
+        expected = built.context.fusion(image, text).tokens.mean(dim=1)
+    torch.testing.assert_close(features[:1], expected, atol=1e-5, rtol=0)
+    other = fused.encode_pair(paths, [*TEXTS[1:], TEXTS[0]])
+    assert ((other - features).abs().amax(dim=1) > 1e-4).all(), "the text counts"
+    assert fused.encode_pair(paths, TEXTS, features="joint").shape == (5, 48)
+    assert fused.encode_pair([], []).shape == (0, 12)
+    with pytest.raises(ConfigError, match="'fused' need a model with a fusion"):
+        model.encode_pair(paths, TEXTS, features="fused")
+
+
 def test_texts_beyond_the_length_of_the_model_are_cut(model: Embedder) -> None:
     """16 tokens: the class token and 15 others."""
     same = "ball cube " * 20

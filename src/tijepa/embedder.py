@@ -16,7 +16,8 @@ from torch import Tensor
 from tijepa.data.images import centre_crop, decode_image, normalise, pixels_of, resize_crop
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
-from tijepa.model.saving import ModelCard, load_model, load_tensors, read_json
+from tijepa.model.fusion import Fusion
+from tijepa.model.saving import FROZEN, ModelCard, load_model, load_tensors, read_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.aperture import openings, through
 from tijepa.objectives.calibration import Calibration
@@ -39,7 +40,13 @@ __all__ = [
     "read_image",
 ]
 
-MODEL_FILES = ("model.json", "model.safetensors", "tokenizer.json", "calibration.safetensors")
+MODEL_FILES = (
+    "model.json",
+    "model.safetensors",
+    FROZEN,
+    "tokenizer.json",
+    "calibration.safetensors",
+)
 
 ImageLike = Image.Image | str | Path | np.ndarray | Tensor
 Form = Literal["calibrated", "cosine", "squared_l2"]
@@ -90,7 +97,7 @@ class Embedder:
         """
         self._check_form(form)
         pooled = self._pool_images(_image_list(images), batch_size)
-        e = self._embed(pooled, torch.zeros(0, self.model.context.text.width))
+        e = self._embed(pooled, torch.zeros(0, self.model.context.text.pooled_width))
         if form == "calibrated":
             return self._calibration.joint(e).image
         return _joint(e.image, e.text_from_image, form)
@@ -108,7 +115,7 @@ class Embedder:
         """
         self._check_form(form)
         pooled = self._pool_texts(_text_list(texts), batch_size)
-        e = self._embed(torch.zeros(0, self.model.context.image.width), pooled)
+        e = self._embed(torch.zeros(0, self.model.context.image.pooled_width), pooled)
         if form == "calibrated":
             return self._calibration.joint(e).text
         return _joint(e.image_from_text, e.text, form)
@@ -118,21 +125,33 @@ class Embedder:
         images: ImageLike | Sequence[ImageLike],
         texts: str | Sequence[str],
         *,
+        features: Literal["fused", "joint"] | None = None,
         batch_size: int = 256,
     ) -> Float[Tensor, "n f"]:
         """Features of n pairs, one row each, for a classifier: image k with text k.
 
-        They are those of `tijepa.objectives.embeddings.pair_features`: f is 6 D, or 3 D for a
+        "fused" is the mean of the image tokens after they have read the text, of the width of the
+        fusion, and what a model gives that has one (arXiv 2503.06380). "joint" is
+        `tijepa.objectives.embeddings.pair_features`, what all others give: f is 6 D, or 3 D for a
         model without predictors (CLIP, SigLIP, VICReg). Images and texts are given as to
         `encode_image` and `encode_text`. Raises `DataError` where one cannot be read, or where
-        there are not as many texts as images.
+        there are not as many texts as images; `ConfigError` for fused features of a model that
+        has no fusion.
         """
+        fusion = self.model.context.fusion
+        if features == "fused" and fusion is None:
+            raise ConfigError(
+                "features 'fused' need a model with a fusion, which the task fusion_infill trains:"
+                " use features='joint'"
+            )
         listed, written = _image_list(images), _text_list(texts)
         if len(listed) != len(written):
             raise DataError(
                 f"{len(listed)} images and {len(written)} texts are no pairs: give one text per"
                 " image"
             )
+        if fusion is not None and features != "joint":
+            return self._fuse(fusion, listed, written, batch_size)
         e = self.embeddings(listed, written, batch_size=batch_size)
         return pair_features(e, predicts=self.model.predictors is not None)
 
@@ -201,7 +220,7 @@ class Embedder:
     ) -> Embeddings:
         """The same for images that are cropped and normalised already, as a loader gives them."""
         _check_batch_size(batch_size)
-        pooled = [torch.zeros(0, self.model.context.image.width)]
+        pooled = [torch.zeros(0, self.model.context.image.pooled_width)]
         for start in range(0, len(inputs), batch_size):
             pooled.append(self._pool_inputs(inputs[start : start + batch_size]))
         return self._embed(torch.cat(pooled), self._pool_texts(list(texts), batch_size))
@@ -289,11 +308,28 @@ class Embedder:
     def _pool_images(self, images: list[ImageLike], batch_size: int) -> Float[Tensor, "i p"]:
         _check_batch_size(batch_size)
         size = self.card.image_size
-        pooled = [torch.zeros(0, self.model.context.image.width)]
+        pooled = [torch.zeros(0, self.model.context.image.pooled_width)]
         for start in range(0, len(images), batch_size):
             part = images[start : start + batch_size]
             inputs = torch.stack([_input(i, size, self.card.mean, self.card.std) for i in part])
             pooled.append(self._pool_inputs(inputs))
+        return torch.cat(pooled)
+
+    @torch.no_grad()
+    def _fuse(
+        self, fusion: Fusion, images: list[ImageLike], texts: list[str], batch_size: int
+    ) -> Float[Tensor, "n f"]:
+        _check_batch_size(batch_size)
+        self.model.eval()
+        card, encoders = self.card, self.model.context
+        pooled = [torch.zeros(0, fusion.width)]
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            inputs = [_input(i, card.image_size, card.mean, card.std) for i in images[part]]
+            tokens = self.tokenizer.encode(texts[part], card.max_tokens)
+            image = encoders.image(torch.stack(inputs).to(self.device))
+            text = encoders.text(tokens.ids.to(self.device), tokens.mask.to(self.device))
+            pooled.append(fusion(image, text).pooled.cpu())
         return torch.cat(pooled)
 
     @torch.no_grad()
@@ -309,7 +345,7 @@ class Embedder:
         encoder = self.model.context.text
         # of similar length together, so that little is spent on padding
         order = sorted(range(len(texts)), key=lambda k: len(texts[k]))
-        pooled = torch.zeros(len(texts), encoder.width)
+        pooled = torch.zeros(len(texts), encoder.pooled_width)
         for start in range(0, len(texts), batch_size):
             rows = order[start : start + batch_size]
             tokens = self.tokenizer.encode([texts[k] for k in rows], self.card.max_tokens)

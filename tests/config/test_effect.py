@@ -16,6 +16,7 @@ from tijepa.config.named import fixed_settings
 from tijepa.errors import ConfigError
 
 INFILL = "objective.tasks.image_infill=1"
+FUSED = "objective.tasks.fusion_infill=1"
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,14 @@ INFILL = "objective.tasks.image_infill=1"
             [INFILL, "objective.token_targets=stop_gradient", "optim.ema_momentum=[0.9, 1.0]"],
             "no target of a weighted task is an EMA",
         ),
-        (["objective.masks.target_blocks=2"], "neither image_infill nor image_only"),
+        (["objective.masks.target_blocks=2"], "none of image_infill, image_only and"),
         (["objective.masks.text_hidden=0.2"], "neither text_infill nor text_only"),
         ([INFILL, "objective.masks.text_hidden=0.2"], "neither text_infill nor text_only"),
         (["model.token_predictor.depth=2"], "no token-level task"),
         (["objective.token_targets=ema"], "no token-level task"),
+        (["model.fusion.depth=3"], "fusion_infill has no weight"),
+        ([FUSED, "objective.token_targets=ema"], "only fusion_infill has a weight"),
+        (["objective.name=clip", "model.fusion.depth=3"], "objective.name is 'clip'"),
         (
             [
                 INFILL,

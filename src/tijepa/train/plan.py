@@ -13,6 +13,7 @@ from torch import Tensor
 from tijepa.config import RunConfig
 from tijepa.data.pairs import Batch, PairSplits
 from tijepa.evaluate.run_data import open_run_data
+from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
 from tijepa.train.build import (
     build_model,
     build_objective,
@@ -24,7 +25,6 @@ from tijepa.train.display import duration
 from tijepa.train.loop import rates_at
 from tijepa.train.optimizer import build_optimizer
 from tijepa.train.step import training_step
-from tijepa.train.vocabulary import learn_vocabulary
 
 __all__ = ["Plan", "plan"]
 
@@ -73,18 +73,20 @@ def plan(config: RunConfig) -> Plan:
     except that a source that is not a store is prepared into the cache. Raises `DataError` where
     the data cannot be used.
     """
+    config = adopted(config)
     compute = resolve_compute(config)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     splits = open_run_data(config, None, Console(stderr=True))
-    tokenizer = learn_vocabulary(
-        splits.split("train"),
-        config.data.vocab_size,
-        needs_text=needs_text(config.objective),
-    )
+    tokenizer = tokenizer_of(config, splits.split("train"), needs_text=needs_text(config.objective))
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
-    objective = build_objective(config).to(compute.device)
-    optimizer = build_optimizer([model, objective], lr=config.optim.lr, betas=config.optim.betas)
+    objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
+    optimizer = build_optimizer(
+        [model, objective],
+        lr=config.optim.lr,
+        betas=config.optim.betas,
+        scaled=lr_scales(config, model),
+    )
     batch = _random_batch(config, tokenizer.vocab_size).to(compute.device)
     meter = _Meter({p.untyped_storage().data_ptr() for p in model.parameters()})
 

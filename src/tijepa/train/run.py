@@ -21,12 +21,14 @@ from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_s
 from tijepa.evaluate.run import finish_run
 from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
-from tijepa.model.saving import ModelCard, read_json, write_json
+from tijepa.model.saving import ModelCard, read_card, read_json, write_json
 from tijepa.model.writing import writing
+from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
 from tijepa.train.build import (
     build_model,
     build_objective,
     model_arguments,
+    model_of,
     needs_text,
     parameter_counts,
     resolve_compute,
@@ -37,7 +39,6 @@ from tijepa.train.guard import build_guard
 from tijepa.train.loop import Learner, Run, fit
 from tijepa.train.metrics import Metrics, import_wandb
 from tijepa.train.optimizer import build_optimizer
-from tijepa.train.vocabulary import learn_vocabulary
 
 __all__ = ["train"]
 
@@ -61,6 +62,8 @@ def train(
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     compute = resolve_compute(config)
+    if not resume:
+        config = adopted(config)
     checkpoints = Checkpoints(run_dir / "checkpoints", config.log.keep_last)
     last = _last_checkpoint(run_dir, checkpoints) if resume else None
     if not resume:
@@ -73,24 +76,32 @@ def train(
         tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     else:
         with phase(console, "learning the vocabulary"):
-            tokenizer = learn_vocabulary(
-                source, config.data.vocab_size, needs_text=needs_text(config.objective)
-            )
+            tokenizer = tokenizer_of(config, source, needs_text=needs_text(config.objective))
     with phase(console, "reading pairs to measure on"):
         held_out = _held_out(splits, config, console)
         typical = _calibration_pairs(source, config, console)
     guard = build_guard(config, measured=held_out is not None)
 
-    model = build_model(config, tokenizer.vocab_size).to(compute.device)
-    objective = build_objective(config).to(compute.device)
-    optimizer = build_optimizer([model, objective], lr=config.optim.lr, betas=config.optim.betas)
-    card = ModelCard(
-        arguments=model_arguments(config, tokenizer.vocab_size),
-        objective=config.objective.name,
-        image_size=config.data.image_size,
-        max_tokens=config.data.max_tokens,
-        mean=config.data.mean,
-        std=config.data.std,
+    if last is None:
+        model = build_model(config, tokenizer.vocab_size)
+        card = ModelCard(
+            arguments=model_arguments(config, tokenizer.vocab_size),
+            objective=config.objective.name,
+            image_size=config.data.image_size,
+            max_tokens=config.data.max_tokens,
+            mean=config.data.mean,
+            std=config.data.std,
+        )
+    else:  # backbones come with the checkpoint, wherever they were once
+        card = read_card(last)
+        model = model_of(card.arguments, config.seed)
+    model = model.to(compute.device)
+    objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
+    optimizer = build_optimizer(
+        [model, objective],
+        lr=config.optim.lr,
+        betas=config.optim.betas,
+        scaled=lr_scales(config, model),
     )
     learner = Learner(model, objective, optimizer, tokenizer, card, compute)
     if config.compute.compile:
