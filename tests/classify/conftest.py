@@ -37,7 +37,8 @@ def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "train-5.png").write_bytes((folder / "train-3.png").read_bytes())
     for number in range(10):
         mood = ("gloomy", "sunny")[number % 2]
-        add("test", number, mood if number < 8 else None, mood, f"a {mood} night, {number}")
+        text = f"a {mood} day, number {number + 60}"
+        add("test", number, mood if number < 8 else None, mood, text)
     blank = {"text": None, "mood": "sunny", "stars": 1, "split": "train"}
     Image.new("RGB", (9, 9)).save(folder / "mute.png")
     rows.append({**blank, "image": "mute.png"})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 
 from tijepa.classify.features import batch_features, item_features, read_inputs
 from tijepa.classify.labels import Side, read_items
+from tijepa.config import RunConfig
 from tijepa.data.pairs import PairSplits
 from tijepa.embedder import Embedder, load
 from tijepa.errors import DataError
+from tijepa.train.build import build_model
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,28 @@ def test_embeddings_of_pairs_are_those_of_the_embedder(
     texts = [captions[0] for captions in items.source.texts(items.rows)]
     given = model.encode_pair([tweets / name for name in items.ids], texts)
     torch.testing.assert_close(own, given, atol=1e-5, rtol=0)
+
+
+def test_a_model_with_a_fusion_gives_its_fused_tokens(
+    model: Embedder,
+    tiny_config: Callable[..., RunConfig],
+    splits: PairSplits,
+    tweets: Path,
+) -> None:
+    """The fusion is 12 wide: its mean stands behind the pooled tokens, 16 + 16 + 12."""
+    config = tiny_config(
+        "objective.tasks.fusion_infill=1", "model.fusion={width: 12, depth: 1, heads: 2}"
+    )
+    built = Embedder(
+        build_model(config, model.tokenizer.vocab_size).eval(), model.tokenizer, model.card
+    )
+    items = read_items(splits, "test", "mood", "pair")
+    texts = [captions[0] for captions in items.source.texts(items.rows)]
+    fused = built.encode_pair([tweets / name for name in items.ids], texts)
+    found = item_features(built, items, "pair")
+    assert found.shape == (10, 44)
+    torch.testing.assert_close(found[:, 32:], fused, atol=1e-5, rtol=0)
+    assert item_features(built, items, "text").shape == (10, 32)
 
 
 def test_features_of_an_item_do_not_depend_on_the_others(

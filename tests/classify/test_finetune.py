@@ -31,19 +31,23 @@ def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def tune_once(embedder: Embedder, items: Items, tuning: Tuning) -> tuple[Embedder, Linear]:
+    return fine_tune(
+        embedder,
+        items,
+        ["gloomy", "sunny"],
+        tuning,
+        side="pair",
+        parts="both",
+        balanced=False,
+        seed=0,
+    )
+
+
 @pytest.fixture(scope="module")
-def tuned(tiny_run: Path, items: Items) -> Callable[[Tune], tuple[Embedder, Linear]]:
+def tuned(tiny_run: Path, items: Items) -> Callable[..., tuple[Embedder, Linear]]:
     def run(tune: Tune, lr: float = 1e-2) -> tuple[Embedder, Linear]:
-        return fine_tune(
-            load(tiny_run),
-            items,
-            ["gloomy", "sunny"],
-            Tuning(tune, 3, lr),
-            side="pair",
-            parts="both",
-            balanced=False,
-            seed=0,
-        )
+        return tune_once(load(tiny_run), items, Tuning(tune, 3, lr))
 
     return run
 
@@ -86,20 +90,22 @@ def test_it_is_the_same_every_time(tuned: Callable[[Tune], tuple[Embedder, Linea
     assert torch.equal(first[1].affine.weight, second[1].affine.weight)
 
 
-def test_what_the_run_froze_stays_frozen(tiny_run: Path, items: Items) -> None:
+def test_an_encoder_that_the_run_froze_learns_in_its_last_layers(
+    tiny_run: Path, items: Items
+) -> None:
+    """Depth 1: the last layer and the norm behind it move, the token embeddings do not."""
     embedder = load(tiny_run)
     embedder.model.context.text.requires_grad_(False)
-    with pytest.raises(ConfigError, match="--finetune text finds nothing to train"):
-        fine_tune(
-            embedder,
-            items,
-            ["gloomy", "sunny"],
-            Tuning("text", 1, 1e-3),
-            side="pair",
-            parts="both",
-            balanced=True,
-            seed=0,
-        )
+    before = embedder.model.context.text.state_dict()
+    after, _ = tune_once(embedder, items, Tuning("text", 2, 1e-2, layers=1))
+    moved = {
+        name.split(".")[0]
+        for name, value in after.model.context.text.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert moved == {"transformer"}
+    with pytest.raises(ConfigError, match="last_k is 2, and the backbone has 1 layers"):
+        tune_once(embedder, items, Tuning("text", 1, 1e-2, layers=2))
 
 
 def test_an_encoder_that_is_not_used_cannot_be_tuned() -> None:

@@ -89,18 +89,18 @@ def test_fit_prints_figures_and_how_to_use_it(
 
 
 def test_options_reach_the_fit(asked: dict[str, Any]) -> None:
-    flags = "--on text --finetune text --epochs 2 --lr 1e-4 --balance --folds 3 --seed 4"
+    flags = "--on text --finetune text --layers 1 --epochs 2 --lr 1e-4 --balance --folds 3 --seed 4"
     more = "--copies picture --replace --name x --checkpoint best"
     command = ["classify", "fit", "run", "s", "--label", "mood", *flags.split(), *more.split()]
     assert main(command) == 0
     options = asked["options"]
     assert (options.side, options.folds, options.balanced, options.seed) == ("text", 3, True, 4)
-    assert vars(options.tuning) == {"tune": "text", "epochs": 2, "lr": 1e-4}
+    assert vars(options.tuning) == {"tune": "text", "epochs": 2, "lr": 1e-4, "layers": 1}
     assert options.same_text is False
     assert (asked["replace"], asked["name"], asked["checkpoint"]) == (True, "x", "best")
 
 
-@pytest.mark.parametrize("option", ["--epochs", "--lr"])
+@pytest.mark.parametrize("option", ["--layers", "--epochs", "--lr"])
 def test_settings_of_fine_tuning_have_no_effect_without_it(
     option: str, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

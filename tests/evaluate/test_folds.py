@@ -65,6 +65,21 @@ def test_a_tenth_of_every_class_is_held_out() -> None:
     assert (int(held[:100].sum()), int(held[100:].sum())) == (10, 5)
 
 
+def test_a_rare_class_is_held_out_as_well_and_a_large_group_is_not() -> None:
+    """Class 1 stands in three groups, so there are three parts. Of class 0 the 40 copies fill one
+    and the 50 others are shared by two: 25 each, of which one part is held out."""
+    labels = torch.tensor([0] * 90 + [1] * 3)
+    groups = torch.cat([torch.zeros(40, dtype=torch.long), torch.arange(1, 54)])
+    held = hold_out(labels, groups, 0.1, 0)
+    assert not held[:40].any()
+    assert (int(held[:90].sum()), int(held[90:].sum())) == (25, 1)
+
+
+def test_a_class_of_one_group_cannot_be_held_out() -> None:
+    with pytest.raises(DataError, match="class 1 has 1 items"):
+        hold_out(torch.tensor([0, 0, 1]), torch.arange(3), 0.1, 0)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.6])
 def test_a_share_out_of_bounds_is_refused(share: float) -> None:
     with pytest.raises(ConfigError, match="must lie above 0"):

@@ -21,6 +21,7 @@ from tijepa.classify.labels import Items, Side
 from tijepa.data.images import centre_crop, normalise, resize_crop
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError
+from tijepa.model.encoded import Encoded
 from tijepa.objectives.embeddings import embed, pair_features
 
 __all__ = ["Parts", "batch_features", "item_features", "read_inputs"]
@@ -54,21 +55,27 @@ def batch_features(
         found.append(text.pooled)
     if parts == "encoders":
         return torch.cat(found, dim=1)
-    none = embedder.device
+    if image is not None and text is not None and context.fusion is not None:
+        known = context.fusion(image, text).pooled
+    else:
+        known = _embeddings(embedder, image, text)
+    return known if parts == "embeddings" else torch.cat([*found, known], dim=1)
+
+
+def _embeddings(embedder: Embedder, image: Encoded | None, text: Encoded | None) -> Tensor:
+    """Pair features, or embedding and prediction of the one side there is, at length √D each."""
+    model, place = embedder.model, embedder.device
+    context, predicts = model.context, model.predictors is not None
     e = embed(
         model,
-        torch.zeros(0, context.image.width, device=none) if image is None else image.pooled,
-        torch.zeros(0, context.text.width, device=none) if text is None else text.pooled,
+        torch.zeros(0, context.image.pooled_width, device=place) if image is None else image.pooled,
+        torch.zeros(0, context.text.pooled_width, device=place) if text is None else text.pooled,
     )
-    predicts = model.predictors is not None
-    if side == "pair":
-        joint = pair_features(e, predicts=predicts)
-    else:
-        own = [e.image, e.text_from_image] if side == "image" else [e.text, e.image_from_text]
-        joint = torch.cat(
-            [x.shape[1] ** 0.5 * F.normalize(x, dim=1) for x in own[: 1 + predicts]], 1
-        )
-    return joint if parts == "embeddings" else torch.cat([*found, joint], dim=1)
+    if image is not None and text is not None:
+        return pair_features(e, predicts=predicts)
+    own = [e.text, e.image_from_text] if image is None else [e.image, e.text_from_image]
+    size = own[0].shape[1] ** 0.5
+    return torch.cat([size * F.normalize(x, dim=1) for x in own[: 1 + predicts]], dim=1)
 
 
 def item_features(

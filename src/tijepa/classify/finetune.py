@@ -1,8 +1,8 @@
 """Fine-tuning: encoders and head together, stopped early on held-out items.
 
-Only the encoder that `tune` names moves, and of it only what the run itself could train
-(`requires_grad`), so frozen layers stay frozen. The model is in evaluation mode throughout: no
-dropout, no new running statistics.
+Only the encoder that `tune` names moves, also one that the run itself kept frozen, and of it only
+the last layers where `layers` says so. The model is in evaluation mode throughout: no dropout, no
+new running statistics.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tijepa.errors import ConfigError
 from tijepa.evaluate.folds import hold_out
 from tijepa.evaluate.logistic import Affine, balanced_weights, log_loss
 from tijepa.evaluate.probes import HELD_OUT, Examples, Linear, Standard, fit_linear
+from tijepa.model.backbones.tuning import Tuning as LayerChoice
 
 __all__ = ["Tune", "Tuning", "check_tune", "fine_tune"]
 
@@ -39,11 +40,12 @@ DECAY = 0.01
 
 @dataclass(frozen=True)
 class Tuning:
-    """How to fine-tune: which encoder, for how many epochs, at which learning rate."""
+    """Which encoder is tuned, how long, at which rate, how many last layers (None: all)."""
 
     tune: Tune
-    epochs: int
-    lr: float
+    epochs: int = 3
+    lr: float = 3e-5
+    layers: int | None = None
 
 
 def check_tune(tune: Tune | None, side: Side) -> None:
@@ -70,7 +72,7 @@ def fine_tune(
     to 0. Before the first and after every epoch the cross-entropy of a tenth of the items, which
     are never trained on, is taken, and the best of these states is kept. All randomness comes from
     `seed`. `advance` is called with the number of items of every batch. Raises `ConfigError` where
-    the encoder has nothing that could be trained, and as `hold_out` does.
+    an encoder has fewer layers, and as `hold_out` does.
     """
     tuned = Embedder(
         copy.deepcopy(embedder.model), embedder.tokenizer, embedder.card, None, embedder.device
@@ -84,7 +86,7 @@ def fine_tune(
         Examples(features, own, rest.group, len(classes)), seed=seed, balanced=balanced
     )
     head = _Affine(probe)
-    encoder = _trainable(tuned, tuning.tune)
+    encoder = _trainable(tuned, tuning)
     weights = balanced_weights(own, len(classes)) if balanced else None
     optimizer = torch.optim.AdamW(
         [{"params": encoder, "lr": tuning.lr}, {"params": head.parameters(), "lr": HEAD_RATE}],
@@ -138,22 +140,21 @@ class _Affine(nn.Module):
         return Linear(Standard(torch.zeros_like(scale), scale), affine, probe.decay)
 
 
-def _trainable(embedder: Embedder, tune: Tune) -> list[nn.Parameter]:
-    """Parameters of the encoders that `tune` names; all others of the model stop learning."""
+def _trainable(embedder: Embedder, tuning: Tuning) -> list[nn.Parameter]:
+    """Parameters of the encoders that learn; all others of the model stop learning."""
+    embedder.model.requires_grad_(False).eval()
     context = embedder.model.context
     towers: list[nn.Module] = []
-    if tune != "text":
+    if tuning.tune != "text":
         towers.append(context.image)
-    if tune != "image":
+    if tuning.tune != "image":
         towers.append(context.text)
-    found = [p for tower in towers for p in tower.parameters() if p.requires_grad]
-    if not found:
-        raise ConfigError(f"--finetune {tune} finds nothing to train: the run froze all of it")
-    embedder.model.requires_grad_(False)
-    for parameter in found:
-        parameter.requires_grad_(True)
-    embedder.model.eval()
-    return found
+    for tower in towers:
+        if tuning.layers is None:
+            tower.requires_grad_(True)
+        else:
+            LayerChoice("last_k", tuning.layers).apply(tower)
+    return [p for p in embedder.model.parameters() if p.requires_grad]
 
 
 def _rate(step: int, steps: int) -> float:

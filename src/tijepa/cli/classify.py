@@ -29,6 +29,7 @@ def classify() -> None:
 @click.option("--on", "side", type=click.Choice(["pair", "image", "text"]), default="pair")
 @click.option("--head", type=click.Choice(["linear", "mlp"]), default="linear")
 @click.option("--finetune", type=click.Choice(["text", "image", "both"]), help="Train it, too.")
+@click.option("--layers", type=click.IntRange(1), help="Only its last layers.")
 @click.option("--epochs", type=click.IntRange(1), help="Of --finetune.  [default: 3]")
 @click.option("--lr", type=click.FloatRange(0, 1, min_open=True), help="[default: 3e-5]")
 @click.option("--balance", is_flag=True, help="All classes weigh the same.")
@@ -46,6 +47,7 @@ def fit(
     side: Literal["pair", "image", "text"],
     head: Literal["linear", "mlp"],
     finetune: Literal["text", "image", "both"] | None,
+    layers: int | None,
     epochs: int | None,
     lr: float | None,
     balance: bool,
@@ -63,15 +65,17 @@ def fit(
     from tijepa.classify.table import print_scores
     from tijepa.errors import ConfigError
 
-    if finetune is None and (epochs is not None or lr is not None):
-        raise ConfigError("--epochs and --lr have no effect without --finetune: leave them out")
+    given = {"layers": layers, "epochs": epochs, "lr": lr}
+    settings = {name: value for name, value in given.items() if value is not None}
+    if finetune is None and settings:
+        raise ConfigError(f"--{next(iter(settings))} has no effect without --finetune: drop it")
     console = Console(stderr=as_json)
     options = FitOptions(
         side=side,
         head=head,
         folds=folds,
         balanced=balance,
-        tuning=None if finetune is None else Tuning(finetune, epochs or 3, lr or 3e-5),
+        tuning=None if finetune is None else Tuning(finetune, **settings),
         same_text=copies == "either",
         seed=seed,
     )

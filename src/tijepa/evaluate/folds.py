@@ -26,35 +26,26 @@ def assign_folds(
     """
     if folds < 2:
         raise ConfigError(f"folds is {folds}: it must be at least 2")
-    _, group = torch.unique(groups, return_inverse=True)
-    count, classes = int(group.max()) + 1, int(labels.max()) + 1
-    table = torch.bincount(group * classes + labels, minlength=count * classes)
-    table = table.reshape(count, classes)
+    table, group = _table(labels, groups)
     _check(table, len(labels), folds)
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randperm(count, generator=generator)
-    order = drawn[torch.argsort(table.sum(dim=1)[drawn], descending=True, stable=True)]
-    main: list[int] = table.argmax(dim=1).tolist()
-    rows: list[list[int]] = table.tolist()
-    held = [[0] * classes for _ in range(folds)]  # items by fold and class
-    sizes = [0] * folds
-    fold_of_group = [0] * count
-    for g in order.tolist():
-        same = [held[f][main[g]] for f in range(folds)]
-        fold = min(zip(same, sizes, range(folds), strict=True))[2]
-        held[fold] = [a + b for a, b in zip(held[fold], rows[g], strict=True)]
-        sizes[fold] += sum(rows[g])
-        fold_of_group[g] = fold
-    return torch.tensor(fold_of_group)[group]
+    return _assigned(table, folds, seed)[group]
 
 
 def hold_out(
     labels: Int[Tensor, " n"], groups: Int[Tensor, " n"], share: float, seed: int
 ) -> Bool[Tensor, " n"]:
-    """True at items held out, about `share` (at most ½) of each class; errors of `assign_folds`."""
+    """True at items held out: about `share` (at most ½) of each class, at least one group.
+
+    So of a class in few groups more than `share`. Raises `ConfigError` for a share out of bounds,
+    `DataError` where a class stands in one group only.
+    """
     if not 0 < share <= 0.5:
         raise ConfigError(f"share is {share}: it must lie above 0 and be at most 0.5")
-    return assign_folds(labels, groups, round(1 / share), seed) == 0
+    table, group = _table(labels, groups)
+    present = (table > 0).sum(dim=0)
+    parts = max(2, min(round(1 / share), int(present[present > 0].min())))
+    _check_classes(table, parts)
+    return _assigned(table, parts, seed)[group] == parts - 1  # the largest groups stay in part 0
 
 
 def join_groups(*keys: Sequence[Hashable | None]) -> Int[Tensor, " n"]:
@@ -80,16 +71,49 @@ def join_groups(*keys: Sequence[Hashable | None]) -> Int[Tensor, " n"]:
     return torch.tensor([root(item) for item in range(count)], dtype=torch.long)
 
 
+def _table(
+    labels: Int[Tensor, " n"], groups: Int[Tensor, " n"]
+) -> tuple[Int[Tensor, "g c"], Int[Tensor, " n"]]:
+    """Items by group and class, and the row of each item's group."""
+    _, group = torch.unique(groups, return_inverse=True)
+    count, classes = int(group.max()) + 1, int(labels.max()) + 1
+    table = torch.bincount(group * classes + labels, minlength=count * classes)
+    return table.reshape(count, classes), group
+
+
+def _assigned(table: Int[Tensor, "g c"], folds: int, seed: int) -> Int[Tensor, " g"]:
+    """The fold of every group, as `assign_folds` says."""
+    count, classes = table.shape
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    order = drawn[torch.argsort(table.sum(dim=1)[drawn], descending=True, stable=True)]
+    main: list[int] = table.argmax(dim=1).tolist()
+    rows: list[list[int]] = table.tolist()
+    held = [[0] * classes for _ in range(folds)]  # items by fold and class
+    sizes = [0] * folds
+    fold_of_group = [0] * count
+    for g in order.tolist():
+        same = [held[f][main[g]] for f in range(folds)]
+        fold = min(zip(same, sizes, range(folds), strict=True))[2]
+        held[fold] = [a + b for a, b in zip(held[fold], rows[g], strict=True)]
+        sizes[fold] += sum(rows[g])
+        fold_of_group[g] = fold
+    return torch.tensor(fold_of_group)
+
+
 def _check(table: Int[Tensor, "g c"], items: int, folds: int) -> None:
     largest = int(table.sum(dim=1).max())
     if largest > max(1, items // folds):
         raise DataError(
             f"{largest} of {items} items are copies of each other, more than one of {folds} folds"
-            " holds: take fewer folds, or group by picture alone"
+            " holds: take fewer folds, or count equal pictures alone as copies"
         )
+    _check_classes(table, folds)
+
+
+def _check_classes(table: Int[Tensor, "g c"], parts: int) -> None:
     for number, present in enumerate((table > 0).sum(dim=0).tolist()):
-        if 0 < present < folds:
+        if 0 < present < parts:
             raise DataError(
-                f"class {number} has {present} items that are no copies of each other, and {folds}"
+                f"class {number} has {present} items that are no copies of each other, and {parts}"
                 " parts need one each: take fewer folds, or leave the class out"
             )
