@@ -13,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from tijepa.data.features import Features
 from tijepa.data.images import centre_crop, decode_image, normalise, pixels_of, resize_crop
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
@@ -216,14 +217,27 @@ class Embedder:
         )
 
     def embeddings_of_inputs(
-        self, inputs: Float[Tensor, "i 3 s s"], texts: Sequence[str], *, batch_size: int = 256
+        self,
+        inputs: Float[Tensor, "i 3 s s"] | Features,
+        texts: Sequence[str] | Features,
+        *,
+        batch_size: int = 256,
     ) -> Embeddings:
-        """The same for images that are cropped and normalised already, as a loader gives them."""
+        """The same for images that are cropped and normalised already, as a loader gives them.
+
+        `Features` of images or texts are what the model's frozen encoder gave earlier.
+        """
         _check_batch_size(batch_size)
-        pooled = [torch.zeros(0, self.model.context.image.pooled_width)]
-        for start in range(0, len(inputs), batch_size):
-            pooled.append(self._pool_inputs(inputs[start : start + batch_size]))
-        return self._embed(torch.cat(pooled), self._pool_texts(list(texts), batch_size))
+        if isinstance(inputs, Features):
+            image = inputs.pooled
+        else:
+            pooled = [torch.zeros(0, self.model.context.image.pooled_width)]
+            for start in range(0, len(inputs), batch_size):
+                pooled.append(self._pool_inputs(inputs[start : start + batch_size]))
+            image = torch.cat(pooled)
+        if isinstance(texts, Features):
+            return self._embed(image, texts.pooled)
+        return self._embed(image, self._pool_texts(list(texts), batch_size))
 
     def energy_map(
         self, image: ImageLike, text: str, *, grid: int = 8, form: Form | None = None

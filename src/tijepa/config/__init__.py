@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from tijepa.config.layers import load_config, preset_names
 from tijepa.config.sections import (
+    ADOPTED,
     ComputeConfig,
     CrossModalTaskConfig,
     DataConfig,
@@ -34,6 +35,7 @@ from tijepa.config.sections import (
 )
 
 __all__ = [
+    "ADOPTED",
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",

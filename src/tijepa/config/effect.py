@@ -95,6 +95,12 @@ def _idle_of_encoders(value: Callable[[str], Any]) -> dict[str, str]:
                 idle[f"{encoder}.{key}"] = reason
         if train == "frozen":
             idle[f"{encoder}.lr_scale"] = reason
+    frozen = [
+        value(f"model.{m}.backbone") is not None and value(f"model.{m}.train") == "frozen"
+        for m in _OWN_ENCODER
+    ]
+    if not any(frozen):
+        idle["data.cache_features"] = "no encoder is a frozen backbone"
     if value("model.text.backbone") is not None:
         idle["data.vocab_size"] = "model.text.backbone has its own tokenizer"
     return idle

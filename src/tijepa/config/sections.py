@@ -15,6 +15,7 @@ from tijepa.config.keys import covers, leaves, put, remove
 from tijepa.config.named import PREDICTIVE, fixed_settings
 
 __all__ = [
+    "ADOPTED",
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",
@@ -77,6 +78,9 @@ def _fits_2d(width: int, heads: int) -> None:
         raise ValueError(f"width {width} is not divisible by 4 (2-D sine-cosine positions)")
 
 
+ADOPTED = ("image_size", "mean", "std")  # of data: an image backbone's own, unless given
+
+
 class DataConfig(Section):
     """Where pairs come from and how they become tensors."""
 
@@ -93,6 +97,7 @@ class DataConfig(Section):
     eval_items: PositiveInt = 500  # validation images of the retrieval measured while training
     test_items: PositiveInt = 5000  # test images of the final retrieval, at most
     eval_captions: Annotated[int, Field(ge=0)] = 0  # captions of each image in both; 0 takes all
+    cache_features: bool = True  # run frozen backbones once and keep what they give
     threads: Annotated[int, Field(ge=0)] = 1  # decoding threads; 0 decodes in the training thread
 
     @model_validator(mode="after")

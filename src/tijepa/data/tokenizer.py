@@ -8,6 +8,7 @@ special tokens that it puts around a text.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,11 @@ class Tokenizer:
             copy.enable_padding(pad_id=self._pad_id)
             text = copy.to_str(pretty=True)
         Path(path).write_text(text + "\n", encoding="utf-8")
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that everything in it decides."""
+        text = f"{self._foreign} {self._pad_id} {self._inner.to_str()}"
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
     def vocab_size(self) -> int:

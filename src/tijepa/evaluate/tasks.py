@@ -31,7 +31,9 @@ PREFIX = "energy/"
 def held_out_batch(data: EvaluationSet, tokenizer: Tokenizer, max_tokens: int) -> Batch:
     """The first 256 images of an evaluation set, each with its first text."""
     count = min(PAIRS, len(data.images))
-    texts = [data.texts[k] for k in data.first_text[:count].tolist()]
+    first = data.first_text[:count]
+    texts = [data.texts[k] for k in first.tolist()]
+    image, text = data.image_features, data.text_features
     tokens = tokenizer.encode(texts, max_tokens)
     every = torch.ones(count, dtype=torch.bool)
     return Batch(
@@ -42,6 +44,8 @@ def held_out_batch(data: EvaluationSet, tokenizer: Tokenizer, max_tokens: int) -
         has_text=every,
         indices=torch.tensor(data.indices[:count]),
         cursor=0,
+        image_features=None if image is None else image.rows(slice(0, count)),
+        text_features=None if text is None else text.rows(first),
     )
 
 
@@ -63,8 +67,12 @@ def task_energies(
     """
     model.eval()
     shift = len(batch) // 2
+    text = batch.text_features
     shuffled_batch = replace(
-        batch, tokens=batch.tokens.roll(shift, 0), token_mask=batch.token_mask.roll(shift, 0)
+        batch,
+        tokens=batch.tokens.roll(shift, 0),
+        token_mask=batch.token_mask.roll(shift, 0),
+        text_features=None if text is None else text.roll(shift),
     )
     right, wrong = encode(model, objective, batch), encode(model, objective, shuffled_batch)
     matched = _energies(model, objective, batch, right)

@@ -18,6 +18,7 @@ from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.embeddings import Embeddings
 from tijepa.objectives.tasks import TASKS
+from tijepa.objectives.views import image_view, text_view
 
 __all__ = [
     "DIRECTIONS",
@@ -56,8 +57,8 @@ def target_embeddings(model: TextImageModel, batch: Batch) -> dict[str, Float[Te
     if model.target is None:
         return {}
     model.eval()
-    image = model.target.image(batch.images).pooled
-    text = model.target.text(batch.tokens, batch.token_mask).pooled
+    image = image_view(model.target, batch).pooled
+    text = text_view(model.target, batch).pooled
     return {
         "image": model.target.embed_image(image).cpu(),
         "text": model.target.embed_text(text).cpu(),

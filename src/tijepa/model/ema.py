@@ -41,6 +41,8 @@ def update_ema(target: nn.Module, context: nn.Module, momentum: float) -> None:
     shared = {name for name, value in moved.items() if value.data_ptr() == source[name].data_ptr()}
     own = [name for name in moved if name not in shared]
     smooth = [name for name in own if moved[name].is_floating_point()]
-    torch._foreach_lerp_([moved[n] for n in smooth], [source[n] for n in smooth], 1.0 - momentum)
+    if smooth:
+        starts, ends = [moved[n] for n in smooth], [source[n] for n in smooth]
+        torch._foreach_lerp_(starts, ends, 1.0 - momentum)
     for name in set(own) - set(smooth):
         moved[name].copy_(source[name])

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from tijepa.config import RunConfig
+from tijepa.config import ADOPTED, RunConfig
 from tijepa.data.pairs import PairSource
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError
@@ -29,8 +29,6 @@ __all__ = [
     "text_arguments",
     "tokenizer_of",
 ]
-
-_ADOPTED = ("image_size", "mean", "std")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,13 @@ def adopted(config: RunConfig) -> RunConfig:
     if sources.image is None:
         return config
     given = config.data.model_fields_set
-    update = {name: getattr(sources.image, name) for name in _ADOPTED if name not in given}
+    update = {name: getattr(sources.image, name) for name in ADOPTED if name not in given}
+    for name, value in update.items():
+        if value is None:
+            raise ConfigError(
+                f"backbone '{sources.image.name}' does not say which {name} of the pixels it "
+                f"expects (preprocessor_config.json): set data.{name}=[red, green, blue]"
+            )
     data = config.data.model_copy(update=update)
     sources.image.grid(data.image_size)
     return config.model_copy(update={"data": data})

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from tijepa.config import RunConfig
+from tijepa.data.feature_table import SplitFeatures
 from tijepa.data.loader import Loader
 from tijepa.data.pairs import PairSource, PairSplits, SetAside
 from tijepa.data.tokenizer import Tokenizer
@@ -22,9 +23,11 @@ from tijepa.evaluate.run import finish_run
 from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import ModelCard, read_card, read_json, write_json
+from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import writing
 from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
 from tijepa.train.build import (
+    Compute,
     build_model,
     build_objective,
     model_arguments,
@@ -35,6 +38,7 @@ from tijepa.train.build import (
 )
 from tijepa.train.checkpoint import Checkpoints, RunState
 from tijepa.train.environment import environment_of
+from tijepa.train.features import FeatureMaker
 from tijepa.train.guard import build_guard
 from tijepa.train.loop import Learner, Run, fit
 from tijepa.train.metrics import Metrics, import_wandb
@@ -77,11 +81,6 @@ def train(
     else:
         with phase(console, "learning the vocabulary"):
             tokenizer = tokenizer_of(config, source, needs_text=needs_text(config.objective))
-    with phase(console, "reading pairs to measure on"):
-        held_out = _held_out(splits, config, console)
-        typical = _calibration_pairs(source, config, console)
-    guard = build_guard(config, measured=held_out is not None)
-
     if last is None:
         model = build_model(config, tokenizer.vocab_size)
         card = ModelCard(
@@ -111,6 +110,11 @@ def train(
     state = RunState(step=0, cursor=0)
     if last is not None:
         state = checkpoints.restore(last, model, objective, optimizer)
+    features = _features(config, splits, model, card, tokenizer, compute, console)
+    with phase(console, "reading pairs to measure on"):
+        held_out = _held_out(splits, config, features["validation"], console)
+        typical = _calibration_pairs(source, config, features["train"], console)
+    guard = build_guard(config, measured=held_out is not None)
     loader = Loader(
         source,
         tokenizer,
@@ -126,6 +130,7 @@ def train(
         device=compute.device,
         threads=config.data.threads,
         cursor=state.cursor,
+        features=features["train"],
     )
     _announce_learner(console, learner, state, config)
     if not resume:
@@ -199,7 +204,34 @@ def _check_same_data(run_dir: Path, source: PairSource) -> None:
         )
 
 
-def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> EvaluationSet | None:
+def _features(
+    config: RunConfig,
+    splits: PairSplits,
+    model: TextImageModel,
+    card: ModelCard,
+    tokenizer: Tokenizer,
+    compute: Compute,
+    console: Console,
+) -> dict[str, SplitFeatures]:
+    """What frozen encoders make of the splits that are used while training."""
+    maker = FeatureMaker.of(
+        config,
+        splits.split("train"),
+        model.context,
+        card.arguments["encoders"],
+        tokenizer,
+        compute.device,
+        console,
+    )
+    return {
+        name: maker.split(name, splits.split(name)) if name in splits.splits else SplitFeatures()
+        for name in ("train", "validation")
+    }
+
+
+def _held_out(
+    splits: PairSplits, config: RunConfig, features: SplitFeatures, console: Console
+) -> EvaluationSet | None:
     """Validation pairs to measure while training; None, and a line that says so, without them."""
     if "validation" not in splits.splits:
         say(console, "not measured while training: there is no validation split")
@@ -212,6 +244,7 @@ def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> Evalua
             image_size=config.data.image_size,
             mean=config.data.mean,
             std=config.data.std,
+            features=features,
         )
     except DataError as error:
         say(console, f"not measured while training: validation split: {error}")
@@ -219,12 +252,12 @@ def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> Evalua
 
 
 def _calibration_pairs(
-    source: PairSource, config: RunConfig, console: Console
+    source: PairSource, config: RunConfig, features: SplitFeatures, console: Console
 ) -> EvaluationSet | None:
     """Training pairs for the residual Gaussians; None, and a line that says so, without them."""
     try:
         data = config.data
-        return calibration_pairs(source, data.image_size, data.mean, data.std)
+        return calibration_pairs(source, data.image_size, data.mean, data.std, features)
     except DataError as error:
         say(console, f"no calibrated energy: training split: {error}")
         return None

@@ -53,6 +53,11 @@ class Store:
                 self._dataset = open_dataset(self.uri, self.version)
             return self._dataset
 
+    def written(self) -> str:
+        """When this version was written; another store in the same place has another time."""
+        times = {int(v["version"]): v["timestamp"] for v in self.dataset.versions()}
+        return f"version {self.version} of {times[self.version]}"
+
     def take(self, rows: NDArray[Any], columns: list[str]) -> pa.Table:
         """Some columns of the rows with these numbers, in that order."""
         try:

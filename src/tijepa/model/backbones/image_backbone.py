@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from tijepa.errors import ConfigError
 from tijepa.model.backbones.seen import ImageNet, parts_of, pooled
+from tijepa.model.backbones.timm_net import TimmNet
+from tijepa.model.backbones.transformers_image import TransformersImageNet
 from tijepa.model.backbones.tuning import Tuning
 from tijepa.model.backbones.vit import PretrainedViT
 from tijepa.model.encoded import Encoded, Visible
@@ -17,11 +19,15 @@ from tijepa.model.encoded import Encoded, Visible
 __all__ = ["ImageBackbone"]
 
 
-def _vit(arguments: Mapping[str, Any], image_size: int) -> ImageNet:
-    return PretrainedViT(**{**arguments, "image_size": image_size})
+def _vit(net: Mapping[str, Any], image_size: int) -> ImageNet:
+    return PretrainedViT(**{**net["config"], "image_size": image_size})
 
 
-NETS: dict[str, Callable[[Mapping[str, Any], int], ImageNet]] = {"vit": _vit}
+NETS: dict[str, Callable[[Mapping[str, Any], int], ImageNet]] = {
+    "vit": _vit,
+    "transformers": TransformersImageNet,
+    "timm": TimmNet,
+}
 
 
 class ImageBackbone(nn.Module):
@@ -44,7 +50,7 @@ class ImageBackbone(nn.Module):
         rank: int = 8,
     ) -> None:
         super().__init__()
-        self.net = NETS[net["kind"]](net["config"], image_size)
+        self.net = NETS[net["kind"]](net, image_size)
         if pooling in ("class", "class_mean") and not self.net.has_summary:
             raise ConfigError(
                 f"model.image.pool is '{pooling}', and this backbone has no class token: use mean "

@@ -72,7 +72,7 @@ def pooled(seen: Seen, pooling: str, grid: int) -> Float[Tensor, "b p"]:
 def quadrant_means(seen: Seen, grid: int) -> Float[Tensor, "b 4 d"]:
     """Mean token of each quarter; with an odd `grid` the middle row counts to the lower ones."""
     row, column = seen.position // grid, seen.position % grid
-    quarter = 2 * (2 * row >= grid).long() + (2 * column >= grid).long()
+    quarter = 2 * (row >= grid // 2).long() + (column >= grid // 2).long()
     weight = nn.functional.one_hot(quarter, _QUADRANTS) * seen.mask[:, :, None]
     weight = weight.to(seen.tokens.dtype)
     total = weight.transpose(1, 2) @ seen.tokens

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from tijepa.model.backbones.transformers_text import text_net
+from tijepa.model.backbones.library import config_of, new_network
 from tijepa.model.backbones.tuning import Tuning
 from tijepa.model.encoded import Encoded, Visible, gather_tokens, pool
 
@@ -20,6 +20,7 @@ __all__ = ["TextBackbone"]
 class TextBackbone(nn.Module):
     """Token ids → tokens by a pretrained network of transformers; always in evaluation mode.
 
+    `net` is its description (`tijepa.model.backbones.library`) with its `width`.
     Hidden tokens are not attended to, so they have no influence on the visible ones, which keep
     their positions. `pooling` is "mean" over the visible tokens or "class" for the first one;
     `normalise` scales the pooled token to length 1. The rest as in `ImageBackbone`.
@@ -38,7 +39,7 @@ class TextBackbone(nn.Module):
     ) -> None:
         super().__init__()
         assert pooling in ("mean", "class"), pooling
-        self.net = text_net(net["config"])
+        self.net = new_network(net, config_of(net))
         Tuning(mode, layers, rank).apply(self.net)
         self.mode = mode
         self.pooling = pooling

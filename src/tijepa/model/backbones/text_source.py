@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from tijepa.errors import ConfigError
 from tijepa.model.backbones.folder import BackboneFolder, find_backbone
-from tijepa.model.backbones.library import config_of, pretrained
+from tijepa.model.backbones.library import config_of, describe, pretrained
 
 __all__ = ["TextSource", "open_text_source"]
 
@@ -42,13 +43,13 @@ def open_text_source(name: str, *, trust_remote_code: bool = False) -> TextSourc
     Raises `ConfigError` where it is not found, damaged or of an unknown kind.
     """
     folder = find_backbone(name)
-    config = folder.json("config.json")
-    if "model_type" not in config:
+    if "model_type" not in folder.json("config.json"):
         raise ConfigError(
             f"backbone '{name}' has no config.json with a model_type in {folder.path}: give a text "
             "model of transformers or sentence-transformers"
         )
-    built = config_of(config)
+    description = describe(folder, trust_remote_code=trust_remote_code)
+    built = config_of(description)
     tokenizer = folder.path / "tokenizer.json"
     if not tokenizer.is_file():
         raise ConfigError(
@@ -58,14 +59,14 @@ def open_text_source(name: str, *, trust_remote_code: bool = False) -> TextSourc
     pooling, normalise = _sentence_pooling(folder)
     longest = getattr(built, "max_position_embeddings", None)
     return TextSource(
-        net={"kind": "transformers", "config": config, "width": built.hidden_size},
+        net={**description, "width": built.hidden_size},
         width=built.hidden_size,
         tokenizer=tokenizer,
         pad_id=int(built.pad_token_id or 0),
         max_tokens=longest,
         pooling=pooling,
         normalise=normalise,
-        weights=lambda: pretrained(folder, config),
+        weights=lambda: pretrained(folder, description),
     )
 
 
@@ -74,8 +75,6 @@ def _sentence_pooling(folder: BackboneFolder) -> tuple[str | None, bool]:
     path = folder.path / "modules.json"
     if not path.is_file():
         return None, False
-    import json
-
     modules = [(m["type"].rpartition(".")[2], m["path"]) for m in json.loads(path.read_text())]
     pooling = None
     for kind, place in modules[1:]:
