@@ -17,6 +17,7 @@ FLOORS = {
     "cli": 7,
     "classify": 6,
     "train": 6,
+    "search": 6,
     "evaluate": 5,
     "embedder": 4,
     "objectives": 3,

@@ -117,7 +117,7 @@ def trained(model: TextImageModel) -> set[str]:
 
 def rows(batch: Batch, index: list[int]) -> Batch:
     return Batch(
-        **{n: getattr(batch, n)[index] for n in batch.__dataclass_fields__ if n != "cursor"},
+        **{n: value[index] for n, value in vars(batch).items() if isinstance(value, Tensor)},
         cursor=batch.cursor,
     )
 

@@ -18,11 +18,15 @@ from tijepa.cli.compare import compare
 from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
 from tijepa.cli.doctor import doctor
+from tijepa.cli.embed import embed
 from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
+from tijepa.cli.filter import filter_
+from tijepa.cli.index import index
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.probe import probe
+from tijepa.cli.search import search
 from tijepa.cli.sweep import sweep
 from tijepa.cli.train import train
 from tijepa.errors import CollapseError, TijepaError
@@ -50,11 +54,15 @@ for _verb in (
     compare,
     demo,
     doctor,
+    embed,
     evaluate,
     explain,
+    filter_,
+    index,
     prepare,
     presets,
     probe,
+    search,
     sweep,
     train,
 ):

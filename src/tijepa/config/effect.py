@@ -67,7 +67,8 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     mlps = ["model.head"]
     objective = value("objective.name")
     if objective in PREDICTIVE:
-        mlps.append("model.pooled_predictor")
+        if value("model.pooled_predictor.kind") == "mlp":
+            mlps.append("model.pooled_predictor")
         idle |= _idle_of_prediction(value)
     else:
         idle |= dict.fromkeys(_ONLY_PREDICTIVE, f"objective.name is '{objective}'")
@@ -119,6 +120,13 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
             "objective.pooled_targets": reason,
             "objective.pooled_target_norm": reason,
         }
+    if value("model.pooled_predictor.kind") == "covariance":
+        reason = "model.pooled_predictor.kind is 'covariance'"
+        idle |= {f"model.pooled_predictor.{name}": reason for name in ("depth", "hidden", "norm")}
+        if not (plain or fused):
+            idle["objective.energy"] = f"{reason} and no token-level task has a weight"
+    else:
+        idle["model.pooled_predictor.memory"] = "model.pooled_predictor.kind is 'mlp'"
     if not fused:
         idle["model.fusion"] = "fusion_infill has no weight"
     if not (plain or fused):

@@ -49,6 +49,7 @@ FIXED: dict[str, dict[str, Any]] = {
         "model.head.depth": 1,
         "model.head.hidden": 2048,
         "model.head.norm": "batch",
+        "model.pooled_predictor.kind": "mlp",
         "model.pooled_predictor.depth": 4,
         "model.pooled_predictor.hidden": 2048,
         "model.pooled_predictor.norm": "batch",

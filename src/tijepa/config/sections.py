@@ -175,9 +175,13 @@ class HeadConfig(Section):
 
 
 class PooledPredictorConfig(Section):
-    """MLP from one modality's pooled embedding to the other's; depth 0 is one linear map."""
+    """From one modality's pooled embedding to the other's: an MLP, or the target's covariance."""
 
-    depth: Annotated[int, Field(ge=0)] = 1
+    kind: Literal["mlp", "covariance"] = (
+        "mlp"  # covariance: nothing to train, no regularizer wanted
+    )
+    memory: PositiveInt = 64  # covariance: pairs that it is averaged over, the batch at least
+    depth: Annotated[int, Field(ge=0)] = 1  # mlp; 0 is one linear map
     hidden: PositiveInt = 512
     norm: Literal["batch", "none"] = "batch"
 

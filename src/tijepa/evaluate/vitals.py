@@ -83,8 +83,8 @@ def fused_vitals(model: TextImageModel, batch: Batch) -> Vitals:
 
 def _fused(encoders: Encoders, batch: Batch) -> Float[Tensor, "b d"]:
     assert encoders.fusion is not None
-    image, text = encoders.image(batch.images), encoders.text(batch.tokens, batch.token_mask)
-    pooled: Tensor = encoders.fusion(image, text).pooled.cpu()
+    fused = encoders.fusion(image_view(encoders, batch), text_view(encoders, batch))
+    pooled: Tensor = fused.pooled.cpu()
     return pooled
 
 

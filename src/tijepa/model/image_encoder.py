@@ -23,6 +23,7 @@ class ImageEncoder(nn.Module):
     """
 
     position: Tensor
+    frozen = False
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class TextEncoder(nn.Module):
     """
 
     position: Tensor
+    frozen = False
 
     def __init__(
         self,

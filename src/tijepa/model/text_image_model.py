@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from tijepa.model.covariance_predictor import CovariancePredictor
 from tijepa.model.ema import target_copy, update_ema
 from tijepa.model.encoders import Encoders
 from tijepa.model.mlp import MLP
@@ -21,10 +22,15 @@ def _of_context(name: str) -> bool:
 
 
 class Predictors(nn.Module):
-    """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none).
+    """g_φ: two between pooled embeddings, one transformer between tokens (or none).
 
-    `fused` predicts fused image tokens from such tokens, where a task needs it. `image_norm` and
-    `text_norm` normalise the pooled embeddings that are predicted.
+    <<<<<<< HEAD
+        `pooled` holds a `kind`, "mlp" or "covariance", and that kind's arguments.
+        `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
+    =======
+        `fused` predicts fused image tokens from such tokens, where a task needs it. `image_norm` and
+        `text_norm` normalise the pooled embeddings that are predicted.
+    >>>>>>> paper
     """
 
     def __init__(
@@ -37,8 +43,8 @@ class Predictors(nn.Module):
         fused: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.image_to_text = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
-        self.text_to_image = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
+        self.image_to_text = _pooled_predictor(embed_dim, **pooled)
+        self.text_to_image = _pooled_predictor(embed_dim, **pooled)
         self.image_norm = TARGET_NORMS[target_norm](embed_dim)
         self.text_norm = TARGET_NORMS[target_norm](embed_dim)
         self.tokens = None if tokens is None else TokenPredictor(**tokens)
@@ -81,3 +87,10 @@ class TextImageModel(nn.Module):
         """One EMA step of the target encoders, after the optimizer's."""
         if self.target is not None:
             update_ema(self.target, self.context, momentum)
+
+
+def _pooled_predictor(dim: int, *, kind: str = "mlp", **settings: Any) -> nn.Module:
+    if kind == "covariance":
+        return CovariancePredictor(dim, **settings)
+    assert kind == "mlp", kind
+    return MLP(inputs=dim, outputs=dim, **settings)

@@ -21,6 +21,7 @@ from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Te
 from tijepa.objectives.energies import Energy
 from tijepa.objectives.fused import fused_energy
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
+from tijepa.objectives.pooled_energy import ByPrediction, PooledEnergy
 from tijepa.objectives.processes import Alone, Processes
 from tijepa.objectives.regularizers import Regularizer
 from tijepa.objectives.tasks import TASKS, Task
@@ -42,9 +43,10 @@ class TIJEPAObjective(Objective):
     `pooled` holds the weights of the pooled energies of `text_to_image` and `image_to_text`,
     `tokens` those of the token-level energies of all tasks; a task that is not named is not run.
     `ema_pooled` and `ema_tokens` choose the target encoders' (EMA) outputs as targets instead of
-    the stop-gradient of the context encoders' own; a fused target is always an EMA target. Pooled
-    targets pass through the model's norm, whose statistics are those of the batch in all
-    `processes`.
+    the stop-gradient of the context encoders' own; a fused target is always an EMA target.
+    `pooled_energy` compares pooled predictions with their targets, by `energy` unless it says
+    otherwise. Pooled targets pass through the model's norm, whose statistics are those of the batch
+    in all `processes`.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class TIJEPAObjective(Objective):
         pooled: Mapping[str, float],
         tokens: Mapping[str, float],
         energy: Energy,
+        pooled_energy: PooledEnergy | None = None,
         ema_pooled: bool,
         ema_tokens: bool,
         block_masks: BlockMasks | None = None,
@@ -67,6 +70,7 @@ class TIJEPAObjective(Objective):
         self.pooled_weights = dict(pooled)
         self.token_weights = dict(tokens)
         self.energy = energy
+        self.pooled_energy = pooled_energy or ByPrediction(energy)
         self.ema_pooled = ema_pooled
         self.ema_tokens = ema_tokens
         self.block_masks = block_masks
@@ -109,12 +113,12 @@ class TIJEPAObjective(Objective):
         if paired_image.sum() > 1:
             for name, weight in self.pooled_weights.items():
                 if name == "text_to_image":
-                    predicted = model.predictors.text_to_image(text[paired_text])
+                    predictor, context = model.predictors.text_to_image, text[paired_text]
                     target = self._pooled_target(model, image, pooled, "image")[paired_image]
                 else:
-                    predicted = model.predictors.image_to_text(image[paired_image])
+                    predictor, context = model.predictors.image_to_text, image[paired_image]
                     target = self._pooled_target(model, text, pooled, "text")[paired_text]
-                energy = self.energy(predicted, target).mean()
+                energy = self.pooled_energy(predictor, context, target).mean()
                 loss = loss + weight * energy
                 readings[f"energy/{name}/pooled"] = energy.detach()
         for modality, embedding in (("image", image), ("text", text)):

@@ -29,8 +29,8 @@ def encode(
 ) -> Views:
     """Encode whole images and texts with the context encoders, and the target encoders if used.
 
-    `autocast` makes the context of each tower's forward pass; `tower_threads` as in
-    `tijepa.objectives.towers.both`.
+    A frozen encoder is its own target encoder and runs once. `autocast` makes the context of each
+    tower's forward pass; `tower_threads` as in `tijepa.objectives.towers.both`.
     """
     grad = torch.is_grad_enabled()
 
@@ -39,6 +39,8 @@ def encode(
             own = image_view(model.context, batch)
             if not objective.needs_targets:
                 return own, None
+            if model.context.image.frozen:
+                return own, own
             assert model.target is not None
             with torch.no_grad():
                 return own, image_view(model.target, batch)
@@ -48,6 +50,8 @@ def encode(
             own = text_view(model.context, batch)
             if not objective.needs_targets:
                 return own, None
+            if model.context.text.frozen:
+                return own, own
             assert model.target is not None
             with torch.no_grad():
                 return own, text_view(model.target, batch)

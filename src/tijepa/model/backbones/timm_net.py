@@ -65,7 +65,7 @@ class TimmNet(ImageNet):
         if visible is not None:
             raise ConfigError(
                 "a backbone that runs by the package timm cannot hide patches: leave out "
-                "image_infill and image_only, or use a plain ViT"
+                "image_infill, image_only and fusion_infill, or use a plain ViT"
             )
         tokens, summary = self._tokens(images)
         index = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
