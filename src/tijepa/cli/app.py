@@ -35,10 +35,18 @@ from tijepa.version import __version__
 __all__ = ["app", "main"]
 
 
+class _Verbs(click.Group):
+    """Its help names the verbs and leaves its few options to the last line, to fit a screen."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+
+
 @click.group(
+    cls=_Verbs,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Each verb explains itself: tijepa train --help",
+    epilog="Each verb explains itself: tijepa train --help. Also --version, and --debug.",
 )
 @click.version_option(__version__, prog_name="tijepa", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
