@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -66,7 +66,7 @@ def fit(
     from tijepa.errors import ConfigError
 
     given = {"layers": layers, "epochs": epochs, "lr": lr}
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if finetune is None and settings:
         raise ConfigError(f"--{next(iter(settings))} has no effect without --finetune: drop it")
     console = Console(stderr=as_json)
