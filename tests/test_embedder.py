@@ -488,7 +488,7 @@ def test_a_device_that_cannot_be_used_is_an_error(device: str, tiny_run: Path) -
 class ColourMeter(nn.Module):
     """In place of the image encoder: how red and how blue a picture is, and a constant."""
 
-    width = 3
+    width = pooled_width = 3
 
     def forward(self, images: torch.Tensor) -> Encoded:
         red, _, blue = images.clamp(min=0).mean(dim=(2, 3)).unbind(dim=1)
@@ -501,7 +501,7 @@ class ColourMeter(nn.Module):
 class ColourWords(nn.Module):
     """In place of the text encoder: whether a text holds the word red, or blue."""
 
-    width = 3
+    width = pooled_width = 3
 
     def __init__(self, red: int, blue: int) -> None:
         super().__init__()

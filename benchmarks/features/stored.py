@@ -45,7 +45,7 @@ class StoredImages(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.width = self.pooled_width = width
 
     def forward(self, images: Tensor) -> Encoded:
         return _encoded(images.flatten(1)[:, : self.width])
@@ -58,7 +58,7 @@ class StoredTexts(nn.Module):
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
-        self.width = table.shape[1]
+        self.width = self.pooled_width = table.shape[1]
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Encoded:

@@ -21,7 +21,7 @@ from tijepa.model.fusion import Fusion
 from tijepa.model.saving import FROZEN, ModelCard, load_model, load_tensors, read_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.aperture import openings, through
-from tijepa.objectives.calibration import Calibration
+from tijepa.objectives.calibration import Calibration, JointEmbeddings
 from tijepa.objectives.embeddings import (
     Embeddings,
     cosine_energy,
@@ -99,9 +99,7 @@ class Embedder:
         self._check_form(form)
         pooled = self._pool_images(_image_list(images), batch_size)
         e = self._embed(pooled, torch.zeros(0, self.model.context.text.pooled_width))
-        if form == "calibrated":
-            return self._calibration.joint(e).image
-        return _joint(e.image, e.text_from_image, form)
+        return self.joint_of(e, form).image
 
     def encode_text(
         self,
@@ -117,9 +115,7 @@ class Embedder:
         self._check_form(form)
         pooled = self._pool_texts(_text_list(texts), batch_size)
         e = self._embed(torch.zeros(0, self.model.context.image.pooled_width), pooled)
-        if form == "calibrated":
-            return self._calibration.joint(e).text
-        return _joint(e.image_from_text, e.text, form)
+        return self.joint_of(e, form).text
 
     def encode_pair(
         self,
@@ -295,6 +291,18 @@ class Embedder:
         if form == "squared_l2":
             return squared_l2_energy(e)
         return self._calibration.energy(e)
+
+    def joint_of(self, e: Embeddings, form: Form) -> JointEmbeddings:
+        """Joint embeddings of what was embedded before, as `encode_image` and `encode_text` give.
+
+        Raises `ConfigError` as they do.
+        """
+        self._check_form(form)
+        if form == "calibrated":
+            return self._calibration.joint(e)
+        return JointEmbeddings(
+            _joint(e.image, e.text_from_image, form), _joint(e.image_from_text, e.text, form)
+        )
 
     @property
     def _calibration(self) -> Calibration:

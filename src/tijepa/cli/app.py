@@ -27,6 +27,7 @@ from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.probe import probe
 from tijepa.cli.search import search
+from tijepa.cli.serve import serve
 from tijepa.cli.sweep import sweep
 from tijepa.cli.train import train
 from tijepa.errors import CollapseError, TijepaError
@@ -71,6 +72,7 @@ for _verb in (
     presets,
     probe,
     search,
+    serve,
     sweep,
     train,
 ):

@@ -152,4 +152,6 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
             idle[f"{regularizer}.weight"] = f"{regularizer}.name is 'none'"
         if name not in ("sigreg", "visreg"):
             idle[f"{regularizer}.slices"] = f"{regularizer}.name is '{name}'"
+        if name != "sigreg":
+            idle[f"{regularizer}.by_batch"] = f"{regularizer}.name is '{name}'"
     return idle

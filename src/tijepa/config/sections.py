@@ -268,6 +268,7 @@ class RegularizerConfig(Section):
     name: Literal["none", "sigreg", "vicreg", "visreg"] = "sigreg"
     weight: NonNegative = 0.05
     slices: PositiveInt = 256  # random directions of SIGReg and VISReg
+    by_batch: bool = False  # SIGReg times the batch size, as published; else as for a batch of 64
 
 
 class ObjectiveConfig(Section):

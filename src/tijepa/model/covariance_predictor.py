@@ -35,9 +35,9 @@ _EXACT = 8192  # items over which the moments of `forward` are averaged
 class CovariancePredictor(nn.Module):
     """g(x) = E[t] + Cov(t) (x − E[x]), from running moments of embeddings of dimension `dim`.
 
-    Training measures by moments of about `memory` items, the last batch at least: embeddings move
-    while they are learned, and old moments mislead more than few items do. `forward`, which is for
-    evaluation, uses moments of 8,192 items.
+    Training measures by the means of the last batch, so that no error of prediction moves them, and
+    by a covariance of about `memory` items, the last batch at least: embeddings move while they are
+    learned, and old moments mislead more than few items do. Evaluation uses moments of 8,192 items.
     """
 
     context_mean: Tensor
@@ -61,26 +61,33 @@ class CovariancePredictor(nn.Module):
     def observe(
         self, context: Float[Tensor, "b d"], target: Float[Tensor, "b d"], total: Sum
     ) -> None:
-        """Take a batch into the moments; `total` sums over the processes that share it."""
+        """Take in a batch of at least two; `total` sums over the processes that share it."""
         n = total(target.new_tensor(float(len(target))))
         context_mean, target_mean = total(context.sum(dim=0)) / n, total(target.sum(dim=0)) / n
+        # around the batch's own mean: a running mean lags behind, and its error would count squared
+        centred = target - target_mean
+        covariance = total(centred.T @ centred) / (n - 1)
         self.seen += n
-        for prefix, memory in (("", self.memory), ("exact_", _EXACT)):
-            share = n / torch.minimum(self.seen, n.clamp(min=float(memory)))
-            self.get_buffer(f"{prefix}context_mean").lerp_(context_mean, share)
-            mean = self.get_buffer(f"{prefix}target_mean").lerp_(target_mean, share)
-            centred = target - mean
-            self.get_buffer(f"{prefix}covariance").lerp_(total(centred.T @ centred) / n, share)
+        recent = n / torch.minimum(self.seen, n.clamp(min=float(self.memory)))
+        share = n / torch.minimum(self.seen, n.clamp(min=float(_EXACT)))
+        self.context_mean.copy_(context_mean)
+        self.target_mean.copy_(target_mean)
+        self.covariance.lerp_(covariance, recent)
+        self.exact_context_mean.lerp_(context_mean, share)
+        self.exact_target_mean.lerp_(target_mean, share)
+        self.exact_covariance.lerp_(covariance, share)
 
     def energy(
         self, context: Float[Tensor, "b d"], target: Float[Tensor, "b d"]
     ) -> Float[Tensor, " b"]:
-        """(½ xᵀ C x − xᵀ t) / d of each pair, by the moments that training measures by.
+        """(½ xᵀ C x − xᵀ t) / d of each pair, by the moments of the mode that the module is in.
 
         The energy less what is the same for every context: it may be negative.
         """
-        x, t = context - self.context_mean, target - self.target_mean
-        return (0.5 * (x @ self.covariance) * x - x * t).mean(dim=1)
+        prefix = "" if self.training else "exact_"
+        x = context - self.get_buffer(f"{prefix}context_mean")
+        t = target - self.get_buffer(f"{prefix}target_mean")
+        return (0.5 * (x @ self.get_buffer(f"{prefix}covariance")) * x - x * t).mean(dim=1)
 
     def forward(self, context: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The predicted target embeddings."""

@@ -24,9 +24,9 @@ def _of_context(name: str) -> bool:
 class Predictors(nn.Module):
     """g_φ: two between pooled embeddings, one transformer between tokens (or none).
 
-    `pooled` holds a `kind`, "mlp" or "covariance", and that kind's arguments. `fused` predicts
-    fused image tokens from such tokens, where a task needs it. `image_norm` and `text_norm`
-    normalise the pooled embeddings that are predicted.
+    `pooled` holds a `kind`, "mlp" or "covariance", and its arguments. `fused` predicts fused
+    image tokens from such tokens, where a task needs it. `image_norm` and `text_norm` normalise the
+    pooled embeddings that are predicted.
     """
 
     def __init__(

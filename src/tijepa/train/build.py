@@ -219,7 +219,9 @@ def _regularizer(config: RegularizerConfig, processes: Processes) -> WeightedReg
     if config.name == "none" or config.weight == 0:
         return None
     penalties: dict[str, Callable[[], Regularizer]] = {
-        "sigreg": lambda: SIGReg(config.slices, processes=processes),
+        "sigreg": lambda: SIGReg(
+            config.slices, samples=None if config.by_batch else 64, processes=processes
+        ),
         "vicreg": lambda: VICReg(processes=processes),
         "visreg": lambda: VISReg(config.slices, processes=processes),
     }

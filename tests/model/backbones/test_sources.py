@@ -204,3 +204,16 @@ def test_code_that_comes_with_a_backbone_is_refused_unless_asked_for(
     ids = torch.tensor([[2, 5, 3]])
     with torch.no_grad():
         assert torch.equal(ours(ids, ids != 0).tokens[0], words[ids[0]])
+
+
+def test_the_real_vit_tiny_is_read(real_data: Path) -> None:
+    """5.5 M parameters without its classifier: 12 blocks of 444,864, and what stands around them.
+
+    A block of width 192 has 4 · 192² + 8 · 192² weights, 13 · 192 biases and norms.
+    """
+    source = open_image_source(str(real_data / "weights" / "vit_tiny_patch16_224"))
+    assert source.net["config"]["heads"] == 3
+    weights = source.weights(224)
+    around = 192 * (3 * 16 * 16 + 1) + 197 * 192 + 192 + 2 * 192
+    assert sum(value.numel() for value in weights.values()) == 12 * 444_864 + around
+    load_pretrained(PretrainedViT(**source.net["config"]), weights, "tiny")
