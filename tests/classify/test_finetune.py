@@ -104,6 +104,8 @@ def test_an_encoder_that_the_run_froze_learns_in_its_last_layers(
         if not torch.equal(value, before[name])
     }
     assert moved == {"transformer"}
+    assert not any(p.requires_grad for p in after.model.context.text.parameters())
+    assert all(p.requires_grad for p in after.model.context.image.parameters())
     with pytest.raises(ConfigError, match="last_k is 2, and the backbone has 1 layers"):
         tune_once(embedder, items, Tuning("text", 1, 1e-2, layers=2))
 

@@ -117,6 +117,8 @@ def fine_tune(
     with torch.no_grad():
         for parameter, value in zip(moving, kept, strict=True):
             parameter.copy_(value)
+    for own, first in zip(tuned.model.parameters(), embedder.model.parameters(), strict=True):
+        own.requires_grad_(first.requires_grad)  # saving tells by it what the run froze
     return tuned, head.fitted(probe)
 
 
