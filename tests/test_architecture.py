@@ -16,6 +16,7 @@ FLOORS = {
     "__main__": 9,
     "cli": 8,
     "serve": 7,
+    "classify": 6,
     "train": 6,
     "search": 6,
     "evaluate": 5,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import click
 
+from tijepa.cli.classify import classify
 from tijepa.cli.compare import compare
 from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
@@ -24,6 +25,7 @@ from tijepa.cli.filter import filter_
 from tijepa.cli.index import index
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
+from tijepa.cli.probe import probe
 from tijepa.cli.search import search
 from tijepa.cli.serve import serve
 from tijepa.cli.sweep import sweep
@@ -34,9 +36,18 @@ from tijepa.version import __version__
 __all__ = ["app", "main"]
 
 
+class _Verbs(click.Group):
+    """Its help names the verbs and leaves its few options to the last line, to fit a screen."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+
+
 @click.group(
+    cls=_Verbs,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="Each verb explains itself: tijepa train --help. Also --version, and --debug.",
 )
 @click.version_option(__version__, prog_name="tijepa", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -48,6 +59,7 @@ def app(context: click.Context) -> None:
 
 
 for _verb in (
+    classify,
     compare,
     demo,
     doctor,
@@ -58,6 +70,7 @@ for _verb in (
     index,
     prepare,
     presets,
+    probe,
     search,
     serve,
     sweep,

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["Store", "StoreSource"]
+__all__ = ["Facts", "Store", "StoreSource"]
 
 Rows = NDArray[np.uint32] | NDArray[np.uint64]
 
@@ -83,6 +84,16 @@ class Store:
         self._process = os.getpid()
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a store knows of an item without its picture; `content_hash` as in `data.check`."""
+
+    id: str
+    content_hash: str
+    captions: tuple[str, ...]
+    has_image: bool
+
+
 class StoreSource(PairSource):
     """Items of one split. Memory is 4 bytes an item (8 in stores of over 4 billion rows)."""
 
@@ -104,6 +115,15 @@ class StoreSource(PairSource):
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
         """The captions of the items at `indexes`."""
         return [tuple(texts) for texts in self._take(indexes, ["captions"])["captions"].to_pylist()]
+
+    def facts(self, indexes: Sequence[int]) -> list[Facts]:
+        """Ids, hashes and captions of the items at `indexes`, without touching their pictures."""
+        names = ["id", "content_hash", "captions", "width"]
+        columns = (self._take(indexes, names)[name].to_pylist() for name in names)
+        return [
+            Facts(item, digest, tuple(captions), width is not None)
+            for item, digest, captions, width in zip(*columns, strict=True)
+        ]
 
     def item_id(self, index: int) -> str:
         """The id that the reader gave."""
