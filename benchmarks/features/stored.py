@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from features.flickr import CAPTIONS
 from grid.held import Held, load_array
 from tijepa.data.tokenizer import CLS_ID, Tokenizer
-from tijepa.evaluate.model import CALIBRATION_PAIRS, EvaluationSet
+from tijepa.evaluate.model import CALIBRATION_FEATURES, EvaluationSet
 from tijepa.model.encoded import Encoded
 from tijepa.model.text_image_model import TextImageModel
 
@@ -99,7 +99,7 @@ def open_features(folder: Path, image_columns: int, text_columns: int) -> Held:
         lengths=np.full(ids.shape, 2, dtype=np.uint8),
         items=np.stack([train, train], axis=1),
         words=numbers(len(texts)),
-        calibration=_pairs(pictures, train[:CALIBRATION_PAIRS], captions=1),
+        calibration=_pairs(pictures, train[:CALIBRATION_FEATURES], captions=1),
         held_out={
             split: _pairs(pictures, np.flatnonzero(splits == split), captions=CAPTIONS)
             for split in ("validation", "test")

@@ -51,6 +51,11 @@ class FeatureTable:
         """Number of items."""
         return len(self._first) - 1
 
+    @property
+    def pooled_alone(self) -> bool:
+        """Whether no tokens are kept beside the pooled ones."""
+        return self._tokens is None
+
     def count(self, item: int) -> int:
         """How many rows an item has."""
         return int(self._first[item + 1] - self._first[item])
@@ -88,6 +93,11 @@ class SplitFeatures:
 
     image: FeatureTable | None = None
     text: FeatureTable | None = None
+
+    @property
+    def small(self) -> bool:
+        """Whether both modalities are kept, by pooled tokens alone: some kB an item."""
+        return all(t is not None and t.pooled_alone for t in (self.image, self.text))
 
 
 def to_bf16(tokens: Tensor) -> NDArray[np.uint16]:
