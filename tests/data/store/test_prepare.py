@@ -216,7 +216,7 @@ INTERRUPTED = """
     import os, signal, sys, threading
     from tijepa.cli import main
     from tijepa.data.store import intake
-    judge = intake.Intake._note
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under a shell's `&`
     add = intake.Diagnosis.add
     def slowly(self, item):
         add(self, item)
@@ -227,7 +227,6 @@ INTERRUPTED = """
 
 
 def test_ctrl_c_says_that_nothing_was_kept(pairs_folder: Path, tmp_path: Path) -> None:
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
     out = tmp_path / "out.lance"
     command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), str(pairs_folder), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
