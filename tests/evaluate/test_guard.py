@@ -192,7 +192,7 @@ def verdict_on(e: Embeddings, times: int = 4) -> Verdict:
 @settings(deadline=None, max_examples=40)
 @given(
     n=st.integers(32, 200),
-    d=st.integers(1, 64),
+    d=st.integers(8, 64),  # by chance one dimension of 32 pairs can hide a gap
     share=st.floats(0.2, 1.0),
     seed=st.integers(0, 10_000),
 )
