@@ -19,6 +19,7 @@ from tijepa.cli.disk import disk_problem
 from tijepa.cli.doctor import doctor
 from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
+from tijepa.cli.export import export
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.sweep import sweep
@@ -43,7 +44,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (compare, demo, doctor, evaluate, explain, prepare, presets, sweep, train):
+for _verb in (compare, demo, doctor, evaluate, explain, export, prepare, presets, sweep, train):
     app.add_command(_verb)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "read_json",
     "save_model",
     "save_tensors",
+    "write_card",
     "write_json",
 ]
 
@@ -91,6 +92,11 @@ def read_json(path: Path) -> Any:
 def save_model(model: TextImageModel, card: ModelCard, folder: Path) -> None:
     """Write `model.safetensors` and `model.json` into an existing folder."""
     save_tensors(model.state_dict(), folder / "model.safetensors")
+    write_card(card, folder)
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write `model.json` into an existing folder."""
     write_json({"format": FORMAT, **card.__dict__}, folder / "model.json")
 
 
