@@ -209,7 +209,7 @@ def _limits(card: ModelCard, known: Provenance) -> list[str]:
 def _provenance(known: Provenance) -> list[str]:
     environment = known.environment
     if not environment:
-        return [f"Not recorded beyond `{PROVENANCE}`."]
+        return ["Not recorded."]
     versions = ", ".join(
         f"{name} {environment[name]}"
         for name in ("tijepa", "torch", "python")
