@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +79,29 @@ def test_bfloat16_is_near_float32_and_gives_float32(
         tijepa.load(tiny_run, precision="int8")
 
 
-def test_unknown_outputs_are_refused(model: Embedder) -> None:
-    """Called past the annotation, which the tests would check first."""
-    from tijepa.embedder import _check_output
+WRONG = """
+import sys, tijepa
+for call in (
+    lambda: tijepa.load(sys.argv[1], backend="tf"),
+    lambda: tijepa.load(sys.argv[1], precision="half"),
+    lambda: tijepa.load(sys.argv[1]).encode_text([], output="list"),
+):
+    try:
+        print("no error", call())
+    except tijepa.TijepaError as error:
+        print(error)
+"""
 
-    with pytest.raises(ConfigError, match="output 'list' is unknown; known: torch, numpy"):
-        _check_output("list")
+
+def test_what_is_unknown_is_an_error_of_one_line(tiny_run: Path) -> None:
+    """In a process of its own, because here the annotations themselves would refuse it."""
+    command = [sys.executable, "-c", WRONG, str(tiny_run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == [
+        "backend 'tf' is unknown; known: torch, onnx",
+        "precision 'half' is unknown; known: float32, bfloat16, int8",
+        "output 'list' is unknown; known: torch, numpy",
+    ]
 
 
 # --- classify ---------------------------------------------------------------------------------

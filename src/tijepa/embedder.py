@@ -50,6 +50,8 @@ MODEL_FILES = ("model.json", "model.safetensors", "tokenizer.json", "calibration
 Form = Literal["calibrated", "cosine", "squared_l2"]
 FORMS = ("calibrated", "cosine", "squared_l2")
 Output = Literal["torch", "numpy"]
+OUTPUTS = ("torch", "numpy")
+BACKENDS = ("torch", "onnx")
 
 
 class Embedder:
@@ -147,7 +149,7 @@ class Embedder:
         that the model lacks.
         """
         self._check_form(form)
-        _check_output(output)
+        _check_known("output", output, OUTPUTS)
         found = encode_images(self.engine, self.card, image_list(images), batch_size, progress)
         return _as(output, self.joint_of(_of_images(found), form).image)
 
@@ -187,7 +189,7 @@ class Embedder:
         Texts beyond the model's `max_tokens` are cut. Raises `DataError` where one is no string.
         """
         self._check_form(form)
-        _check_output(output)
+        _check_known("output", output, OUTPUTS)
         found = self._texts(text_list(texts), batch_size, progress)
         return _as(output, self.joint_of(_of_texts(found), form).text)
 
@@ -403,8 +405,7 @@ class Embedder:
         return self.calibration
 
     def _check_form(self, form: str) -> None:
-        if form not in FORMS:
-            raise ConfigError(f"form '{form}' is unknown; known: {', '.join(FORMS)}")
+        _check_known("form", form, FORMS)
         if form not in self.forms:
             raise ConfigError(
                 "form 'calibrated' needs a calibration, which this model lacks: use form='cosine',"
@@ -435,10 +436,9 @@ def load(
     Raises `CheckpointError`, `ConfigError` for a device or precision that cannot be used, and
     `MissingExtraError`.
     """
-    if backend not in ("torch", "onnx"):
-        raise ConfigError(f"backend '{backend}' is unknown; known: torch, onnx")
-    if precision is not None and precision not in PRECISIONS:
-        raise ConfigError(f"precision '{precision}' is unknown; known: {', '.join(PRECISIONS)}")
+    _check_known("backend", backend, BACKENDS)
+    if precision is not None:
+        _check_known("precision", precision, PRECISIONS)
     place = usable_device(device)
     found = _found(run, revision)
     if backend == "onnx":
@@ -488,9 +488,9 @@ def _calibration(folder: Path) -> Calibration | None:
         ) from None
 
 
-def _check_output(output: str) -> None:
-    if output not in ("torch", "numpy"):
-        raise ConfigError(f"output '{output}' is unknown; known: torch, numpy")
+def _check_known(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{what} '{value}' is unknown; known: {', '.join(known)}")
 
 
 def _as(output: Output, rows: Tensor) -> Tensor | NDArray[np.float32]:

@@ -44,7 +44,7 @@ def test_braces_of_a_value_are_text() -> None:
     [
         ("- a", "has neither templates nor labels"),
         ("names: {a: b}", "has neither templates nor labels"),
-        ("templates: [a {}]\ntemplate: 3", "'template' is unknown; known: templates"),
+        ("templates: ['a {}']\ntemplate: 3", "'template' is unknown; known: templates"),
         ("templates: [a cat]", r"template 'a cat' has no \{\} for the label"),
         ("templates: []", "templates is"),
         ("templates: [3]", "templates is"),

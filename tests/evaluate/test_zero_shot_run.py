@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,15 @@ from tijepa.data.scenes import COLOURS, SHAPES
 from tijepa.evaluate.labelled import labelled_pictures
 from tijepa.evaluate.run import evaluate_run
 from tijepa.evaluate.zero_shot_run import zero_shot_on, zero_shot_table
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that evaluates on 12 items, since scenes of one object are searched for."""
+    folder = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("small") / "run"))
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(re.sub(r"test_items: \d+", "test_items: 12", text))
+    return folder
 
 
 def test_a_label_has_the_lowest_mean_energy_of_its_prompts(tiny_run: Path) -> None:
@@ -36,17 +47,17 @@ def test_a_label_has_the_lowest_mean_energy_of_its_prompts(tiny_run: Path) -> No
 
 
 def test_the_command_prints_a_table_and_json_holds_it(
-    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts = tmp_path / "prompts.yaml"
     labels = {colour: [f"a {colour} thing"] for colour in COLOURS}
     prompts.write_text(json.dumps({"labels": labels}))
-    command = ["evaluate", str(tiny_run), "--data", "scenes", "--zero-shot", "colour"]
+    command = ["evaluate", str(run), "--data", "scenes", "--zero-shot", "colour"]
     assert main([*command, "--prompts", str(prompts), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["zero_shot"]
     assert found["prompts"]["red"] == "a red thing"
     assert len(found["labels"]) == 8
-    assert sum(label["items"] for label in found["labels"]) == found["items"]
+    assert sum(label["items"] for label in found["labels"]) == found["items"] == 12
     console = Console(record=True, width=100)
     console.print(zero_shot_table(found))
     text = console.export_text()
@@ -55,14 +66,14 @@ def test_the_command_prints_a_table_and_json_holds_it(
 
 
 def test_prompts_without_a_column_are_refused(
-    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "p.yaml").write_text("templates: ['{}']")
-    assert main(["evaluate", str(tiny_run), "--prompts", str(tmp_path / "p.yaml")]) == 2
+    assert main(["evaluate", str(run), "--prompts", str(tmp_path / "p.yaml")]) == 2
     assert "--prompts has no effect without --zero-shot COLUMN" in capsys.readouterr().err
 
 
-def test_a_value_that_the_file_leaves_out_is_an_error(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_value_that_the_file_leaves_out_is_an_error(run: Path, tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("labels: {red: a, blue: b}")
     with pytest.raises(tijepa.DataError, match=r"for which .*p\.yaml has no label"):
-        evaluate_run(tiny_run, data="scenes", column="colour", prompts=tmp_path / "p.yaml")
+        evaluate_run(run, data="scenes", column="colour", prompts=tmp_path / "p.yaml")

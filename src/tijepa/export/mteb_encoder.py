@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -91,7 +92,7 @@ class MtebEncoder:
             parts.append(self.model.encode_text(list(batch["text"]), batch_size=batch_size))
         if not parts:
             raise DataError(f"a batch of mteb holds {', '.join(batch)}: neither image nor text")
-        return parts[0] if len(parts) == 1 else torch.nn.functional.normalize(sum(parts), dim=1)
+        return parts[0] if len(parts) == 1 else F.normalize(parts[0] + parts[1], dim=1)
 
 
 def _rows(embeddings: Any) -> Tensor:
