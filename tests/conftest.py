@@ -71,6 +71,18 @@ def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny pretrained encoders of random weights: a plain ViT of timm, a BERT."""
+    from tests.model.backbones.tiny import write_bert, write_timm_vit
+
+    folder = tmp_path_factory.mktemp("backbones")
+    return {
+        "image": write_timm_vit(folder / "vit", depth=2),
+        "text": write_bert(folder / "bert", layers=2),
+    }
+
+
+@pytest.fixture(scope="session")
 def tiny_settings(pairs_folder: Path) -> list[str]:
     """Overrides for a run of six steps that takes a second."""
     return [*TINY.split(), f"data.source={json.dumps(str(pairs_folder))}"]

@@ -260,6 +260,52 @@ def test_the_energy_of_one_pair_is_its_cell_of_the_matrix(
         assert torch.allclose(one[0, 0], matrix[2, 1], rtol=1e-4, atol=1e-4), form
 
 
+def test_features_of_pairs_are_those_of_their_own_image_and_text(
+    model: Embedder, paths: list[Path]
+) -> None:
+    """D is 8: the row of a pair has 6 · 8 numbers, and depends on no other pair."""
+    features = model.encode_pair(paths, TEXTS)
+    assert features.shape == (5, 48)
+    for row, (path, text) in enumerate(zip(paths, TEXTS, strict=True)):
+        alone = model.encode_pair(path, text)
+        torch.testing.assert_close(alone, features[row : row + 1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        model.encode_pair(paths, TEXTS, batch_size=2), features, atol=1e-5, rtol=0
+    )
+    assert model.encode_pair([], []).shape == (0, 48)
+    with pytest.raises(DataError, match="5 images and 1 texts are no pairs"):
+        model.encode_pair(paths, "a ball")
+
+
+def test_a_model_with_a_fusion_gives_the_mean_of_its_fused_tokens(
+    tiny_config: Callable[..., RunConfig], model: Embedder, paths: list[Path]
+) -> None:
+    """The fusion is 12 wide; the joint features stay there for the asking."""
+    config = tiny_config(
+        "objective.tasks.fusion_infill=1", "model.fusion={width: 12, depth: 1, heads: 2}"
+    )
+    built = build_model(config, model.tokenizer.vocab_size)
+    for parameter in built.parameters():  # strong weights: at fresh ones a text hardly counts
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.3)
+    fused = Embedder(built, model.tokenizer, model.card)
+    features = fused.encode_pair(paths, TEXTS, batch_size=2)
+    assert features.shape == (5, 12)
+    tokens = model.tokenizer.encode(TEXTS[:1], model.card.max_tokens)
+    inputs = torch.from_numpy(pixels(paths[0])).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        image, text = built.context.image(inputs), built.context.text(tokens.ids, tokens.mask)
+        assert built.context.fusion is not None
+        expected = built.context.fusion(image, text).tokens.mean(dim=1)
+    torch.testing.assert_close(features[:1], expected, atol=1e-5, rtol=0)
+    other = fused.encode_pair(paths, [*TEXTS[1:], TEXTS[0]])
+    assert ((other - features).abs().amax(dim=1) > 1e-4).all(), "the text counts"
+    assert fused.encode_pair(paths, TEXTS, features="joint").shape == (5, 48)
+    assert fused.encode_pair([], []).shape == (0, 12)
+    with pytest.raises(ConfigError, match="'fused' need a model with a fusion"):
+        model.encode_pair(paths, TEXTS, features="fused")
+
+
 def test_texts_beyond_the_length_of_the_model_are_cut(model: Embedder) -> None:
     """16 tokens: the class token and 15 others."""
     same = "ball cube " * 20
@@ -340,6 +386,7 @@ def test_a_model_without_predictors_prefers_its_cosine(
         model.calibration,
     )
     assert clip.default_form == "cosine"
+    assert clip.encode_pair(paths, TEXTS).shape == (5, 24)
     e = clip.embeddings(paths, TEXTS)
     assert torch.allclose(clip.energy(paths, TEXTS), 1 - e.image @ e.text.T, atol=1e-6)
 
@@ -441,7 +488,7 @@ def test_a_device_that_cannot_be_used_is_an_error(device: str, tiny_run: Path) -
 class ColourMeter(nn.Module):
     """In place of the image encoder: how red and how blue a picture is, and a constant."""
 
-    width = 3
+    width = pooled_width = 3
 
     def forward(self, images: torch.Tensor) -> Encoded:
         red, _, blue = images.clamp(min=0).mean(dim=(2, 3)).unbind(dim=1)
@@ -454,7 +501,7 @@ class ColourMeter(nn.Module):
 class ColourWords(nn.Module):
     """In place of the text encoder: whether a text holds the word red, or blue."""
 
-    width = 3
+    width = pooled_width = 3
 
     def __init__(self, red: int, blue: int) -> None:
         super().__init__()

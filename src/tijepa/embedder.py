@@ -13,17 +13,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tijepa.data.features import Features
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.encoding.batches import encode_images, encode_inputs, encode_texts
+from tijepa.encoding.batches import check_batch_size, encode_images, encode_inputs, encode_texts
 from tijepa.encoding.engine import PRECISIONS, Engine, Precision, TorchEngine, usable_device
 from tijepa.encoding.folders import checkpoint_folder, model_folder
 from tijepa.encoding.inputs import ImageLike, image_input, image_list, read_image, text_list
 from tijepa.encoding.labels import energy_of_labels, prompt_list
-from tijepa.errors import CheckpointError, ConfigError
+from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.hub.provenance import read_provenance
 from tijepa.hub.transfer import check_repo_id, download, is_repo_id, upload
 from tijepa.hub.writing import write_model
-from tijepa.model.saving import ModelCard, load_model, load_tensors, read_card
+from tijepa.model.fusion import Fusion
+from tijepa.model.saving import FROZEN, ModelCard, load_model, load_tensors, read_card
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.aperture import openings, through
 from tijepa.objectives.calibration import Calibration, JointEmbeddings
@@ -31,6 +33,7 @@ from tijepa.objectives.embeddings import (
     Embedded,
     Embeddings,
     cosine_energy,
+    pair_features,
     squared_l2_energy,
 )
 from tijepa.objectives.match import MatchProbability
@@ -45,7 +48,13 @@ __all__ = [
     "read_image",
 ]
 
-MODEL_FILES = ("model.json", "model.safetensors", "tokenizer.json", "calibration.safetensors")
+MODEL_FILES = (
+    "model.json",
+    "model.safetensors",
+    FROZEN,
+    "tokenizer.json",
+    "calibration.safetensors",
+)
 
 Form = Literal["calibrated", "cosine", "squared_l2"]
 FORMS = ("calibrated", "cosine", "squared_l2")
@@ -90,6 +99,21 @@ class Embedder:
                 " they were exported from, with backend='torch'"
             )
         return self.engine.model
+
+    @property
+    def _torch(self) -> TorchEngine:
+        assert isinstance(self.engine, TorchEngine), "features come from training, which is torch's"
+        return self.engine
+
+    @property
+    def _fusion(self) -> Fusion | None:
+        """The fusion, where the model has one; exported graphs leave it out, which is an error."""
+        fused = self.card.arguments.get("encoders", {}).get("fusion") is not None
+        return self.model.context.fusion if fused or self._in_torch else None
+
+    @property
+    def _in_torch(self) -> bool:
+        return isinstance(self.engine, TorchEngine)
 
     @property
     def device(self) -> torch.device:
@@ -193,6 +217,41 @@ class Embedder:
         found = self._texts(text_list(texts), batch_size, progress)
         return _as(output, self.joint_of(_of_texts(found), form).text)
 
+    def encode_pair(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        texts: str | Sequence[str],
+        *,
+        features: Literal["fused", "joint"] | None = None,
+        batch_size: int = 256,
+    ) -> Float[Tensor, "n f"]:
+        """Features of n pairs, one row each, for a classifier: image k with text k.
+
+        "fused" is the mean of the image tokens after they have read the text, of the width of the
+        fusion, and what a model gives that has one (arXiv 2503.06380). "joint" is
+        `tijepa.objectives.embeddings.pair_features`, what all others give: f is 6 D, or 3 D for a
+        model without predictors (CLIP, SigLIP, VICReg). Images and texts are given as to
+        `encode_image` and `encode_text`. Raises `DataError` where one cannot be read, or where
+        there are not as many texts as images; `ConfigError` for fused features of a model that
+        has no fusion.
+        """
+        fusion = self._fusion
+        if features == "fused" and fusion is None:
+            raise ConfigError(
+                "features 'fused' need a model with a fusion, which the task fusion_infill trains:"
+                " use features='joint'"
+            )
+        listed, written = image_list(images), text_list(texts)
+        if len(listed) != len(written):
+            raise DataError(
+                f"{len(listed)} images and {len(written)} texts are no pairs: give one text per"
+                " image"
+            )
+        if fusion is not None and features != "joint":
+            return self._fuse(fusion, listed, written, batch_size)
+        e = self.embeddings(listed, written, batch_size=batch_size)
+        return pair_features(e, predicts=self.predicts)
+
     def energy(
         self,
         images: ImageLike | Sequence[ImageLike],
@@ -247,11 +306,27 @@ class Embedder:
         return _together(image, self._texts(text_list(texts), batch_size))
 
     def embeddings_of_inputs(
-        self, inputs: Float[Tensor, "i 3 s s"], texts: Sequence[str], *, batch_size: int = 256
+        self,
+        inputs: Float[Tensor, "i 3 s s"] | Features,
+        texts: Sequence[str] | Features,
+        *,
+        batch_size: int = 256,
     ) -> Embeddings:
-        """The same for images that are cropped and normalised already, as a loader gives them."""
-        image = encode_inputs(self.engine, inputs, batch_size)
-        return _together(image, self._texts(list(texts), batch_size))
+        """The same for images that are cropped and normalised already, as a loader gives them.
+
+        `Features` of images or texts are what the model's frozen encoder gave earlier.
+        """
+        image = (
+            self._torch.pooled_images(inputs.pooled)
+            if isinstance(inputs, Features)
+            else encode_inputs(self.engine, inputs, batch_size)
+        )
+        text = (
+            self._torch.pooled_texts(texts.pooled)
+            if isinstance(texts, Features)
+            else self._texts(list(texts), batch_size)
+        )
+        return _together(image, text)
 
     def classify(
         self,
@@ -411,6 +486,23 @@ class Embedder:
                 "form 'calibrated' needs a calibration, which this model lacks: use form='cosine',"
                 " or a checkpoint that was evaluated"
             )
+
+    @torch.no_grad()
+    def _fuse(
+        self, fusion: Fusion, images: list[ImageLike], texts: list[str], batch_size: int
+    ) -> Float[Tensor, "n f"]:
+        check_batch_size(batch_size)
+        self.model.eval()
+        card, encoders = self.card, self.model.context
+        pooled = [torch.zeros(0, fusion.width)]
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            inputs = [image_input(i, card.image_size, card.mean, card.std) for i in images[part]]
+            tokens = self.tokenizer.encode(texts[part], card.max_tokens)
+            image = encoders.image(torch.stack(inputs).to(self.device))
+            text = encoders.text(tokens.ids.to(self.device), tokens.mask.to(self.device))
+            pooled.append(fusion(image, text).pooled.cpu())
+        return torch.cat(pooled)
 
 
 def load(

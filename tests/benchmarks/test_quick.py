@@ -12,6 +12,8 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
+# written and tried, not run in full yet; README.md names them too
+AWAITING = {"collapse", "composition", "frozen", "mvsa", "pointing", "repeats", "unpaired"}
 
 
 @pytest.mark.slow
@@ -31,9 +33,20 @@ def test_the_quick_form_writes_a_complete_record(script: Path, tmp_path: Path) -
 
 def test_every_benchmark_has_committed_results() -> None:
     for script in SCRIPTS:
+        if script.stem in AWAITING:
+            continue
         record = json.loads((BENCHMARKS / "results" / f"{script.stem}.json").read_text())
         assert record["benchmark"] == script.stem
         assert "--quick" not in record["command"], "a smoke test's figures mean nothing"
+
+
+def test_what_awaits_its_full_run_has_no_record_yet_and_readme_says_so() -> None:
+    names = {script.stem for script in SCRIPTS}
+    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    for name in AWAITING:
+        assert name in names
+        assert not (BENCHMARKS / "results" / f"{name}.json").exists(), name
+        assert f"benchmarks/{name}.py" in readme
 
 
 def test_the_comparison_without_negatives_holds_the_ratios_and_every_rate_that_was_tried() -> None:

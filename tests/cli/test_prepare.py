@@ -57,6 +57,24 @@ def test_the_command_that_sets_redundant_items_aside_is_told_and_works(
     assert len((tmp_path / "photos-clean.prepared/quarantine.jsonl").read_text().splitlines()) == 1
 
 
+def test_the_command_that_is_told_reads_the_source_in_the_same_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two captions columns: without --caption-column the next run would take the other one."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (32, 32), (10, 0, 0)).save(folder / f"{number}.png")
+    rows = "".join(f"{number}.png,caption,title\n" for number in range(3))
+    (folder / "list.csv").write_text(f"image,caption,title\n{rows}")
+    chosen = ["--reader", "table", "--image-column", "image", "--caption-column", "title"]
+    assert main(["prepare", "photos", "--out", "photos.lance", *chosen]) == 0
+    (command,) = [line for line in capsys.readouterr().out.splitlines() if "--duplicates" in line]
+    assert " ".join(chosen) in command
+    assert main(shlex.split(command)[1:]) == 0
+    assert open_store("photos-clean.lance").split("train").captions(0) == ("title",)
+
+
 def test_appending_the_same_source_twice_adds_nothing(
     pairs_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from tijepa.config.named import fixed_settings
 from tijepa.errors import ConfigError
 
 INFILL = "objective.tasks.image_infill=1"
+FUSED = "objective.tasks.fusion_infill=1"
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,20 @@ INFILL = "objective.tasks.image_infill=1"
             [INFILL, "objective.token_targets=stop_gradient", "optim.ema_momentum=[0.9, 1.0]"],
             "no target of a weighted task is an EMA",
         ),
-        (["objective.masks.target_blocks=2"], "neither image_infill nor image_only"),
+        (["model.pooled_predictor.memory=9"], "kind is 'mlp'"),
+        (["model.pooled_predictor={kind: covariance, depth: 2}"], "kind is 'covariance'"),
+        (
+            ["model.pooled_predictor.kind=covariance", "objective.energy=cosine"],
+            "no token-level task has a weight",
+        ),
+        (["objective.masks.target_blocks=2"], "none of image_infill, image_only and"),
         (["objective.masks.text_hidden=0.2"], "neither text_infill nor text_only"),
         ([INFILL, "objective.masks.text_hidden=0.2"], "neither text_infill nor text_only"),
         (["model.token_predictor.depth=2"], "no token-level task"),
         (["objective.token_targets=ema"], "no token-level task"),
+        (["model.fusion.depth=3"], "fusion_infill has no weight"),
+        ([FUSED, "objective.token_targets=ema"], "only fusion_infill has a weight"),
+        (["objective.name=clip", "model.fusion.depth=3"], "objective.name is 'clip'"),
         (
             [
                 INFILL,
@@ -67,6 +77,15 @@ INFILL = "objective.tasks.image_infill=1"
         (["guard.patience=3"], "guard.action is 'warn'"),
         (["guard.action=warn", "guard.max_rollbacks=1"], "guard.action is 'warn'"),
         (["guard.action=stop", "guard.lr_factor=0.1"], "guard.action is 'stop'"),
+        (["model.image.train=lora"], "model.image.backbone is not set"),
+        (["model.text.trust_remote_code=true"], "model.text.backbone is not set"),
+        (["model.image={backbone: x, width: 64}"], "model.image.backbone has its own architecture"),
+        (["model.text={backbone: x, depth: 2}"], "model.text.backbone has its own architecture"),
+        (["model.text={backbone: x, last_k: 1}"], "model.text.train is 'frozen'"),
+        (["model.text={backbone: x, lr_scale: 0.1}"], "model.text.train is 'frozen'"),
+        (["model.text={backbone: x, train: full, lora_rank: 4}"], "model.text.train is 'full'"),
+        (["model.text.backbone=x", "data.vocab_size=99"], "has its own tokenizer"),
+        (["data.cache_features=false"], "no encoder is a frozen backbone"),
         (["data.augment=device"], "data.crop_scale is [1, 1] and data.flip is false"),
     ],
 )

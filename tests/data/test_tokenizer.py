@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.model.backbones.tiny import write_tokenizer
 
 from tijepa.data.tokenizer import CLS_ID, PAD_ID, UNK_ID, Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
@@ -133,3 +134,35 @@ def test_threads_encode_alike(tokenizer: Tokenizer) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: tokenizer.encode(CAPTIONS, 16).ids, range(20)))
     assert all(torch.equal(ids, expected) for ids in results)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Tokenizer:
+    write_tokenizer(tmp_path)
+    return Tokenizer.of_backbone(tmp_path / "tokenizer.json", pad_id=0)
+
+
+def test_a_pretrained_tokenizer_puts_its_own_special_tokens(foreign: Tokenizer) -> None:
+    """[CLS] is 2, [SEP] 3, words from 4 on; its own cut at five tokens does not count."""
+    found = foreign.encode(["A red circle left of the dog", "dog", ""], 16)
+    assert found.ids[0].tolist() == [2, 4, 5, 8, 10, 11, 14, 12, 3]
+    assert found.ids[1].tolist() == [2, 12, 3, 0, 0, 0, 0, 0, 0]
+    assert found.mask.sum(dim=1).tolist() == [9, 3, 2]
+    cut = foreign.encode(["a red circle left"], 4)
+    assert cut.ids.tolist() == [[2, 4, 5, 3]]
+    assert foreign.would_cut("a red circle", 4)
+    assert not foreign.would_cut("a red", 4)
+    with pytest.raises(ConfigError, match=r"max_tokens is 2: .* at least 3"):
+        foreign.encode(["a"], 2)
+
+
+def test_a_pretrained_tokenizer_is_the_same_after_saving(
+    foreign: Tokenizer, tmp_path: Path
+) -> None:
+    foreign.save(tmp_path / "saved.json")
+    again = Tokenizer.load(tmp_path / "saved.json")
+    texts = ["a dog runs", "unknown [PAD] words", ""]
+    first, second = foreign.encode(texts, 8), again.encode(texts, 8)
+    assert torch.equal(first.ids, second.ids)
+    assert torch.equal(first.mask, second.mask)
+    assert foreign.fingerprint() == again.fingerprint()

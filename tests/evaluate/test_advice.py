@@ -44,6 +44,17 @@ def test_drifting_targets_ask_for_a_lower_momentum() -> None:
     assert found[0] == "lower optim.ema_momentum below [0.99, 1]"
 
 
+def test_a_constant_fusion_asks_for_what_the_encoders_settings_can_give() -> None:
+    """No regularizer and no norm reach the fused tokens."""
+    found = hints("fused", "constant", "objective.tasks.fusion_infill=1", "optim.batch_size=16")
+    assert found == [
+        "raise optim.batch_size above 16",
+        "lower optim.ema_momentum below [0.99, 1]",
+        "lower optim.lr below 0.001",
+    ]
+    assert hints("fused targets", "rank", "objective.tasks.fusion_infill=1")[0].startswith("lower")
+
+
 def test_a_lost_gap_asks_for_more_weight_in_that_direction() -> None:
     assert hints("text_to_image", "gap")[0] == (
         "raise objective.tasks.text_to_image.pooled above 1"

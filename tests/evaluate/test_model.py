@@ -12,6 +12,7 @@ import torch
 import tijepa
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
+from tijepa.data.feature_table import FeatureTable, SplitFeatures
 from tijepa.data.pairs import Item, PairSource, Picture
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError, NonFiniteError
@@ -105,6 +106,23 @@ def test_fewer_than_two_items_are_an_error(captioned: list[int]) -> None:
 def test_calibration_takes_one_caption_of_at_most_2048_items() -> None:
     data = calibration_pairs(Shades([5] * 2050), 4)
     assert len(data.texts) == len(data.images) == 2048
+
+
+def test_calibration_takes_up_to_8192_items_whose_pooled_features_are_kept() -> None:
+    """Features of one number: 8,200 rows of both modalities. Tokens beside them would be large."""
+    count = 8200
+
+    def table(**more: np.ndarray) -> FeatureTable:
+        pooled = np.arange(count, dtype=np.float32)[:, None]
+        return FeatureTable({"rows": np.ones(count, np.int64), "pooled": pooled, **more}, {})
+
+    source = Shades([1] * count)
+    plain = calibration_pairs(source, 4, features=SplitFeatures(table(), table()))
+    assert len(plain.texts) == 8192
+    assert source.asked == []  # no picture was decoded
+    tokens = table(tokens=np.zeros((count, 1), np.uint16), lengths=np.ones(count, np.int64))
+    assert not SplitFeatures(table(), tokens).small
+    assert not SplitFeatures(table()).small
 
 
 # --- calibration ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from tijepa.data import open_splits
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.evaluate.model import EvaluationSet, evaluation_set
 from tijepa.evaluate.tasks import held_out_batch, task_energies
+from tijepa.evaluate.vitals import fused_vitals
 from tijepa.train.build import build_model, build_objective
 
 Configure = Callable[..., RunConfig]
@@ -24,6 +25,8 @@ EVERY_TASK = [
     "objective.tasks.text_infill=1",
     "objective.tasks.image_only=1",
     "objective.tasks.text_only=1",
+    "objective.tasks.fusion_infill=1",
+    "model.fusion={width: 8, depth: 1, heads: 2}",
     "model.token_predictor.width=8",
     "model.token_predictor.depth=1",
 ]
@@ -60,7 +63,12 @@ def test_every_energy_has_matched_and_those_of_both_modalities_a_gap(
         "text_infill/tokens",
         "image_only/tokens",
         "text_only/tokens",
+        "fusion_infill/tokens",
     }
+    fused = found["fusion_infill/tokens"]
+    assert fused["wrong_text_gap"] == fused["wrong_text"] - fused["matched"]
+    assert fused["wrong_text"] not in (fused["matched"], fused["shuffled"])
+    assert 0.0 < fused["target_variance"] < 1.0
     for name, energies in found.items():
         if "only" in name:
             assert energies.keys() == {"matched"}
@@ -86,6 +94,37 @@ def test_pooled_energies_are_those_of_the_pairs_and_of_pairs_half_a_batch_apart(
     wrong = torch.cat([predicted[-half:], predicted[:-half]])
     assert found["matched"] == pytest.approx(float((predicted - image).square().mean()), rel=1e-4)
     assert found["shuffled"] == pytest.approx(float((wrong - image).square().mean()), rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_constant_fusion_has_no_gap_no_variance_and_no_spread(
+    tiny_config: Configure, held_out: EvaluationSet, tokenizer: Tokenizer
+) -> None:
+    """The trivial solution: with its final norm at weight 0, X gives its bias whatever it sees.
+
+    A fresh fusion has some of all three.
+    """
+    config = tiny_config(
+        "objective.tasks.fusion_infill=1", "model.fusion={width: 8, depth: 1, heads: 2}"
+    )
+    model, objective = build_model(config, tokenizer.vocab_size), build_objective(config)
+    batch = held_out_batch(held_out, tokenizer, 16)
+    assert model.context.fusion is not None
+    assert model.target is not None
+    assert model.target.fusion is not None
+    fresh = task_energies(model, objective, batch)["fusion_infill/tokens"]
+    readings = fused_vitals(model, batch)
+    assert fresh["target_variance"] > 0
+    assert readings.keys() == {"fused", "fused targets"}
+    assert readings["fused"]["spread"] > 0
+    assert readings["fused targets"]["drift"] == 0.0
+    for fusion in (model.context.fusion, model.target.fusion):
+        fusion.norm.weight.zero_()
+        fusion.norm.bias.copy_(torch.arange(8.0))
+    lost = task_energies(model, objective, batch)["fusion_infill/tokens"]
+    for name in ("gap", "wrong_text_gap", "target_variance"):
+        assert lost[name] == 0.0, name
+    assert fused_vitals(model, batch)["fused"]["spread"] == 0.0
 
 
 def test_contrastive_objectives_have_no_energies_of_tasks(

@@ -110,6 +110,7 @@ def test_what_is_not_finite_is_not_a_number() -> None:
         (["text_to_image/pooled"], ("image", "text"), ("text_to_image",)),
         (["image_only/tokens"], ("image",), ()),
         (["image_to_text/tokens"], ("image", "text"), ()),
+        (["fusion_infill/tokens"], (), ()),
     ],
 )
 def test_only_what_is_trained_is_watched(

@@ -13,7 +13,7 @@ from tijepa.data.pairs import Batch
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Pooled, Views
 
-GRID, PATCH, TOKENS, VOCAB, WIDTH, DIM = 3, 4, 8, 30, 8, 6
+GRID, PATCH, TOKENS, VOCAB, WIDTH, DIM, FUSED = 3, 4, 8, 30, 8, 6, 12
 
 
 def _model(*, norm: str = "batch", ema: bool = True, predictors: bool = True) -> TextImageModel:
@@ -27,14 +27,18 @@ def _model(*, norm: str = "batch", ema: bool = True, predictors: bool = True) ->
         "max_tokens": TOKENS,
         **size,
     }
+    fused = {"image_width": FUSED, "grid": GRID, **size}
     model = TextImageModel(
         encoders={
             "image": {"image_size": GRID * PATCH, "patch_size": PATCH, **size},
             "text": {"vocab_size": VOCAB, "max_tokens": TOKENS, **size},
             "head": mlp,
             "embed_dim": DIM,
+            "fusion": {**size, "width": FUSED},
         },
-        predictors={"embed_dim": DIM, "pooled": mlp, "tokens": tokens} if predictors else None,
+        predictors={"embed_dim": DIM, "pooled": mlp, "tokens": tokens, "fused": fused}
+        if predictors
+        else None,
         ema=ema,
     )
     for name, parameter in model.named_parameters():

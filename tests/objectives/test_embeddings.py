@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from tijepa.model.target_norm import BatchTargetNorm
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.embeddings import Embeddings, cosine_energy, embed, squared_l2_energy
+from tijepa.objectives.embeddings import (
+    Embeddings,
+    cosine_energy,
+    embed,
+    pair_features,
+    squared_l2_energy,
+)
 from tijepa.objectives.energies import cosine, squared_l2
 
 
@@ -142,3 +148,20 @@ def test_predictions_are_compared_with_embeddings_normalised_as_in_training(
     torch.testing.assert_close(after.image, (before.image - 0.5) / 2)
     for name in ("text", "text_from_image", "image_from_text"):
         assert torch.equal(getattr(after, name), getattr(before, name))
+
+
+def test_pair_features_by_hand() -> None:
+    """d = 4, rows to length 2: z_I = (2,0,0,0), g(z_T) = (0,2,0,0), z_T = (1,1,1,1),
+    g(z_I) = (2,0,0,0); the products are z_I · g(z_T) = 0 and g(z_I) · z_T = (2,0,0,0)."""
+    e = Embeddings(
+        image=torch.tensor([[3.0, 0.0, 0.0, 0.0]]),
+        text_from_image=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        text=torch.tensor([[5.0, 5.0, 5.0, 5.0]]),
+        image_from_text=torch.tensor([[0.0, 7.0, 0.0, 0.0]]),
+    )
+    two, other, none = [2.0, 0, 0, 0], [0, 2.0, 0, 0], [0.0] * 4
+    ones = [1.0] * 4
+    expected = torch.tensor([[*two, *other, *ones, *two, *none, *two]])
+    torch.testing.assert_close(pair_features(e, predicts=True), expected)
+    expected = torch.tensor([[*two, *ones, *two]])
+    torch.testing.assert_close(pair_features(e, predicts=False), expected)

@@ -46,6 +46,19 @@ def assert_equal_frequencies(a: np.ndarray, b: np.ndarray, draws: int) -> None:
     assert (np.abs(a - b) <= 5 * np.sqrt(4 * p * (1 - p) / draws) + 1e-9).all()
 
 
+def test_target_blocks_are_rectangles_whose_union_is_the_target() -> None:
+    """Also of a part of the rows, and every row has every block."""
+    masks = blocks(7, blocks=3).draw(20, np.random.default_rng(1))
+    assert len(masks.blocks) == 3
+    for part, rows in ((masks, slice(0, 20)), (masks.part(5, 9), slice(5, 9))):
+        single = [chosen(block, 49).reshape(-1, 7, 7) for block in part.blocks]
+        for canvas in np.concatenate(single):
+            y, x = np.nonzero(canvas)
+            assert canvas[y.min() : y.max() + 1, x.min() : x.max() + 1].all()
+        union = np.any(single, axis=0).reshape(-1, 49)
+        assert (union == chosen(masks.target, 49)[rows]).all()
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 def test_marginals_are_complete_and_symmetric(grid: int) -> None:
     """Under both flips and, as the aspect range is symmetric in the logarithm, transposition."""

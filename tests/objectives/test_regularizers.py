@@ -39,7 +39,7 @@ def test_full_collapse_at_the_origin_costs_its_closed_form() -> None:
     Expanded: G(1) − 2 G(2) + G(3) with G(a) = ∫ e^{−a t²/2} dt over [−3, 3]; about 0.402 per point.
     """
     closed = gaussian_integral(1) - 2 * gaussian_integral(2) + gaussian_integral(3)
-    got = SIGReg(slices=8)(torch.zeros(10, 4), generator()).item()
+    got = SIGReg(slices=8, samples=None)(torch.zeros(10, 4), generator()).item()
     assert got == pytest.approx(10 * closed, rel=1e-3)
     assert epps_pulley(np.zeros(10)) == pytest.approx(10 * closed, rel=1e-6)
 
@@ -48,7 +48,7 @@ def test_full_collapse_at_the_origin_costs_its_closed_form() -> None:
 @settings(deadline=None, max_examples=40)
 def test_sigreg_is_the_epps_pulley_statistic(x: list[float], slices: int) -> None:
     """In one dimension every direction is ±1 and the statistic is even: no randomness is left."""
-    got = SIGReg(slices=slices)(torch.tensor(x)[:, None], generator()).item()
+    got = SIGReg(slices=slices, samples=None)(torch.tensor(x)[:, None], generator()).item()
     assert got == pytest.approx(epps_pulley(np.array(x)), rel=2e-3, abs=2e-3)
 
 
@@ -256,3 +256,29 @@ def test_visreg_sees_dimensions_that_repeat_one_another() -> None:
     repeated = independent[:, :1].expand(-1, 4)
     penalty = VISReg(slices=64)
     assert penalty(repeated, generator()) > 5 * penalty(independent, generator())
+
+
+@given(copies=st.integers(2, 8))
+def test_sigreg_weighs_an_item_as_the_energy_does_whatever_the_batch(copies: int) -> None:
+    """The same items k times over: the same value, 1 / k of the gradient for each, as of a mean.
+
+    With the factor n, as published, the value is k times as large and the gradient the same.
+    """
+    z = torch.randn(6, 3, generator=generator())
+    many = z.repeat(copies, 1)
+
+    def both(penalty: SIGReg, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = x.clone().requires_grad_()
+        value = penalty(x, generator())
+        value.backward()
+        assert x.grad is not None
+        return value.detach(), x.grad[:6]
+
+    value, gradient = both(SIGReg(slices=16), z)
+    value_of_many, gradient_of_many = both(SIGReg(slices=16), many)
+    torch.testing.assert_close(value_of_many, value)
+    torch.testing.assert_close(gradient_of_many, gradient / copies)
+    published, of_published = both(SIGReg(slices=16, samples=None), z)
+    published_of_many, of_published_of_many = both(SIGReg(slices=16, samples=None), many)
+    torch.testing.assert_close(published_of_many, copies * published)
+    torch.testing.assert_close(of_published_of_many, of_published)

@@ -14,6 +14,7 @@ from tijepa.objectives.tasks import TASKS
         ("text_infill", True, True, True, "text"),
         ("image_only", True, False, True, "image"),
         ("text_only", False, True, True, "text"),
+        ("fusion_infill", True, True, True, "image"),
     ],
 )
 def test_a_task_says_what_it_needs_and_predicts(
@@ -26,7 +27,7 @@ def test_a_task_says_what_it_needs_and_predicts(
 
 def test_no_task_shows_what_it_predicts() -> None:
     """The predicted modality is unseen, or seen in part with the hidden rest predicted."""
-    assert len(TASKS) == 6
+    assert len(TASKS) == 7
     for task in TASKS.values():
         seen = task.image if task.predicts == "image" else task.text
         assert seen in (None, "context")

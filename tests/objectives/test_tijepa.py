@@ -103,6 +103,8 @@ def trained(model: TextImageModel) -> set[str]:
         "image_to_text": model.predictors.image_to_text,
         "text_to_image": model.predictors.text_to_image,
         "token_predictor": model.predictors.tokens,
+        "fusion": model.context.fusion,
+        "fused_predictor": model.predictors.fused,
         "target": model.target,
     }
     return {
@@ -115,7 +117,7 @@ def trained(model: TextImageModel) -> set[str]:
 
 def rows(batch: Batch, index: list[int]) -> Batch:
     return Batch(
-        **{n: getattr(batch, n)[index] for n in batch.__dataclass_fields__ if n != "cursor"},
+        **{n: value[index] for n, value in vars(batch).items() if isinstance(value, Tensor)},
         cursor=batch.cursor,
     )
 
@@ -124,25 +126,30 @@ def mask_rows(masks: DrawnMasks, index: list[int]) -> DrawnMasks:
     def pick(part: Masks | None) -> Masks | None:
         if part is None:
             return None
-        visible = (Visible(v.index[index], v.mask[index]) for v in (part.context, part.target))
-        return Masks(*visible)
+
+        def rows(v: Visible) -> Visible:
+            return Visible(v.index[index], v.mask[index])
+
+        return Masks(rows(part.context), rows(part.target), tuple(map(rows, part.blocks)))
 
     return DrawnMasks(pick(masks.image), pick(masks.text))
 
 
 TOKEN_ROUTES = {
-    "text_to_image": {"text"},
-    "image_to_text": {"image"},
-    "image_infill": {"image", "text"},
-    "text_infill": {"image", "text"},
-    "image_only": {"image"},
-    "text_only": {"text"},
+    "text_to_image": {"text", "token_predictor"},
+    "image_to_text": {"image", "token_predictor"},
+    "image_infill": {"image", "text", "token_predictor"},
+    "text_infill": {"image", "text", "token_predictor"},
+    "image_only": {"image", "token_predictor"},
+    "text_only": {"text", "token_predictor"},
+    "fusion_infill": {"image", "text", "fusion", "fused_predictor"},
 }
+PLAIN = [name for name, task in TASKS.items() if not task.fused]
 
 
 @pytest.mark.parametrize("ema", [True, False])
 @pytest.mark.parametrize("task", TASKS)
-def test_a_token_task_trains_its_context_and_the_token_predictor_only(
+def test_a_token_task_trains_its_context_and_its_predictor_only(
     setting: Callable[..., Setting], task: str, ema: bool
 ) -> None:
     """In particular never the target: not the EMA copy, not the stopped side of the context."""
@@ -151,7 +158,7 @@ def test_a_token_task_trains_its_context_and_the_token_predictor_only(
     assert torch.isfinite(terms.loss)
     assert terms.loss > 0
     terms.loss.backward()
-    assert trained(s.model) == TOKEN_ROUTES[task] | {"token_predictor"}
+    assert trained(s.model) == TOKEN_ROUTES[task]
     assert s.model.target is not None
     assert all(p.grad is None for p in s.model.target.parameters())
 
@@ -205,6 +212,8 @@ def test_all_tasks_together_train_everything_but_the_target(
         "image_to_text",
         "text_to_image",
         "token_predictor",
+        "fusion",
+        "fused_predictor",
     }
     assert set(whole.readings) == {
         "energy/text_to_image/pooled",
@@ -277,7 +286,7 @@ def test_pooled_targets_are_normalised_over_all_items_of_their_modality(
 
 
 @pytest.mark.parametrize("ema", [True, False])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", PLAIN)
 def test_token_targets_are_the_layer_normed_tokens_at_the_wanted_places(
     setting: Callable[..., Setting], task: str, ema: bool
 ) -> None:
@@ -346,7 +355,7 @@ def _hidden_pixels(masks: DrawnMasks) -> Tensor:
     return grid.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
 
 
-@pytest.mark.parametrize("task", ["image_infill", "image_only"])
+@pytest.mark.parametrize("task", ["image_infill", "image_only", "fusion_infill"])
 def test_hidden_pixels_cannot_influence_the_prediction(
     setting: Callable[..., Setting], task: str
 ) -> None:
@@ -503,6 +512,7 @@ def test_running_statistics_survive_a_batch_of_one_modality(
         ({"text_to_image": 1.0, "image_to_text": 1.0}, False, False),
         ({"image_infill": 1.0}, True, False),
         ({"image_only": 1.0}, True, False),
+        ({"fusion_infill": 1.0}, True, False),
         ({"text_infill": 1.0}, False, True),
         ({"image_only": 1.0, "text_only": 1.0}, True, True),
     ],
@@ -525,7 +535,8 @@ def test_masks_are_drawn_only_for_what_a_task_hides(
         ({"pooled": BOTH_POOLED, "ema_pooled": False}, False),
         ({"pooled": BOTH_POOLED, "ema_pooled": True}, True),
         ({"tokens": ALL_TOKENS, "ema_tokens": True}, True),
-        ({"tokens": ALL_TOKENS, "ema_tokens": False, "ema_pooled": True}, False),
+        ({"tokens": dict.fromkeys(PLAIN, 1.0), "ema_tokens": False, "ema_pooled": True}, False),
+        ({"tokens": {"fusion_infill": 1.0}, "ema_tokens": False}, True),
     ],
 )
 def test_target_encoders_are_needed_only_where_a_target_is_theirs(

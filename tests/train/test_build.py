@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from tijepa.config import RunConfig, load_config, preset_names
 from tijepa.data.pairs import Batch
 from tijepa.errors import ConfigError
+from tijepa.model.fusion import Fusion
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contrastive import CLIPObjective, SigLIPObjective
 from tijepa.objectives.energies import ENERGIES
@@ -67,7 +69,7 @@ def step_once(config: RunConfig, count: int) -> None:
     model = build_model(config, config.data.vocab_size).train()
     objective = build_objective(config)
     optimizer = build_optimizer([model, objective], lr=1e-3, betas=config.optim.betas)
-    before = model.context.image.stem.embed.weight.detach().clone()
+    before = {name: p.detach().clone() for name, p in model.context.named_parameters()}
     reading = training_step(
         model,
         objective,
@@ -81,28 +83,80 @@ def step_once(config: RunConfig, count: int) -> None:
     assert reading.loss > 0
     assert reading.grad_norm > 0
     assert reading.terms
-    assert not torch.equal(model.context.image.stem.embed.weight, before)
+    assert any(not torch.equal(model.context.get_parameter(n), p) for n, p in before.items())
 
 
 ON_CPU = ["compute.device=cpu", "compute.precision=float32"]
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_builds_and_steps(preset: str) -> None:
+def test_every_preset_builds_and_steps(preset: str, backbones: dict[str, Path]) -> None:
     """On random data of its own shapes; the batch is cut down, and encoders to two layers."""
-    step_once(load_config(preset, overrides=[*ON_CPU, *_shallow(preset)]), count=8)
+    small = [*_shallow(preset), *_local(preset, backbones)]
+    count = 2 if preset.startswith("paper-") else 8
+    step_once(load_config(preset, overrides=[*ON_CPU, *small]), count=count)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_builds_and_steps_in_full_depth(preset: str) -> None:
-    step_once(load_config(preset, overrides=ON_CPU), count=2)
+def test_every_preset_builds_and_steps_in_full_depth(
+    preset: str, backbones: dict[str, Path]
+) -> None:
+    step_once(load_config(preset, overrides=[*ON_CPU, *_local(preset, backbones)]), count=2)
 
 
 def _shallow(preset: str) -> list[str]:
     model = load_config(preset).model
-    deep = {"image": model.image.depth, "text": model.text.depth}
-    return [f"model.{name}.depth={min(2, depth)}" for name, depth in deep.items()]
+    own = {name: t for name, t in (("image", model.image), ("text", model.text)) if not t.backbone}
+    shallow = [f"model.{name}.depth={min(2, tower.depth)}" for name, tower in own.items()]
+    if load_config(preset).objective.tasks.fusion_infill:
+        shallow += ["model.fusion.depth=1", "model.token_predictor.depth=1"]
+    return shallow
+
+
+@pytest.mark.parametrize(
+    ("preset", "millions", "printed"),
+    [("paper-small", 39, 10), ("paper-medium", 58, 10), ("paper-large", 131, 12)],
+)
+def test_the_papers_sizes_are_those_of_its_cross_attention(
+    preset: str, millions: int, printed: int
+) -> None:
+    """Within 2 %, counting X alone, on tokens of 1280 (ViT-H/14) and 768 (gte-base).
+
+    Small: 1280 · 768 + 768, four layers of 4 (768² + 768) for the attention, the same for the
+    cross-attention, 8 · 768² + 5 · 768 for the MLP, 6 · 768 for the norms, 2 · 768 at the end:
+    38.8 M. The heads that the paper prints do not divide its widths.
+    """
+    config = load_config(preset)
+    with torch.device("meta"):
+        fusion = Fusion(image_width=1280, text_width=768, **config.model.fusion.model_dump())
+    count = sum(p.numel() for p in fusion.parameters())
+    assert abs(count - millions * 1e6) < 0.02 * millions * 1e6
+    if preset == "paper-small":
+        layer = 8 * (768**2 + 768) + 8 * 768**2 + 5 * 768 + 6 * 768
+        assert count == 1280 * 768 + 768 + 4 * layer + 2 * 768
+    with pytest.raises(ConfigError, match=f"is not divisible by heads {printed}"):
+        load_config(preset, overrides=[f"model.fusion.heads={printed}"])
+
+
+def test_the_papers_schedule_is_that_of_300_epochs_of_coco() -> None:
+    """300 · 118,287 / 1024 = 34,654 updates; warm-up 40 of 300 epochs, 4,620 of them."""
+    for size in ("small", "medium", "large"):
+        optim = load_config(f"paper-{size}").optim
+        assert optim.steps == 300 * 118_287 // 1024
+        assert optim.batch_size == 1024
+        assert optim.warmup == pytest.approx(40 / 300, abs=1e-3)
+        assert (optim.lr, optim.lr * optim.final_lr) == (1e-3, pytest.approx(1e-6))
+        assert (optim.ema_momentum, optim.weight_decay) == ((0.996, 1.0), (0.04, 0.4))
+
+
+def _local(preset: str, backbones: dict[str, Path]) -> list[str]:
+    """Tiny backbones of random weights in the place of those that the preset names."""
+    model = load_config(preset).model
+    named = {"image": model.image.backbone, "text": model.text.backbone}
+    return [
+        f"model.{name}.backbone={backbones[name]}" for name, backbone in named.items() if backbone
+    ]
 
 
 def test_weights_are_a_function_of_the_seed_alone() -> None:
@@ -132,6 +186,7 @@ def test_weights_are_a_function_of_the_seed_alone() -> None:
             True,
             False,
         ),
+        (["objective.tasks.fusion_infill=1"], True, False, True),
         (
             ["objective.tasks.text_infill=1", "objective.token_targets=ema", *POOLED_OFF],
             True,

@@ -73,3 +73,17 @@ def test_a_group_without_parameters_is_left_out(module: nn.Module) -> None:
 def test_betas_are_passed_on() -> None:
     optimizer = build_optimizer([nn.Linear(2, 2)], lr=0.1, betas=(0.8, 0.7))
     assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.7)}
+
+
+def test_a_scaled_module_learns_at_its_share_of_the_rate() -> None:
+    """SGD-like first step of Adam: every weight moves by its learning rate, 1.0 and 0.1 of it."""
+    fast, slow = nn.Linear(2, 2), nn.Linear(2, 2)
+    before = [fast.weight.detach().clone(), slow.weight.detach().clone()]
+    both = nn.ModuleList([fast, slow])
+    optimizer = build_optimizer([both], lr=1.0, betas=(0.9, 0.95), scaled=[(slow, 0.1)])
+    set_schedules(optimizer, lr=0.01, weight_decay=0.0)
+    (fast(torch.ones(1, 2)).sum() + slow(torch.ones(1, 2)).sum()).backward()
+    optimizer.step()
+    steps = [(m.weight - b).abs().detach() for m, b in zip(both, before, strict=True)]
+    torch.testing.assert_close(steps[0], torch.full((2, 2), 0.01), atol=1e-5, rtol=0)
+    torch.testing.assert_close(steps[1], torch.full((2, 2), 0.001), atol=1e-6, rtol=0)

@@ -42,6 +42,8 @@ TOKEN_TASKS = [
     "objective.tasks.text_infill=1",
     "objective.tasks.image_only=1",
     "objective.tasks.text_only=1",
+    "objective.tasks.fusion_infill=1",
+    "model.fusion={width: 8, depth: 1, heads: 2}",
     "model.token_predictor.width=8",
     "model.token_predictor.depth=1",
 ]
@@ -126,6 +128,32 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert not (folder / "parts/model").exists()
     train(config, folder / "parts", resume=True, console=quiet())
     assert_same_run(folder / "whole", folder / "parts")
+
+
+def test_a_run_that_learns_no_retrieval_keeps_its_last_checkpoint(
+    tiny_config: Configure, folder: Path
+) -> None:
+    """The paper's objective alone: recall stays at chance, the guard watches the fused tokens."""
+    config = tiny_config(
+        "objective.tasks.text_to_image.pooled=0",
+        "objective.tasks.image_to_text.pooled=0",
+        "objective.tasks.fusion_infill=1",
+        "objective.regularize_image.name=none",
+        "objective.regularize_text.name=none",
+        "model.fusion={width: 8, depth: 1, heads: 2}",
+        "model.token_predictor={width: 8, depth: 1, heads: 2}",
+    )
+    run = train(config, folder / "run", console=quiet())
+    assert not (run / "checkpoints/best.json").exists()
+    assert read_json(run / "results.json")["checkpoint"] == "step-00000006"
+    record = metrics(run)[-1]
+    assert record["kind"] == "eval"
+    assert record["health"]["readings"].keys() == {"fused", "fused targets"}
+    assert record["tasks"]["fusion_infill/tokens"].keys() == {
+        "matched", "shuffled", "gap", "wrong_text", "wrong_text_gap", "target_variance",
+    }  # fmt: skip
+    report = (run / "report.html").read_text()
+    assert "Gap between the wrong text and the right one in the context alone" in report
 
 
 def test_two_runs_of_one_seed_are_the_same_and_of_another_seed_are_not(

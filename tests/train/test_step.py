@@ -34,7 +34,8 @@ EVERYTHING = [
     "objective.pooled_targets=ema",
     "objective.token_targets=ema",
     "objective.tasks={text_to_image: {pooled: 1, tokens: 0.5}, image_to_text: {pooled: 1, "
-    "tokens: 0.5}, image_infill: 1, text_infill: 1, image_only: 1, text_only: 1}",
+    "tokens: 0.5}, image_infill: 1, text_infill: 1, image_only: 1, text_only: 1, fusion_infill: 1}",
+    "model.fusion={width: 8, depth: 1, heads: 2, mlp_ratio: 2}",
     "objective.regularize_image={name: sigreg, weight: 0.1, slices: 8}",
     "objective.regularize_text={name: vicreg, weight: 0.2}",
     "model.token_predictor={width: 8, depth: 1, heads: 2, mlp_ratio: 2}",
@@ -56,6 +57,15 @@ OBJECTIVES = {
     "clip": ["objective.name=clip"],
     "siglip": ["objective.name=siglip"],
     "vicreg": ["objective.name=vicreg"],
+    "fused": [
+        "objective.name=tijepa",
+        "objective.tasks={text_to_image: {pooled: 0}, image_to_text: {pooled: 0}, "
+        "fusion_infill: 1}",
+        "objective.regularize_image={name: none}",
+        "objective.regularize_text={name: none}",
+        "model.fusion={width: 8, depth: 1, heads: 2, mlp_ratio: 2}",
+        "model.token_predictor={width: 8, depth: 1, heads: 2, mlp_ratio: 2}",
+    ],
     "standardised targets, visreg": [
         *POOLED[:-3],
         "objective.pooled_target_norm=standardise",
@@ -212,6 +222,19 @@ def test_run_step_and_rank_each_change_masks_and_directions(seed: tuple[int, ...
     assert a.terms["energy/text_only/tokens"] != b.terms["energy/text_only/tokens"]
     assert a.terms["regularizer/image"] != b.terms["regularizer/image"]
     assert a.terms["regularizer/text"] == b.terms["regularizer/text"], "VICReg has no directions"
+
+
+@pytest.mark.parametrize(("objective", "passes"), [("fused", 1), ("everything", 2)])
+def test_without_terms_of_the_whole_batch_accumulation_needs_no_first_pass(
+    objective: str, passes: int
+) -> None:
+    """Four micro-batches: the target encoder of images runs once for each, or twice."""
+    made = learner(objective)
+    assert made.model.target is not None
+    calls: list[int] = []
+    made.model.target.image.register_forward_hook(lambda *_: calls.append(1))
+    made.step(batch(), accumulate=4)
+    assert len(calls) == 4 * passes
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.75, 1.0])

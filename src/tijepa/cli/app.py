@@ -13,15 +13,22 @@ from collections.abc import Sequence
 
 import click
 
+from tijepa.cli.classify import classify
 from tijepa.cli.compare import compare
 from tijepa.cli.demo import demo
 from tijepa.cli.disk import disk_problem
 from tijepa.cli.doctor import doctor
+from tijepa.cli.embed import embed
 from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
 from tijepa.cli.export import export
+from tijepa.cli.filter import filter_
+from tijepa.cli.index import index
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
+from tijepa.cli.probe import probe
+from tijepa.cli.search import search
+from tijepa.cli.serve import serve
 from tijepa.cli.sweep import sweep
 from tijepa.cli.train import train
 from tijepa.errors import CollapseError, TijepaError
@@ -30,10 +37,18 @@ from tijepa.version import __version__
 __all__ = ["app", "main"]
 
 
+class _Verbs(click.Group):
+    """Its help names the verbs and leaves its few options to the last line, to fit a screen."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+
+
 @click.group(
+    cls=_Verbs,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Each verb explains itself: tijepa train --help",
+    epilog="Each verb explains itself: tijepa train --help. Also --version, and --debug.",
 )
 @click.version_option(__version__, prog_name="tijepa", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -44,7 +59,25 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (compare, demo, doctor, evaluate, explain, export, prepare, presets, sweep, train):
+for _verb in (
+    classify,
+    compare,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    explain,
+    export,
+    filter_,
+    index,
+    prepare,
+    presets,
+    probe,
+    search,
+    serve,
+    sweep,
+    train,
+):
     app.add_command(_verb)
 
 

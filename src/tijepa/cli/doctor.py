@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.source_options import source_options
+from tijepa.cli.source_options import source_arguments, source_options
 
 __all__ = ["doctor"]
 
@@ -78,12 +78,7 @@ def doctor(
         open_reader(source, reader=reader, options=options),
         out if out is not None else _default_folder(source),
         source=source,
-        arguments=_given(
-            ("--reader", reader),
-            ("--image-column", image_column),
-            ("--caption-column", caption_column),
-            ("--split-column", split_column),
-        ),
+        arguments=source_arguments(reader, options),
         max_bad=max_bad,
         max_tokens=max_tokens,
         threads=threads if threads is not None else os.cpu_count() or 1,
@@ -94,10 +89,6 @@ def doctor(
     else:
         print_report(console, report)
     return 0 if report.fit else 1
-
-
-def _given(*options: tuple[str, str | None]) -> list[str]:
-    return [word for name, value in options if value is not None for word in (name, value)]
 
 
 def _default_folder(source: str) -> Path:

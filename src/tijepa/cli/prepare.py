@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tijepa.cli.source_options import source_options
+from tijepa.cli.source_options import source_arguments, source_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,17 +74,25 @@ def prepare(
     opened = open_reader(source, reader=reader, options=options)
     _say(console, f"reading   {opened.describe()}")
     threads = (os.cpu_count() or 1) if threads is None else threads
+    arguments = source_arguments(reader, options)
     try:
         with watched(console, "preparing", opened.count()) as advance:
             if append:
                 done = append_store(
-                    opened, out, source=source, max_bad=max_bad, threads=threads, advance=advance
+                    opened,
+                    out,
+                    source=source,
+                    arguments=arguments,
+                    max_bad=max_bad,
+                    threads=threads,
+                    advance=advance,
                 )
             else:
                 done = write_store(
                     opened,
                     out,
                     source=source,
+                    arguments=arguments,
                     max_bad=max_bad,
                     duplicates=duplicates,
                     threads=threads,

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from tijepa.config.layers import load_config, preset_names
 from tijepa.config.sections import (
+    ADOPTED,
     ComputeConfig,
     CrossModalTaskConfig,
     DataConfig,
+    FusionConfig,
     GuardConfig,
     HeadConfig,
     ImageEncoderConfig,
@@ -33,9 +35,11 @@ from tijepa.config.sections import (
 )
 
 __all__ = [
+    "ADOPTED",
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",
+    "FusionConfig",
     "GuardConfig",
     "HeadConfig",
     "ImageEncoderConfig",

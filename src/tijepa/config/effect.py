@@ -36,9 +36,16 @@ _ONLY_PREDICTIVE = (
     "objective.regularize_text",
     "model.pooled_predictor",
     "model.token_predictor",
+    "model.fusion",
     "optim.ema_momentum",
 )
 _ONLY_ACTING = ("patience", "lr_factor", "max_rollbacks")
+_OWN_ENCODER = {
+    "image": ("patch_size", "stem", "width", "depth", "heads", "mlp_ratio"),
+    "text": ("width", "depth", "heads", "mlp_ratio"),
+}
+_BACKBONE = ("train", "last_k", "lora_rank", "lr_scale", "trust_remote_code")
+_BLOCK_TASKS = ("image_infill", "image_only", "fusion_infill")
 _BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale")
 
 
@@ -56,10 +63,12 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     if action != "rollback":
         keys = ("lr_factor", "max_rollbacks") if action == "stop" else _ONLY_ACTING
         idle |= {f"guard.{key}": f"guard.action is '{action}'" for key in keys}
+    idle |= _idle_of_encoders(value)
     mlps = ["model.head"]
     objective = value("objective.name")
     if objective in PREDICTIVE:
-        mlps.append("model.pooled_predictor")
+        if value("model.pooled_predictor.kind") == "mlp":
+            mlps.append("model.pooled_predictor")
         idle |= _idle_of_prediction(value)
     else:
         idle |= dict.fromkeys(_ONLY_PREDICTIVE, f"objective.name is '{objective}'")
@@ -70,11 +79,40 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     return idle
 
 
+def _idle_of_encoders(value: Callable[[str], Any]) -> dict[str, str]:
+    idle: dict[str, str] = {}
+    for modality, own in _OWN_ENCODER.items():
+        encoder = f"model.{modality}"
+        if value(f"{encoder}.backbone") is None:
+            reason = f"{encoder}.backbone is not set"
+            idle |= {f"{encoder}.{key}": reason for key in _BACKBONE}
+            continue
+        reason = f"{encoder}.backbone has its own architecture"
+        idle |= {f"{encoder}.{key}": reason for key in own}
+        train = value(f"{encoder}.train")
+        reason = f"{encoder}.train is '{train}'"
+        for key, mode in (("last_k", "last_k"), ("lora_rank", "lora")):
+            if train != mode:
+                idle[f"{encoder}.{key}"] = reason
+        if train == "frozen":
+            idle[f"{encoder}.lr_scale"] = reason
+    frozen = [
+        value(f"model.{m}.backbone") is not None and value(f"model.{m}.train") == "frozen"
+        for m in _OWN_ENCODER
+    ]
+    if not any(frozen):
+        idle["data.cache_features"] = "no encoder is a frozen backbone"
+    if value("model.text.backbone") is not None:
+        idle["data.vocab_size"] = "model.text.backbone has its own tokenizer"
+    return idle
+
+
 def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
     idle: dict[str, str] = {}
     tasks = "objective.tasks"
     pooled = any(value(key) != 0 for key in _POOLED_WEIGHTS)
-    tokens = any(value(key) != 0 for key in _TOKEN_WEIGHTS)
+    plain = any(value(key) != 0 for key in _TOKEN_WEIGHTS)
+    fused = value(f"{tasks}.fusion_infill") != 0
     if not pooled:
         reason = "no pooled task has a weight"
         idle |= {
@@ -82,15 +120,28 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
             "objective.pooled_targets": reason,
             "objective.pooled_target_norm": reason,
         }
-    if not tokens:
+    if value("model.pooled_predictor.kind") == "covariance":
+        reason = "model.pooled_predictor.kind is 'covariance'"
+        idle |= {f"model.pooled_predictor.{name}": reason for name in ("depth", "hidden", "norm")}
+        if not (plain or fused):
+            idle["objective.energy"] = f"{reason} and no token-level task has a weight"
+    else:
+        idle["model.pooled_predictor.memory"] = "model.pooled_predictor.kind is 'mlp'"
+    if not fused:
+        idle["model.fusion"] = "fusion_infill has no weight"
+    if not (plain or fused):
+        idle["model.token_predictor"] = "no token-level task has a weight"
+    if not plain:
         reason = "no token-level task has a weight"
-        idle |= {"model.token_predictor": reason, "objective.token_targets": reason}
+        if fused:
+            reason = "only fusion_infill has a weight, whose target is always an EMA"
+        idle["objective.token_targets"] = reason
     ema_pooled = pooled and value("objective.pooled_targets") == "ema"
-    ema_tokens = tokens and value("objective.token_targets") == "ema"
+    ema_tokens = fused or (plain and value("objective.token_targets") == "ema")
     if not (ema_pooled or ema_tokens):
         idle["optim.ema_momentum"] = "no target of a weighted task is an EMA"
-    if value(f"{tasks}.image_infill") == 0 and value(f"{tasks}.image_only") == 0:
-        reason = "neither image_infill nor image_only has a weight"
+    if not any(value(f"{tasks}.{name}") for name in _BLOCK_TASKS):
+        reason = "none of image_infill, image_only and fusion_infill has a weight"
         idle |= {f"objective.masks.{name}": reason for name in _BLOCK_MASKS}
     if value(f"{tasks}.text_infill") == 0 and value(f"{tasks}.text_only") == 0:
         reason = "neither text_infill nor text_only has a weight"
@@ -101,4 +152,6 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
             idle[f"{regularizer}.weight"] = f"{regularizer}.name is 'none'"
         if name not in ("sigreg", "visreg"):
             idle[f"{regularizer}.slices"] = f"{regularizer}.name is '{name}'"
+        if name != "sigreg":
+            idle[f"{regularizer}.by_batch"] = f"{regularizer}.name is '{name}'"
     return idle

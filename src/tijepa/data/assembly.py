@@ -16,6 +16,8 @@ import torch
 
 from tijepa.data.device_crop import Uncropped
 from tijepa.data.draws import Draw, draws_at, least_side, replacement
+from tijepa.data.feature_table import FeatureTable, SplitFeatures
+from tijepa.data.features import Features
 from tijepa.data.images import Crop, Pixels, normalise_into, resize_crop
 from tijepa.data.order import Order
 from tijepa.data.pairs import Batch, Item, PairSource, SetAside
@@ -44,6 +46,7 @@ class Recipe:
     std: tuple[float, float, float]
     augment: Literal["host", "device"]
     pin: bool
+    features: SplitFeatures
 
 
 class BrokenItems:
@@ -70,10 +73,10 @@ class Assembly:
         self._broken = broken
         self._draws = draws_at(recipe.seed, start, count)
         self._indexes: list[int] = recipe.order.at(start, count).tolist()
-        self._items = _read(recipe.source, self._indexes)
+        self._items = self._read(self._indexes)
         self._captions: list[str | None] = [None] * count
         self._has_image = torch.zeros(count, dtype=torch.bool, pin_memory=recipe.pin)
-        size = recipe.image_size
+        size = 0 if recipe.features.image is not None else recipe.image_size
         if recipe.augment == "device":
             size = least_side(size, recipe.crop_scale[0])
             self._boxes = torch.zeros(count, 4, pin_memory=recipe.pin)
@@ -112,6 +115,8 @@ class Assembly:
             has_text=self._pinned(torch.tensor([text is not None for text in self._captions])),
             indices=self._pinned(torch.tensor(self._indexes)),
             cursor=cursor,
+            image_features=self._image_features(),
+            text_features=self._text_features(),
         )
         if not on_device:
             return batch
@@ -151,11 +156,14 @@ class Assembly:
         source = self._recipe.source
         index = replacement(self._recipe.seed, self._draws[row].position, attempt, len(source))
         self._indexes[row] = index
-        self._items[row] = _read(source, [index])[0]
+        self._items[row] = self._read([index])[0]
 
     def _show(self, row: int, item: Item, draw: Draw) -> None:
         recipe = self._recipe
         self._captions[row] = draw.caption_of(item.captions)
+        if recipe.features.image is not None:
+            self._has_image[row] = _has_features(recipe.features.image, self._indexes[row])
+            return
         self._has_image[row] = item.picture is not None
         if item.picture is None:
             self._rows[row] = 0
@@ -168,6 +176,23 @@ class Assembly:
             crop = draw.crop_of(height, width, scale)
             cut = resize_crop(pixels, crop, size, recipe.flip and draw.mirrored())
             normalise_into(self._rows[row], cut, recipe.mean, recipe.std)
+
+    def _read(self, indexes: Sequence[int]) -> list[Item]:
+        return _read(self._recipe.source, indexes, pictures=self._recipe.features.image is None)
+
+    def _image_features(self) -> Features | None:
+        table = self._recipe.features.image
+        if table is None:
+            return None
+        return table.take(self._indexes, [0 if has else None for has in self._has_image.tolist()])
+
+    def _text_features(self) -> Features | None:
+        table = self._recipe.features.text
+        if table is None:
+            return None
+        counts = [len(item.captions) for item in self._items]
+        numbers = [d.caption_number(n) for d, n in zip(self._draws, counts, strict=True)]
+        return table.take(self._indexes, numbers)
 
     def _put_whole(self, row: int, pixels: Pixels, draw: Draw) -> None:
         """The whole picture as a square, whatever its shape, and where to crop it."""
@@ -194,9 +219,20 @@ def _vacant(shape: tuple[int, ...], dtype: torch.dtype, pin: bool) -> torch.Tens
     return torch.from_numpy(np.empty(shape, np.uint8 if dtype is torch.uint8 else np.float32))
 
 
-def _read(source: PairSource, indexes: Sequence[int]) -> list[Item]:
+def _has_features(table: FeatureTable, index: int) -> bool:
+    """Whether the item has a picture; `DataError` where it was found broken."""
+    if index in table.broken:
+        raise DataError(table.broken[index])
+    return table.count(index) > 0
+
+
+def _read(source: PairSource, indexes: Sequence[int], *, pictures: bool) -> list[Item]:
+    """The items at `indexes`; without `pictures` their captions alone."""
     try:
-        items = source.read(indexes)
+        if pictures:
+            items = source.read(indexes)
+        else:
+            items = [Item(texts, None) for texts in source.texts(indexes)]
     except BaseException as error:
         shown = ", ".join(str(index) for index in indexes[:5])
         more = f" and {len(indexes) - 5} more" if len(indexes) > 5 else ""

@@ -36,7 +36,12 @@ class Draw:
 
     def caption_of(self, captions: Sequence[str]) -> str | None:
         """One of `captions`; None where there is none."""
-        return captions[int(self.caption * len(captions))] if captions else None
+        number = self.caption_number(len(captions))
+        return None if number is None else captions[number]
+
+    def caption_number(self, count: int) -> int | None:
+        """Which of `count` captions; None where there is none."""
+        return int(self.caption * count) if count else None
 
     def crop_of(self, height: int, width: int, scale: tuple[float, float]) -> Crop:
         """The region shown of a picture: of an area in `scale`, as a share of the largest square.

@@ -19,6 +19,7 @@ import torch
 
 from tijepa.data.assembly import Assembly, BrokenItems, Recipe
 from tijepa.data.device_crop import Uncropped
+from tijepa.data.feature_table import SplitFeatures
 from tijepa.data.order import Order
 from tijepa.data.pairs import Batch, PairSource, SetAside
 from tijepa.data.tokenizer import Tokenizer
@@ -52,6 +53,9 @@ class Loader:
     held by the caller), of 12 x image_size^2 bytes a row and the encoded bytes of its picture,
     plus one decoded picture for each thread.
 
+    Where `features` hold a modality, they are read instead of pictures, or beside the captions,
+    for the same items and captions; crop and mirroring must then be off.
+
     An item whose image raises `DataError` is listed once in `set_aside` and replaced by a rule
     that depends on (seed, position) alone. Iterating raises `DataError` if 16 replacements for one
     position are broken too. Any other error in a worker, one that would end its thread too, is
@@ -78,6 +82,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         cursor: int = 0,
+        features: SplitFeatures | None = None,
     ) -> None:
         if batch_size < 1 or batch_size % world:
             raise ConfigError(
@@ -108,6 +113,7 @@ class Loader:
             std=std,
             augment=augment,
             pin=self._device.type == "cuda",
+            features=features or SplitFeatures(),
         )
         self._broken = BrokenItems()
         self._batch_size = batch_size

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tijepa.data.features import Features
 from tijepa.errors import DataError
 
 __all__ = ["Batch", "Item", "PairSource", "PairSplits", "Picture", "SetAside"]
@@ -106,6 +107,8 @@ class Batch:
 
     images lie in [-1, 1]; tokens are padded with 0 and token_mask is True at real tokens; indices
     are item numbers of the source; cursor is the stream position after the whole (global) batch.
+    Where a modality has features of a frozen encoder, they stand in for what would be encoded;
+    with `image_features` the images are empty.
     """
 
     images: Float[Tensor, "b 3 h w"]
@@ -115,6 +118,8 @@ class Batch:
     has_text: Bool[Tensor, " b"]
     indices: Int[Tensor, " b"]
     cursor: int
+    image_features: Features | None = None
+    text_features: Features | None = None
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -129,10 +134,14 @@ class Batch:
             has_text=self.has_text.to(device, non_blocking=True),
             indices=self.indices.to(device, non_blocking=True),
             cursor=self.cursor,
+            image_features=None if self.image_features is None else self.image_features.to(device),
+            text_features=None if self.text_features is None else self.text_features.to(device),
         )
 
     def part(self, start: int, stop: int) -> Batch:
         """Rows `start` to `stop` (exclusive) as views, for micro-batches; keeps l and cursor."""
+        rows = slice(start, stop)
+        image, text = self.image_features, self.text_features
         return Batch(
             images=self.images[start:stop],
             has_image=self.has_image[start:stop],
@@ -141,4 +150,6 @@ class Batch:
             has_text=self.has_text[start:stop],
             indices=self.indices[start:stop],
             cursor=self.cursor,
+            image_features=None if image is None else image.rows(rows),
+            text_features=None if text is None else text.rows(rows),
         )

@@ -2,11 +2,13 @@
 
 Text is normalised (NFKC, lower case), split at white space and punctuation, and each word is
 encoded by merges (Sennrich et al., 2016, arXiv:1508.07909). Training is deterministic. A saved
-tokenizer is one JSON file.
+tokenizer is one JSON file. The tokenizer of a pretrained text encoder is taken as it is, with the
+special tokens that it puts around a text.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,18 +32,26 @@ _MAX_LETTERS = 1000  # single characters take at most these many entries, and at
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of several captions, padded with `PAD_ID`; mask is True at real tokens."""
+    """Token ids of several captions, padded at the end; mask is True at real tokens."""
 
     ids: Int[Tensor, "b l"]
     mask: Bool[Tensor, "b l"]
 
 
 class Tokenizer:
-    """A trained vocabulary. Thread-safe: nothing in it changes after construction."""
+    """A vocabulary, trained here or taken from a pretrained encoder (then `pad_id` is its own).
 
-    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+    Thread-safe: nothing in it changes after construction.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer, pad_id: int | None = None) -> None:
         inner.encode_special_tokens = True  # "[PAD]" inside a caption is text like any other
+        inner.no_padding()
+        inner.no_truncation()
         self._inner = inner
+        self._pad_id = PAD_ID if pad_id is None else pad_id
+        self._foreign = pad_id is not None
+        self._specials = inner.num_special_tokens_to_add(False) if self._foreign else 1
         self._vocab_size = int(inner.get_vocab_size())
 
     @classmethod
@@ -86,7 +96,24 @@ class Tokenizer:
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
         """Read a tokenizer that `save` wrote; `CheckpointError` if missing or not one of ours."""
-        path = Path(path)
+        inner = cls._read(Path(path))
+        if inner.padding is not None:  # `save` says so of a foreign one
+            return cls(inner, int(inner.padding["pad_id"]))
+        for index, token in enumerate(_SPECIALS):
+            if inner.token_to_id(token) != index:
+                raise CheckpointError(
+                    f"{path} has {token} at {inner.token_to_id(token)}, not {index}: "
+                    "it was not saved by tijepa; copy it anew from the run"
+                )
+        return cls(inner)
+
+    @classmethod
+    def of_backbone(cls, path: Path, pad_id: int) -> Tokenizer:
+        """Read the `tokenizer.json` of a pretrained encoder; `CheckpointError` if it is damaged."""
+        return cls(cls._read(path), pad_id)
+
+    @staticmethod
+    def _read(path: Path) -> tokenizers.Tokenizer:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -96,23 +123,26 @@ class Tokenizer:
         except UnicodeDecodeError:
             raise CheckpointError(f"{path} is not a tokenizer: it is not UTF-8 text") from None
         try:
-            inner = tokenizers.Tokenizer.from_str(text)
+            return tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # noqa: BLE001 (the library raises bare Exception)
             reason = str(error).splitlines()[0]
             raise CheckpointError(
                 f"{path} is not a tokenizer: {reason}; copy it anew from the run"
             ) from None
-        for index, token in enumerate(_SPECIALS):
-            if inner.token_to_id(token) != index:
-                raise CheckpointError(
-                    f"{path} has {token} at {inner.token_to_id(token)}, not {index}: "
-                    "it was not saved by tijepa; copy it anew from the run"
-                )
-        return cls(inner)
 
     def save(self, path: Path | str) -> None:
-        """Write the tokenizer as one JSON file."""
-        Path(path).write_text(self._inner.to_str(pretty=True) + "\n", encoding="utf-8")
+        """Write the tokenizer as one JSON file; that of a pretrained encoder says how it pads."""
+        text = self._inner.to_str(pretty=True)
+        if self._foreign:
+            copy = tokenizers.Tokenizer.from_str(text)
+            copy.enable_padding(pad_id=self._pad_id)
+            text = copy.to_str(pretty=True)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that everything in it decides."""
+        text = f"{self._foreign} {self._pad_id} {self._inner.to_str()}"
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
     def vocab_size(self) -> int:
@@ -120,26 +150,35 @@ class Tokenizer:
         return self._vocab_size
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> Tokens:
-        """Encode `texts`, each led by [CLS] and cut to `max_tokens` tokens, [CLS] included.
+        """Encode `texts`, each cut to `max_tokens` tokens, special ones included.
 
-        Padded to the longest of this call. An empty text is [CLS] alone.
+        Our own puts [CLS] first, so an empty text is [CLS] alone; a pretrained encoder's puts what
+        it was trained with. Padded to the longest of this call.
         """
-        if max_tokens < 2:
-            raise ConfigError(f"max_tokens is {max_tokens}: it must be at least 2 ([CLS], a token)")
-        rows = [self._ids(text)[: max_tokens - 1] for text in texts]
-        longest = 1 + max((len(row) for row in rows), default=0)
-        ids = np.full((len(rows), longest), PAD_ID, dtype=np.int64)
+        least = self._specials + 1
+        if max_tokens < least:
+            raise ConfigError(
+                f"max_tokens is {max_tokens}: it must be at least {least} ({self._specials} special"
+                " and a token)"
+            )
+        rows = [self._ids(text, max_tokens) for text in texts]
+        longest = max(map(len, rows), default=self._specials)
+        ids = np.full((len(rows), longest), self._pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), longest), dtype=np.bool_)
         for i, row in enumerate(rows):
-            ids[i, 0] = CLS_ID
-            ids[i, 1 : 1 + len(row)] = row
-            mask[i, : 1 + len(row)] = True
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = True
         return Tokens(ids=torch.from_numpy(ids), mask=torch.from_numpy(mask))
 
     def would_cut(self, text: str, max_tokens: int) -> bool:
         """Whether `encode` with this `max_tokens` would lose the end of `text`."""
-        return 1 + len(self._ids(text)) > max_tokens
+        return self._specials + len(self._inner.encode(text, add_special_tokens=False)) > max_tokens
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
-        return ids
+    def _ids(self, text: str, max_tokens: int) -> list[int]:
+        """The ids of one text with its special tokens."""
+        encoded = self._inner.encode(text, add_special_tokens=False)
+        if not self._foreign:
+            ids: list[int] = encoded.ids
+            return [CLS_ID, *ids[: max_tokens - 1]]
+        encoded.truncate(max_tokens - self._specials)
+        return list(self._inner.post_process(encoded).ids)

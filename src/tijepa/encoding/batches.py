@@ -18,7 +18,7 @@ from tijepa.errors import ConfigError
 from tijepa.model.saving import ModelCard
 from tijepa.objectives.embeddings import Embedded
 
-__all__ = ["encode_images", "encode_inputs", "encode_texts"]
+__all__ = ["check_batch_size", "encode_images", "encode_inputs", "encode_texts"]
 
 P = TypeVar("P")
 
@@ -73,10 +73,15 @@ def encode_texts(
     return Embedded(found.own[place], found.predicted[place])
 
 
-def _part_size(engine: Engine, items: int, batch_size: int, fitting: int) -> int:
-    """How many items make a part; on a CPU so few that every core gets one, if there are enough."""
+def check_batch_size(batch_size: int) -> None:
+    """Raise `ConfigError` where it is below 1."""
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}: it must be at least 1")
+
+
+def _part_size(engine: Engine, items: int, batch_size: int, fitting: int) -> int:
+    """How many items make a part; on a CPU so few that every core gets one, if there are enough."""
+    check_batch_size(batch_size)
     if engine.device.type != "cpu":
         return batch_size
     share = -(-items // torch.get_num_threads())

@@ -79,7 +79,7 @@ class TorchEngine(Engine):
     def none(self) -> Embedded:
         """The embeddings of no items, as long as those of some."""
         self.model.eval()
-        width = self.model.context.image.width
+        width = self.model.context.image.pooled_width
         e = embed_image(self.model, torch.zeros(0, width, device=self.device))
         return _on_cpu(e)
 
@@ -100,6 +100,18 @@ class TorchEngine(Engine):
             with self._autocast():
                 pooled = self.model.context.text(ids.to(self.device), mask.to(self.device)).pooled
             return _on_cpu(embed_text(self.model, pooled.float()))
+
+    @torch.no_grad()
+    def pooled_images(self, pooled: Float[Tensor, "i p"]) -> Embedded:
+        """Embed what the image encoder gave earlier."""
+        self.model.eval()
+        return _on_cpu(embed_image(self.model, pooled.to(self.device)))
+
+    @torch.no_grad()
+    def pooled_texts(self, pooled: Float[Tensor, "t q"]) -> Embedded:
+        """Embed what the text encoder gave earlier."""
+        self.model.eval()
+        return _on_cpu(embed_text(self.model, pooled.to(self.device)))
 
     def _autocast(self) -> torch.autocast:
         enabled = self.precision == "bfloat16"

@@ -48,6 +48,8 @@ def _hints(finding: Finding, settings: Mapping[str, Any]) -> list[Hint]:
             weight = (key, f"raise {key} above {settings[key]:g}")
             captions = ("data.source", "check that captions belong to their images")
             return [weight, lower_rate, captions]
+        case _ if modality == "fused":
+            return [*_batch(settings), *_momentum(settings), lower_rate]
         case _:
             return [
                 *_regularizer(f"objective.regularize_{modality}", settings),

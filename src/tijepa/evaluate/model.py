@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tijepa.data.feature_table import SplitFeatures
+from tijepa.data.features import Features
 from tijepa.data.images import centre_crop, normalise, resize_crop
 from tijepa.data.pairs import Item, PairSource
 from tijepa.embedder import Embedder
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 CALIBRATION_PAIRS = 2048
+CALIBRATION_FEATURES = 8192  # pairs whose pooled features are kept: they cost next to nothing
 _AT_ONCE = 64  # items read together
 
 
@@ -42,13 +45,16 @@ class EvaluationSet:
 
     `image_of_text` ascends: the texts of one image stand together. Held in memory: an image of s
     pixels a side takes 12 s² bytes, so 5,000 of 64 pixels take 250 MB and of 224 pixels 3 GB;
-    `data.eval_items` and `data.test_items` bound it.
+    `data.eval_items` and `data.test_items` bound it. Where a frozen encoder's features are kept
+    they stand in for what would be encoded; with `image_features` the images are empty.
     """
 
     images: Float[Tensor, "i 3 s s"]
     texts: list[str]
     image_of_text: Int[Tensor, " t"]
     indices: list[int]
+    image_features: Features | None = None
+    text_features: Features | None = None
 
     @property
     def first_text(self) -> Int[Tensor, " i"]:
@@ -73,27 +79,34 @@ def evaluation_set(
     image_size: int,
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
     std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    features: SplitFeatures | None = None,
 ) -> EvaluationSet:
     """The first `items` items of `source` with image and text; `captions` of each (0: all).
 
-    Unreadable images are left out. Raises `DataError` where fewer than two items remain.
+    Unreadable images are left out. What `features` hold is read instead of the pictures or beside
+    the texts. Raises `DataError` where fewer than two items remain.
     """
-    images = torch.empty(min(items, len(source)), 3, image_size, image_size)
+    kept = features or SplitFeatures()
+    size = image_size if kept.image is None else 0
+    images = torch.empty(min(items, len(source)), 3, size, size)
     texts: list[str] = []
+    numbers: list[int | None] = []
     owner: list[int] = []
     indices: list[int] = []
-    for index, item in _items(source):
+    for index, item in _items(source, pictures=kept.image is None):
         if len(indices) == items:
             break
         own = item.captions[: captions or None]
-        if not own or item.picture is None:
+        if not own or not (item.picture if kept.image is None else kept.image.count(index)):
             continue
-        try:
-            pixels = item.picture.pixels(image_size)
-        except DataError:  # listed as set aside when a batch needs it
-            continue
-        square = resize_crop(pixels, centre_crop(*pixels.shape[:2]), image_size)
-        images[len(indices)] = normalise(square[None], mean, std)[0]
+        if item.picture is not None:
+            try:
+                pixels = item.picture.pixels(image_size)
+            except DataError:  # listed as set aside when a batch needs it
+                continue
+            square = resize_crop(pixels, centre_crop(*pixels.shape[:2]), image_size)
+            images[len(indices)] = normalise(square[None], mean, std)[0]
+        numbers += range(len(own))
         texts += own
         owner += [len(indices)] * len(own)
         indices.append(index)
@@ -102,14 +115,25 @@ def evaluation_set(
             f"{len(indices)} items with image and text are too few to evaluate on: at least 2 are"
             " needed"
         )
-    return EvaluationSet(images[: len(indices)], texts, torch.tensor(owner), indices)
+    return EvaluationSet(
+        images[: len(indices)],
+        texts,
+        torch.tensor(owner),
+        indices,
+        None if kept.image is None else kept.image.take(indices, [0] * len(indices)),
+        None if kept.text is None else kept.text.take([indices[k] for k in owner], numbers),
+    )
 
 
-def _items(source: PairSource) -> Iterator[tuple[int, Item]]:
-    """All items in order, some at a time."""
+def _items(source: PairSource, *, pictures: bool) -> Iterator[tuple[int, Item]]:
+    """All items in order, some at a time; without `pictures` their captions alone."""
     for start in range(0, len(source), _AT_ONCE):
         indexes = range(start, min(start + _AT_ONCE, len(source)))
-        yield from zip(indexes, source.read(indexes), strict=True)
+        if pictures:
+            items = source.read(indexes)
+        else:
+            items = [Item(texts, None) for texts in source.texts(indexes)]
+        yield from zip(indexes, items, strict=True)
 
 
 def calibration_pairs(
@@ -117,10 +141,21 @@ def calibration_pairs(
     image_size: int,
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
     std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    features: SplitFeatures | None = None,
 ) -> EvaluationSet:
-    """Up to 2,048 training pairs for the residual Gaussians; `DataError` where there are none."""
+    """Up to 2,048 training pairs for the residual Gaussians; `DataError` where there are none.
+
+    Up to 8,192 where both modalities are read as pooled features.
+    """
+    small = features is not None and features.small
     return evaluation_set(
-        source, items=CALIBRATION_PAIRS, captions=1, image_size=image_size, mean=mean, std=std
+        source,
+        items=CALIBRATION_FEATURES if small else CALIBRATION_PAIRS,
+        captions=1,
+        image_size=image_size,
+        mean=mean,
+        std=std,
+        features=features,
     )
 
 
@@ -146,12 +181,19 @@ def calibrate(
 
 def _aligned(embedder: Embedder, pairs: EvaluationSet) -> Embeddings:
     """Embeddings of each image and its first text."""
-    first = [pairs.texts[k] for k in pairs.first_text.tolist()]
-    e = embedder.embeddings_of_inputs(pairs.images, first)
+    e = _embeddings(embedder, pairs, pairs.first_text)
     for name, x in e.__dict__.items():
         if not bool(torch.isfinite(x).all()):
             raise NonFiniteError(f"the model's {name} embeddings are not finite")
     return e
+
+
+def _embeddings(embedder: Embedder, data: EvaluationSet, rows: Int[Tensor, " r"]) -> Embeddings:
+    """Embeddings of all images and of the texts with these numbers."""
+    images = data.images if data.image_features is None else data.image_features
+    if data.text_features is not None:
+        return embedder.embeddings_of_inputs(images, data.text_features.rows(rows))
+    return embedder.embeddings_of_inputs(images, [data.texts[k] for k in rows.tolist()])
 
 
 def measure(embedder: Embedder, data: EvaluationSet) -> Measured:
@@ -162,7 +204,7 @@ def measure(embedder: Embedder, data: EvaluationSet) -> Measured:
     collapse readings take the first text of each image, and energies in the form that is ≥ 0 and
     was trained on; a shuffled pair is an image with the text half the set away.
     """
-    e = embedder.embeddings_of_inputs(data.images, data.texts)
+    e = _embeddings(embedder, data, torch.arange(len(data.texts)))
     default = embedder.default_form
     energy = embedder.energy_of(e, default)
     by_form = {

@@ -34,7 +34,7 @@ from tijepa.evaluate.run_record import read_run
 from tijepa.evaluate.summary import print_summary
 from tijepa.evaluate.terminal import phase, say
 from tijepa.evaluate.zero_shot_run import zero_shot_on
-from tijepa.model.saving import write_json
+from tijepa.model.saving import FROZEN, link_or_copy, write_json
 from tijepa.model.writing import writing
 
 __all__ = ["evaluate_run", "finish_run"]
@@ -155,7 +155,8 @@ def _keep(checkpoint: Path, model: Path) -> None:
         try:
             for name in MODEL_FILES:
                 if (checkpoint / name).exists():
-                    shutil.copyfile(checkpoint / name, new / name)
+                    copy = link_or_copy if name == FROZEN else shutil.copyfile
+                    copy(checkpoint / name, new / name)
             if model.exists():
                 model.rename(old)
             new.rename(model)

@@ -14,11 +14,21 @@ from torch import Tensor
 
 from tijepa.data.pairs import Batch
 from tijepa.evaluate.collapse import effective_rank, per_dimension_std
+from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.embeddings import Embeddings
 from tijepa.objectives.tasks import TASKS
+from tijepa.objectives.views import image_view, text_view
 
-__all__ = ["DIRECTIONS", "MODALITIES", "Vitals", "target_embeddings", "vitals", "watched"]
+__all__ = [
+    "DIRECTIONS",
+    "MODALITIES",
+    "Vitals",
+    "fused_vitals",
+    "target_embeddings",
+    "vitals",
+    "watched",
+]
 
 MODALITIES = ("image", "text")
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -29,12 +39,13 @@ Vitals = dict[str, dict[str, float]]
 def watched(energies: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Modalities and directions that an objective with these energies (`TASK/LEVEL`) trains.
 
-    An objective without energies (CLIP, SigLIP) compares both modalities both ways.
+    An objective without energies (CLIP, SigLIP) compares both modalities both ways. Fused tasks
+    train no embedding of one modality: `fused_vitals` watches what they train.
     """
     names = [name.partition("/") for name in energies]
     if not names:
         return MODALITIES, DIRECTIONS
-    tasks = [TASKS[task] for task, _, _ in names]
+    tasks = [TASKS[task] for task, _, _ in names if not TASKS[task].fused]
     used = {"image": any(t.needs_image for t in tasks), "text": any(t.needs_text for t in tasks)}
     pooled = {task for task, _, level in names if level == "pooled"}
     return tuple(m for m in MODALITIES if used[m]), tuple(d for d in DIRECTIONS if d in pooled)
@@ -46,12 +57,35 @@ def target_embeddings(model: TextImageModel, batch: Batch) -> dict[str, Float[Te
     if model.target is None:
         return {}
     model.eval()
-    image = model.target.image(batch.images).pooled
-    text = model.target.text(batch.tokens, batch.token_mask).pooled
+    image = image_view(model.target, batch).pooled
+    text = text_view(model.target, batch).pooled
     return {
         "image": model.target.embed_image(image).cpu(),
         "text": model.target.embed_text(text).cpu(),
     }
+
+
+@torch.no_grad()
+def fused_vitals(model: TextImageModel, batch: Batch) -> Vitals:
+    """Readings of the pooled fused tokens of a batch of pairs, as `vitals` has them of a modality.
+
+    The subjects are `fused` and `fused targets`; none for a model without fusion. Frozen encoders
+    do not keep them apart: a fusion that gives the same for every pair is the trivial solution.
+    """
+    model.eval()
+    found: Vitals = {}
+    if model.context.fusion is not None and model.target is not None:
+        own, target = (_fused(encoders, batch) for encoders in (model.context, model.target))
+        found["fused"] = _modality(own)
+        found["fused targets"] = _modality(target) | {"drift": _drift(own, target)}
+    return found
+
+
+def _fused(encoders: Encoders, batch: Batch) -> Float[Tensor, "b d"]:
+    assert encoders.fusion is not None
+    fused = encoders.fusion(image_view(encoders, batch), text_view(encoders, batch))
+    pooled: Tensor = fused.pooled.cpu()
+    return pooled
 
 
 def vitals(

@@ -24,13 +24,14 @@ class Encoded:
     """The output of an encoder.
 
     `tokens` are LayerNormed; `position` is where in the picture (row-major) or caption each came
-    from; rows of `mask` that are False are padding; `pooled` is one vector per item.
+    from; rows of `mask` that are False are padding; `pooled` is one vector per item, for some
+    pretrained encoders several vectors end to end.
     """
 
     tokens: Float[Tensor, "b n d"]
     position: Int[Tensor, "b n"]
     mask: Bool[Tensor, "b n"]
-    pooled: Float[Tensor, "b d"]
+    pooled: Float[Tensor, "b p"]
 
 
 def gather_tokens(x: Float[Tensor, "b n d"], index: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:

@@ -23,6 +23,7 @@ class ImageEncoder(nn.Module):
     """
 
     position: Tensor
+    frozen = False
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class ImageEncoder(nn.Module):
         assert image_size % patch_size == 0, (image_size, patch_size)
         self.patch_size = patch_size
         self.grid = image_size // patch_size
-        self.width = width
+        self.width = self.pooled_width = width
         self.stem = STEMS[stem](patch_size=patch_size, width=width)
         self.register_buffer(
             "position", positions_2d(self.grid, self.grid, width), persistent=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,15 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import writing
 
 __all__ = [
+    "FROZEN",
     "ModelCard",
+    "link_or_copy",
     "load_model",
     "load_tensors",
     "load_weights",
     "read_card",
     "read_json",
+    "restore_model",
     "save_model",
     "save_tensors",
     "write_card",
@@ -33,6 +37,8 @@ __all__ = [
 ]
 
 FORMAT = 1
+FROZEN = "frozen.safetensors"
+_CONTEXT, _TARGET = "context.", "target."
 _NORMALISATION = ("mean", "std")
 
 
@@ -89,15 +95,59 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"{path} is damaged ({error}); use another checkpoint") from None
 
 
-def save_model(model: TextImageModel, card: ModelCard, folder: Path) -> None:
-    """Write `model.safetensors` and `model.json` into an existing folder."""
-    save_tensors(model.state_dict(), folder / "model.safetensors")
+def save_model(
+    model: TextImageModel, card: ModelCard, folder: Path, earlier: Path | None = None
+) -> None:
+    """Write `model.json`, `model.safetensors` and, for what is frozen, `frozen.safetensors`.
+
+    Frozen weights of a run are always the same: where `earlier`, another folder of that run, holds
+    them, its file is linked (copied where the disk cannot link) instead of written anew.
+    """
+    state, frozen = model.state_dict(), model.frozen_names()
+    if frozen:
+        _save_frozen({name: state[name] for name in frozen}, folder, earlier)
+    unsaved = frozen | {_TARGET + name.removeprefix(_CONTEXT) for name in frozen}
+    kept = {name: value for name, value in state.items() if name not in unsaved}
+    save_tensors(kept, folder / "model.safetensors")
     write_card(card, folder)
 
 
 def write_card(card: ModelCard, folder: Path) -> None:
     """Write `model.json` into an existing folder."""
     write_json({"format": FORMAT, **card.__dict__}, folder / "model.json")
+
+
+def _save_frozen(frozen: Mapping[str, Tensor], folder: Path, earlier: Path | None) -> None:
+    path = folder / FROZEN
+    if earlier is None or not (earlier / FROZEN).exists():
+        save_tensors(frozen, path)
+        return
+    with writing(path):
+        link_or_copy(earlier / FROZEN, path)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """The same file under another name; a copy where the disk has no links."""
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path)
+
+
+def restore_model(model: TextImageModel, folder: Path) -> None:
+    """Load what `save_model` wrote; `CheckpointError` where a name or a shape differs.
+
+    A model without target encoders leaves those of the file aside.
+    """
+    path = folder / "model.safetensors"
+    weights = load_tensors(path)
+    if model.frozen_names():
+        frozen = load_tensors(folder / FROZEN)
+        weights |= frozen
+        weights |= {_TARGET + name.removeprefix(_CONTEXT): v for name, v in frozen.items()}
+    if model.target is None:
+        weights = {name: v for name, v in weights.items() if not name.startswith(_TARGET)}
+    load_weights(model, weights, path)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -132,9 +182,7 @@ def load_model(folder: Path) -> tuple[TextImageModel, ModelCard]:
     card = read_card(folder)
     with torch.random.fork_rng(devices=[]):
         model = TextImageModel(**{**card.arguments, "ema": False})
-    weights = load_tensors(folder / "model.safetensors")
-    kept = {name: value for name, value in weights.items() if not name.startswith("target.")}
-    load_weights(model, kept, folder / "model.safetensors")
+    restore_model(model, folder)
     return model.eval(), card
 
 

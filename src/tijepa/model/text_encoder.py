@@ -21,6 +21,7 @@ class TextEncoder(nn.Module):
     """
 
     position: Tensor
+    frozen = False
 
     def __init__(
         self,
@@ -37,7 +38,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         assert pooling in ("mean", "class"), pooling
         self.max_tokens = max_tokens
-        self.width = width
+        self.width = self.pooled_width = width
         self.pooling = pooling
         self.embed = nn.Embedding(vocab_size, width)
         self.register_buffer("position", positions_1d(max_tokens, width), persistent=False)

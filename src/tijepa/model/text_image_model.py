@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from tijepa.model.covariance_predictor import CovariancePredictor
 from tijepa.model.ema import target_copy, update_ema
 from tijepa.model.encoders import Encoders
 from tijepa.model.mlp import MLP
@@ -16,10 +17,16 @@ from tijepa.model.token_predictor import TokenPredictor
 __all__ = ["Predictors", "TextImageModel"]
 
 
-class Predictors(nn.Module):
-    """g_φ: two MLPs between pooled embeddings, one transformer between tokens (or none).
+def _of_context(name: str) -> bool:
+    return name.startswith("context.")
 
-    `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
+
+class Predictors(nn.Module):
+    """g_φ: two between pooled embeddings, one transformer between tokens (or none).
+
+    `pooled` holds a `kind`, "mlp" or "covariance", and its arguments. `fused` predicts fused
+    image tokens from such tokens, where a task needs it. `image_norm` and `text_norm` normalise the
+    pooled embeddings that are predicted.
     """
 
     def __init__(
@@ -29,13 +36,15 @@ class Predictors(nn.Module):
         pooled: Mapping[str, Any],
         tokens: Mapping[str, Any] | None,
         target_norm: str = "none",
+        fused: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.image_to_text = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
-        self.text_to_image = MLP(inputs=embed_dim, outputs=embed_dim, **pooled)
+        self.image_to_text = _pooled_predictor(embed_dim, **pooled)
+        self.text_to_image = _pooled_predictor(embed_dim, **pooled)
         self.image_norm = TARGET_NORMS[target_norm](embed_dim)
         self.text_norm = TARGET_NORMS[target_norm](embed_dim)
         self.tokens = None if tokens is None else TokenPredictor(**tokens)
+        self.fused = None if fused is None else TokenPredictor(**fused)
 
 
 class TextImageModel(nn.Module):
@@ -64,7 +73,20 @@ class TextImageModel(nn.Module):
             self.target.eval()
         return self
 
+    def frozen_names(self) -> frozenset[str]:
+        """Names in the state of weights that never change; the target encoders share them."""
+        return frozenset(
+            name for name, p in self.named_parameters() if not p.requires_grad and _of_context(name)
+        )
+
     def update_targets(self, momentum: float) -> None:
         """One EMA step of the target encoders, after the optimizer's."""
         if self.target is not None:
             update_ema(self.target, self.context, momentum)
+
+
+def _pooled_predictor(dim: int, *, kind: str = "mlp", **settings: Any) -> nn.Module:
+    if kind == "covariance":
+        return CovariancePredictor(dim, **settings)
+    assert kind == "mlp", kind
+    return MLP(inputs=dim, outputs=dim, **settings)

@@ -14,23 +14,22 @@ from tijepa.model.transformer import Transformer, initialise
 
 __all__ = ["TokenPredictor"]
 
-MODALITIES = ("image", "text")
-
 
 class TokenPredictor(nn.Module):
     """A narrow transformer over the context tokens of one or both modalities and mask tokens.
 
     A mask token is a learned query of the wanted modality plus the position of the thing to
     predict (I-JEPA, arXiv 2301.08243, section 3). One predictor serves every token-level task.
+    Without `text_width` it knows images alone, or whatever else stands on the grid of patches.
     """
 
     def __init__(
         self,
         *,
         image_width: int,
-        text_width: int,
+        text_width: int | None = None,
         grid: int,
-        max_tokens: int,
+        max_tokens: int | None = None,
         width: int,
         depth: int,
         heads: int,
@@ -38,17 +37,21 @@ class TokenPredictor(nn.Module):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        widths = {"image": image_width, "text": text_width}
-        self.project_in = nn.ModuleDict({m: nn.Linear(widths[m], width) for m in MODALITIES})
-        self.project_out = nn.ModuleDict({m: nn.Linear(width, widths[m]) for m in MODALITIES})
+        assert (text_width is None) == (max_tokens is None), (text_width, max_tokens)
+        widths = {"image": image_width}
+        if text_width is not None:
+            widths["text"] = text_width
+        self.project_in = nn.ModuleDict({m: nn.Linear(widths[m], width) for m in widths})
+        self.project_out = nn.ModuleDict({m: nn.Linear(width, widths[m]) for m in widths})
         self.register_buffer("position_image", positions_2d(grid, grid, width), persistent=False)
-        self.register_buffer("position_text", positions_1d(max_tokens, width), persistent=False)
+        if max_tokens is not None:
+            self.register_buffer("position_text", positions_1d(max_tokens, width), persistent=False)
         self.transformer = Transformer(
             width=width, depth=depth, heads=heads, mlp_ratio=mlp_ratio, checkpointing=checkpointing
         )
         initialise(self)
         self.mask_token = nn.ParameterDict(
-            {m: nn.Parameter(torch.randn(width) * 0.02) for m in MODALITIES}
+            {m: nn.Parameter(torch.randn(width) * 0.02) for m in widths}
         )
 
     def forward(

@@ -16,7 +16,25 @@ from torch.utils.checkpoint import checkpoint
 
 from tijepa.model.packing import Packing
 
-__all__ = ["Attention", "Block", "Transformer", "initialise"]
+__all__ = ["Attention", "Block", "Transformer", "attend", "initialise"]
+
+
+def attend(
+    q: Float[Tensor, "b h n c"],
+    k: Float[Tensor, "b h m c"],
+    v: Float[Tensor, "b h m c"],
+    mask: Bool[Tensor, "b m"] | None,
+) -> Float[Tensor, "b h n c"]:
+    """Softmax attention to the keys that `mask` marks.
+
+    On a CPU in float32 also under bf16 autocast, whose fused backward is slow there.
+    """
+    keys = None if mask is None else mask[:, None, None, :]
+    on_cpu = q.device.type == "cpu"
+    if on_cpu:
+        q, k, v = q.float(), k.float(), v.float()
+    with torch.autocast(q.device.type, enabled=False) if on_cpu else nullcontext():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
 
 
 class Attention(nn.Module):
@@ -38,14 +56,7 @@ class Attention(nn.Module):
         qkv = self.qkv(x) if packing is None else packing.unpack(self.qkv(x))
         b, n, d = qkv.shape[0], qkv.shape[1], x.shape[-1]
         q, k, v = qkv.view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        keys = None if mask is None else mask[:, None, None, :]
-        on_cpu = x.device.type == "cpu"
-        if on_cpu:
-            q, k, v = q.float(), k.float(), v.float()
-        # on CPU in float32 also under bf16 autocast, whose fused backward is slow there
-        with torch.autocast(x.device.type, enabled=False) if on_cpu else nullcontext():
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
-        tokens = attended.transpose(1, 2).reshape(b, n, d)
+        tokens = attend(q, k, v, mask).transpose(1, 2).reshape(b, n, d)
         out: Tensor = self.out(tokens if packing is None else packing.pack(tokens))
         return out
 
@@ -53,12 +64,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x))."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float, epsilon: float) -> None:
         super().__init__()
         hidden = int(width * mlp_ratio)
-        self.norm_attention = nn.LayerNorm(width)
+        self.norm_attention = nn.LayerNorm(width, eps=epsilon)
         self.attention = Attention(width, heads)
-        self.norm_mlp = nn.LayerNorm(width)
+        self.norm_mlp = nn.LayerNorm(width, eps=epsilon)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(
@@ -77,11 +88,18 @@ class Transformer(nn.Module):
     """`depth` blocks and a final LayerNorm."""
 
     def __init__(
-        self, *, width: int, depth: int, heads: int, mlp_ratio: float, checkpointing: bool = False
+        self,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        checkpointing: bool = False,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, epsilon) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=epsilon)
         self.checkpointing = checkpointing
         self.packs = True  # on a CPU; off where shapes must not depend on the data
 

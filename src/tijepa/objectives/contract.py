@@ -90,6 +90,7 @@ class Objective(nn.Module, ABC):
     """What is minimised; owns parameters only where the method has some (a temperature)."""
 
     needs_targets: bool = False  # whether the views must hold encodings of the target encoders
+    needs_pooled: bool = True  # whether `batch_terms` does anything
 
     def draw_masks(self, batch: Batch, grid: int, rng: np.random.Generator) -> DrawnMasks:
         """Masks for this batch; none unless the objective hides something."""

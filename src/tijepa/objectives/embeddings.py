@@ -18,6 +18,7 @@ __all__ = [
     "embed",
     "embed_image",
     "embed_text",
+    "pair_features",
     "squared_l2_energy",
 ]
 
@@ -108,3 +109,24 @@ def cosine_energy(e: Embeddings) -> Float[Tensor, "i t"]:
     to_image = F.normalize(e.image, dim=1) @ F.normalize(e.image_from_text, dim=1).T
     to_text = F.normalize(e.text_from_image, dim=1) @ F.normalize(e.text, dim=1).T
     return 1.0 - (to_image + to_text) / 2
+
+
+def pair_features(e: Embeddings, *, predicts: bool) -> Float[Tensor, "n f"]:
+    """What the embeddings say of n aligned pairs, for a classifier; row k is image k with text k.
+
+    [z_I ; g(z_T) ; z_T ; g(z_I) ; z_I · g(z_T) ; g(z_I) · z_T], f = 6 d: both joint embeddings and
+    the products, dimension by dimension, whose sums are the two cosines when rows have length 1.
+    Each of the first four is brought to length √d, so that its entries are of size 1 and no part
+    outweighs the others in a linear head. Of a model that does not predict (CLIP, SigLIP,
+    VICReg), whose embeddings are their own predictions: [z_I ; z_T ; z_I · z_T], f = 3 d.
+    """
+    assert e.image.shape == e.text.shape, (e.image.shape, e.text.shape)
+    size = e.image.shape[1] ** 0.5
+    own = [size * F.normalize(x, dim=1) for x in (e.image, e.text)]
+    if not predicts:
+        return torch.cat([*own, own[0] * own[1]], dim=1)
+    of_text, of_image = (
+        size * F.normalize(x, dim=1) for x in (e.image_from_text, e.text_from_image)
+    )
+    parts = [own[0], of_text, own[1], of_image, own[0] * of_text, of_image * own[1]]
+    return torch.cat(parts, dim=1)

@@ -9,7 +9,7 @@ aspect from one number). Ragged sets are padded and masked instead of trimmed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,24 +28,29 @@ ATTEMPTS = 1000
 
 @dataclass(frozen=True)
 class Masks:
-    """For one modality: what the context encoder sees, and what is to be predicted."""
+    """For one modality: what the context encoder sees, and what is to be predicted.
+
+    `blocks` are the target blocks one by one, which may overlap; `target` is their union.
+    """
 
     context: Visible
     target: Visible
+    blocks: tuple[Visible, ...] = ()
 
     def part(self, start: int, stop: int) -> Masks:
         """Rows `start` to `stop`, for one micro-batch."""
-        return Masks(
-            context=Visible(self.context.index[start:stop], self.context.mask[start:stop]),
-            target=Visible(self.target.index[start:stop], self.target.mask[start:stop]),
-        )
+        return self._each(lambda tensor: tensor[start:stop])
 
     def to(self, device: torch.device) -> Masks:
         """The same masks on `device`."""
-        return Masks(
-            context=Visible(self.context.index.to(device), self.context.mask.to(device)),
-            target=Visible(self.target.index.to(device), self.target.mask.to(device)),
-        )
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Masks:
+        def changed(part: Visible) -> Visible:
+            return Visible(change(part.index), change(part.mask))
+
+        blocks = tuple(changed(block) for block in self.blocks)
+        return Masks(changed(self.context), changed(self.target), blocks)
 
 
 @dataclass(frozen=True)
@@ -69,21 +74,25 @@ class BlockMasks:
 
         Raises `ConfigError` where the target blocks hide all of the context block every time.
         """
-        hidden = np.zeros((count, self.grid, self.grid), dtype=bool)
-        shown = np.zeros_like(hidden)
+        hidden = np.zeros((self.blocks, count, self.grid, self.grid), dtype=bool)
+        shown = np.zeros((count, self.grid, self.grid), dtype=bool)
         for item in range(count):
-            self._draw_one(hidden[item], shown[item], rng)
+            self._draw_one(hidden[:, item], shown[item], rng)
         flat = (count, self.grid**2)
-        return Masks(context=_padded(shown.reshape(flat)), target=_padded(hidden.reshape(flat)))
+        return Masks(
+            context=_padded(shown.reshape(flat)),
+            target=_padded(hidden.any(axis=0).reshape(flat)),
+            blocks=tuple(_padded(block.reshape(flat)) for block in hidden),
+        )
 
     def _draw_one(self, hidden: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> None:
         for _ in range(ATTEMPTS):
             hidden[:] = False
-            for _ in range(self.blocks):
-                self._rectangle(hidden, self.scale, self.aspect, rng)
+            for block in hidden:
+                self._rectangle(block, self.scale, self.aspect, rng)
             shown[:] = False
             self._rectangle(shown, self.context_scale, (1.0, 1.0), rng)
-            shown &= ~hidden
+            shown &= ~hidden.any(axis=0)
             if shown.any():
                 return
         raise ConfigError(

@@ -39,8 +39,11 @@ class SIGReg:
     On each of `slices` random unit directions a, the Epps-Pulley statistic of the n projections
     x = aᵀz against N(0, 1):
 
-        n ∫ |φ̂(t) − exp(−t²/2)|² exp(−t²/2) dt,   φ̂(t) = mean over the batch of exp(i t x),
+        s ∫ |φ̂(t) − exp(−t²/2)|² exp(−t²/2) dt,   φ̂(t) = mean over the batch of exp(i t x),
 
+    with s = `samples`, or s = n, the test statistic as published, where that is None. The energy is
+    a mean over the batch; with s = n the share of the regularizer in an item's gradient would grow
+    with the batch, and its weight would have to be tuned for each batch size (docs/log.md). It is
     integrated by the trapezoid rule on 17 knots over [0, 3] (the integrand is even, and 0 at t = 0,
     where both functions are 1), averaged over the directions. Nothing pulls fully collapsed
     embeddings apart: equal embeddings have equal gradients, which vanish at the origin.
@@ -51,9 +54,11 @@ class SIGReg:
         slices: int = 256,
         knots: int = 17,
         reach: float = 3.0,
+        samples: int | None = 64,
         processes: Processes = ALONE,
     ) -> None:
         self.slices = slices
+        self.samples = samples
         self.processes = processes
         self.spacing = reach / (knots - 1)
         t = self.spacing * torch.arange(1, knots)
@@ -71,7 +76,8 @@ class SIGReg:
         n = _count(embedding, self.processes)
         real, imaginary = self.processes.total(harmonic_sums(angle, len(self.weight))) / n
         error = (real - self.gaussian.to(real.device)[:, None]).square() + imaginary.square()
-        statistic: Tensor = n * (error.mean(dim=1) * self.weight.to(error.device)).sum()
+        samples = n if self.samples is None else self.samples
+        statistic: Tensor = samples * (error.mean(dim=1) * self.weight.to(error.device)).sum()
         return statistic
 
 

@@ -13,12 +13,14 @@ class Task:
 
     `image` and `text` say what the context encoder of that modality sees: "all", the visible
     "context" part, or nothing (None). `predicts` is the modality whose target tokens are
-    predicted: all of them, or, where the context hides some, the hidden ones.
+    predicted: all of them, or, where the context hides some, the hidden ones. With `fused`, context
+    and target are image tokens that have read the text, and each target block is predicted alone.
     """
 
     image: str | None
     text: str | None
     predicts: str
+    fused: bool = False
 
     @property
     def hides(self) -> bool:
@@ -43,4 +45,5 @@ TASKS: dict[str, Task] = {
     "text_infill": Task(image="all", text="context", predicts="text"),
     "image_only": Task(image="context", text=None, predicts="image"),
     "text_only": Task(image=None, text="context", predicts="text"),
+    "fusion_infill": Task(image="context", text="all", predicts="image", fused=True),
 }

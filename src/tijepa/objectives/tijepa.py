@@ -19,7 +19,9 @@ from tijepa.model.encoded import Encoded, Visible, gather_tokens
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Terms, Views
 from tijepa.objectives.energies import Energy
+from tijepa.objectives.fused import fused_energy
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
+from tijepa.objectives.pooled_energy import ByPrediction, PooledEnergy
 from tijepa.objectives.processes import Alone, Processes
 from tijepa.objectives.regularizers import Regularizer
 from tijepa.objectives.tasks import TASKS, Task
@@ -41,8 +43,10 @@ class TIJEPAObjective(Objective):
     `pooled` holds the weights of the pooled energies of `text_to_image` and `image_to_text`,
     `tokens` those of the token-level energies of all tasks; a task that is not named is not run.
     `ema_pooled` and `ema_tokens` choose the target encoders' (EMA) outputs as targets instead of
-    the stop-gradient of the context encoders' own. Pooled targets pass through the model's norm,
-    whose statistics are those of the batch in all `processes`.
+    the stop-gradient of the context encoders' own; a fused target is always an EMA target.
+    `pooled_energy` compares pooled predictions with their targets, by `energy` unless it says
+    otherwise. Pooled targets pass through the model's norm, whose statistics are those of the batch
+    in all `processes`.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class TIJEPAObjective(Objective):
         pooled: Mapping[str, float],
         tokens: Mapping[str, float],
         energy: Energy,
+        pooled_energy: PooledEnergy | None = None,
         ema_pooled: bool,
         ema_tokens: bool,
         block_masks: BlockMasks | None = None,
@@ -65,13 +70,18 @@ class TIJEPAObjective(Objective):
         self.pooled_weights = dict(pooled)
         self.token_weights = dict(tokens)
         self.energy = energy
+        self.pooled_energy = pooled_energy or ByPrediction(energy)
         self.ema_pooled = ema_pooled
         self.ema_tokens = ema_tokens
         self.block_masks = block_masks
         self.span_masks = span_masks
         self.processes = processes or Alone()
         self.regularizers = {"image": regularize_image, "text": regularize_text}
-        self.needs_targets = (ema_pooled and bool(pooled)) or (ema_tokens and bool(tokens))
+        fused = any(TASKS[name].fused for name in tokens)
+        plain = any(not TASKS[name].fused for name in tokens)
+        # tasks of one modality also move the heads' running statistics, by which the guard sees it
+        self.needs_pooled = bool(pooled) or plain or any(self.regularizers.values())
+        self.needs_targets = (ema_pooled and bool(pooled)) or (ema_tokens and plain) or fused
 
     def draw_masks(self, batch: Batch, grid: int, rng: np.random.Generator) -> DrawnMasks:
         """Masks for the modalities that some task hides a part of."""
@@ -91,6 +101,8 @@ class TIJEPAObjective(Objective):
     ) -> Terms:
         """Pooled energies of the pairs and the regularizers of each modality."""
         assert model.predictors is not None
+        if not self.needs_pooled:
+            return Terms(pooled.image.new_zeros(()), {})
         pooled = _without_lone_items(pooled)
         image = model.context.embed_image(pooled.image[pooled.has_image])
         text = model.context.embed_text(pooled.text[pooled.has_text])
@@ -101,12 +113,12 @@ class TIJEPAObjective(Objective):
         if paired_image.sum() > 1:
             for name, weight in self.pooled_weights.items():
                 if name == "text_to_image":
-                    predicted = model.predictors.text_to_image(text[paired_text])
+                    predictor, context = model.predictors.text_to_image, text[paired_text]
                     target = self._pooled_target(model, image, pooled, "image")[paired_image]
                 else:
-                    predicted = model.predictors.image_to_text(image[paired_image])
+                    predictor, context = model.predictors.image_to_text, image[paired_image]
                     target = self._pooled_target(model, text, pooled, "text")[paired_text]
-                energy = self.energy(predicted, target).mean()
+                energy = self.pooled_energy(predictor, context, target).mean()
                 loss = loss + weight * energy
                 readings[f"energy/{name}/pooled"] = energy.detach()
         for modality, embedding in (("image", image), ("text", text)):
@@ -181,6 +193,10 @@ class TIJEPAObjective(Objective):
         masks: DrawnMasks,
     ) -> Float[Tensor, " b"]:
         """Energy of each item: the mean over its predicted tokens."""
+        if task.fused:
+            assert masks.image is not None
+            image, text = contexts["image", "context"], contexts["text", "all"]
+            return fused_energy(model, self.energy, image, text, views, masks.image)
         assert model.predictors is not None
         assert model.predictors.tokens is not None
         target = self._token_targets(views, task.predicts)

@@ -8,13 +8,15 @@ from dataclasses import replace
 
 import torch
 
+from tijepa.data.features import Features
 from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Encoded
+from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Objective, Pooled, Views
 from tijepa.objectives.towers import both
 
-__all__ = ["backward", "cut", "encode", "pooled_of"]
+__all__ = ["backward", "cut", "encode", "image_view", "pooled_of", "text_view"]
 
 
 def encode(
@@ -27,31 +29,61 @@ def encode(
 ) -> Views:
     """Encode whole images and texts with the context encoders, and the target encoders if used.
 
-    `autocast` makes the context of each tower's forward pass; `tower_threads` as in
-    `tijepa.objectives.towers.both`.
+    A frozen encoder is its own target encoder and runs once. `autocast` makes the context of each
+    tower's forward pass; `tower_threads` as in `tijepa.objectives.towers.both`.
     """
     grad = torch.is_grad_enabled()
 
     def image() -> tuple[Encoded, Encoded | None]:
         with autocast(), torch.set_grad_enabled(grad):
-            own = model.context.image(batch.images)
+            own = image_view(model.context, batch)
             if not objective.needs_targets:
                 return own, None
+            if model.context.image.frozen:
+                return own, own
             assert model.target is not None
             with torch.no_grad():
-                return own, model.target.image(batch.images)
+                return own, image_view(model.target, batch)
 
     def text() -> tuple[Encoded, Encoded | None]:
         with autocast(), torch.set_grad_enabled(grad):
-            own = model.context.text(batch.tokens, batch.token_mask)
+            own = text_view(model.context, batch)
             if not objective.needs_targets:
                 return own, None
+            if model.context.text.frozen:
+                return own, own
             assert model.target is not None
             with torch.no_grad():
-                return own, model.target.text(batch.tokens, batch.token_mask)
+                return own, text_view(model.target, batch)
 
-    (image_view, image_target), (text_view, text_target) = both(image, text, threads=tower_threads)
-    return Views(image_view, text_view, image_target, text_target)
+    (own_image, image_target), (own_text, text_target) = both(image, text, threads=tower_threads)
+    return Views(own_image, own_text, image_target, text_target)
+
+
+def image_view(encoders: Encoders, batch: Batch) -> Encoded:
+    """The whole images by the image encoder, or by the features that it gave earlier."""
+    if batch.image_features is None:
+        encoded: Encoded = encoders.image(batch.images)
+        return encoded
+    return _encoded(batch.image_features, encoders.image.width)
+
+
+def text_view(encoders: Encoders, batch: Batch) -> Encoded:
+    """The whole texts by the text encoder, or by the features that it gave earlier."""
+    if batch.text_features is None:
+        encoded: Encoded = encoders.text(batch.tokens, batch.token_mask)
+        return encoded
+    return _encoded(batch.text_features, encoders.text.width)
+
+
+def _encoded(features: Features, width: int) -> Encoded:
+    """Features as an encoder returns them; without tokens where pooled ones alone are kept."""
+    pooled, tokens, mask = features.pooled, features.tokens, features.mask
+    if tokens is None or mask is None:
+        tokens = pooled.new_zeros(len(pooled), 0, width)
+        mask = torch.zeros(len(pooled), 0, dtype=torch.bool, device=pooled.device)
+    position = torch.arange(tokens.shape[1], device=pooled.device).expand(len(pooled), -1)
+    return Encoded(tokens=tokens, position=position, mask=mask, pooled=pooled)
 
 
 def cut(views: Views) -> Views:
@@ -68,13 +100,16 @@ def cut(views: Views) -> Views:
 
 
 def backward(views: Views, leaves: Views, *, tower_threads: int = 0) -> None:
-    """Carry the gradient left at `leaves` = `cut(views)` on into both towers."""
+    """Carry the gradient left at `leaves` = `cut(views)` on into both towers.
+
+    A frozen encoder takes none.
+    """
 
     def tower(encoded: Encoded, leaf: Encoded) -> None:
         grads = [
             (own, end.grad)
             for own, end in ((encoded.tokens, leaf.tokens), (encoded.pooled, leaf.pooled))
-            if end.grad is not None
+            if end.grad is not None and own.requires_grad
         ]
         if grads:
             torch.autograd.backward([own for own, _ in grads], [grad for _, grad in grads])

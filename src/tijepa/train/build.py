@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from tijepa.config import ObjectiveConfig, RegularizerConfig, RunConfig
+from tijepa.config import ObjectiveConfig, PooledPredictorConfig, RegularizerConfig, RunConfig
 from tijepa.config.named import PREDICTIVE
 from tijepa.errors import ConfigError
 from tijepa.model.text_image_model import TextImageModel
@@ -16,17 +16,26 @@ from tijepa.objectives.contract import Objective
 from tijepa.objectives.contrastive import CLIPObjective, SigLIPObjective
 from tijepa.objectives.energies import ENERGIES
 from tijepa.objectives.masks import BlockMasks, SpanMasks
+from tijepa.objectives.pooled_energy import ByCovariance
 from tijepa.objectives.processes import Alone, Processes
 from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg, VISReg
 from tijepa.objectives.tasks import TASKS
 from tijepa.objectives.tijepa import TIJEPAObjective, WeightedRegularizer
 from tijepa.objectives.vicreg import VICRegObjective
+from tijepa.train.backbones import (
+    Sources,
+    image_arguments,
+    load_backbones,
+    open_sources,
+    text_arguments,
+)
 
 __all__ = [
     "Compute",
     "build_model",
     "build_objective",
     "model_arguments",
+    "model_of",
     "needs_text",
     "parameter_counts",
     "resolve_compute",
@@ -36,10 +45,16 @@ __all__ = [
 
 def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
     """The keyword arguments of `TextImageModel`, plain values that JSON can hold."""
+    return _arguments(config, vocab_size, open_sources(config))
+
+
+def _arguments(config: RunConfig, vocab_size: int, sources: Sources) -> dict[str, Any]:
     model, objective = config.model, config.objective
     shared = {"checkpointing": config.compute.gradient_checkpointing}
     encoders = {
-        "image": {
+        "image": image_arguments(config, sources.image)
+        if sources.image is not None
+        else {
             "image_size": config.data.image_size,
             "patch_size": model.image.patch_size,
             "stem": model.image.stem,
@@ -50,7 +65,9 @@ def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
             "pooling": model.image.pool,
             **shared,
         },
-        "text": {
+        "text": text_arguments(config, sources.text)
+        if sources.text is not None
+        else {
             "vocab_size": vocab_size,
             "max_tokens": config.data.max_tokens,
             "width": model.text.width,
@@ -62,56 +79,92 @@ def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
         },
         "head": model.head.model_dump(),
         "embed_dim": model.embed_dim,
+        "fusion": None,
     }
     if objective.name not in PREDICTIVE:
         return {"encoders": encoders, "predictors": None, "ema": False}
-    tokens = None
-    if token_weights(objective):
+    weights = token_weights(objective)
+    predictor = {
+        "grid": _grid(config, sources),
+        **model.token_predictor.model_dump(),
+        **shared,
+    }
+    tokens = fused = None
+    if any(not TASKS[name].fused for name in weights):
         tokens = {
-            "image_width": model.image.width,
-            "text_width": model.text.width,
-            "grid": config.data.image_size // model.image.patch_size,
+            "image_width": sources.image.width if sources.image else model.image.width,
+            "text_width": sources.text.width if sources.text else model.text.width,
             "max_tokens": config.data.max_tokens,
-            **model.token_predictor.model_dump(),
-            **shared,
+            **predictor,
         }
+    if any(TASKS[name].fused for name in weights):
+        encoders["fusion"] = {**model.fusion.model_dump(), **shared}
+        fused = {"image_width": model.fusion.width, **predictor}
     predictors = {
         "embed_dim": model.embed_dim,
-        "pooled": model.pooled_predictor.model_dump(),
+        "pooled": _pooled_predictor(model.pooled_predictor),
         "tokens": tokens,
+        "fused": fused,
         "target_norm": objective.pooled_target_norm,
     }
     return {"encoders": encoders, "predictors": predictors, "ema": _uses_ema(objective)}
 
 
+def _pooled_predictor(predictor: PooledPredictorConfig) -> dict[str, Any]:
+    own = {"memory"} if predictor.kind == "covariance" else {"depth", "hidden", "norm"}
+    return predictor.model_dump(include={"kind", *own})
+
+
 def build_model(config: RunConfig, vocab_size: int) -> TextImageModel:
-    """A fresh model, its weights a function of the seed alone."""
+    """A fresh model: pretrained where it has backbones, else weights by the seed alone."""
+    sources = open_sources(config)
+    model = model_of(_arguments(config, vocab_size, sources), config.seed)
+    load_backbones(model, config, sources)
+    return model
+
+
+def model_of(arguments: Mapping[str, Any], seed: int) -> TextImageModel:
+    """A model of these arguments, all its weights a function of the seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return TextImageModel(**model_arguments(config, vocab_size))
+        torch.manual_seed(seed)
+        return TextImageModel(**arguments)
 
 
-def build_objective(config: RunConfig, processes: Processes | None = None) -> Objective:
-    """The objective by its name; `processes` are those that share every batch."""
+def build_objective(
+    config: RunConfig, processes: Processes | None = None, *, grid: int | None = None
+) -> Objective:
+    """The objective by its name; `processes` are those that share every batch.
+
+    `grid` is the number of patches a side of the image encoder, where it is known already.
+    """
     objective = config.objective
     shared = processes or Alone()
     if objective.name in PREDICTIVE:
-        return _predictive(config, shared)
+        return _predictive(config, shared, grid or _grid(config, open_sources(config)))
     if objective.name == "vicreg":
         return VICRegObjective(shared)
     return CLIPObjective() if objective.name == "clip" else SigLIPObjective()
 
 
-def _predictive(config: RunConfig, processes: Processes) -> TIJEPAObjective:
+def _grid(config: RunConfig, sources: Sources) -> int:
+    size = config.data.image_size
+    if sources.image is not None:
+        return sources.image.grid(size)
+    return size // config.model.image.patch_size
+
+
+def _predictive(config: RunConfig, processes: Processes, grid: int) -> TIJEPAObjective:
     objective, masks = config.objective, config.objective.masks
+    by_covariance = config.model.pooled_predictor.kind == "covariance"
     return TIJEPAObjective(
         pooled=_pooled_weights(objective),
         tokens=token_weights(objective),
         energy=ENERGIES[objective.energy],
+        pooled_energy=ByCovariance(processes) if by_covariance else None,
         ema_pooled=objective.pooled_targets == "ema",
         ema_tokens=objective.token_targets == "ema",
         block_masks=BlockMasks(
-            grid=config.data.image_size // config.model.image.patch_size,
+            grid=grid,
             blocks=masks.target_blocks,
             scale=masks.target_scale,
             aspect=masks.target_aspect,
@@ -134,6 +187,7 @@ def token_weights(objective: ObjectiveConfig) -> dict[str, float]:
         "text_infill": tasks.text_infill,
         "image_only": tasks.image_only,
         "text_only": tasks.text_only,
+        "fusion_infill": tasks.fusion_infill,
     }
     return {name: weight for name, weight in weights.items() if weight > 0}
 
@@ -156,15 +210,18 @@ def _pooled_weights(objective: ObjectiveConfig) -> dict[str, float]:
 
 def _uses_ema(objective: ObjectiveConfig) -> bool:
     pooled = objective.pooled_targets == "ema" and bool(_pooled_weights(objective))
-    tokens = objective.token_targets == "ema" and bool(token_weights(objective))
-    return pooled or tokens
+    used = [TASKS[name] for name in token_weights(objective)]
+    tokens = objective.token_targets == "ema" and any(not task.fused for task in used)
+    return pooled or tokens or any(task.fused for task in used)
 
 
 def _regularizer(config: RegularizerConfig, processes: Processes) -> WeightedRegularizer | None:
     if config.name == "none" or config.weight == 0:
         return None
     penalties: dict[str, Callable[[], Regularizer]] = {
-        "sigreg": lambda: SIGReg(config.slices, processes=processes),
+        "sigreg": lambda: SIGReg(
+            config.slices, samples=None if config.by_batch else 64, processes=processes
+        ),
         "vicreg": lambda: VICReg(processes=processes),
         "visreg": lambda: VISReg(config.slices, processes=processes),
     }
@@ -224,20 +281,22 @@ def _bf16_pays(config: RunConfig, device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     native = bool(torch.cpu._is_avx512_bf16_supported())
-    return native and min(config.model.image.width, config.model.text.width) >= 96
+    towers = (config.model.image, config.model.text)
+    return native and all(tower.backbone or tower.width >= 96 for tower in towers)
 
 
 def parameter_counts(model: TextImageModel) -> dict[str, int]:
-    """Trained parameters of each part; target encoders are copies and not counted."""
+    """Trained parameters of each part; frozen ones and target encoders are not counted."""
     parts = {
         "image encoder": model.context.image,
         "text encoder": model.context.text,
         "image head": model.context.image_head,
         "text head": model.context.text_head,
+        "fusion": model.context.fusion,
         "predictors": model.predictors,
     }
     return {
-        name: sum(p.numel() for p in part.parameters())
+        name: sum(p.numel() for p in part.parameters() if p.requires_grad)
         for name, part in parts.items()
         if part is not None
     }

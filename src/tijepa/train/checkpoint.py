@@ -27,6 +27,7 @@ from tijepa.model.saving import (
     load_tensors,
     load_weights,
     read_json,
+    restore_model,
     save_model,
     save_tensors,
     write_json,
@@ -104,7 +105,7 @@ class Checkpoints:
         with writing(final):
             temporary.mkdir(parents=True)
             try:
-                save_model(model, card, temporary)
+                save_model(model, card, temporary, earlier=self.last())
                 tokenizer.save(temporary / "tokenizer.json")
                 if calibration is not None:
                     save_tensors(calibration.state(), temporary / "calibration.safetensors")
@@ -136,7 +137,7 @@ class Checkpoints:
     ) -> RunState:
         """Load everything of a checkpoint; `CheckpointError` where a name or a shape differs."""
         state = _state(path / "state.json")
-        load_weights(model, load_tensors(path / "model.safetensors"), path / "model.safetensors")
+        restore_model(model, path)
         load_weights(objective, load_tensors(path / "objective.safetensors"), path)
         _load_moments(optimizer, load_tensors(path / "optimizer.safetensors"), path)
         with writing(self.folder):

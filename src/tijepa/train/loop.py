@@ -17,7 +17,13 @@ from tijepa.embedder import Embedder
 from tijepa.errors import NonFiniteError
 from tijepa.evaluate.model import EvaluationSet, calibrate, measure
 from tijepa.evaluate.tasks import held_out_batch, task_energies
-from tijepa.evaluate.vitals import Vitals, target_embeddings, vitals, watched
+from tijepa.evaluate.vitals import (
+    Vitals,
+    fused_vitals,
+    target_embeddings,
+    vitals,
+    watched,
+)
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.calibration import Calibration
@@ -128,7 +134,8 @@ def fit(learner: Learner, run: Run, state: RunState) -> RunState:
                     record = measured.record | {"health": health.record}
                     run.metrics.write(record)
                     display.evaluated(record)
-                    state = _with_best(state, record)
+                    if measured.retrieves:
+                        state = _with_best(state, record)
                 clock.restart()
             stop = interrupt.requested  # read once: what it asks for must also be saved
             due = last or state.step % config.log.save_every == 0 or state.best_step == state.step
@@ -204,10 +211,11 @@ def _training_record(
 
 @dataclass(frozen=True)
 class _Measured:
-    """An evaluation: what is written, and what the guard judges."""
+    """An evaluation: what is written, what the guard judges, and whether recall says anything."""
 
     record: dict[str, Any]
     vitals: Vitals
+    retrieves: bool  # some pooled embedding learns to find the other modality
 
 
 def _evaluate(
@@ -237,12 +245,13 @@ def _evaluate(
         modalities, directions = watched(record["tasks"])
         readings = vitals(
             found.embeddings.texts(run.held_out.first_text),
-            target_embeddings(learner.model, pairs),
+            target_embeddings(learner.model, pairs) if modalities else {},
             modalities=modalities,
             directions=directions,
         )
+        readings |= fused_vitals(learner.model, pairs)
         record["seconds"] = time.perf_counter() - start
-        measured = _Measured(record, readings)
+        measured = _Measured(record, readings, retrieves=bool(directions))
     learner.model.train()
     return embedder.calibration, measured
 

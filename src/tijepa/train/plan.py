@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from tijepa.config import RunConfig
+from tijepa.data.features import Features
 from tijepa.data.pairs import Batch, PairSplits
 from tijepa.evaluate.run_data import open_run_data
+from tijepa.model.backbones.image_backbone import ImageBackbone
+from tijepa.model.backbones.text_backbone import TextBackbone
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
 from tijepa.train.build import (
     build_model,
     build_objective,
     needs_text,
     parameter_counts,
     resolve_compute,
+    token_weights,
 )
 from tijepa.train.display import duration
+from tijepa.train.features import kept_modalities
 from tijepa.train.loop import rates_at
 from tijepa.train.optimizer import build_optimizer
 from tijepa.train.step import training_step
-from tijepa.train.vocabulary import learn_vocabulary
 
 __all__ = ["Plan", "plan"]
 
@@ -73,19 +79,22 @@ def plan(config: RunConfig) -> Plan:
     except that a source that is not a store is prepared into the cache. Raises `DataError` where
     the data cannot be used.
     """
+    config = adopted(config)
     compute = resolve_compute(config)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     splits = open_run_data(config, None, Console(stderr=True))
-    tokenizer = learn_vocabulary(
-        splits.split("train"),
-        config.data.vocab_size,
-        needs_text=needs_text(config.objective),
-    )
+    tokenizer = tokenizer_of(config, splits.split("train"), needs_text=needs_text(config.objective))
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
-    objective = build_objective(config).to(compute.device)
-    optimizer = build_optimizer([model, objective], lr=config.optim.lr, betas=config.optim.betas)
-    batch = _random_batch(config, tokenizer.vocab_size).to(compute.device)
+    objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
+    optimizer = build_optimizer(
+        [model, objective],
+        lr=config.optim.lr,
+        betas=config.optim.betas,
+        scaled=lr_scales(config, model),
+    )
+    batch = _with_features(_random_batch(config, tokenizer.vocab_size), config, splits, model)
+    batch = batch.to(compute.device)
     meter = _Meter({p.untyped_storage().data_ptr() for p in model.parameters()})
 
     def step(number: int) -> None:
@@ -178,6 +187,32 @@ def _random_batch(config: RunConfig, vocab_size: int) -> Batch:
         indices=torch.arange(b),
         cursor=0,
     )
+
+
+def _with_features(
+    batch: Batch, config: RunConfig, splits: PairSplits, model: TextImageModel
+) -> Batch:
+    """Random features in the place of what frozen encoders would be asked for once alone."""
+    reasons = kept_modalities(config, splits.split("train"))
+    kept = {name for name, reason in reasons.items() if reason is None}
+    tokens = bool(token_weights(config.objective))
+
+    def features(part: ImageBackbone | TextBackbone, count: int) -> Features:
+        pooled = torch.randn(len(batch), part.pooled_width)
+        if not tokens:
+            return Features(pooled)
+        mask = torch.ones(len(batch), count, dtype=torch.bool)
+        return Features(pooled, torch.randn(len(batch), count, part.width), mask)
+
+    image, text = model.context.image, model.context.text
+    if "image" in kept:
+        assert isinstance(image, ImageBackbone)
+        own = features(image, image.patches)
+        batch = replace(batch, images=batch.images[:, :, :0, :0], image_features=own)
+    if "text" in kept:
+        assert isinstance(text, TextBackbone)
+        batch = replace(batch, text_features=features(text, config.data.max_tokens))
+    return batch
 
 
 def _describe(splits: PairSplits) -> str:

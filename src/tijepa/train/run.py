@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from tijepa.config import RunConfig
+from tijepa.data.feature_table import SplitFeatures
 from tijepa.data.loader import Loader
 from tijepa.data.pairs import PairSource, PairSplits, SetAside
 from tijepa.data.tokenizer import Tokenizer
@@ -21,23 +22,27 @@ from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_s
 from tijepa.evaluate.run import finish_run
 from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
-from tijepa.model.saving import ModelCard, read_json, write_json
+from tijepa.model.saving import ModelCard, read_card, read_json, restore_model, write_json
+from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import writing
+from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
 from tijepa.train.build import (
+    Compute,
     build_model,
     build_objective,
     model_arguments,
+    model_of,
     needs_text,
     parameter_counts,
     resolve_compute,
 )
 from tijepa.train.checkpoint import Checkpoints, RunState
 from tijepa.train.environment import environment_of
+from tijepa.train.features import FeatureMaker
 from tijepa.train.guard import build_guard
 from tijepa.train.loop import Learner, Run, fit
 from tijepa.train.metrics import Metrics, import_wandb
 from tijepa.train.optimizer import build_optimizer
-from tijepa.train.vocabulary import learn_vocabulary
 
 __all__ = ["train"]
 
@@ -61,6 +66,8 @@ def train(
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     compute = resolve_compute(config)
+    if not resume:
+        config = adopted(config)
     checkpoints = Checkpoints(run_dir / "checkpoints", config.log.keep_last)
     last = _last_checkpoint(run_dir, checkpoints) if resume else None
     if not resume:
@@ -73,24 +80,32 @@ def train(
         tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     else:
         with phase(console, "learning the vocabulary"):
-            tokenizer = learn_vocabulary(
-                source, config.data.vocab_size, needs_text=needs_text(config.objective)
-            )
-    with phase(console, "reading pairs to measure on"):
-        held_out = _held_out(splits, config, console)
-        typical = _calibration_pairs(source, config, console)
-    guard = build_guard(config, measured=held_out is not None)
-
-    model = build_model(config, tokenizer.vocab_size).to(compute.device)
-    objective = build_objective(config).to(compute.device)
-    optimizer = build_optimizer([model, objective], lr=config.optim.lr, betas=config.optim.betas)
-    card = ModelCard(
-        arguments=model_arguments(config, tokenizer.vocab_size),
-        objective=config.objective.name,
-        image_size=config.data.image_size,
-        max_tokens=config.data.max_tokens,
-        mean=config.data.mean,
-        std=config.data.std,
+            tokenizer = tokenizer_of(config, source, needs_text=needs_text(config.objective))
+    if last is None:
+        model = build_model(config, tokenizer.vocab_size)
+        card = ModelCard(
+            arguments=model_arguments(config, tokenizer.vocab_size),
+            objective=config.objective.name,
+            image_size=config.data.image_size,
+            max_tokens=config.data.max_tokens,
+            mean=config.data.mean,
+            std=config.data.std,
+        )
+    else:
+        card = read_card(last)
+        if config.model.image.backbone is None and config.model.text.backbone is None:
+            model = build_model(config, tokenizer.vocab_size)
+        else:  # backbones come with the checkpoint, wherever they were once
+            _check_same_heads(last, card, config)
+            model = model_of(card.arguments, config.seed)
+        restore_model(model, last)  # the features' key is a hash of the frozen weights
+    model = model.to(compute.device)
+    objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
+    optimizer = build_optimizer(
+        [model, objective],
+        lr=config.optim.lr,
+        betas=config.optim.betas,
+        scaled=lr_scales(config, model),
     )
     learner = Learner(model, objective, optimizer, tokenizer, card, compute)
     if config.compute.compile:
@@ -100,6 +115,11 @@ def train(
     state = RunState(step=0, cursor=0)
     if last is not None:
         state = checkpoints.restore(last, model, objective, optimizer)
+    features = _features(config, splits, model, card, tokenizer, compute, console)
+    with phase(console, "reading pairs to measure on"):
+        held_out = _held_out(splits, config, features["validation"], console)
+        typical = _calibration_pairs(source, config, features["train"], console)
+    guard = build_guard(config, measured=held_out is not None)
     loader = Loader(
         source,
         tokenizer,
@@ -115,6 +135,7 @@ def train(
         device=compute.device,
         threads=config.data.threads,
         cursor=state.cursor,
+        features=features["train"],
     )
     _announce_learner(console, learner, state, config)
     if not resume:
@@ -177,6 +198,19 @@ def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
     return last
 
 
+def _check_same_heads(last: Path, card: ModelCard, config: RunConfig) -> None:
+    encoders = card.arguments["encoders"]
+    for name, theirs, ours in (
+        ("model.embed_dim", encoders["embed_dim"], config.model.embed_dim),
+        ("model.head", encoders["head"], config.model.head.model_dump()),
+    ):
+        if theirs != ours:
+            raise CheckpointError(
+                f"{last} is of another shape: {name} is {theirs} there and {ours} in the run's"
+                " config.yaml; use the configuration it was trained with"
+            )
+
+
 def _check_same_data(run_dir: Path, source: PairSource) -> None:
     """Another number of items is another order of pairs, so the run would not be the same."""
     environment = read_json(run_dir / "environment.json")
@@ -188,7 +222,34 @@ def _check_same_data(run_dir: Path, source: PairSource) -> None:
         )
 
 
-def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> EvaluationSet | None:
+def _features(
+    config: RunConfig,
+    splits: PairSplits,
+    model: TextImageModel,
+    card: ModelCard,
+    tokenizer: Tokenizer,
+    compute: Compute,
+    console: Console,
+) -> dict[str, SplitFeatures]:
+    """What frozen encoders make of the splits that are used while training."""
+    maker = FeatureMaker.of(
+        config,
+        splits.split("train"),
+        model.context,
+        card.arguments["encoders"],
+        tokenizer,
+        compute.device,
+        console,
+    )
+    return {
+        name: maker.split(name, splits.split(name)) if name in splits.splits else SplitFeatures()
+        for name in ("train", "validation")
+    }
+
+
+def _held_out(
+    splits: PairSplits, config: RunConfig, features: SplitFeatures, console: Console
+) -> EvaluationSet | None:
     """Validation pairs to measure while training; None, and a line that says so, without them."""
     if "validation" not in splits.splits:
         say(console, "not measured while training: there is no validation split")
@@ -201,6 +262,7 @@ def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> Evalua
             image_size=config.data.image_size,
             mean=config.data.mean,
             std=config.data.std,
+            features=features,
         )
     except DataError as error:
         say(console, f"not measured while training: validation split: {error}")
@@ -208,12 +270,12 @@ def _held_out(splits: PairSplits, config: RunConfig, console: Console) -> Evalua
 
 
 def _calibration_pairs(
-    source: PairSource, config: RunConfig, console: Console
+    source: PairSource, config: RunConfig, features: SplitFeatures, console: Console
 ) -> EvaluationSet | None:
     """Training pairs for the residual Gaussians; None, and a line that says so, without them."""
     try:
         data = config.data
-        return calibration_pairs(source, data.image_size, data.mean, data.std)
+        return calibration_pairs(source, data.image_size, data.mean, data.std, features)
     except DataError as error:
         say(console, f"no calibrated energy: training split: {error}")
         return None

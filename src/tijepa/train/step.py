@@ -103,24 +103,29 @@ def _accumulated(
 ) -> Terms:
     size = len(batch) // accumulate
     bounds = [(start, start + size) for start in range(0, len(batch), size)]
-    with torch.no_grad(), compute.autocast():
-        views = [encode(model, objective, batch.part(*bound)) for bound in bounds]
-    pooled = pooled_of(views, batch)
-    del views
-    pooled.image.requires_grad_()
-    pooled.text.requires_grad_()
-    terms = objective.batch_terms(model, pooled, generator)
-    if terms.loss.requires_grad:
-        terms.loss.backward()  # type: ignore[no-untyped-call]
-    terms = Terms(terms.loss.detach(), terms.readings)
+    terms = Terms(torch.zeros((), device=batch.images.device), {})
+    pooled = None
+    if objective.needs_pooled:
+        with torch.no_grad(), compute.autocast():
+            views = [encode(model, objective, batch.part(*bound)) for bound in bounds]
+        pooled = pooled_of(views, batch)
+        del views
+        pooled.image.requires_grad_()
+        pooled.text.requires_grad_()
+        terms = objective.batch_terms(model, pooled, generator)
+        if terms.loss.requires_grad:
+            terms.loss.backward()  # type: ignore[no-untyped-call]
+        terms = Terms(terms.loss.detach(), terms.readings)
     for start, stop in bounds:
         part = batch.part(start, stop)
         with compute.autocast():
             view = encode(model, objective, part)
         share = view.image.pooled.new_zeros(())
-        for tokens, whole in ((view.image.pooled, pooled.image), (view.text.pooled, pooled.text)):
-            if whole.grad is not None:
-                share = share + (tokens * whole.grad[start:stop]).sum()
+        if pooled is not None:
+            sides = ((view.image.pooled, pooled.image), (view.text.pooled, pooled.text))
+            for tokens, whole in sides:
+                if whole.grad is not None:
+                    share = share + (tokens * whole.grad[start:stop]).sum()
         items = _item_terms(model, objective, part, view, masks.part(start, stop), counts, compute)
         if items is not None:
             share = share + items.loss

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tijepa.data.pairs import PairSplits, SetAside
 from tijepa.data.readers import open_reader
@@ -249,6 +251,46 @@ def test_appending_adds_what_is_lacking_as_a_new_version_and_only_once(
     again = append_store(more, out)
     assert (again.version, again.added, again.skipped) == (2, {}, 3)
     assert names(open_store(out, 1)) == {"train": ["i0", "i1", "i2"]}
+
+
+def test_appending_finds_duplicates_of_what_the_store_holds(
+    make_reader: MakeReader, make_pair: MakePair, out: str
+) -> None:
+    """New are a copy of item 0, a leak of item 1 into test, and item 7, which is of its own.
+
+    Items 2 and 3 of the store are copies of each other, which an append does not tell again.
+    """
+    old = Record("i3", "", make_pair(2).image, make_pair(2).captions, "train")
+    text = Record("t", "", None, ("words alone",), "train")
+    write_store(make_reader([*map(make_pair, range(3)), old, text]), out)
+    again = Record("again", "", make_pair(0).image, make_pair(0).captions, "train")
+    leak = Record("leak", "", make_pair(1).image, ("other words",), "test")
+    said = Record("u", "", None, ("words alone",), "train")
+    done = append_store(make_reader([again, leak, said, make_pair(7)]), out, source="more")
+    facts = done.report.facts
+    listed = {kind: found["listed"] for kind, found in facts["duplicates"].items()}
+    assert listed["duplicate-item"] == [["i0", "again"], ["t", "u"]]
+    assert listed["picture-in-two-splits"] == [["i1", "leak"]]
+    assert listed["duplicate-picture"] == []
+    assert facts["redundant_items"] == 3
+    assert facts["counts"]["sound"] == 4
+    (step,) = facts["commands"]
+    assert step["command"] == f"tijepa prepare {out} --out pairs-clean.lance --duplicates set-aside"
+
+
+def test_appending_finds_look_alikes_of_what_the_store_holds(
+    make_reader: MakeReader, out: str
+) -> None:
+    """One photo at 96 and at 48 pixels: two files of one look."""
+    photo = Image.effect_noise((8, 8), 100).resize((96, 96)).convert("RGB")
+    records = []
+    for side in (96, 48):
+        buffer = io.BytesIO()
+        photo.resize((side, side)).save(buffer, "PNG")
+        records.append(Record(str(side), "", buffer.getvalue(), (f"{side}",), "train"))
+    write_store(make_reader(records[:1]), out)
+    found = append_store(make_reader(records), out).report.facts["duplicates"]
+    assert found["near-duplicate"]["listed"] == [["96", "48"]]
 
 
 def test_appending_keeps_to_the_way_the_store_was_split(

@@ -85,7 +85,7 @@ def test_one_batch_is_one_access(uri: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(source_module.Store, "take", counted)
     train.read(range(8))
     train.texts(range(8))
-    assert taken == [["image", "captions"], ["captions"]]
+    assert taken == [["pair"], ["captions"]]
 
 
 def test_opening_reads_no_picture_and_no_caption(make_reader: MakeReader, tmp_path: Path) -> None:

@@ -51,8 +51,7 @@ class CaptionStatistics:
             self._words[len(caption.split())] += 1
             if self._would_cut is not None and self._max_tokens is not None:
                 self._cut += self._would_cut(caption, self._max_tokens)
-            digest = hashlib.blake2b(caption.encode("utf-8"), digest_size=8).digest()
-            number = int.from_bytes(digest, "big")
+            number = caption_hash(caption)
             hashes.append(number)
             if not number % self._coarseness:
                 self._hashes.append(number)
@@ -122,6 +121,12 @@ class CaptionStatistics:
         same = hashes[1:] == hashes[:-1]
         across = len(np.unique(hashes[1:][same & (splits[1:] != splits[:-1])]))
         return distinct * self._coarseness, across * self._coarseness
+
+
+def caption_hash(caption: str) -> int:
+    """64 bits of blake2b, by which equal captions are found."""
+    digest = hashlib.blake2b(caption.encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def percentiles(counts: Sequence[int]) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tijepa.data.check import MAX_CAPTION, Checked, Sound
-from tijepa.data.doctor.captions import CaptionStatistics
-from tijepa.data.doctor.duplicates import Duplicates, Fingerprints
+from tijepa.data.doctor.captions import CaptionStatistics, caption_hash
+from tijepa.data.doctor.duplicates import Duplicates, Fingerprints, Known
 from tijepa.data.doctor.findings import FindingBook
 from tijepa.data.doctor.ids import IdBook
 from tijepa.data.doctor.kinds import DUPLICATES
@@ -47,7 +47,8 @@ class Diagnosis:
     about 100 MB for captions whatever their number, and while duplicates are sought 50 bytes an
     item more: below 1 GiB for 10 million items, unless most of them are copies (see `duplicates`).
 
-    `source` and `arguments` (options by which it is read) go into the commands that are proposed.
+    `source` and `arguments` (options by which it is read) go into the commands that are proposed;
+    `store` is the one that the items are added to, whose own items `know` takes before all others.
     Close it or use it as a context manager.
     """
 
@@ -58,6 +59,7 @@ class Diagnosis:
         source: str,
         description: str,
         arguments: Sequence[str] = (),
+        store: str | None = None,
         max_bad: float = 0.01,
         max_tokens: int | None = None,
         tokenizer: Tokenizer | None = None,
@@ -67,6 +69,7 @@ class Diagnosis:
         self._source = source
         self._description = description
         self._arguments = tuple(arguments)
+        self._store = store
         self._max_bad = max_bad
         self._max_tokens = max_tokens
         self._findings = FindingBook(folder / "quarantine.jsonl")
@@ -96,6 +99,16 @@ class Diagnosis:
         """Close the quarantine file; what is in it stays."""
         self._findings.close()
 
+    def know(self, items: Iterable[Known]) -> None:
+        """Note all items that stand in the store already: duplicates of them are found."""
+        for item in items:
+            code = self._split_code(item.split)
+            self._fingerprints.append(
+                item.content_hash, item.look, code, [caption_hash(text) for text in item.captions]
+            )
+            self._ids.append(item.id)
+        self._fingerprints.end_of_known()
+
     def add(self, item: Checked | SetAside) -> None:
         """Note one item of the source."""
         if isinstance(item, SetAside):
@@ -121,7 +134,13 @@ class Diagnosis:
         reasons = unfit_reasons(counts, self._max_bad)
         redundant = len(duplicates.redundant)
         next_steps = commands(
-            self._source, self._arguments, counts, self._max_bad, redundant, not reasons
+            self._source,
+            self._arguments,
+            counts,
+            max_bad=self._max_bad,
+            redundant=redundant,
+            fit=not reasons,
+            store=self._store,
         )
         facts: dict[str, Any] = {
             "version": 1,
@@ -176,7 +195,8 @@ class Diagnosis:
             counted["pairs" if sound.captions else "images_only"] += 1
             self._pictures.add(sound.picture)
         hashes = self._captions.add(sound.captions, code)
-        self._fingerprints.append(sound, code, hashes)
+        look = None if sound.picture is None else sound.picture.difference_hash
+        self._fingerprints.append(sound.content_hash, look, code, hashes)
         self._ids.append(sound.record.id)
         if sound.record.extra:
             self._labels.add(sound.record.extra)

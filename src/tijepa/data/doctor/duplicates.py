@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tijepa.data.check import Sound
 from tijepa.data.doctor.groups import Groups, Rows, equal_rows, numbered, repeated
 from tijepa.data.doctor.near import is_plain, near_components
 
-__all__ = ["Duplicates", "Fingerprints"]
+__all__ = ["Duplicates", "Fingerprints", "Known"]
 
 _PART = 2**20  # rows
 _KEEP_FIRST = ("test", "validation")  # held-out items stay, copies in training go
@@ -38,6 +37,17 @@ class Duplicates:
     plain: int
 
 
+@dataclass(frozen=True)
+class Known:
+    """An item that stands in a store already; `look` is the dHash of its picture, if it has one."""
+
+    id: str
+    split: str
+    captions: Sequence[str]
+    content_hash: str
+    look: int | None
+
+
 class Fingerprints:
     """Fixed-size traces of all items, in order, by which duplicates are found."""
 
@@ -48,18 +58,25 @@ class Fingerprints:
         self._look = array("Q")
         self._split = array("H")
         self._has_picture = array("B")
+        self._since = 0  # the first row that is not of the store
 
     def __len__(self) -> int:
         return len(self._high)
 
-    def append(self, sound: Sound, split: int, caption_hashes: Sequence[int]) -> None:
-        """Note one item; `split` is the number of its split, 0 if it has none."""
-        self._high.append(int(sound.content_hash[:16], 16))
-        self._low.append(int(sound.content_hash[16:], 16))
+    def append(
+        self, content_hash: str, look: int | None, split: int, caption_hashes: Sequence[int]
+    ) -> None:
+        """Note one item; `look` is None without a picture, `split` the split's number or 0."""
+        self._high.append(int(content_hash[:16], 16))
+        self._low.append(int(content_hash[16:], 16))
         self._texts.append(hash(tuple(caption_hashes)) & 0xFFFFFFFFFFFFFFFF)
-        self._look.append(0 if sound.picture is None else sound.picture.difference_hash)
+        self._look.append(0 if look is None else look)
         self._split.append(split)
-        self._has_picture.append(sound.picture is not None)
+        self._has_picture.append(look is not None)
+
+    def end_of_known(self) -> None:
+        """Of the groups found, only those with an item noted after this call are of interest."""
+        self._since = len(self)
 
     def split_of(self, row: int) -> int:
         """The number of the split of item `row`."""
@@ -78,7 +95,7 @@ class Fingerprints:
         has_picture = np.frombuffer(self._has_picture, dtype=np.bool_)[rows]
         item = numbered(content, np.frombuffer(self._texts, dtype=np.uint64)[rows], split)
         place = numbered(content, split)
-        everything = np.arange(len(rows))
+        everything, since = np.arange(len(rows)), int(np.searchsorted(rows, self._since))
         groups = {
             "duplicate-item": equal_rows(everything, item),
             "duplicate-picture": equal_rows(everything[has_picture], place, differing_in=item),
@@ -86,6 +103,7 @@ class Fingerprints:
                 everything[has_picture & (split > 0)], content, differing_in=split
             ),
         }
+        groups = {kind: found.reaching(since) for kind, found in groups.items()}
         redundant = np.zeros(len(rows), dtype=np.bool_)
         _mark_later(redundant, groups["duplicate-item"], item)
         _mark_outside(redundant, groups["picture-in-two-splits"], content, split, split_names)
@@ -102,7 +120,8 @@ class Fingerprints:
             "near-duplicate": anywhere,
             "near-in-two-splits": equal_rows(across, look, differing_in=content),
         }
-        return {kind: found.at(rows) for kind, found in groups.items()}, plain
+        groups = {kind: found.at(rows).reaching(self._since) for kind, found in groups.items()}
+        return groups, plain
 
     def _looks(self) -> tuple[Rows, NDArray[np.int64], int]:
         """Rows whose look is not theirs alone, for each the number of the look; the plain ones."""
@@ -111,7 +130,8 @@ class Fingerprints:
         telling = np.zeros(len(hashes), dtype=np.bool_)
         for part in self._parts():
             telling[part] = has_picture[part] & ~is_plain(hashes[part])
-        plain = int(has_picture.sum() - telling.sum())
+        new = slice(self._since, None)
+        plain = int(has_picture[new].sum() - telling[new].sum())
         distinct = np.sort(hashes[telling])
         distinct = distinct[
             np.concatenate(([True], distinct[1:] != distinct[:-1]))[: len(distinct)]

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tijepa.data.check import Checked, Finding
@@ -34,7 +33,7 @@ class Example:
 class FindingBook:
     """Counts and examples of findings; every item set aside and every caption dropped is a line.
 
-    Memory: at most 12 examples of each kind. A context manager: it holds the quarantine file open.
+    Memory: at most 12 examples of each kind. It holds the quarantine file open: close it.
     """
 
     def __init__(self, quarantine: Path) -> None:
@@ -43,17 +42,6 @@ class FindingBook:
         self.examples: dict[str, list[Example]] = {}
         self.setting_aside: set[str] = set()
         self._file = quarantine.open("w", encoding="ascii")
-
-    def __enter__(self) -> FindingBook:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the quarantine file."""

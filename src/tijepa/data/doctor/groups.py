@@ -33,6 +33,14 @@ class Groups:
         for start, size in zip(self._starts, self._sizes, strict=True):
             yield self.rows[start : start + size]
 
+    def reaching(self, row: int) -> Groups:
+        """Only the groups that hold a row from `row` on."""
+        if not row or not len(self):
+            return self
+        starts = np.cumsum(self.sizes) - self.sizes
+        kept = np.maximum.reduceat(self.rows, starts) >= row
+        return Groups(self.rows[np.repeat(kept, self.sizes)], self.sizes[kept])
+
     def at(self, places: Rows) -> Groups:
         """The same groups where row i stands for the row places[i]; `places` ascends."""
         return Groups(places[self.rows], self.sizes)

@@ -74,13 +74,16 @@ def commands(
     source: str,
     arguments: Sequence[str],
     counts: Mapping[str, int],
+    *,
     max_bad: float,
     redundant: int,
     fit: bool,
+    store: str | None = None,
 ) -> list[Command]:
     """What to run next: what fixes the source, or what prepares it.
 
-    `arguments` are the options by which the source has to be read, such as --image-column.
+    `arguments` are the options by which the source has to be read, such as --image-column. Where it
+    is added to a `store`, its copies go by making another store of that one.
     """
     is_store = source.endswith(".lance")
     name = Path(source).name.removesuffix(".lance") or "pairs"
@@ -97,9 +100,16 @@ def commands(
         found.append(Command(why, prepare(f"{name}-clean" if is_store else name) + allowed))
     if redundant and counts["pairs"]:
         why = f"To set the {redundant:,} redundant items aside"
-        found.append(Command(why, f"{prepare(f'{name}-clean')}{allowed} --duplicates set-aside"))
+        cleaner = f"{prepare(f'{name}-clean')}{allowed}" if store is None else _again(store)
+        found.append(Command(why, f"{cleaner} --duplicates set-aside"))
     if fit and not found and is_store:
         found.append(Command("To train on it", shlex.join(["tijepa", "train", "--data", source])))
     elif fit and not found:
         found.append(Command("To make a pair store of it", prepare(name)))
     return found
+
+
+def _again(store: str) -> str:
+    """The command that makes another store of `store`."""
+    name = Path(store.rstrip("/")).name.removesuffix(".lance")
+    return shlex.join(["tijepa", "prepare", store, "--out", f"{name}-clean.lance"])

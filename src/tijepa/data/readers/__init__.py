@@ -1,10 +1,10 @@
 """Readers: every layout that people keep pairs in, found by looking at the source.
 
 The first reader that recognises a source takes it. Where several could, the order below decides:
-a folder that `save_to_disk` wrote; a table called captions, pairs or metadata (or the only table,
-if its columns can be recognised); tar shards, before the .parquet files that img2dataset puts
-beside them; a split file of Karpathy, before the annotations of COCO it was made from; parquet;
-text files beside pictures. `reader` overrides the order.
+a folder that `save_to_disk` wrote; MVSA's table of labels; a table called captions, pairs or
+metadata (or the only table, if its columns can be recognised); tar shards, before the .parquet
+files that img2dataset puts beside them; a split file of Karpathy, before the annotations of COCO it
+was made from; parquet; text files beside pictures. `reader` overrides the order.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tijepa.data.readers.hf_disk import DiskDatasetReader
 from tijepa.data.readers.hub import HubReader
 from tijepa.data.readers.karpathy import KarpathyReader
 from tijepa.data.readers.lance_store import LanceStoreReader
+from tijepa.data.readers.mvsa import MvsaReader
 from tijepa.data.readers.parquet import ParquetReader
 from tijepa.data.readers.rows import JSON_LINES, SEPARATED
 from tijepa.data.readers.scenes import ScenesReader
@@ -34,6 +35,7 @@ _ORDER: tuple[type[Reader], ...] = (
     HubReader,
     LanceStoreReader,
     DiskDatasetReader,
+    MvsaReader,
     TableReader,
     WebDatasetReader,
     KarpathyReader,

@@ -9,6 +9,7 @@ from typing import ClassVar
 from tijepa.data.pairs import SetAside
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.location import is_store
+from tijepa.data.store.packing import unpack
 from tijepa.errors import ConfigError
 
 __all__ = ["LanceStoreReader"]
@@ -40,8 +41,7 @@ class LanceStoreReader(Reader):
             columns=[
                 "id",
                 "reference",
-                "image",
-                "captions",
+                "pair",
                 "split",
                 *(field.name for field in extras.fields),
             ],
@@ -49,11 +49,11 @@ class LanceStoreReader(Reader):
             batch_readahead=2,
         )
         for batch in scanner.to_batches():
-            columns = (batch.column(i).to_pylist() for i in range(5))
-            for item, reference, image, captions, split, extra in zip(
+            columns = (batch.column(i).to_pylist() for i in range(4))
+            for item, reference, pair, split, extra in zip(
                 *columns, extras.rows(batch), strict=True
             ):
-                yield Record(item, reference, image, tuple(captions), split, extra)
+                yield Record(item, reference, *unpack(pair), split, extra)
 
     def describe(self) -> str:
         """See `Reader.describe`."""

@@ -12,22 +12,17 @@ import json
 import os
 import re
 import shutil
-import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from tijepa.data.pairs import PairSplits, SetAside
 from tijepa.data.records import Reader
+from tijepa.data.store.lock import FileLock
 from tijepa.data.store.opening import open_store
 from tijepa.data.store.prepare import diagnosis_folder
 from tijepa.data.store.schema import SCHEMA_VERSION
 from tijepa.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # Windows: entries are never removed while another process might use them
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["cache_folder", "open_cached"]
 
@@ -53,7 +48,7 @@ def open_cached(
     path = _entry(source, reader, max_bad)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        hold, making = _Lock(path.with_suffix(".lock")), _Lock(path.with_suffix(".making"))
+        hold, making = FileLock(path.with_suffix(".lock")), FileLock(path.with_suffix(".making"))
     except OSError as error:
         raise DataError(
             f"cannot keep a prepared copy of {source} in {path.parent}: {error.strerror}; set "
@@ -103,35 +98,8 @@ def _remove_stale(path: Path) -> None:
     for other in path.parent.glob(f"{prefix}-*.lance"):
         if other == path:
             continue
-        with closing(_Lock(other.with_suffix(".lock"))) as lock:
+        with closing(FileLock(other.with_suffix(".lock"))) as lock:
             if lock.try_take():
                 shutil.rmtree(other, ignore_errors=True)
                 shutil.rmtree(diagnosis_folder(str(other)), ignore_errors=True)
-
-
-class _Lock:
-    """A lock between processes on a file, which stays; given back when this object goes."""
-
-    def __init__(self, file: Path) -> None:
-        self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        self.close = weakref.finalize(self, os.close, self._descriptor)
-
-    def share(self) -> None:
-        """Hold it together with others that share it."""
-        if fcntl is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-
-    def take(self) -> None:
-        """Hold it alone; waits until nobody else holds it."""
-        if fcntl is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def try_take(self) -> bool:
-        """Hold it alone if nobody else holds it."""
-        if fcntl is None:
-            return False
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+                shutil.rmtree(other.with_suffix(".features"), ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -25,6 +25,7 @@ from tijepa.data.store.rows import grouped, to_batch
 from tijepa.data.store.schema import StoreInfo, schema_of
 from tijepa.data.store.settle import SplitPlan, SplitSettler, StartAgainError
 from tijepa.data.store.source import Store
+from tijepa.data.store.standing import standing
 from tijepa.data.store.writer import append_batches, create_store
 from tijepa.errors import DataError
 
@@ -67,6 +68,7 @@ def write_store(
     uri: str,
     *,
     source: str | None = None,
+    arguments: Sequence[str] = (),
     doctor: Path | None = None,
     max_bad: float = 0.01,
     duplicates: Literal["keep", "set-aside"] = "keep",
@@ -76,7 +78,8 @@ def write_store(
 ) -> Prepared:
     """Make a new store at `uri` of what `reader` gives; its diagnosis goes to the folder `doctor`.
 
-    `source` is how the user named the source, for the commands that the diagnosis proposes.
+    `source` is how the user named the source and `arguments` the options by which it is read, for
+    the commands that the diagnosis proposes.
 
     Streams: memory is bounded by a few batches of at most 16 MiB or one picture, and by the
     diagnosis (about 100 bytes an item). A source may have to be read again, after `again` was told
@@ -94,6 +97,7 @@ def write_store(
             doctor or diagnosis_folder(uri),
             source=source or uri,
             description=reader.describe(),
+            arguments=arguments,
             max_bad=max_bad,
         ) as diagnosis:
             settler = SplitSettler(way.splits)
@@ -126,6 +130,7 @@ def append_store(
     uri: str,
     *,
     source: str | None = None,
+    arguments: Sequence[str] = (),
     doctor: Path | None = None,
     max_bad: float = 0.01,
     threads: int = 1,
@@ -134,16 +139,23 @@ def append_store(
     """Add what the store at `uri` lacks as one new version; ids that it holds are skipped.
 
     Where the store's splits were named, an item without one is set aside; else it is split by the
-    hash. The diagnosis is of the new items. Nothing new leaves the version as it is. Raises
-    `DataError` like `write_store`; then the store stays at its version.
+    hash. The diagnosis is of the new items; duplicates are sought among them and all that stand in
+    the store, for which its rows are read without their pictures. Nothing new leaves the version as
+    it is. Raises `DataError` like `write_store`; then the store stays at its version.
     """
     store = Store(uri)
     known = KnownIds(store)
     settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
     folder = doctor or diagnosis_folder(uri) / f"version-{store.version + 1}"
     with Diagnosis(
-        folder, source=source or uri, description=reader.describe(), max_bad=max_bad
+        folder,
+        source=source or uri,
+        description=reader.describe(),
+        arguments=arguments,
+        store=uri,
+        max_bad=max_bad,
     ) as diagnosis:
+        diagnosis.know(standing(store))
         intake = Intake(source or uri, diagnosis, settler, max_bad=max_bad)
         records = known.without(_counted(iter(reader), advance))
         sounds = intake.items(records, threads=threads, advance=lambda count: None, fewest=0)

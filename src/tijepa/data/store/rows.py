@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from tijepa.data.check import Sound
+from tijepa.data.store.packing import pack
 from tijepa.data.store.schema import StoreInfo
 
 __all__ = ["grouped", "storable", "to_batch"]
@@ -35,7 +36,7 @@ def to_batch(sounds: Sequence[Sound], info: StoreInfo, schema: pa.Schema) -> pa.
     pictures = [sound.picture for sound in sounds]
     arrays = [
         pa.array([storable(record.id) for record in records], pa.string()),
-        pa.array([record.image for record in records], pa.large_binary()),
+        pa.array([pack(s.record.image, s.captions) for s in sounds], pa.large_binary()),
         pa.array([list(sound.captions) for sound in sounds], pa.list_(pa.string())),
         pa.array([storable(record.split or "") for record in records], pa.string()),
         pa.array([p.width if p else None for p in pictures], pa.int32()),
@@ -43,6 +44,7 @@ def to_batch(sounds: Sequence[Sound], info: StoreInfo, schema: pa.Schema) -> pa.
         pa.array([p.format if p else None for p in pictures], pa.string()),
         pa.array([storable(record.reference) for record in records], pa.string()),
         pa.array([sound.content_hash for sound in sounds], pa.string()),
+        pa.array([p.difference_hash if p else None for p in pictures], pa.uint64()),
         *info.extras.arrays([record.extra for record in records]),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

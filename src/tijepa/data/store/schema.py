@@ -13,15 +13,15 @@ from tijepa.errors import DataError
 
 __all__ = ["SCHEMA_VERSION", "STORAGE_VERSION", "StoreInfo", "schema_of"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: picture and captions in one column
 STORAGE_VERSION: Final = "2.1"  # of Lance's files; docs/decisions/0007 compares them
 
 _KEY = b"tijepa.store"
-# values of one row lie together, so that reading a row is one access to each column
+# values of one row lie together, so that reading a row is one access to each column read
 _TOGETHER = {"lance-encoding:structural-encoding": "fullzip"}
 _FIELDS = (
     pa.field("id", pa.string(), nullable=False, metadata=_TOGETHER),
-    pa.field("image", pa.large_binary(), metadata=_TOGETHER),
+    pa.field("pair", pa.large_binary(), nullable=False, metadata=_TOGETHER),  # see packing.py
     pa.field("captions", pa.list_(pa.string()), nullable=False, metadata=_TOGETHER),
     pa.field("split", pa.string(), nullable=False),
     pa.field("width", pa.int32()),
@@ -29,6 +29,7 @@ _FIELDS = (
     pa.field("format", pa.string()),
     pa.field("reference", pa.string(), nullable=False),
     pa.field("content_hash", pa.string(), nullable=False),
+    pa.field("look", pa.uint64()),  # dHash of the picture
 )
 
 

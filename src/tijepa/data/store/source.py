@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tijepa.data.images import EncodedPicture
 from tijepa.data.pairs import Item, PairSource
 from tijepa.data.store.extras import REST
 from tijepa.data.store.location import is_remote, local_path, open_dataset, storage_problem
+from tijepa.data.store.packing import unpack
 from tijepa.data.store.schema import StoreInfo
 from tijepa.errors import DataError
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["Store", "StoreSource"]
+__all__ = ["Facts", "Store", "StoreSource"]
 
 Rows = NDArray[np.uint32] | NDArray[np.uint64]
 
@@ -52,6 +54,11 @@ class Store:
                 self._dataset = open_dataset(self.uri, self.version)
             return self._dataset
 
+    def written(self) -> str:
+        """When this version was written; another store in the same place has another time."""
+        times = {int(v["version"]): v["timestamp"] for v in self.dataset.versions()}
+        return f"version {self.version} of {times[self.version]}"
+
     def take(self, rows: NDArray[Any], columns: list[str]) -> pa.Table:
         """Some columns of the rows with these numbers, in that order."""
         try:
@@ -62,6 +69,10 @@ class Store:
                 "anew"
             ) from None
 
+    def pictures(self, rows: NDArray[Any]) -> list[bytes | None]:
+        """The picture files of the rows with these numbers, None where there is none."""
+        return [unpack(pair)[0] for pair in self.take(rows, ["pair"])["pair"].to_pylist()]
+
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri, "version": self.version, "info": self.info}
 
@@ -71,6 +82,16 @@ class Store:
         self._lock = threading.Lock()
         self._dataset = None
         self._process = os.getpid()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a store knows of an item without its picture; `content_hash` as in `data.check`."""
+
+    id: str
+    content_hash: str
+    captions: tuple[str, ...]
+    has_image: bool
 
 
 class StoreSource(PairSource):
@@ -85,16 +106,24 @@ class StoreSource(PairSource):
 
     def read(self, indexes: Sequence[int]) -> list[Item]:
         """The items at `indexes`, by one access to the store."""
-        table = self._take(indexes, ["image", "captions"])
-        images, captions = (table[name].to_pylist() for name in table.column_names)
+        pairs = map(unpack, self._take(indexes, ["pair"])["pair"].to_pylist())
         return [
-            Item(tuple(texts), None if image is None else EncodedPicture(image))
-            for image, texts in zip(images, captions, strict=True)
+            Item(captions, None if image is None else EncodedPicture(image))
+            for image, captions in pairs
         ]
 
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
         """The captions of the items at `indexes`."""
         return [tuple(texts) for texts in self._take(indexes, ["captions"])["captions"].to_pylist()]
+
+    def facts(self, indexes: Sequence[int]) -> list[Facts]:
+        """Ids, hashes and captions of the items at `indexes`, without touching their pictures."""
+        names = ["id", "content_hash", "captions", "width"]
+        columns = (self._take(indexes, names)[name].to_pylist() for name in names)
+        return [
+            Facts(item, digest, tuple(captions), width is not None)
+            for item, digest, captions, width in zip(*columns, strict=True)
+        ]
 
     def item_id(self, index: int) -> str:
         """The id that the reader gave."""

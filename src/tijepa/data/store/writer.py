@@ -26,6 +26,9 @@ __all__ = ["append_batches", "create_store"]
 _WAITING = 2  # batches between producer and writer
 # one file for each version, or a batch of random rows would open and decode parts of many files
 _ROWS_PER_FILE = 1_000_000_000
+# of all columns together, before a piece of one is written: the fewer pieces (pages) a column has,
+# the less a batch of random rows costs
+_WAITING_BYTES = 160 * 2**20
 _POLL = 0.2  # seconds between looks at whether the writer still lives
 
 
@@ -113,6 +116,7 @@ def _write(
                 mode=mode,
                 data_storage_version=STORAGE_VERSION,
                 max_rows_per_file=_ROWS_PER_FILE,
+                data_cache_bytes=_WAITING_BYTES,
             )
             versions.append(dataset.version)
         except (OSError, ValueError) as error:

@@ -92,6 +92,11 @@ def _collapse_curves(run: RunRecord) -> Iterable[str]:
             {plain(name): ("tasks", name, "gap") for name in _paired_tasks(run)},
             "A task without a gap predicts from one modality alone.",
         ),
+        (
+            "Gap between the wrong text and the right one in the context alone",
+            {plain(name): ("tasks", name, "wrong_text_gap") for name in _paired_tasks(run)},
+            "The target keeps the right text; without a gap the prediction does not use it.",
+        ),
     ):
         series = all_series(run.evals, wanted)
         if series:

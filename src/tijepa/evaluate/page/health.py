@@ -103,13 +103,13 @@ def _charts(run: RunRecord) -> Iterable[str]:
         ),
         (
             "Spread of the embeddings",
-            ("image", "text", "image targets", "text targets"),
+            ("image", "text", "fused", "image targets", "text targets", "fused targets"),
             "spread",
             "0 for constant embeddings; near 1 for centred ones.",
         ),
         (
             "Drift between target encoders and context encoders",
-            ("image targets", "text targets"),
+            ("image targets", "text targets", "fused targets"),
             "drift",
             "0 where both say the same, 1 where they are unrelated.",
         ),

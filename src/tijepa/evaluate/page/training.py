@@ -97,7 +97,10 @@ def _model(model: Mapping[str, Any]) -> Iterable[_Fact]:
         ("Image encoder", image, f"patches of {_show(image.get('patch_size'))} pixels"),
         ("Text encoder", text, f"shared space of {_show(model.get('embed_dim'))} dimensions"),
     ):
-        if encoder:
+        backbone = encoder.get("backbone")
+        if backbone is not None:
+            yield _Fact(name, str(backbone), f"pretrained, {encoder.get('train')}")
+        elif encoder:
             size = f"width {_show(encoder.get('width'))}, depth {_show(encoder.get('depth'))}"
             yield _Fact(name, size, detail)
 

@@ -1,0 +1,127 @@
+"""Jobs on processes of one thread each; what is finished is kept at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from grid.job import Job, configuration
+from grid.journal import Journal, digest
+
+__all__ = ["Runner"]
+
+Work = Callable[[Job, Path], dict[str, Any]]
+
+
+class Runner:
+    """Does jobs by `work(job, folder)`, which must be importable, and remembers their results.
+
+    `folder` holds the data; `base` are the settings that all jobs of the script share.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        folder: Path,
+        journal: Journal,
+        *,
+        processes: int,
+        base: tuple[str, ...] = (),
+        console: Console | None = None,
+    ) -> None:
+        self.console = console or Console()
+        self._work, self._folder, self._journal, self._base = work, folder, journal, base
+        self._processes = max(1, processes)
+        self._pool: ProcessPoolExecutor | None = None
+        self._digests: dict[Job, str] = {}
+
+    def __enter__(self) -> Runner:
+        torch.set_num_threads(1)
+        if self._processes > 1:
+            # processes of their own start: a fork would copy torch's threads half-way
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(
+                self._processes, context, initializer=torch.set_num_threads, initargs=(1,)
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def results(
+        self, jobs: Sequence[Job], say: Callable[[dict[str, Any]], str]
+    ) -> list[dict[str, Any]]:
+        """The result of each job; those that the journal lacks are run, the longest first.
+
+        `say` words a result in a few words.
+        """
+        made_of = {job: self._made_of(job) for job in jobs}
+        before = self._journal.foreign
+        known = {job: self._journal.get(job, made_of[job]) for job in made_of}
+        foreign = self._journal.foreign - before
+        if foreign:
+            self.console.print(
+                f"{foreign} finished runs in {self._journal.path} are of other code or settings"
+                " and are done anew; --any-code takes them as they are",
+                highlight=False,
+            )
+        missing = [job for job, result in known.items() if result is None]
+        missing.sort(key=lambda job: -job.steps)
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("runs"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        ) as progress:
+            task = progress.add_task("training", total=len(missing))
+
+            def finished(job: Job, result: dict[str, Any]) -> None:
+                self._journal.record(job, made_of[job], result)
+                known[job] = result
+                progress.advance(task)
+                rate = f"{result['pairs_per_second']:.0f} pairs/s" if "seconds" in result else ""
+                self.console.print(f"{job}: {say(result)}  {rate}", highlight=False)
+
+            self._do(missing, finished)
+        return [result for job in jobs if (result := known[job]) is not None]
+
+    def _made_of(self, job: Job) -> str:
+        if job not in self._digests:
+            self._digests[job] = digest(configuration(job, self._base).to_yaml())
+        return self._digests[job]
+
+    def _do(self, jobs: list[Job], finished: Callable[[Job, dict[str, Any]], None]) -> None:
+        if self._pool is None:
+            for job in jobs:
+                finished(job, self._work(job, self._folder))
+            return
+        running: dict[Future[dict[str, Any]], Job] = {
+            self._pool.submit(self._work, job, self._folder): job for job in jobs
+        }
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                finished(running.pop(future), future.result())
+
+
+def default_processes() -> int:
+    """One for each core, at most two: more share its caches."""
+    return min(2, os.cpu_count() or 1)

@@ -1,0 +1,1 @@
+"""What the serving benchmark needs: a server to load, and the load."""

@@ -1,0 +1,19 @@
+"""Classifiers of pairs, images and texts on what a run's model knows of them."""
+
+from __future__ import annotations
+
+from tijepa.classify.finetune import Tuning
+from tijepa.classify.fit import FitOptions, fit_classifier
+from tijepa.classify.predict import predict_labels
+from tijepa.classify.probe import probe_run
+from tijepa.classify.saved import Classifier, load_classifier
+
+__all__ = [
+    "Classifier",
+    "FitOptions",
+    "Tuning",
+    "fit_classifier",
+    "load_classifier",
+    "predict_labels",
+    "probe_run",
+]

@@ -1,0 +1,120 @@
+"""What a classifier sees of an item: the model's view of its image, its text, or both.
+
+Of a pair that is the pooled tokens of both context encoders beside what the model makes of them
+together: for a model with a fusion the mean of its fused tokens (arXiv 2503.06380), for any other
+`tijepa.objectives.embeddings.pair_features`. Of an image or a text alone it is the pooled token
+beside embedding and prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from tijepa.classify.labels import Items, Side
+from tijepa.data.images import centre_crop, normalise, resize_crop
+from tijepa.embedder import Embedder
+from tijepa.errors import DataError
+from tijepa.model.encoded import Encoded
+from tijepa.objectives.embeddings import embed, pair_features
+
+__all__ = ["Parts", "batch_features", "item_features", "read_inputs"]
+
+Parts = Literal["both", "encoders", "embeddings"]
+
+_AT_ONCE = 64  # items encoded together
+
+
+def batch_features(
+    embedder: Embedder,
+    side: Side,
+    images: Float[Tensor, "n 3 s s"] | None,
+    texts: Sequence[str] | None,
+    parts: Parts = "both",
+) -> Float[Tensor, "n f"]:
+    """Features of n items on the model's device, with gradient where gradients are enabled.
+
+    Cropped and normalised images and texts are given as `side` needs them. "encoders" are the
+    pooled tokens alone, "embeddings" what the model adds to them, "both" is both, in that order.
+    """
+    model, found = embedder.model, []
+    context = model.context
+    image = text = None
+    if images is not None and side != "text":
+        image = context.image(images.to(embedder.device))
+        found.append(image.pooled)
+    if texts is not None and side != "image":
+        tokens = embedder.tokenizer.encode(list(texts), embedder.card.max_tokens)
+        text = context.text(tokens.ids.to(embedder.device), tokens.mask.to(embedder.device))
+        found.append(text.pooled)
+    if parts == "encoders":
+        return torch.cat(found, dim=1)
+    if image is not None and text is not None and context.fusion is not None:
+        known = context.fusion(image, text).pooled
+    else:
+        known = _embeddings(embedder, image, text)
+    return known if parts == "embeddings" else torch.cat([*found, known], dim=1)
+
+
+def _embeddings(embedder: Embedder, image: Encoded | None, text: Encoded | None) -> Tensor:
+    """Pair features, or embedding and prediction of the one side there is, at length √D each."""
+    model, place = embedder.model, embedder.device
+    context, predicts = model.context, model.predictors is not None
+    e = embed(
+        model,
+        torch.zeros(0, context.image.pooled_width, device=place) if image is None else image.pooled,
+        torch.zeros(0, context.text.pooled_width, device=place) if text is None else text.pooled,
+    )
+    if image is not None and text is not None:
+        return pair_features(e, predicts=predicts)
+    own = [e.text, e.image_from_text] if image is None else [e.image, e.text_from_image]
+    size = own[0].shape[1] ** 0.5
+    return torch.cat([size * F.normalize(x, dim=1) for x in own[: 1 + predicts]], dim=1)
+
+
+def item_features(
+    embedder: Embedder,
+    items: Items,
+    side: Side,
+    parts: Parts = "both",
+    advance: Callable[[int], None] = lambda count: None,
+) -> Float[Tensor, "n f"]:
+    """Features of all items with the model as it is, on the CPU and without gradient."""
+    embedder.model.eval()
+    found = []
+    for start in range(0, len(items), _AT_ONCE):
+        rows = range(start, min(start + _AT_ONCE, len(items)))
+        images, texts = read_inputs(embedder, items, rows, side)
+        with torch.no_grad():
+            found.append(batch_features(embedder, side, images, texts, parts).float().cpu())
+        advance(len(rows))
+    if not found:
+        raise DataError(f"split '{items.split}' has no item to classify: give another --split")
+    return torch.cat(found)
+
+
+def read_inputs(
+    embedder: Embedder, items: Items, rows: Sequence[int], side: Side
+) -> tuple[Float[Tensor, "n 3 s s"] | None, list[str] | None]:
+    """Images, cropped and normalised as the model wants them, and first captions of some items."""
+    indexes = [items.rows[k] for k in rows]
+    if side == "text":
+        return None, [captions[0] for captions in items.source.texts(indexes)]
+    card = embedder.card
+    read = items.source.read(indexes)
+    squares = np.empty((len(read), card.image_size, card.image_size, 3), dtype=np.uint8)
+    for k, (row, item) in enumerate(zip(rows, read, strict=True)):
+        assert item.picture is not None
+        try:
+            pixels = item.picture.pixels(card.image_size)
+        except DataError as error:
+            raise DataError(f"item {items.ids[row]}: {error}; prepare the store anew") from None
+        squares[k] = resize_crop(pixels, centre_crop(*pixels.shape[:2]), card.image_size)
+    images = normalise(squares, card.mean, card.std)
+    return images, [item.captions[0] for item in read] if side == "pair" else None

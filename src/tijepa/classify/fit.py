@@ -1,0 +1,223 @@
+"""Fit a classifier of a store's labels on a run's model, and measure it by cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from rich.console import Console
+from torch import Tensor
+
+from tijepa.classify.features import Parts, item_features
+from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
+from tijepa.classify.labels import Items, Side, read_items
+from tijepa.classify.perceptron import Perceptron, fit_perceptron
+from tijepa.classify.saved import Classifier, classifier_folder, save_classifier
+from tijepa.data import open_splits
+from tijepa.data.store.progress import watched
+from tijepa.embedder import Embedder, load
+from tijepa.errors import ConfigError
+from tijepa.evaluate.folds import assign_folds
+from tijepa.evaluate.probes import Examples, Linear, cross_validate, fit_linear
+from tijepa.evaluate.scores import score
+
+__all__ = ["FitOptions", "HeadKind", "fit_classifier"]
+
+HeadKind = Literal["linear", "mlp"]
+MAX_BAD = 0.01
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What `tijepa classify fit` takes, with its defaults.
+
+    `folds` 0 measures nothing but a labelled split `test`. `same_text` makes items with equal texts
+    copies of each other, which no fold may tear apart.
+    """
+
+    split: str = "train"
+    side: Side = "pair"
+    head: HeadKind = "linear"
+    parts: Parts = "both"
+    folds: int = 5
+    balanced: bool = False
+    tuning: Tuning | None = None
+    same_text: bool = True
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise `ConfigError` for what is out of bounds or without effect."""
+        if self.folds < 0 or self.folds == 1:
+            raise ConfigError(f"folds is {self.folds}: it must be 0 (none) or at least 2")
+        tune: Tune | None = None if self.tuning is None else self.tuning.tune
+        check_tune(tune, self.side)
+        if tune is not None and self.head != "linear":
+            raise ConfigError("--finetune has a linear head: leave out --head, or --finetune")
+
+
+def fit_classifier(
+    run: Path,
+    store: str,
+    label: str,
+    *,
+    name: str | None = None,
+    checkpoint: str | None = None,
+    replace: bool = False,
+    options: FitOptions | None = None,
+    console: Console | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Fit, measure, and keep the classifier as `RUN/classifiers/NAME`; returns its results.
+
+    Cross-validation fits a head for every fold without the fold's items, settings included, and
+    judges it on them; the classifier that is kept is then fitted to all labelled items of the
+    split. A split `test` with labels, if it is not the one that is fitted to, is measured with that
+    classifier. Raises `DataError`, `ConfigError` and `CheckpointError`.
+    """
+    options = options or FitOptions()
+    options.check()
+    console = console or Console(quiet=True)
+    folder = classifier_folder(run, label if name is None else name)
+    if folder.exists() and not replace:
+        raise ConfigError(f"{folder} exists: choose another --name, or --replace it")
+    embedder = load(run, checkpoint=checkpoint, device=device)
+    splits = open_splits(
+        store, image_size=embedder.card.image_size, seed=0, max_bad=MAX_BAD, console=console
+    )
+    everything = read_items(splits, options.split, label, options.side, same_text=options.same_text)
+    items = everything.labelled
+    classes = items.classes
+    fitting = _Fitting(embedder, items, classes, options, console)
+    results: dict[str, Any] = {
+        "label": label,
+        "classes": classes,
+        "data": splits.description,
+        "split": options.split,
+        "items": len(items),
+        "copies": len(items) - len(torch.unique(items.group)),
+        "unlabelled": len(everything) - len(items),
+        "left_out": items.left_out,
+        "on": options.side,
+        "head": options.head,
+        "features": options.parts,
+        "balanced": options.balanced,
+        "finetune": None if options.tuning is None else vars(options.tuning),
+        "seed": options.seed,
+    }
+    if options.folds:
+        logits = fitting.out_of_fold(options.folds)
+        found = score(
+            fitting.labels, logits.argmax(dim=1), len(classes), groups=items.group
+        ).to_dict(classes)
+        results["cross_validation"] = {"folds": options.folds, **found}
+    classifier = fitting.final(label)
+    if "test" in splits.splits and options.split != "test":
+        unseen = read_items(splits, "test", label, options.side, same_text=options.same_text)
+        if len(unseen.labelled):
+            results["test"] = _measured(classifier, unseen.labelled, console)
+    save_classifier(
+        classifier,
+        folder,
+        results,
+        checkpoint=checkpoint if options.tuning is None else None,
+        with_model=options.tuning is not None,
+        replace=replace,
+    )
+    return {**results, "folder": str(folder)}
+
+
+class _Fitting:
+    """Heads for some of the items: on features that are made once, or by fine-tuning each time."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        items: Items,
+        classes: list[str],
+        options: FitOptions,
+        console: Console,
+    ) -> None:
+        self.embedder = embedder
+        self.items = items
+        self.classes = classes
+        self.options = options
+        self.console = console
+        self.labels: Int[Tensor, " n"] = items.numbers(classes)
+        self.examples: Examples | None = None
+        if options.tuning is None:
+            with watched(console, "encoding items", len(items)) as advance:
+                features = item_features(embedder, items, options.side, options.parts, advance)
+            self.examples = Examples(features, self.labels, items.group, len(classes))
+
+    def out_of_fold(self, folds: int) -> Float[Tensor, "n c"]:
+        """Logits of every item by a head that was fitted without its fold."""
+        if self.examples is not None:
+            with watched(self.console, f"cross-validating in {folds} folds", folds) as advance:
+
+                def fit(examples: Examples) -> Linear | Perceptron:
+                    head = self._head(examples)
+                    advance(1)
+                    return head
+
+                return cross_validate(self.examples, fit, folds=folds, seed=self.options.seed)
+        fold = assign_folds(self.labels, self.items.group, folds, self.options.seed)
+        logits = torch.zeros(len(self.items), len(self.classes), dtype=torch.float64)
+        for number in range(folds):
+            apart = fold == number
+            embedder, head = self._tuned(
+                self.items.where((~apart).tolist()), f"fine-tuning, fold {number + 1} of {folds}"
+            )
+            unseen = self.items.where(apart.tolist())
+            features = item_features(embedder, unseen, self.options.side, self.options.parts)
+            logits[apart] = head.logits(features).double()
+        return logits
+
+    def final(self, label: str) -> Classifier:
+        """The classifier of all items."""
+        embedder: Embedder = self.embedder
+        head: Linear | Perceptron
+        if self.examples is not None:
+            head = self._head(self.examples)
+        else:
+            embedder, head = self._tuned(self.items, "fine-tuning on all items")
+        return Classifier(
+            embedder, head, label, self.classes, self.options.side, self.options.parts
+        )
+
+    def _head(self, examples: Examples) -> Linear | Perceptron:
+        fit: Callable[..., Linear | Perceptron] = (
+            fit_linear if self.options.head == "linear" else fit_perceptron
+        )
+        return fit(examples, seed=self.options.seed, balanced=self.options.balanced)
+
+    def _tuned(self, items: Items, text: str) -> tuple[Embedder, Linear]:
+        assert self.options.tuning is not None
+        total = self.options.tuning.epochs * len(items)
+        with watched(self.console, text, total) as advance:
+            return fine_tune(
+                self.embedder,
+                items,
+                self.classes,
+                self.options.tuning,
+                side=self.options.side,
+                parts=self.options.parts,
+                balanced=self.options.balanced,
+                seed=self.options.seed,
+                advance=advance,
+            )
+
+
+def _measured(classifier: Classifier, items: Items, console: Console) -> dict[str, Any]:
+    with watched(console, "measuring on split test", len(items)) as advance:
+        features = item_features(
+            classifier.embedder, items, classifier.side, classifier.parts, advance
+        )
+    named = classifier.head.logits(features).argmax(dim=1)
+    truth = items.numbers(classifier.classes)
+    return score(truth, named, len(classifier.classes), groups=items.group).to_dict(
+        classifier.classes
+    )

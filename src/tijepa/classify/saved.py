@@ -1,0 +1,171 @@
+"""A fitted classifier on disk: `RUN/classifiers/NAME/`, safetensors and JSON, whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tijepa.classify.features import Parts, batch_features
+from tijepa.classify.labels import Side
+from tijepa.classify.perceptron import Perceptron
+from tijepa.embedder import Embedder, load
+from tijepa.errors import CheckpointError, ConfigError
+from tijepa.evaluate.logistic import Affine
+from tijepa.evaluate.probes import Linear, Standard
+from tijepa.model.saving import load_tensors, read_json, save_model, save_tensors, write_json
+from tijepa.model.writing import writing
+
+__all__ = ["Classifier", "check_name", "classifier_folder", "load_classifier", "save_classifier"]
+
+FORMAT = 1
+_HEADS = {
+    "linear": ("mean", "scale", "weight", "bias"),
+    "mlp": ("mean", "scale", "hidden", "hidden_bias", "out", "out_bias"),
+}
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A head, what it is called, and the model whose features it was fitted to."""
+
+    embedder: Embedder
+    head: Linear | Perceptron
+    label: str
+    classes: list[str]
+    side: Side
+    parts: Parts
+
+    def probabilities(
+        self, images: Float[Tensor, "n 3 s s"] | None, texts: Sequence[str] | None
+    ) -> Float[Tensor, "n c"]:
+        """Probability of each class; inputs as `read_inputs` gives them."""
+        self.embedder.model.eval()
+        with torch.no_grad():
+            features = batch_features(self.embedder, self.side, images, texts, self.parts)
+        return self.head.logits(features.float().cpu()).double().softmax(dim=1)
+
+
+def check_name(name: str) -> str:
+    """`name` if it can be a folder's; `ConfigError` otherwise."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", name):
+        raise ConfigError(
+            f"name '{name}' cannot name a classifier: use up to 64 letters, digits, '_', '-', '.'"
+        )
+    return name
+
+
+def classifier_folder(run: Path, name: str) -> Path:
+    """Where the classifier of this name lies or will lie."""
+    return run / "classifiers" / check_name(name)
+
+
+def save_classifier(
+    classifier: Classifier,
+    folder: Path,
+    results: dict[str, Any],
+    *,
+    checkpoint: str | None,
+    with_model: bool,
+    replace: bool,
+) -> None:
+    """Write head and results into a neighbour of `folder`, then rename it.
+
+    `with_model` keeps the encoders as well, because fine-tuning has changed them. Otherwise the
+    digest of the run's own model is kept, so that a classifier never meets other encoders unseen.
+    Raises `ConfigError` where the folder exists and may not be replaced.
+    """
+    if folder.exists() and not replace:
+        raise ConfigError(f"{folder} exists: choose another --name, or --replace it")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        with writing(folder):
+            temporary.mkdir(parents=True)
+        if with_model:
+            save_model(classifier.embedder.model, classifier.embedder.card, temporary)
+            classifier.embedder.tokenizer.save(temporary / "tokenizer.json")
+        save_tensors(_tensors(classifier.head), temporary / "head.safetensors")
+        head = classifier.head
+        card = {
+            "format": FORMAT,
+            "head": "linear" if isinstance(head, Linear) else "mlp",
+            "setting": head.decay if isinstance(head, Linear) else head.epochs,
+            "label": classifier.label,
+            "classes": classifier.classes,
+            "on": classifier.side,
+            "features": classifier.parts,
+            "checkpoint": checkpoint,
+            "model": None if with_model else _digest(classifier.embedder),
+        }
+        write_json(card, temporary / "classifier.json")
+        write_json(results, temporary / "results.json")
+        with writing(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_classifier(
+    run: str | Path, name: str, *, device: torch.device | str = "cpu"
+) -> Classifier:
+    """The classifier called `name` that `tijepa classify fit` left in a run folder.
+
+    Raises `CheckpointError` where there is none, where it is damaged, or where the run's model is
+    no longer the one that it was fitted to.
+    """
+    folder = classifier_folder(Path(run), name)
+    if not folder.is_dir():
+        held = sorted(p.name for p in folder.parent.glob("[!.]*")) if folder.parent.is_dir() else []
+        known = f"it has {', '.join(held)}" if held else "it has none"
+        raise CheckpointError(f"no classifier '{name}' in {run}; {known}")
+    card = read_json(folder / "classifier.json")
+    if not isinstance(card, dict) or card.get("format") != FORMAT or card.get("head") not in _HEADS:
+        raise CheckpointError(f"{folder}/classifier.json is damaged; fit the classifier anew")
+    own = (folder / "model.json").exists()
+    embedder = load(folder if own else run, checkpoint=card["checkpoint"], device=device)
+    if not own and card["model"] != _digest(embedder):
+        raise CheckpointError(
+            f"the model of {run} has changed since '{name}' was fitted to it: fit it anew"
+        )
+    head = _head(card, load_tensors(folder / "head.safetensors"), folder)
+    return Classifier(
+        embedder, head, card["label"], list(card["classes"]), card["on"], card["features"]
+    )
+
+
+def _tensors(head: Linear | Perceptron) -> dict[str, Tensor]:
+    found = {"mean": head.standard.mean, "scale": head.standard.scale}
+    if isinstance(head, Linear):
+        return {**found, "weight": head.affine.weight, "bias": head.affine.bias}
+    return {**found, **{name: getattr(head, name) for name in _HEADS["mlp"][2:]}}
+
+
+def _head(card: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Linear | Perceptron:
+    if set(tensors) != set(_HEADS[card["head"]]):
+        raise CheckpointError(f"{folder}/head.safetensors is damaged; fit the classifier anew")
+    standard = Standard(tensors["mean"], tensors["scale"])
+    rest = [tensors[name] for name in _HEADS[card["head"]][2:]]
+    if card["head"] == "linear":
+        return Linear(standard, Affine(*rest), float(card["setting"]))
+    return Perceptron(standard, rest[0], rest[1], rest[2], rest[3], int(card["setting"]))
+
+
+def _digest(embedder: Embedder) -> str:
+    """blake2b-128 of the weights, by name."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(embedder.model.state_dict().items()):
+        digest.update(name.encode())
+        raw = tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8)
+        digest.update(raw.numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""`tijepa classify`: fit a classifier of a label column, and predict with it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from tijepa.cli.evaluate import check_checkpoint
+
+__all__ = ["classify"]
+
+_RUN = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group()
+def classify() -> None:
+    """Fit a classifier on a run's model (fit), or use one (predict)."""
+
+
+@classify.command()
+@click.argument("run", type=_RUN)
+@click.argument("store")
+@click.option("--label", required=True, metavar="COLUMN", help="The labels, by column.")
+@click.option("--name", help="Of the classifier.  [default: the column]")
+@click.option("--on", "side", type=click.Choice(["pair", "image", "text"]), default="pair")
+@click.option("--head", type=click.Choice(["linear", "mlp"]), default="linear")
+@click.option("--finetune", type=click.Choice(["text", "image", "both"]), help="Train it, too.")
+@click.option("--layers", type=click.IntRange(1), help="Only its last layers.")
+@click.option("--epochs", type=click.IntRange(1), help="Of --finetune.  [default: 3]")
+@click.option("--lr", type=click.FloatRange(0, 1, min_open=True), help="[default: 3e-5]")
+@click.option("--balance", is_flag=True, help="All classes weigh the same.")
+@click.option("--folds", default=5, metavar="N", show_default=True, help="0: none.")
+@click.option("--copies", type=click.Choice(["picture", "either"]), default="either")
+@click.option("--checkpoint", callback=check_checkpoint, metavar="best|last|STEP")
+@click.option("--seed", default=0, metavar="N")
+@click.option("--replace", is_flag=True, help="Replace the classifier of this name.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def fit(
+    run: Path,
+    store: str,
+    label: str,
+    name: str | None,
+    side: Literal["pair", "image", "text"],
+    head: Literal["linear", "mlp"],
+    finetune: Literal["text", "image", "both"] | None,
+    layers: int | None,
+    epochs: int | None,
+    lr: float | None,
+    balance: bool,
+    folds: int,
+    copies: str,
+    checkpoint: str | None,
+    seed: int,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Fit a classifier of STORE's labels on RUN, and cross-validate it."""
+    from rich.console import Console
+
+    from tijepa.classify import FitOptions, Tuning, fit_classifier
+    from tijepa.classify.table import print_scores
+    from tijepa.errors import ConfigError
+
+    given = {"layers": layers, "epochs": epochs, "lr": lr}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if finetune is None and settings:
+        raise ConfigError(f"--{next(iter(settings))} has no effect without --finetune: drop it")
+    console = Console(stderr=as_json)
+    options = FitOptions(
+        side=side,
+        head=head,
+        folds=folds,
+        balanced=balance,
+        tuning=None if finetune is None else Tuning(finetune, **settings),
+        same_text=copies == "either",
+        seed=seed,
+    )
+    try:
+        results = fit_classifier(
+            run,
+            store,
+            label,
+            name=name,
+            checkpoint=checkpoint,
+            replace=replace,
+            options=options,
+            console=console,
+        )
+    except KeyboardInterrupt:
+        click.echo("stopped: nothing was kept; the same command starts again", err=True)
+        raise
+    if as_json:
+        click.echo(json.dumps(results, allow_nan=False))
+        return
+    print_scores(console, results)
+    words = ["tijepa", "classify", "predict", str(run), store, "--name", name or label]
+    click.echo(f"classifier: {results['folder']}")
+    click.echo(f"to use it:  {shlex.join(words)} --out predictions.csv")
+
+
+@classify.command()
+@click.argument("run", type=_RUN)
+@click.argument("store")
+@click.option("--name", required=True, help="Of the classifier, as fitted.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Ends with .csv or .jsonl; a file there is replaced.",
+)
+@click.option("--split", metavar="NAME", help="Which split.  [default: all]")
+@click.option("--all", "everything", is_flag=True, help="Also items that have a label.")
+def predict(
+    run: Path, store: str, name: str, out: Path, split: str | None, everything: bool
+) -> None:
+    """Predict the labels that STORE lacks with a classifier of RUN.
+
+    \b
+    tijepa classify predict runs/demo tweets.lance --name mood --out moods.csv
+    """
+    from rich.console import Console
+
+    from tijepa.classify import predict_labels
+    from tijepa.evaluate.formatting import count
+
+    try:
+        counts = predict_labels(
+            run, store, out, name=name, split=split, everything=everything, console=Console()
+        )
+    except KeyboardInterrupt:
+        click.echo("stopped: nothing was written; the same command starts again", err=True)
+        raise
+    predicted = counts.pop("predicted")
+    left_out = "".join(f"; {count(n)} left out ({why})" for why, n in counts.items())
+    click.echo(f"{count(predicted)} labels: {out}{left_out}")

@@ -1,0 +1,73 @@
+"""`tijepa embed`: the embeddings of a store as a file for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from tijepa.cli.evaluate import check_checkpoint
+
+__all__ = ["embed"]
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("store", metavar="STORE")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="NAME.parquet|NAME.npy",
+    help="A file there is replaced; NAME.npy has its rows listed in NAME.jsonl.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["calibrated", "cosine", "squared_l2"]),
+    help="[default: the model's default form]",
+)
+@click.option("--only", type=click.Choice(["images", "texts"]), help="[default: both]")
+@click.option(
+    "--checkpoint",
+    callback=check_checkpoint,
+    metavar="best|last|STEP",
+    help="Weights to use.  [default: the final model]",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: cores]")
+def embed(
+    run: Path,
+    store: str,
+    out: Path,
+    form: Literal["calibrated", "cosine", "squared_l2"] | None,
+    only: Literal["images", "texts"] | None,
+    checkpoint: str | None,
+    threads: int | None,
+) -> None:
+    """Write the joint embedding of every picture and caption of STORE.
+
+    \b
+    tijepa embed runs/photos photos.lance --out embeddings.parquet
+    """
+    from rich.console import Console
+
+    from tijepa.data.store.source import Store
+    from tijepa.embedder import load
+    from tijepa.search.columns import check_ending, write_embeddings
+    from tijepa.search.embedding import embed_store
+    from tijepa.search.fingerprint import fingerprint
+    from tijepa.search.place import check_store, index_folder
+
+    check_ending(out)
+    model = load(run, checkpoint=checkpoint)
+    chosen = form or model.default_form
+    name = fingerprint(model) + ("" if chosen == model.default_form else f"-{chosen}")
+    opened = Store(check_store(store))
+    folder = index_folder(store, name)
+    try:
+        shelf = embed_store(model, chosen, opened, folder, threads=threads, console=Console())
+    except KeyboardInterrupt:
+        click.echo("stopped: what is embedded is kept; the same command goes on", err=True)
+        raise
+    count = write_embeddings(shelf, opened, out, (only,) if only else ("images", "texts"))
+    click.echo(f"written   {out}: {count:,} rows of {shelf.length} numbers, form {chosen}")

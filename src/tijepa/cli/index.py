@@ -1,0 +1,80 @@
+"""`tijepa index`: embed a store and keep what it takes to search it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tijepa.cli.evaluate import check_checkpoint
+
+if TYPE_CHECKING:
+    from tijepa.search import Index
+
+__all__ = ["index"]
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("store", metavar="STORE")
+@click.option("--exact", is_flag=True, help="Compute every energy at any size: no faiss needed.")
+@click.option(
+    "--checkpoint",
+    callback=check_checkpoint,
+    metavar="best|last|STEP",
+    help="Weights to use.  [default: the final model]",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: cores]")
+def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: int | None) -> None:
+    """Embed every picture and caption of STORE by the model of the run folder RUN.
+
+    The embeddings lie beside the store, in NAME.index. Given again it adds rows
+    that are new, and goes on where it was stopped.
+
+    \b
+    tijepa index runs/photos photos.lance
+    tijepa search runs/photos photos.lance "two dogs on a beach"
+    """
+    from rich.console import Console
+
+    from tijepa.embedder import load
+    from tijepa.search import Index
+    from tijepa.search.lists import EXACT_UP_TO
+
+    model = load(run, checkpoint=checkpoint)
+    try:
+        built = Index.build(
+            model,
+            store,
+            exact_up_to=None if exact else EXACT_UP_TO,
+            threads=threads,
+            console=Console(),
+        )
+    except KeyboardInterrupt:
+        click.echo("stopped: what is embedded is kept; the same command goes on", err=True)
+        raise
+    _conclude(built, run, store)
+
+
+def _conclude(built: Index, run: Path, store: str) -> None:
+    card = built.card
+    click.echo(
+        f"indexed   {card.store} version {card.version}: {card.images:,} images,"
+        f" {card.texts:,} captions, form {card.form}"
+    )
+    if card.unreadable:
+        click.echo(f"unread    {card.unreadable:,} pictures; tijepa doctor {store} names them")
+    for side, count in (("images", card.images), ("texts", card.texts)):
+        lists = card.lists.get(side)  # type: ignore[call-overload]
+        if lists is None:
+            how = "every energy is computed, so the recall is exact"
+        else:
+            how = (
+                f"{lists.probes:,} of {lists.lists:,} lists are searched; recall at 10 against"
+                f" exact search {100 * lists.recall_at_10:.1f} % on {lists.queries} other queries"
+            )
+        click.echo(f"{side:<9} {count:,}: {how}")
+    click.echo(f"folder    {built.folder}")
+    click.echo("search it: " + shlex.join(["tijepa", "search", str(run), store, "words"]))

@@ -1,0 +1,73 @@
+"""`tijepa search`: the pictures for some words, or the captions for a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from tijepa.cli.evaluate import check_checkpoint
+
+__all__ = ["search"]
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("store", metavar="STORE")
+@click.argument("text", required=False)
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A picture that asks for captions, in place of TEXT.",
+)
+@click.option("--k", type=click.IntRange(1, 10_000), default=10, show_default=True, metavar="N")
+@click.option("--where", metavar="CONDITION", help="On columns: \"split = 'test' AND likes > 3\".")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a gallery, offline."
+)
+@click.option("--exact", is_flag=True, help="Compute every energy; leave the lists aside.")
+@click.option(
+    "--checkpoint",
+    callback=check_checkpoint,
+    metavar="best|last|STEP",
+    help="Weights to use.  [default: the final model]",
+)
+def search(
+    run: Path,
+    store: str,
+    text: str | None,
+    image: Path | None,
+    k: int,
+    where: str | None,
+    as_json: bool,
+    html: Path | None,
+    exact: bool,
+    checkpoint: str | None,
+) -> None:
+    """Find the pictures of STORE for TEXT, after: tijepa index RUN STORE
+
+    \b
+    tijepa search runs/photos photos.lance "two dogs on a beach"
+    """
+    from rich.console import Console
+
+    from tijepa.embedder import load
+    from tijepa.evaluate.page.shell import write_page
+    from tijepa.search import Index
+    from tijepa.search.answer import answer_facts, answer_page, ask, print_answer
+
+    if (text is None) == (image is None):
+        raise click.UsageError("Give TEXT or --image, one of them.")
+    index = Index.open(load(run, checkpoint=checkpoint), store, exact=exact)
+    answer = ask(index, text=text, image=image, k=k, where=where)
+    if as_json:
+        click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))
+    else:
+        print_answer(Console(), answer, index)
+        if index.behind:
+            click.echo(f"{index.behind:,} rows are new and not searched: tijepa index adds them")
+    if html is not None:
+        write_page(html, answer_page(answer, index))
+        click.echo(f"gallery: {html}", err=as_json)

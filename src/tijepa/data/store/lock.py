@@ -1,0 +1,42 @@
+"""A lock between processes."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: entries are never removed while another process might use them
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["FileLock"]
+
+
+class FileLock:
+    """A lock between processes on a file, which stays; given back when this object goes."""
+
+    def __init__(self, file: Path) -> None:
+        self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+
+    def share(self) -> None:
+        """Hold it together with others that share it."""
+        if fcntl is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def take(self) -> None:
+        """Hold it alone; waits until nobody else holds it."""
+        if fcntl is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def try_take(self) -> bool:
+        """Hold it alone if nobody else holds it."""
+        if fcntl is None:
+            return False
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

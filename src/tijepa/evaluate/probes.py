@@ -1,0 +1,194 @@
+"""Probes: what a simple classifier finds in frozen features.
+
+Both probes choose their one setting on a held-out part of the training examples, never on what
+they are judged by. Pure functions of features, without model or files in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tijepa.evaluate.folds import assign_folds, hold_out
+from tijepa.evaluate.logistic import Affine, balanced_weights, fit_logistic, log_loss
+
+__all__ = [
+    "Examples",
+    "Head",
+    "Linear",
+    "Neighbours",
+    "Standard",
+    "cross_validate",
+    "fit_linear",
+    "fit_neighbours",
+]
+
+HELD_OUT = 0.1  # of the training examples, to choose a setting on
+DECAYS = tuple(10 ** (k / 2) for k in range(2, -9, -1))  # 10 to 1e-4, strongest first
+NEIGHBOURS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80)
+_TEMPERATURE = 0.07  # of the votes, as in Wu et al., arXiv 1805.01978
+_NO_VOTE = 1e-3  # votes added to every class, so that none has probability 0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Features with labels 0 to classes - 1; copies of an item share a group."""
+
+    features: Float[Tensor, "n d"]
+    labels: Int[Tensor, " n"]
+    groups: Int[Tensor, " n"]
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def where(self, mask: Bool[Tensor, " n"]) -> Examples:
+        """The examples at which `mask` is true."""
+        return Examples(self.features[mask], self.labels[mask], self.groups[mask], self.classes)
+
+    def class_weights(self, balanced: bool) -> Float[Tensor, " c"] | None:
+        """Weights under which all classes count the same, or None."""
+        return balanced_weights(self.labels, self.classes) if balanced else None
+
+
+@runtime_checkable
+class Head(Protocol):
+    """A fitted classifier of features."""
+
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Log-probabilities of the classes up to a constant of each row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Features with mean 0 and standard deviation 1 over the examples it was made from."""
+
+    mean: Float[Tensor, " d"]
+    scale: Float[Tensor, " d"]
+
+    @classmethod
+    def of(cls, features: Float[Tensor, "n d"]) -> Standard:
+        """A constant feature becomes 0."""
+        x = features.double()
+        std = x.std(dim=0, correction=0)
+        return cls(x.mean(dim=0), torch.where(std > 1e-9, std, torch.inf))
+
+    def __call__(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Float64, whatever came in."""
+        return (features.double() - self.mean) / self.scale
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Logistic regression on standardised features, and the weight decay that was chosen."""
+
+    standard: Standard
+    affine: Affine
+    decay: float
+
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """See `Head`."""
+        return self.affine(self.standard(features))
+
+
+def fit_linear(examples: Examples, *, seed: int, balanced: bool = False) -> Linear:
+    """A linear probe whose decay has the lowest cross-entropy on held-out examples.
+
+    Decays are tried from the strongest on until two in a row are no better; then the chosen one is
+    fitted to all examples.
+    """
+    held = hold_out(examples.labels, examples.groups, HELD_OUT, seed)
+    rest, unseen = examples.where(~held), examples.where(held)
+    standard = Standard.of(rest.features)
+    x, y = standard(rest.features), standard(unseen.features)
+    weights = rest.class_weights(balanced)
+    found: tuple[float, float] | None = None  # cross-entropy, decay
+    affine, worse = None, 0
+    for decay in DECAYS:
+        affine = fit_logistic(
+            x, rest.labels, examples.classes, decay=decay, class_weights=weights, start=affine
+        )
+        loss = log_loss(affine(y), unseen.labels, weights)
+        if found is None or loss < found[0]:
+            found, worse = (loss, decay), 0
+        else:
+            worse += 1
+        if worse == 2:
+            break
+    assert found is not None
+    standard = Standard.of(examples.features)
+    affine = fit_logistic(
+        standard(examples.features),
+        examples.labels,
+        examples.classes,
+        decay=found[1],
+        class_weights=examples.class_weights(balanced),
+    )
+    return Linear(standard, affine, found[1])
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest training examples by cosine of standardised features vote.
+
+    A vote weighs exp(cosine / 0.07), and 1 / items of its class where classes are balanced.
+    """
+
+    standard: Standard
+    known: Float[Tensor, "n d"]  # standardised, of length 1
+    votes: Float[Tensor, "n c"]
+    k: int
+
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """See `Head`."""
+        cosine = F.normalize(self.standard(features), dim=1) @ self.known.T
+        return self._voted(*cosine.topk(min(self.k, len(self.known)), dim=1))
+
+    def _voted(self, nearest: Tensor, rows: Tensor) -> Tensor:
+        weight = ((nearest - 1) / _TEMPERATURE).exp() + torch.finfo(nearest.dtype).tiny
+        share = (weight[..., None] * self.votes[rows]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
+        return (share + _NO_VOTE * self.votes.mean()).log()
+
+
+def fit_neighbours(examples: Examples, *, seed: int, balanced: bool = False) -> Neighbours:
+    """k-nearest neighbours whose k has the lowest cross-entropy on held-out examples."""
+    held = hold_out(examples.labels, examples.groups, HELD_OUT, seed)
+    rest, unseen = examples.where(~held), examples.where(held)
+    weights = rest.class_weights(balanced)
+
+    def loss(k: int) -> float:
+        logits = _neighbours(rest, k, balanced).logits(unseen.features)
+        return log_loss(logits, unseen.labels, weights)
+
+    return _neighbours(examples, min(NEIGHBOURS, key=loss), balanced)
+
+
+def _neighbours(examples: Examples, k: int, balanced: bool) -> Neighbours:
+    standard = Standard.of(examples.features)
+    votes = F.one_hot(examples.labels, examples.classes).double()
+    weights = examples.class_weights(balanced)
+    if weights is not None:
+        votes = votes * weights
+    return Neighbours(standard, F.normalize(standard(examples.features), dim=1), votes, k)
+
+
+def cross_validate(
+    examples: Examples, fit: Callable[[Examples], Head], *, folds: int, seed: int
+) -> Float[Tensor, "n c"]:
+    """Logits of every example by the head that was fitted without its fold.
+
+    Raises as `assign_folds` does.
+    """
+    fold = assign_folds(examples.labels, examples.groups, folds, seed)
+    logits = torch.zeros(len(examples), examples.classes, dtype=torch.float64)
+    for number in range(folds):
+        head = fit(examples.where(fold != number))
+        logits[fold == number] = head.logits(examples.features[fold == number]).double()
+    return logits

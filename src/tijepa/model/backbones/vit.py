@@ -1,0 +1,143 @@
+"""The plain vision transformer with timm's weights (Dosovitskiy et al. 2021; timm's names)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tijepa.model.backbones.seen import ImageNet, Seen
+from tijepa.model.encoded import Visible, gather_tokens
+from tijepa.model.transformer import Transformer
+
+__all__ = ["PretrainedViT", "architecture_of", "from_timm"]
+
+_HEAD_WIDTH = 64  # of every plain ViT in timm
+_EPSILON = 1e-6
+# timm's names of what lies in a block → ours
+_INNER = {
+    "norm1": "norm_attention",
+    "attn.qkv": "attention.qkv",
+    "attn.proj": "attention.out",
+    "norm2": "norm_mlp",
+    "mlp.fc1": "mlp.0",
+    "mlp.fc2": "mlp.2",
+}
+_OUTER = {"norm": "transformer.norm", "patch_embed.proj": "patch_embed"}
+_UNUSED = ("head.", "head_dist.", "pre_logits.")  # classifiers
+
+
+class PretrainedViT(ImageNet):
+    """Patches by one linear map, learned positions, pre-norm blocks, perhaps a class token."""
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        patch_size: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        class_token: bool,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.width, self.grid, self.has_summary = width, image_size // patch_size, class_token
+        self.patch_embed = nn.Conv2d(3, width, patch_size, patch_size)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.grid**2 + class_token, width))
+        self.transformer = Transformer(
+            width=width,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            checkpointing=checkpointing,
+            epsilon=_EPSILON,
+        )
+
+    def forward(self, images: Float[Tensor, "b 3 s s"], visible: Visible | None = None) -> Seen:
+        """See `ImageNet.forward`."""
+        b, first = len(images), int(self.has_summary)
+        x = self.patch_embed(images).flatten(2).transpose(1, 2) + self.pos_embed[:, first:]
+        index = torch.arange(self.grid**2, device=x.device).expand(b, -1)
+        mask = None
+        if visible is not None:
+            x, index, mask = gather_tokens(x, visible.index), visible.index, visible.mask
+        seen = mask
+        if self.cls_token is not None:
+            start = (self.cls_token + self.pos_embed[:, :1]).expand(b, -1, -1)
+            x = torch.cat([start.to(x.dtype), x], dim=1)
+            seen = None if mask is None else torch.cat([mask.new_ones(b, 1), mask], dim=1)
+        out = self.transformer(x, seen)
+        full = torch.ones_like(index, dtype=torch.bool) if mask is None else mask
+        return Seen(out[:, first:], index, full, out[:, 0] if first else None)
+
+
+def architecture_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """Arguments of `PretrainedViT` for weights of these names and shapes; None for other networks.
+
+    The number of heads leaves no trace in the shapes: plain ViTs have heads of 64.
+    """
+    names = {name for name in shapes if not name.startswith(_UNUSED)}
+    if "patch_embed.proj.weight" not in names or "pos_embed" not in names:
+        return None
+    if any(_ours(name) is None for name in names) or "patch_embed.proj.bias" not in names:
+        return None
+    width, channels, patch, across = shapes["patch_embed.proj.weight"]
+    class_token = "cls_token" in names
+    patches = shapes["pos_embed"][1] - class_token
+    grid = round(patches**0.5)
+    if channels != 3 or patch != across or grid**2 != patches or width % _HEAD_WIDTH:
+        return None
+    depth = 1 + max(int(name.split(".")[1]) for name in names if name.startswith("blocks."))
+    return {
+        "image_size": grid * patch,
+        "patch_size": patch,
+        "width": width,
+        "depth": depth,
+        "heads": width // _HEAD_WIDTH,
+        "mlp_ratio": shapes["blocks.0.mlp.fc1.weight"][0] / width,
+        "class_token": class_token,
+    }
+
+
+def from_timm(weights: Mapping[str, Tensor], grid: int) -> dict[str, Tensor]:
+    """State of a `PretrainedViT` of `grid` x `grid` patches from weights of timm's names.
+
+    Positions of another grid are resized (bicubic, antialiased), as timm does it.
+    """
+    state: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if not name.startswith(_UNUSED):
+            ours = _ours(name)
+            assert ours is not None, name
+            state[ours] = value
+    first = int("cls_token" in state)
+    own, patches = state["pos_embed"][:, :first], state["pos_embed"][:, first:]
+    side = round(patches.shape[1] ** 0.5)
+    if side != grid:
+        square = patches.transpose(1, 2).reshape(1, -1, side, side)
+        square = F.interpolate(square, size=(grid, grid), mode="bicubic", antialias=True)
+        state["pos_embed"] = torch.cat([own, square.flatten(2).transpose(1, 2)], dim=1)
+    return state
+
+
+def _ours(name: str) -> str | None:
+    """Our name of a parameter, None for one that this network lacks."""
+    if name in ("cls_token", "pos_embed"):
+        return name
+    stem, _, kind = name.rpartition(".")
+    if kind not in ("weight", "bias"):
+        return None
+    if stem in _OUTER:
+        return f"{_OUTER[stem]}.{kind}"
+    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", stem)
+    if block is None or block[2] not in _INNER:
+        return None
+    return f"transformer.blocks.{block[1]}.{_INNER[block[2]]}.{kind}"

@@ -1,0 +1,126 @@
+"""One question to an index and its answer: as a table, as JSON, as a page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tijepa.data.doctor.pieces import escape, plural
+from tijepa.data.doctor.thumbnails import thumbnail
+from tijepa.evaluate.formatting import DASH, number, percent
+from tijepa.search.hits import Hit
+from tijepa.search.index import Index
+from tijepa.search.page import Card, cards, document
+from tijepa.search.shelf import Side
+
+__all__ = ["Answer", "answer_facts", "answer_page", "ask", "print_answer"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The hits for `text`, which asks for pictures, or for `image`, which asks for captions."""
+
+    text: str | None
+    image: Path | None
+    where: str | None
+    hits: list[Hit]
+
+    @property
+    def among(self) -> Side:
+        """What was searched."""
+        return "images" if self.image is None else "texts"
+
+
+def ask(
+    index: Index,
+    *,
+    text: str | None = None,
+    image: Path | None = None,
+    k: int = 10,
+    where: str | None = None,
+) -> Answer:
+    """Search by one text or one picture file. Raises `DataError` where it cannot be read."""
+    assert (text is None) != (image is None), "one of text and image"
+    if image is not None:
+        rows = index.embedder.encode_image(image, form=index.form)
+        return Answer(None, image, where, index.search(rows, k, among="texts", where=where)[0])
+    assert text is not None
+    rows = index.embedder.encode_text(text, form=index.form)
+    return Answer(text, None, where, index.search(rows, k, where=where)[0])
+
+
+def answer_facts(answer: Answer, index: Index) -> dict[str, Any]:
+    """What `--json` prints; `recall_at_10` is None where every energy was computed."""
+    lists = index.card.lists.get(answer.among)
+    return {
+        "text": answer.text,
+        "image": None if answer.image is None else str(answer.image),
+        "among": answer.among,
+        "where": answer.where,
+        "form": index.form,
+        "store": index.store.uri,
+        "version": index.card.version,
+        "rows": index.card.rows,
+        "behind": index.behind,
+        "recall_at_10": None if lists is None else lists.recall_at_10,
+        "hits": [asdict(hit) for hit in answer.hits],
+    }
+
+
+def print_answer(console: Console, answer: Answer, index: Index) -> None:
+    """A row for each hit, best first."""
+    if not answer.hits:
+        console.print(Text(_nothing(answer)))
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("", justify="right")
+    table.add_column(f"energy{_unit(index)}", justify="right")
+    table.add_column("match", justify="right")
+    table.add_column("item", overflow="fold")
+    table.add_column("caption", overflow="fold")
+    for rank, hit in enumerate(answer.hits, start=1):
+        p = DASH if hit.probability is None else percent(hit.probability)
+        item, caption = Text(hit.id), Text(hit.caption or DASH)
+        table.add_row(str(rank), number(hit.energy), p, item, caption)
+    console.print(table)
+
+
+def answer_page(answer: Answer, index: Index) -> str:
+    """A gallery as HTML text, complete in itself."""
+    title = answer.text if answer.image is None else f"Captions for {answer.image.name}"
+    where = f" where {answer.where}" if answer.where else ""
+    found = plural(len(answer.hits), "item", "items")
+    lead = (
+        f"{found} of lowest energy{_unit(index)} among {index.card.rows:,} of {index.store.uri}"
+        f" version {index.card.version}{where}, best first."
+    )
+    header = f'<p class="soft">{escape(lead)}</p>'
+    if answer.image is not None:
+        uri = thumbnail(answer.image.read_bytes())
+        header += f'<img src="{uri}" alt="The picture that was asked with">' if uri else ""
+    pictures = index.pictures([hit.row for hit in answer.hits])
+    body = cards(
+        Card(picture, hit.id, _note(hit), hit.caption)
+        for hit, picture in zip(answer.hits, pictures, strict=True)
+    )
+    return document(title or "", header, body if answer.hits else f"<p>{_nothing(answer)}</p>")
+
+
+def _note(hit: Hit) -> str:
+    match = "" if hit.probability is None else f", match {percent(hit.probability)}"
+    return f"energy {number(hit.energy)}{match}"
+
+
+def _nothing(answer: Answer) -> str:
+    what = "pictures" if answer.among == "images" else "captions"
+    return f"no {what} meet the condition" if answer.where else f"the store holds no {what}"
+
+
+def _unit(index: Index) -> str:
+    return " (nats)" if index.form == "calibrated" else ""

@@ -1,0 +1,189 @@
+"""Every image and caption of a store into the shelf, chunk by chunk; what stands there stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from tijepa.data.images import centre_crop, decode_image, resize_crop
+from tijepa.data.store.progress import watched
+from tijepa.data.store.source import Store
+from tijepa.embedder import Embedder, Form
+from tijepa.errors import DataError, NonFiniteError
+from tijepa.search.shelf import Chunk, Shelf, Side
+
+__all__ = ["embed_rows", "embed_store", "verified"]
+
+ROWS = 512  # store rows of a chunk, all that an interrupt can lose
+_SCANNED = 8192
+_CONTENT = ("id", "content_hash", "captions")
+
+Content = tuple[str, str, list[str]]
+
+
+def verified(shelf: Shelf, store: Store, *, only_ends: bool = False) -> bool:
+    """Whether the rows on the shelf are still those of the store, by ids, pictures and captions.
+
+    `only_ends` compares the first chunk and the last: a look that takes milliseconds.
+    """
+    if not shelf.chunks:
+        return True
+    if shelf.rows > store.dataset.count_rows():
+        return False
+    if only_ends:
+        ends = (shelf.chunks[0], shelf.chunks[-1])
+        return all(_digest(_rows(store, one.start, one.stop)) == one.digest for one in ends)
+    rows = _content(store, shelf.rows)
+    return all(
+        _digest([next(rows) for _ in range(chunk.start, chunk.stop)]) == chunk.digest
+        for chunk in shelf.chunks
+    )
+
+
+def embed_store(
+    embedder: Embedder,
+    form: Form,
+    store: Store,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    console: Console | None = None,
+) -> Shelf:
+    """The shelf in `folder` with every row of `store`; only what it lacks is embedded.
+
+    Raises `DataError` where store or disk fail, `NonFiniteError` for a broken model.
+    """
+    shelf = Shelf(folder, int(embedder.encode_text("a", form=form).shape[1]))
+    if not verified(shelf, store):
+        shelf.clear()  # its rows are not those of this store any more
+    total = store.dataset.count_rows()
+    if shelf.rows < total:
+        threads = (os.cpu_count() or 1) if threads is None else threads
+        with watched(console or Console(quiet=True), "embedding rows", total) as advance:
+            advance(shelf.rows)
+            embed_rows(embedder, form, store, shelf, threads=threads, advance=advance)
+    return shelf
+
+
+def embed_rows(
+    embedder: Embedder,
+    form: Form,
+    store: Store,
+    shelf: Shelf,
+    *,
+    threads: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Embed the rows of `store` that the shelf lacks; `advance` is told of each chunk's rows.
+
+    The next chunk is read and decoded by `threads` threads while the model works on this one.
+    Raises `DataError` where store or disk fail, `NonFiniteError` for a broken model.
+    """
+    total = store.dataset.count_rows()
+    size = embedder.card.image_size
+    starts = range(shelf.rows, total, ROWS)
+    with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(max(threads, 1)) as pool:
+        read = partial(_read, store, size, pool, total)
+        coming = ahead.submit(read, starts[0]) if starts else None
+        for start in starts:
+            assert coming is not None
+            page = coming.result()
+            if page.stop < total:
+                coming = ahead.submit(read, page.stop)
+            _put(embedder, form, shelf, start, page)
+            advance(page.stop - start)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Rows of a store up to `stop`, with decoded pictures (size, size, 3)."""
+
+    stop: int
+    digest: str
+    pictures: list[NDArray[np.uint8]]
+    picture_rows: list[int]
+    texts: list[str]
+    text_rows: list[int]
+    unreadable: int
+
+
+def _read(store: Store, size: int, pool: ThreadPoolExecutor, total: int, start: int) -> _Page:
+    stop = min(start + ROWS, total)
+    rows = np.arange(start, stop)
+    table, images = store.take(rows, list(_CONTENT)), store.pictures(rows)
+    ids, hashes, captions = (table[name].to_pylist() for name in _CONTENT)
+    held = [(start + k, data) for k, data in enumerate(images) if data is not None]
+    decoded = list(pool.map(partial(_square, size), (data for _, data in held)))
+    return _Page(
+        stop=stop,
+        digest=_digest(list(zip(ids, hashes, captions, strict=True))),
+        pictures=[picture for picture in decoded if picture is not None],
+        picture_rows=[row for (row, _), p in zip(held, decoded, strict=True) if p is not None],
+        texts=[text for own in captions for text in own],
+        text_rows=[start + k for k, own in enumerate(captions) for _ in own],
+        unreadable=sum(picture is None for picture in decoded),
+    )
+
+
+def _square(size: int, data: bytes) -> NDArray[np.uint8] | None:
+    """The largest centred square, as the model takes it; None where the bytes give no picture."""
+    try:
+        pixels = decode_image(data, size)
+    except DataError:
+        return None
+    return resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
+
+
+def _put(embedder: Embedder, form: Form, shelf: Shelf, start: int, page: _Page) -> None:
+    last = shelf.chunks[-1] if shelf.chunks else Chunk(0, 0, "", 0, 0, 0)
+    values: dict[Side, NDArray[np.float32]] = {
+        "images": _finite(embedder.encode_image(page.pictures, form=form), "image"),
+        "texts": _finite(embedder.encode_text(page.texts, form=form), "text"),
+    }
+    rows: dict[Side, NDArray[np.int64]] = {
+        "images": np.array(page.picture_rows, np.int64),
+        "texts": np.array(page.text_rows, np.int64),
+    }
+    chunk = Chunk(
+        start=start,
+        stop=page.stop,
+        digest=page.digest,
+        images=last.images + len(rows["images"]),
+        texts=last.texts + len(rows["texts"]),
+        unreadable=last.unreadable + page.unreadable,
+    )
+    shelf.append(chunk, values, rows)
+
+
+def _finite(rows: torch.Tensor, kind: str) -> NDArray[np.float32]:
+    if not bool(torch.isfinite(rows).all()):
+        raise NonFiniteError(
+            f"the model's {kind} embeddings are not finite: use another checkpoint"
+        )
+    return rows.float().numpy()
+
+
+def _rows(store: Store, start: int, stop: int) -> list[Content]:
+    table = store.take(np.arange(start, stop), list(_CONTENT))
+    return list(zip(*(table[name].to_pylist() for name in _CONTENT), strict=True))
+
+
+def _content(store: Store, stop: int) -> Iterator[Content]:
+    scanner = store.dataset.scanner(columns=list(_CONTENT), batch_size=_SCANNED, limit=stop)
+    for batch in scanner.to_batches():
+        yield from zip(*(batch.column(i).to_pylist() for i in range(3)), strict=True)
+
+
+def _digest(rows: list[Content]) -> str:
+    return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,63 @@
+"""The largest inner products, found by computing all of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["Found", "exact_search", "rerank"]
+
+_BLOCK = 262_144  # vectors multiplied at once
+
+
+class Found(NamedTuple):
+    """For each query the positions found, best first, and minus the inner products."""
+
+    positions: NDArray[np.int64]
+    energies: NDArray[np.float64]
+
+
+def exact_search(
+    values: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    k: int,
+    allowed: NDArray[np.int64] | None = None,
+) -> Found:
+    """The k lowest energies, minus the inner products, of each of q queries; fewer where n < k.
+
+    Among the n rows of `values`, or those at the positions `allowed` alone. Reads the rows block by
+    block, so they may lie on disk.
+    """
+    total = len(values) if allowed is None else len(allowed)
+    q = torch.from_numpy(queries)
+    scores = torch.empty(len(queries), 0)
+    places = torch.empty(len(queries), 0, dtype=torch.int64)
+    for start in range(0, total, _BLOCK):
+        stop = min(start + _BLOCK, total)
+        block = values[start:stop] if allowed is None else values[allowed[start:stop]]
+        products = q @ torch.from_numpy(np.require(block, requirements=["W", "C"])).T
+        best = products.topk(min(k, stop - start), dim=1)
+        scores = torch.cat([scores, best.values], dim=1)
+        places = torch.cat([places, best.indices + start], dim=1)
+        kept = scores.topk(min(k, scores.shape[1]), dim=1)
+        scores, places = kept.values, places.gather(1, kept.indices)
+    found = places.numpy()
+    return rerank(values, queries, found if allowed is None else allowed[found], k)
+
+
+def rerank(
+    values: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    k: int,
+) -> Found:
+    """The k best of (q, c) candidate positions by energies in float64; -1 marks no candidate."""
+    rows = values[candidates.clip(0)].astype(np.float64)
+    energies = -np.einsum("qcj,qj->qc", rows, queries.astype(np.float64))
+    energies = np.where(candidates < 0, np.inf, energies)
+    # equal energies by position, so that answers do not depend on the way they were found
+    order = np.lexsort((candidates, energies), axis=1)[:, :k]
+    return Found(np.take_along_axis(candidates, order, 1), np.take_along_axis(energies, order, 1))

@@ -1,0 +1,179 @@
+"""Judge every pair of a store by its energy, keep the best share, and show what went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from tijepa.data.store.source import Store
+from tijepa.embedder import Embedder
+from tijepa.evaluate.page.shell import write_page
+from tijepa.model.saving import write_json
+from tijepa.search.columns import whole
+from tijepa.search.embedding import embed_store
+from tijepa.search.filter_page import Example, filter_page
+from tijepa.search.fingerprint import fingerprint
+from tijepa.search.judged import Judged, check_keep, judge, keep_best
+from tijepa.search.place import check_store, index_folder
+from tijepa.search.where import rows_where
+
+__all__ = ["Filtered", "filter_store"]
+
+EXAMPLES = 24
+BINS = 40
+_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """`facts` are what filter.json holds; `dropped` the numbers of captions that went, by row."""
+
+    facts: dict[str, Any]
+    dropped: Mapping[int, frozenset[int]]
+
+
+def filter_store(
+    embedder: Embedder,
+    store: str,
+    out: Path,
+    *,
+    keep: float,
+    where: str | None = None,
+    threads: int | None = None,
+    console: Console | None = None,
+) -> Filtered:
+    """Judge the pairs of `store`, those that meet `where`, and write the verdict into `out`.
+
+    `kept.jsonl` and `dropped.jsonl` have one line for each pair: id, row, caption and its number in
+    the row, energy and, where the model has one, probability of match. `filter.json` counts,
+    `filter.html` shows the histogram and the worst and best pairs. The store stays as it is.
+    Raises `ConfigError` and `DataError`.
+    """
+    opened = Store(check_store(store))
+    form, model = embedder.default_form, fingerprint(embedder)
+    rows = None if where is None else rows_where(opened, where)
+    check_keep(keep)
+    folder = index_folder(store, model)
+    shelf = embed_store(embedder, form, opened, folder, threads=threads, console=console)
+    judged = judge(shelf, form, rows)
+    kept = keep_best(judged, keep)
+    probabilities = _probabilities(embedder, judged)
+    facts: dict[str, Any] = {
+        "store": opened.uri,
+        "version": opened.version,
+        "model": model,
+        "form": form,
+        "where": where,
+        "keep": keep,
+        "pairs": len(judged),
+        "kept": int(kept.sum()),
+        "dropped": int((~kept).sum()),
+        "highest_energy_kept": float(judged.energies[kept].max()),
+        "histogram": _histogram(judged.energies, kept),
+        "match_probability": None
+        if probabilities is None
+        else {
+            "mean": float(probabilities.mean()),
+            "lowest_kept": float(probabilities[kept].min()),
+            "histogram": _histogram(probabilities, kept, (0.0, 1.0)),
+        },
+    }
+    with whole(out / "kept.jsonl") as a, whole(out / "dropped.jsonl") as b:
+        _list_pairs(opened, judged, kept, probabilities, a, b)
+    order = np.argsort(judged.energies, kind="stable")
+    worst = _about(opened, judged, probabilities, order[::-1][:EXAMPLES])
+    best = _about(opened, judged, probabilities, order[:EXAMPLES])
+    page = filter_page(facts, _shown(opened, worst), _shown(opened, best))
+    write_page(out / "filter.html", page)
+    facts |= {"worst": worst, "best": best}
+    write_json(facts, out / "filter.json")
+    gone = ~kept
+    return Filtered(facts, _by_row(judged.rows[gone], judged.captions[gone]))
+
+
+def _probabilities(embedder: Embedder, judged: Judged) -> NDArray[np.float64] | None:
+    if embedder.match is None:
+        return None
+    found: NDArray[np.float64] = embedder.match.probability(
+        torch.from_numpy(judged.energies)
+    ).numpy()
+    return found
+
+
+def _histogram(
+    values: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    bounds: tuple[float, float] | None = None,
+) -> dict[str, list[float]]:
+    """`edges` of equal bins and the numbers of `kept` and `dropped` pairs between them."""
+    edges = np.histogram_bin_edges(values, BINS, bounds)
+    return {
+        "edges": edges.tolist(),
+        "kept": np.histogram(values[kept], edges)[0].tolist(),
+        "dropped": np.histogram(values[~kept], edges)[0].tolist(),
+    }
+
+
+def _about(
+    store: Store,
+    judged: Judged,
+    probabilities: NDArray[np.float64] | None,
+    some: NDArray[np.int64],
+) -> list[dict[str, Any]]:
+    """What the lists say of some pairs."""
+    unique, back = np.unique(judged.rows[some], return_inverse=True)
+    table = store.take(unique, ["id", "captions"])
+    ids, captions = table["id"].to_pylist(), table["captions"].to_pylist()
+    return [
+        {
+            "id": ids[k],
+            "row": int(judged.rows[pair]),
+            "number": int(judged.captions[pair]),
+            "caption": captions[k][int(judged.captions[pair])],
+            "energy": float(judged.energies[pair]),
+            "probability": None if probabilities is None else float(probabilities[pair]),
+        }
+        for pair, k in zip(some, back, strict=True)
+    ]
+
+
+def _list_pairs(
+    store: Store,
+    judged: Judged,
+    kept: NDArray[np.bool_],
+    probabilities: NDArray[np.float64] | None,
+    kept_path: Path,
+    dropped_path: Path,
+) -> None:
+    with (
+        open(kept_path, "w", encoding="utf-8") as good,
+        open(dropped_path, "w", encoding="utf-8") as bad,
+    ):
+        for start in range(0, len(judged), _ROWS):
+            some = np.arange(start, min(start + _ROWS, len(judged)))
+            for pair, about in zip(some, _about(store, judged, probabilities, some), strict=True):
+                (good if kept[pair] else bad).write(json.dumps(about) + "\n")
+
+
+def _shown(store: Store, pairs: list[dict[str, Any]]) -> list[Example]:
+    rows = np.unique([pair["row"] for pair in pairs])
+    pictures = dict(zip(rows.tolist(), store.pictures(rows), strict=True))
+    return [
+        Example(p["id"], p["caption"], p["energy"], p["probability"], pictures[p["row"]])
+        for p in pairs
+    ]
+
+
+def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, frozenset[int]]:
+    found: dict[int, set[int]] = {}
+    for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
+        found.setdefault(row, set()).add(number)
+    return {row: frozenset(some) for row, some in found.items()}

@@ -1,0 +1,212 @@
+"""The index of a store: search by energy among its images and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from tijepa.data.store.source import Store
+from tijepa.embedder import Embedder, Form, load
+from tijepa.errors import ConfigError, DataError
+from tijepa.search.embedding import embed_store, verified
+from tijepa.search.exact import Found, exact_search, rerank
+from tijepa.search.fingerprint import fingerprint
+from tijepa.search.hits import Hit
+from tijepa.search.lists import EXACT_UP_TO, Lists, need_faiss
+from tijepa.search.lists_on_disk import make_lists, open_lists, remove_others
+from tijepa.search.place import IndexCard, check_store, index_folder, read_card, write_card
+from tijepa.search.shelf import SIDES, Shelf, Side
+from tijepa.search.where import rows_where
+
+__all__ = ["Index"]
+
+
+class Index:
+    """A model's joint embeddings of all images and captions of a store, ready to be searched.
+
+    `search` takes rows of `index.embedder.encode_text(..., form=index.form)` or `encode_image`.
+    Searching is safe from several threads.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        store: Store,
+        shelf: Shelf,
+        card: IndexCard,
+        lists: Mapping[Side, Lists],
+    ) -> None:
+        self.embedder = embedder
+        self.store = store
+        self.card = card
+        self.folder = shelf.folder
+        self._vectors = {side: shelf.vectors(side) for side in SIDES}
+        self._lists = lists
+
+    @classmethod
+    def build(
+        cls,
+        model: Embedder | str | Path,
+        store: str,
+        *,
+        exact_up_to: int | None = EXACT_UP_TO,
+        threads: int | None = None,
+        console: Console | None = None,
+    ) -> Index:
+        """Embed what `store` holds and open the index; only what is new where there is one.
+
+        `model` is a run folder or a loaded model. The embeddings lie beside the store, in
+        `NAME.index/MODEL`; an interrupted call is taken up by the next. More images or captions
+        than `exact_up_to` get inverted lists (faiss); None computes every energy at any size.
+        Raises `DataError`, `CheckpointError`, `ConfigError`, and `MissingExtraError` without faiss.
+        """
+        embedder = _embedder(model)
+        form = embedder.default_form
+        opened = Store(check_store(store))
+        name = fingerprint(embedder)
+        console = console or Console(quiet=True)
+        if exact_up_to is not None and opened.dataset.count_rows() > exact_up_to:
+            need_faiss()  # rather now than after an hour
+        folder = index_folder(store, name)
+        shelf = embed_store(embedder, form, opened, folder, threads=threads, console=console)
+        lists = make_lists(shelf, form, exact_up_to, console)
+        last = shelf.chunks[-1]
+        card = IndexCard(
+            model=name,
+            form=form,
+            length=shelf.length,
+            store=opened.uri,
+            version=opened.version,
+            rows=last.stop,
+            images=last.images,
+            texts=last.texts,
+            unreadable=last.unreadable,
+            exact_up_to=exact_up_to,
+            lists={side: one.card for side, one in lists.items()},
+        )
+        write_card(card, shelf.folder)
+        remove_others(shelf, lists)
+        return cls(embedder, opened, shelf, card, lists)
+
+    @classmethod
+    def open(cls, model: Embedder | str | Path, store: str, *, exact: bool = False) -> Index:
+        """Open what `build` made, at the version of the store that it covers.
+
+        `exact` leaves inverted lists aside, and then faiss is not needed. Raises `DataError` where
+        the model has no index on the store, or that version is gone, and `MissingExtraError`.
+        """
+        embedder = _embedder(model)
+        name = fingerprint(embedder)
+        folder = index_folder(check_store(store), name)
+        card = read_card(folder)
+        run = model if isinstance(model, (str, Path)) else "RUN"
+        remedy = f"make it with: tijepa index {run} {store}"
+        if card is None:
+            Store(store)  # rather say that there is no store, where that is so
+            raise DataError(f"{store} has no index of this model: {remedy}")
+        opened, shelf = Store(store, card.version), Shelf(folder, card.length)
+        if not verified(shelf, opened, only_ends=True):
+            raise DataError(f"{store} was written anew since it was indexed: {remedy}")
+        lists = {} if exact else open_lists(shelf, card)
+        return cls(embedder, opened, shelf, card, lists)
+
+    @property
+    def form(self) -> Form:
+        """The form of energy, and of the rows that `search` takes."""
+        return self.card.form
+
+    def __len__(self) -> int:
+        """Rows of the store that are searched."""
+        return self.card.rows
+
+    @property
+    def behind(self) -> int:
+        """Rows that the store has got since; `build` adds them."""
+        return int(Store(self.store.uri).dataset.count_rows()) - self.card.rows
+
+    def search(
+        self,
+        queries: Float[Tensor, "q j"],
+        k: int = 10,
+        *,
+        among: Side = "images",
+        where: str | None = None,
+    ) -> list[list[Hit]]:
+        """The k hits of lowest energy for each query, best first; fewer where fewer exist.
+
+        Rows of texts search among the images, rows of images among the "texts". `where` is a
+        condition on the store's columns, such as "split = 'test' AND likes > 3". Raises
+        `ConfigError` for a k below 1, rows of another length, and a condition that is none.
+        """
+        if k < 1:
+            raise ConfigError(f"k is {k}: it must be at least 1")
+        if queries.shape[1] != self.card.length:
+            raise ConfigError(
+                f"queries have {queries.shape[1]} numbers, and the index {self.card.length}:"
+                f" encode them with form='{self.form}' by the model of the index"
+            )
+        found = self._find(queries.detach().cpu().float().numpy(), k, among, where)
+        if self.form == "cosine":
+            found = found._replace(energies=1 + found.energies)
+        return self._hits(found, among)
+
+    def pictures(self, rows: Sequence[int]) -> list[bytes | None]:
+        """The picture files of some rows of the store, None where a row has none."""
+        unique, back = np.unique(np.asarray(rows, np.int64), return_inverse=True)
+        files = self.store.pictures(unique)
+        return [files[int(k)] for k in back]
+
+    def _find(self, queries: NDArray[np.float32], k: int, among: Side, where: str | None) -> Found:
+        vectors, lists = self._vectors[among], self._lists.get(among)
+        allowed = None
+        if where is not None:
+            meets = np.zeros(self.card.rows, bool)
+            meets[rows_where(self.store, where)] = True
+            allowed = np.flatnonzero(meets[vectors.rows])
+        few = allowed is not None and len(allowed) <= (self.card.exact_up_to or 0)
+        if lists is None or few:
+            return exact_search(vectors.values, queries, k, allowed)
+        candidates = lists.search(vectors.values, queries, k, allowed)
+        return rerank(vectors.values, queries, candidates, k)
+
+    def _hits(self, found: Found, among: Side) -> list[list[Hit]]:
+        vectors, match = self._vectors[among], self.embedder.match
+        used = np.unique(found.positions)
+        rows = vectors.rows[used]
+        # captions of a row stand together, so a text's place behind its row's first is its number
+        numbers = used - np.searchsorted(vectors.rows, rows) if among == "texts" else 0 * used
+        taken = self._taken(rows, ["id", "captions", "split"])
+        details = {
+            int(place): (int(row), item, own[number] if own else None, split)
+            for place, row, number, item, own, split in zip(
+                used, rows, numbers, taken["id"], taken["captions"], taken["split"], strict=True
+            )
+        }
+
+        def hit(place: int, energy: float) -> Hit:
+            row, item, caption, split = details[place]
+            p = None if match is None else float(match.probability(torch.tensor(energy)))
+            return Hit(item, row, energy, p, caption, split)
+
+        return [
+            [hit(int(place), float(energy)) for place, energy in zip(*query, strict=True)]
+            for query in zip(found.positions, found.energies, strict=True)
+        ]
+
+    def _taken(self, rows: Sequence[int] | NDArray[np.int64], columns: list[str]) -> dict[str, Any]:
+        """Columns of the rows, in their order, which may name one twice."""
+        unique, back = np.unique(np.asarray(rows, np.int64), return_inverse=True)
+        table = self.store.take(unique, columns)
+        return {name: [table[name][int(k)].as_py() for k in back] for name in columns}
+
+
+def _embedder(model: Embedder | str | Path) -> Embedder:
+    return model if isinstance(model, Embedder) else load(model)

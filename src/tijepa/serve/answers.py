@@ -1,0 +1,175 @@
+"""What the endpoints answer, with a line on every field for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "About",
+    "Direction",
+    "EmbedAnswer",
+    "EnergyAnswer",
+    "EnergyMap",
+    "Example",
+    "ExplainAnswer",
+    "Found",
+    "Health",
+    "ItemAnswer",
+    "Problem",
+    "RunAnswer",
+    "SearchAnswer",
+]
+
+FormName = Literal["calibrated", "cosine", "squared_l2"]
+_FORM = "Form of the energy; the calibrated one is in nats and may be negative."
+_PROBABILITY = (
+    "Probability that the two belong together, matched and mismatched pairs being equally frequent;"
+    " null where the model has none."
+)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Problem(_Answer):
+    """Why a request was refused."""
+
+    error: str = Field(description="One line: the value, the bound, the remedy.")
+
+
+class EmbedAnswer(_Answer):
+    """Joint embeddings."""
+
+    form: FormName = Field(description=_FORM)
+    dimensions: int = Field(description="Length of every embedding.")
+    images: list[list[float]] = Field(description="One embedding a picture, in the order sent.")
+    texts: list[list[float]] = Field(description="One embedding a text, in the order sent.")
+
+
+class EnergyAnswer(_Answer):
+    """Energies of every picture with every text; low = compatible."""
+
+    form: FormName = Field(description=_FORM)
+    energy: list[list[float]] = Field(description="One row a picture, one column a text.")
+    probability: list[list[float]] | None = Field(
+        description=_PROBABILITY + " Given for the model's default form only."
+    )
+
+
+class EnergyMap(_Answer):
+    """Where one text is in the picture."""
+
+    text: str = Field(description="The text as sent.")
+    energy: list[list[float]] = Field(
+        description="Energy of each cell, rows from the top, columns from the left; low = here."
+    )
+    row: int = Field(description="Row of the lowest cell, from 0.")
+    column: int = Field(description="Column of the lowest cell, from 0.")
+    pair: float = Field(description="Energy of the text with the whole picture.")
+    probability: float | None = Field(description=_PROBABILITY)
+
+
+class ExplainAnswer(_Answer):
+    """Energy maps of one picture."""
+
+    form: FormName = Field(description=_FORM)
+    grid: int = Field(description="Cells a side. They divide the largest centred square.")
+    width: int = Field(description="Width of the upright picture in pixels.")
+    height: int = Field(description="Height of the upright picture in pixels.")
+    maps: list[EnergyMap] = Field(description="One map a text, in the order sent.")
+
+
+class Found(_Answer):
+    """One item that was found."""
+
+    row: int = Field(description="Number of the item in the store; see /items/{row}.")
+    id: str = Field(description="Name of the item in the store.")
+    energy: float = Field(description="Energy of the item with the query; low = compatible.")
+    probability: float | None = Field(description=_PROBABILITY)
+    caption: str | None = Field(description="The caption found, or the item's first one.")
+    split: str = Field(description="Split of the store that the item belongs to.")
+
+
+class SearchAnswer(_Answer):
+    """Items in order of energy, lowest first."""
+
+    form: FormName = Field(description=_FORM)
+    items: int = Field(description="Number of items that were searched.")
+    seconds: float = Field(description="Time it took, from request to answer.")
+    hits: list[Found] = Field(description="The items found.")
+
+
+class ItemAnswer(_Answer):
+    """One item of the store."""
+
+    row: int = Field(description="Number of the item in the store.")
+    id: str = Field(description="Name of the item in the store.")
+    captions: list[str] = Field(description="All its captions.")
+    split: str = Field(description="Split that the item belongs to.")
+    width: int | None = Field(description="Width of its picture in pixels; null without picture.")
+    height: int | None = Field(description="Height of its picture; null without picture.")
+
+
+class Example(_Answer):
+    """An item to begin with."""
+
+    row: int = Field(description="Number of the item in the store.")
+    caption: str = Field(description="Its shortest caption.")
+
+
+class About(_Answer):
+    """What is served, and within which limits."""
+
+    run: str = Field(description="Name of the run.")
+    version: str = Field(description="Version of tijepa.")
+    form: FormName = Field(description="The model's default form of energy.")
+    forms: list[FormName] = Field(description="All forms that the model can compute.")
+    probability: bool = Field(description="Whether the model gives probabilities of match.")
+    image_size: int = Field(description="Pixels a side that the model sees.")
+    max_tokens: int = Field(description="Tokens of a text that the model reads.")
+    items: int | None = Field(description="Items that can be searched; null without a store.")
+    store: str | None = Field(description="Name of the store; null without one.")
+    examples: list[Example] = Field(description="Some items to begin with.")
+    upload_bytes: int = Field(description="Most bytes of a request.")
+    pixels: int = Field(description="Most pixels of a picture.")
+    text_length: int = Field(description="Most characters of a text.")
+
+
+class Health(_Answer):
+    """The server is up and its model loaded."""
+
+    status: Literal["ok"] = Field(description="Always ok; a server that is not does not answer.")
+    version: str = Field(description="Version of tijepa.")
+    uptime_seconds: float = Field(description="Time since the start.")
+
+
+class Direction(_Answer):
+    """Recall one way."""
+
+    recall_at_1: float | None = Field(description="Share of queries whose partner comes first.")
+    recall_at_5: float | None = Field(description="Share with the partner among the first five.")
+    recall_at_10: float | None = Field(description="Share with the partner among the first ten.")
+    median_rank: float | None = Field(description="Median rank of the partner.")
+
+
+class RunAnswer(_Answer):
+    """The record of the run."""
+
+    name: str = Field(description="Name of the run.")
+    verdict: str | None = Field(description="healthy or collapsed; null before an evaluation.")
+    reason: str | None = Field(description="What the verdict rests on.")
+    measured: str = Field(description="Which model and split the figures below are of.")
+    image_to_text: Direction | None = Field(description="Texts found for a picture.")
+    text_to_image: Direction | None = Field(description="Pictures found for a text.")
+    images: int | None = Field(description="Pictures that were searched.")
+    texts: int | None = Field(description="Texts that were searched.")
+    chance: float | None = Field(description="Recall at 1 by chance.")
+    facts: list[tuple[str, str]] = Field(description="What was trained: term and value.")
+    problems: list[str] = Field(description="What of the run's record is missing or damaged.")
+    history: str = Field(description="What the collapse guard said while it trained, as HTML.")
+    curves: str = Field(
+        description="Curves as HTML figures with inline SVG. All text in both is escaped."
+    )

@@ -1,0 +1,146 @@
+"""What the model alone answers: embeddings, energies, energy maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+from starlette.exceptions import HTTPException
+
+from tijepa.embedder import Form as EnergyForm
+from tijepa.objectives.aperture import openings, through
+from tijepa.serve.answers import EmbedAnswer, EnergyAnswer, EnergyMap, ExplainAnswer
+from tijepa.serve.asked import (
+    AnyImages,
+    AnyTexts,
+    ImagesField,
+    TextsField,
+    catalogue_of,
+    check_texts,
+    contents,
+    service_of,
+)
+from tijepa.serve.refusals import REFUSALS
+from tijepa.serve.service import Service
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["model"], responses=REFUSALS)
+
+FormField = Annotated[
+    EnergyForm | None, Form(description="Form of the energy; by default the model's own.")
+]
+
+
+@router.post("/embed", summary="Embed pictures and texts")
+async def embed(
+    request: Request, image: AnyImages, text: AnyTexts, form: FormField = None
+) -> EmbedAnswer:
+    """Joint embeddings of pictures and texts.
+
+    With the calibrated form the energy of a pair is minus the inner product of its two embeddings,
+    with the cosine form 1 minus it.
+    """
+    service = service_of(request)
+    _check_any(image, text)
+    check_texts(text, service.limits)
+    form = _known_form(service, form)
+    received = await service.receive(await contents(image, service.limits))
+    e = await service.embeddings([one.inputs for one in received], text)
+    joint = service.embedder.joint_of(e, form)
+    return EmbedAnswer(
+        form=form,
+        dimensions=joint.image.shape[1],
+        images=joint.image.tolist(),
+        texts=joint.text.tolist(),
+    )
+
+
+@router.post("/energy", summary="Energy of every picture with every text")
+async def energy(
+    request: Request, image: ImagesField, text: TextsField, form: FormField = None
+) -> EnergyAnswer:
+    """Energies, low = compatible, and probabilities of match."""
+    service = service_of(request)
+    check_texts(text, service.limits)
+    form = _known_form(service, form)
+    received = await service.receive(await contents(image, service.limits))
+    e = await service.embeddings([one.inputs for one in received], text)
+    found = service.embedder.energy_of(e, form)
+    match = service.embedder.match if form == service.embedder.default_form else None
+    return EnergyAnswer(
+        form=form,
+        energy=found.tolist(),
+        probability=None if match is None else match.probability(found).tolist(),
+    )
+
+
+@router.post("/explain", summary="Where in a picture a text is")
+async def explain(
+    request: Request,
+    text: TextsField,
+    image: Annotated[UploadFile | None, File(description="One picture file.")] = None,
+    row: Annotated[int | None, Form(description="Instead: an item of the store.")] = None,
+    grid: Annotated[int, Form(ge=1, le=16, description="Cells a side; grid² pictures.")] = 8,
+) -> ExplainAnswer:
+    """Energy of a text with what a small opening shows of the picture, cell by cell.
+
+    The cells divide the largest centred square of the picture, which is what the model sees of it.
+    """
+    service = service_of(request)
+    check_texts(text, service.limits)
+    if (image is None) == (row is None):
+        raise HTTPException(
+            422, "send either a picture as image, or the row of an item of the store"
+        )
+    if image is not None:
+        data = (await contents([image], service.limits))[0]
+    else:
+        assert row is not None
+        found = await service.in_thread(catalogue_of(request).file, row)
+        if found is None:
+            raise HTTPException(404, f"the store has no picture in row {row}")
+        data = found
+    picture = (await service.receive([data]))[0]
+    size = service.embedder.card.image_size
+    if grid > size // 2:
+        raise HTTPException(422, f"grid is {grid}: it must lie between 1 and {size // 2}")
+    views = await service.in_thread(through, picture.inputs, openings(size, grid))
+    e = await service.embeddings([picture.inputs, *views], text)
+    form = service.embedder.default_form
+    values = service.embedder.energy_of(e, form)
+    match = service.embedder.match
+    pair = values[0]
+    probability = [None] * len(text) if match is None else match.probability(pair).tolist()
+    lowest = values[1:].argmin(dim=0).tolist()
+    return ExplainAnswer(
+        form=form,
+        grid=grid,
+        width=picture.width,
+        height=picture.height,
+        maps=[
+            EnergyMap(
+                text=one,
+                energy=values[1:, k].reshape(grid, grid).tolist(),
+                row=lowest[k] // grid,
+                column=lowest[k] % grid,
+                pair=float(pair[k]),
+                probability=probability[k],
+            )
+            for k, one in enumerate(text)
+        ],
+    )
+
+
+def _known_form(service: Service, form: EnergyForm | None) -> EnergyForm:
+    """The form asked for, by default the model's; refused before anything is encoded."""
+    forms = service.embedder.forms
+    if form is not None and form not in forms:
+        raise HTTPException(422, f"this model has no {form} energy: it has {', '.join(forms)}")
+    return form or forms[0]
+
+
+def _check_any(images: Sequence[object], texts: Sequence[str]) -> None:
+    if not images and not texts:
+        raise HTTPException(422, "there is nothing to embed: send a picture as image, or a text")

@@ -1,0 +1,191 @@
+// The view that searches: by words as they are typed, or by a picture.
+
+import { get, post, showPicture } from "./api.js";
+import { bar, complain, count, element, energy, mosaic, percent, seconds, unit } from "./words.js";
+
+const PATIENCE = 240; // milliseconds without a key until words are searched
+const FEW = 24;
+const MOST = 200;
+
+const $ = (id) => document.getElementById(id);
+const view = $("search"), words = $("words"), where = $("where"), list = $("results");
+
+let about = null;
+let picture = null; // a File, or null
+let wanted = FEW;
+let running = null; // of the request under way
+let shown = null; // what the results on the page belong to
+let timer = 0;
+
+export function start(served) {
+  about = served;
+  if (about.items === null) {
+    $("ask").hidden = true;
+    $("search-title").textContent = "No store is served";
+    $("search-about").replaceChildren(
+      "Start the server with one, ", element("code", {}, "tijepa serve RUN STORE"),
+      ", to search it. Without a store you can still ",
+      element("a", { href: "#/look" }, "look into a picture"), ".");
+    return;
+  }
+  $("search-about").textContent =
+    `${count(about.items)} items of ${about.store}. Type what you look for, or drop a picture.`;
+  const short = [...about.examples].sort((a, b) => a.caption.length - b.caption.length);
+  const captions = [...new Set(short.map((one) => one.caption))].slice(0, 5);
+  $("chips").replaceChildren(...captions.map((caption) =>
+    element("li", {}, element("button", { type: "button", onclick: () => ask(caption) }, caption))));
+  $("mosaic").replaceChildren(...mosaic(about.examples, showPicture));
+  words.addEventListener("input", () => later());
+  where.addEventListener("input", () => later());
+  words.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") words.value = "", later();
+    if (event.key === "Backspace" && words.value === "" && picture) setPicture(null);
+  });
+  $("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    clearTimeout(timer);
+    search();
+  });
+  $("drop-picture").addEventListener("click", () => setPicture(null));
+  $("more").addEventListener("click", () => {
+    wanted = Math.min(MOST, wanted * 2);
+    search();
+  });
+}
+
+/** Show the view for what the address says. */
+export function open(query) {
+  if (about.items === null) return;
+  const text = query.get("text") ?? "";
+  where.value = query.get("where") ?? where.value;
+  $("filter").open = where.value !== "";
+  if (picture && !query.has("picture")) setPicture(null, false);
+  if (text !== words.value) words.value = text;
+  search();
+}
+
+/** Search by a picture that was dropped, pasted or chosen. */
+export function searchPicture(file) {
+  words.value = "";
+  setPicture(file);
+}
+
+export function focus() {
+  words.focus();
+  words.select();
+}
+
+function ask(text) {
+  words.value = text;
+  words.focus();
+  search();
+}
+
+function later() {
+  clearTimeout(timer);
+  timer = setTimeout(search, PATIENCE);
+  if (words.value && picture) setPicture(null, false);
+}
+
+function setPicture(file, now = true) {
+  picture = file;
+  $("asked-picture").hidden = !file;
+  words.placeholder = file ? "" : "two dogs on a beach";
+  if (file) {
+    URL.revokeObjectURL($("asked-image").src);
+    $("asked-image").src = URL.createObjectURL(file);
+    $("asked-name").textContent = file.name || "picture";
+  }
+  if (now) search();
+}
+
+function address(text) {
+  const query = new URLSearchParams();
+  if (text) query.set("text", text);
+  if (picture) query.set("picture", "");
+  if (where.value.trim()) query.set("where", where.value.trim());
+  return `#/${query.size ? `?${query}` : ""}`;
+}
+
+async function search() {
+  const text = words.value.trim();
+  const key = JSON.stringify([text, picture && [picture.name, picture.size, picture.lastModified], where.value.trim()]);
+  if (key !== shown?.key) wanted = FEW;
+  history.replaceState(null, "", address(text));
+  running?.abort();
+  $("search-trouble").replaceChildren();
+  view.classList.toggle("asked", Boolean(text || picture));
+  $("start").hidden = Boolean(text || picture) || about.examples.length === 0;
+  if (!text && !picture) return clear();
+  if (key === shown?.key && wanted === shown.wanted) return;
+  running = new AbortController();
+  const { signal } = running;
+  const slow = setTimeout(skeleton, key === shown?.key ? 1e9 : 160);
+  const query = { k: wanted, where: where.value.trim() };
+  try {
+    const found = picture
+      ? await post("/search", { ...query, image: picture }, signal)
+      : await get("/search", { ...query, text }, signal);
+    shown = { key, wanted };
+    show(found, text);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    clear();
+    complain($("search-trouble"), error, search);
+  } finally {
+    clearTimeout(slow);
+  }
+}
+
+function clear() {
+  shown = null;
+  list.replaceChildren();
+  list.removeAttribute("aria-busy");
+  $("search-status").textContent = "";
+  $("more").hidden = true;
+}
+
+function skeleton() {
+  list.setAttribute("aria-busy", "true");
+  $("search-status").textContent = "Searching…";
+  list.replaceChildren(...Array.from({ length: 8 }, () => {
+    const wait = element("li", { className: "wait card" },
+      element("span", { className: "thumb" }), element("span", { className: "caption" }));
+    wait.setAttribute("aria-hidden", "true");
+    return wait;
+  }));
+}
+
+function show(found, text) {
+  list.removeAttribute("aria-busy");
+  const what = picture ? "by their captions' energy with the picture" : "lowest energy first";
+  $("search-status").textContent = found.hits.length
+    ? `${count(found.hits.length)} of ${count(found.items)} items in ${seconds(found.seconds)}, ${what}`
+    : "Nothing is left under this filter.";
+  const old = list.childElementCount;
+  list.replaceChildren(...found.hits.map((hit) => element("li", {}, card(hit, found.form, text))));
+  if (wanted > FEW && old < list.childElementCount) list.children[old]?.firstChild.focus({ preventScroll: true });
+  $("more").hidden = found.hits.length < wanted || wanted >= MOST;
+}
+
+function card(hit, form, text) {
+  const image = element("img", { alt: "", loading: "lazy", decoding: "async" });
+  const thumb = element("span", { className: "thumb" }, image);
+  const none = () => thumb.replaceChildren(element("span", { className: "none" }, "no picture"));
+  image.addEventListener("error", none);
+  showPicture(image, hit.row, 320).catch(none);
+  const query = new URLSearchParams({ row: hit.row, text: text || (hit.caption ?? "") });
+  const figure = `${energy(hit.energy, form)} ${unit(form)}`;
+  const meta = hit.probability === null
+    ? [element("span", {}, figure)]
+    : [element("b", {}, percent(hit.probability)), element("span", {}, figure)];
+  const link = element("a", { className: "card", href: `#/look?${query}` }, thumb,
+    element("span", { className: "caption" }, hit.caption ?? hit.id),
+    element("span", { className: "meta" }, ...meta));
+  link.title = hit.caption ?? hit.id;
+  if (hit.probability !== null) {
+    link.append(bar(hit.probability));
+    meta[0].title = "Probability of match, matched and mismatched pairs being equally frequent";
+  }
+  return link;
+}

@@ -1,0 +1,113 @@
+"""What needs a store: search in it, its items and their pictures."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from tijepa.serve.answers import Found, ItemAnswer, SearchAnswer
+from tijepa.serve.asked import catalogue_of, check_texts, contents, service_of
+from tijepa.serve.refusals import REFUSALS
+
+__all__ = ["router"]
+
+MOST_HITS = 200
+SIDES = (160, 320, 640, 1280)  # pixels of a shown picture; few, so that they are remembered
+
+router = APIRouter(tags=["search"], responses=REFUSALS)
+
+_WHERE = "Condition on the store's columns in SQL, such as split = 'test'."
+_ROW = "Number of the item in the store, from 0."
+
+
+@router.get("/search", summary="Find pictures by words")
+async def search_by_text(
+    request: Request,
+    text: Annotated[str, Query(description="What to look for.")],
+    k: Annotated[int, Query(ge=1, le=MOST_HITS, description="Items to return at most.")] = 24,
+    where: Annotated[str | None, Query(max_length=2000, description=_WHERE)] = None,
+) -> SearchAnswer:
+    """Pictures in order of their energy with the text."""
+    return await _search(request, None, text, k, where)
+
+
+@router.post("/search", summary="Find items by a picture, or by words")
+async def search_by_picture(
+    request: Request,
+    image: Annotated[UploadFile | None, File(description="One picture file.")] = None,
+    text: Annotated[str | None, Form(description="Instead: what to look for.")] = None,
+    k: Annotated[int, Form(ge=1, le=MOST_HITS, description="Items to return at most.")] = 24,
+    where: Annotated[str | None, Form(max_length=2000, description=_WHERE)] = None,
+) -> SearchAnswer:
+    """Items in order of the energy of their nearest caption with the picture."""
+    if (image is None) == (text is None):
+        raise HTTPException(422, "send either a picture as image, or a text")
+    return await _search(request, image, text, k, where)
+
+
+@router.get("/items/{row}", summary="One item of the store")
+async def item(request: Request, row: int) -> ItemAnswer:
+    """Captions and size of an item."""
+    found = await service_of(request).in_thread(catalogue_of(request).item, row)
+    if found is None:
+        raise _no_row(request, row)
+    return ItemAnswer(**{**vars(found), "captions": list(found.captions)})
+
+
+@router.get(
+    "/items/{row}/picture",
+    summary="The picture of an item",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "The picture."},
+        304: {"description": "The picture has not changed."},
+    },
+)
+async def picture(
+    request: Request,
+    row: int,
+    side: Annotated[int, Query(ge=1, le=SIDES[-1], description="Most pixels a side.")] = 320,
+) -> Response:
+    """JPEG, scaled down where it is larger: to 160, 320, 640 or 1280 pixels a side."""
+    catalogue = catalogue_of(request)
+    size = next(one for one in SIDES if one >= side)
+    tag = f'"{catalogue.version}-{row}-{size}"'
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    made = await service_of(request).in_thread(catalogue.picture, row, size)
+    if made is None:
+        raise _no_row(request, row)
+    return Response(made, media_type="image/jpeg", headers=headers)
+
+
+async def _search(
+    request: Request, image: UploadFile | None, text: str | None, k: int, where: str | None
+) -> SearchAnswer:
+    started = time.perf_counter()
+    service, catalogue = service_of(request), catalogue_of(request)
+    texts = [] if text is None else [text]
+    check_texts(texts, service.limits)
+    uploads = [] if image is None else [image]
+    received = await service.receive(await contents(uploads, service.limits))
+    e = await service.embeddings([one.inputs for one in received], texts)
+    joint = service.embedder.joint_of(e, catalogue.form)
+    query, among = (joint.text, "images") if texts else (joint.image, "texts")
+    condition = where if where and where.strip() else None
+    hits = await service.in_thread(catalogue.search, query, among, k, condition)
+    return SearchAnswer(
+        form=catalogue.form,
+        items=len(catalogue),
+        seconds=time.perf_counter() - started,
+        hits=[Found(**vars(hit)) for hit in hits],
+    )
+
+
+def _no_row(request: Request, row: int) -> HTTPException:
+    return HTTPException(
+        404, f"the store has no picture in row {row}: it has {len(catalogue_of(request)):,} rows"
+    )

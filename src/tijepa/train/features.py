@@ -1,0 +1,192 @@
+"""Features of frozen encoders: made once for all items of a split, kept beside its store.
+
+`STORE.features/vVERSION/image-KEY/SPLIT` holds them (see `data/feature_table.py`); KEY is a hash of
+the encoder's weights and architecture, of how its inputs are made, and of whether tokens are kept.
+So another size of pictures, another pooling or a store that has grown makes features of its own,
+and features under their key are right unless the store itself was made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from tijepa.config import RunConfig
+from tijepa.data.feature_table import COMPLETE, FeatureTable, SplitFeatures, open_table
+from tijepa.data.feature_writer import FeatureWriter, unwritable
+from tijepa.data.pairs import PairSource
+from tijepa.data.store.cache import cache_folder
+from tijepa.data.store.location import is_remote
+from tijepa.data.store.lock import FileLock
+from tijepa.data.store.progress import watched
+from tijepa.data.store.source import Store, StoreSource
+from tijepa.data.tokenizer import Tokenizer
+from tijepa.evaluate.terminal import say
+from tijepa.model.backbones.weights import hash_of_weights
+from tijepa.model.encoders import Encoders
+from tijepa.objectives.tasks import TASKS
+from tijepa.train.build import token_weights
+from tijepa.train.encoding import Encoding, ImageEncoding, TextEncoding
+
+__all__ = ["FeatureMaker", "kept_modalities"]
+
+_FORMAT = 1
+_UNTRAINED = ("mode", "layers", "rank")  # arguments of a backbone that do not change what it gives
+
+
+def kept_modalities(config: RunConfig, source: PairSource) -> dict[str, str | None]:
+    """The modalities with a frozen backbone, each with the reason why it runs at every step.
+
+    None where there is no such reason, and its features are made once.
+    """
+    data, model = config.data, config.model
+    frozen = {
+        name: tower.backbone is not None and tower.train == "frozen"
+        for name, tower in (("image", model.image), ("text", model.text))
+    }
+    hidden = {
+        TASKS[name].predicts: name for name in token_weights(config.objective) if TASKS[name].hides
+    }
+    found: dict[str, str | None] = {}
+    for modality in (name for name, is_frozen in frozen.items() if is_frozen):
+        reason = None
+        if not data.cache_features:
+            reason = "data.cache_features is false"
+        elif modality == "image" and (tuple(data.crop_scale) != (1.0, 1.0) or data.flip):
+            reason = "data.crop_scale or data.flip makes every picture a new one"
+        elif modality in hidden:
+            reason = f"objective.tasks.{hidden[modality]} hides another part of it each time"
+        elif not isinstance(source, StoreSource):
+            reason = "the data lie in no store"
+        found[modality] = reason
+    return found
+
+
+@dataclass(frozen=True)
+class FeatureMaker:
+    """Makes and opens the features of one run's splits.
+
+    `encodings` are those of the modalities whose features are kept; `tokens` whether tokens are
+    kept beside the pooled ones.
+    """
+
+    encodings: Mapping[str, Encoding]
+    tokens: bool
+    keys: Mapping[str, str]
+    console: Console
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        source: PairSource,
+        encoders: Encoders,
+        arguments: Mapping[str, Any],
+        tokenizer: Tokenizer,
+        device: torch.device,
+        console: Console,
+    ) -> FeatureMaker:
+        """For the encoders of a run, built from `arguments`; says what is not kept, and why."""
+        modalities = kept_modalities(config, source)
+        for modality, reason in modalities.items():
+            if reason is not None:
+                say(
+                    console, f"features  the frozen {modality} encoder runs at every step: {reason}"
+                )
+        data = config.data
+        tokens = bool(token_weights(config.objective))
+        encodings: dict[str, Encoding] = {}
+        inputs: dict[str, Any] = {}
+        if modalities.get("image", "") is None:
+            encodings["image"] = ImageEncoding(
+                encoders.image, device, data.image_size, data.mean, data.std, max(1, data.threads)
+            )
+            inputs["image"] = [data.image_size, data.mean, data.std]
+        if modalities.get("text", "") is None:
+            encodings["text"] = TextEncoding(encoders.text, device, tokenizer, data.max_tokens)
+            inputs["text"] = [data.max_tokens, tokenizer.fingerprint()]
+        keys = {}
+        for modality in encodings:
+            part = encoders.image if modality == "image" else encoders.text
+            network = {k: v for k, v in arguments[modality].items() if k not in _UNTRAINED}
+            made = [_FORMAT, network, inputs[modality], tokens, hash_of_weights(part.state_dict())]
+            text = json.dumps(made, sort_keys=True)
+            keys[modality] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return cls(encodings, tokens, keys, console)
+
+    def split(self, name: str, source: PairSource) -> SplitFeatures:
+        """The features of a split, made first where they are not there.
+
+        Raises `DataError` where those that are there are stale or damaged, or cannot be written;
+        `KeyboardInterrupt` after Ctrl-C, with what was made kept for the next time.
+        """
+        tables: dict[str, FeatureTable] = {}
+        for modality, encoding in self.encodings.items():
+            assert isinstance(source, StoreSource)
+            folder = _place(source.store) / f"{modality}-{self.keys[modality]}" / name
+            made_of = {
+                "key": self.keys[modality],
+                "store": source.store.written(),
+                "items": len(source),
+            }
+            if not (folder / COMPLETE).exists():
+                self._make(modality, encoding, source, name, folder, made_of)
+            tables[modality] = open_table(folder, made_of)
+        return SplitFeatures(**tables)
+
+    def _make(
+        self,
+        modality: str,
+        encoding: Encoding,
+        source: StoreSource,
+        split: str,
+        folder: Path,
+        made_of: Mapping[str, Any],
+    ) -> None:
+        with _alone(folder):
+            if (folder / COMPLETE).exists():  # another process made them meanwhile
+                return
+            writer = FeatureWriter(folder, made_of, tokens=self.tokens)
+            text = f"features  {modality} encoder over the {split} split, once"
+            with watched(self.console, text, len(source)) as advance:
+                advance(writer.items)
+                try:
+                    for piece in encoding.pieces(source, writer.items, tokens=self.tokens):
+                        writer.add(piece.rows, piece.pooled, piece.tokens, piece.mask, piece.broken)
+                        advance(len(piece.rows))
+                except KeyboardInterrupt:
+                    done = f"{writer.items:,} of {len(source):,}"
+                    say(self.console, f"stopped; {done} items are kept, and the same goes on there")
+                    raise
+            writer.finish()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of features."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_suffix(".lock"))
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    with closing(lock):
+        lock.take()
+        yield
+
+
+def _place(store: Store) -> Path:
+    """The folder of the features of a store: beside it, for a remote one in the cache."""
+    if is_remote(store.uri):
+        name = hashlib.blake2b(store.uri.encode(), digest_size=6).hexdigest()
+        base = cache_folder().parent / "features" / name
+    else:
+        base = Path(store.uri.rstrip("/")).with_suffix(".features")
+    return base / f"v{store.version}"

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from tijepa.embedder import Embedder
+from tijepa.search import Index
+
+
+def test_hits_are_those_of_the_index(
+    client: TestClient, served_model: Embedder, served_index: Index
+) -> None:
+    answer = client.get("/search", params={"text": "a red circle", "k": 5}).json()
+    rows = served_model.encode_text("a red circle", form=served_index.form)
+    expected = served_index.search(rows, 5)[0]
+    assert [hit["row"] for hit in answer["hits"]] == [hit.row for hit in expected]
+    assert [hit["energy"] for hit in answer["hits"]] == pytest.approx(
+        [hit.energy for hit in expected], rel=1e-4, abs=1e-4
+    )
+    assert answer["hits"][0]["caption"] == expected[0].caption
+    assert answer["items"] == 56
+    posted = client.post("/search", data={"text": "a red circle", "k": 5}).json()
+    assert posted["hits"] == answer["hits"]
+
+
+def test_a_picture_finds_items_by_their_nearest_caption_each_once(
+    client: TestClient, served_model: Embedder, served_index: Index
+) -> None:
+    """All 112 captions are ranked; of the two of an item the nearer counts."""
+    data = served_index.pictures([40])[0]
+    assert data is not None
+    answer = client.post("/search", files={"image": data}, data={"k": 56}).json()
+    rows = [hit["row"] for hit in answer["hits"]]
+    assert sorted(rows) == list(range(56))
+    pixels = Image.open(io.BytesIO(data)).convert("RGB")
+    ranked = served_index.search(
+        served_model.encode_image(pixels, form=served_index.form), 112, among="texts"
+    )[0]
+    assert rows == list(dict.fromkeys(hit.row for hit in ranked))
+    energies = [hit["energy"] for hit in answer["hits"]]
+    assert energies == sorted(energies)
+
+
+def test_a_condition_leaves_items_out(client: TestClient) -> None:
+    params = {"text": "a ball", "k": 56, "where": "split = 'test'"}
+    hits = client.get("/search", params=params).json()["hits"]
+    assert len(hits) == 12
+    assert {hit["split"] for hit in hits} == {"test"}
+
+
+def test_a_blank_condition_is_none(client: TestClient) -> None:
+    params = {"text": "a ball", "k": 56, "where": "  "}
+    assert len(client.get("/search", params=params).json()["hits"]) == 56
+
+
+def test_an_item_has_its_captions_and_its_picture(client: TestClient, served_index: Index) -> None:
+    item = client.get("/items/7").json()
+    hit = served_index.store.take(np.array([7]), ["id", "captions"]).to_pylist()[0]
+    assert (item["id"], item["captions"]) == (hit["id"], hit["captions"])
+    assert (item["width"], item["height"]) == (32, 32)
+    answer = client.get("/items/7/picture", params={"side": 300})
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(answer.content)).size == (32, 32)
+
+
+def test_a_picture_that_has_not_changed_is_not_sent_again(client: TestClient) -> None:
+    tag = client.get("/items/7/picture").headers["etag"]
+    again = client.get("/items/7/picture", headers={"If-None-Match": tag})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/items/56", "/items/-1", "/items/56/picture"])
+def test_a_row_beyond_the_store_is_not_found(path: str, client: TestClient) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "it has 56 rows" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/search?text=a", "/items/1", "/items/1/picture"])
+def test_without_a_store_there_is_nothing_to_search(path: str, serve: object) -> None:
+    answer = serve(store=False).get(path)  # type: ignore[operator]
+    assert answer.status_code == 404
+    assert "tijepa serve RUN STORE" in answer.json()["error"]
