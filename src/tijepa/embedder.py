@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tijepa.data.features import Features
-from tijepa.data.images import centre_crop, decode_image, normalise, pixels_of, resize_crop
 from tijepa.data.tokenizer import Tokenizer
+from tijepa.encoding.batches import encode_images, encode_inputs, encode_pairs, encode_texts
+from tijepa.encoding.engine import PRECISIONS, Engine, Precision, TorchEngine, usable_device
+from tijepa.encoding.folders import checkpoint_folder, model_folder
+from tijepa.encoding.inputs import ImageLike, image_input, image_list, read_image, text_list
+from tijepa.encoding.labels import energy_of_labels, prompt_list
 from tijepa.errors import CheckpointError, ConfigError, DataError
-from tijepa.model.fusion import Fusion
-from tijepa.model.saving import FROZEN, ModelCard, load_model, load_tensors, read_json
+from tijepa.hub.provenance import read_provenance
+from tijepa.hub.transfer import check_repo_id, download, is_repo_id, upload
+from tijepa.hub.writing import write_model
+from tijepa.model.saving import FROZEN, ModelCard, load_model, load_tensors, read_card
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.aperture import openings, through
 from tijepa.objectives.calibration import Calibration, JointEmbeddings
 from tijepa.objectives.embeddings import (
+    Embedded,
     Embeddings,
     cosine_energy,
-    embed,
     pair_features,
     squared_l2_energy,
 )
@@ -49,9 +55,11 @@ MODEL_FILES = (
     "calibration.safetensors",
 )
 
-ImageLike = Image.Image | str | Path | np.ndarray | Tensor
 Form = Literal["calibrated", "cosine", "squared_l2"]
 FORMS = ("calibrated", "cosine", "squared_l2")
+Output = Literal["torch", "numpy"]
+OUTPUTS = ("torch", "numpy")
+BACKENDS = ("torch", "onnx")
 
 
 class Embedder:
@@ -64,17 +72,59 @@ class Embedder:
 
     def __init__(
         self,
-        model: TextImageModel,
+        model: TextImageModel | Engine,
         tokenizer: Tokenizer,
         card: ModelCard,
         calibration: Calibration | None = None,
         device: torch.device | str = "cpu",
+        *,
+        precision: Precision = "float32",
+        origin: Path | None = None,
     ) -> None:
-        self.model = model
+        self.engine: Engine = (
+            TorchEngine(model, device, precision) if isinstance(model, TextImageModel) else model
+        )
         self.tokenizer = tokenizer
         self.card = card
         self.calibration = calibration
-        self.device = torch.device(device)
+        self.origin = origin
+
+    @property
+    def model(self) -> TextImageModel:
+        """The model in torch; `ConfigError` where onnxruntime runs it."""
+        return self._in_torch.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.engine.device
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model was trained by prediction; without it embeddings are compared."""
+        return self.engine.predicts
+
+    @overload
+    def encode_image(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        form: Form = ...,
+        batch_size: int = ...,
+        progress: bool = ...,
+        output: Literal["torch"] = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def encode_image(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        form: Form = ...,
+        batch_size: int = ...,
+        progress: bool = ...,
+        output: Literal["numpy"],
+    ) -> NDArray[np.float32]: ...
 
     def encode_image(
         self,
@@ -82,7 +132,9 @@ class Embedder:
         *,
         form: Form = "cosine",
         batch_size: int = 256,
-    ) -> Float[Tensor, "i j"]:
+        progress: bool = False,
+        output: Output = "torch",
+    ) -> Float[Tensor, "i j"] | Float[np.ndarray, "i j"]:
         """Joint embeddings of one or more images, one row each, of length j = 2 D or 2 D + 2.
 
         An image is a PIL image, a path, a uint8 array (height, width, 3) or a tensor
@@ -92,14 +144,39 @@ class Embedder:
         `"squared_l2"` half the squared distance of two rows, divided by D, is the squared L2
         energy. With `"calibrated"` rows have 2 D + 2 numbers and
         `-encode_image(x) @ encode_text(y).T` is the calibrated energy, so an index of maximum
-        inner products finds the lowest energies. Without images the result has no rows. Raises
+        inner products finds the lowest energies. Without images the result has no rows.
+
+        At most `batch_size` are encoded at once (on a CPU fewer, on every core at the same time).
+        `progress` shows a bar on stderr; `output="numpy"` gives an array of float32. Raises
         `DataError` for an image that cannot be read, `ConfigError` for a form that is unknown or
         that the model lacks.
         """
         self._check_form(form)
-        pooled = self._pool_images(_image_list(images), batch_size)
-        e = self._embed(pooled, torch.zeros(0, self.model.context.text.pooled_width))
-        return self.joint_of(e, form).image
+        _check_known("output", output, OUTPUTS)
+        found = encode_images(self.engine, self.card, image_list(images), batch_size, progress)
+        return _as(output, self.joint_of(_of_images(found), form).image)
+
+    @overload
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        *,
+        form: Form = ...,
+        batch_size: int = ...,
+        progress: bool = ...,
+        output: Literal["torch"] = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        *,
+        form: Form = ...,
+        batch_size: int = ...,
+        progress: bool = ...,
+        output: Literal["numpy"],
+    ) -> NDArray[np.float32]: ...
 
     def encode_text(
         self,
@@ -107,15 +184,17 @@ class Embedder:
         *,
         form: Form = "cosine",
         batch_size: int = 256,
-    ) -> Float[Tensor, "t j"]:
+        progress: bool = False,
+        output: Output = "torch",
+    ) -> Float[Tensor, "t j"] | Float[np.ndarray, "t j"]:
         """Joint embeddings of one or more texts, one row each; see `encode_image`.
 
         Texts beyond the model's `max_tokens` are cut. Raises `DataError` where one is no string.
         """
         self._check_form(form)
-        pooled = self._pool_texts(_text_list(texts), batch_size)
-        e = self._embed(torch.zeros(0, self.model.context.image.pooled_width), pooled)
-        return self.joint_of(e, form).text
+        _check_known("output", output, OUTPUTS)
+        found = self._texts(text_list(texts), batch_size, progress)
+        return _as(output, self.joint_of(_of_texts(found), form).text)
 
     def encode_pair(
         self,
@@ -133,24 +212,25 @@ class Embedder:
         model without predictors (CLIP, SigLIP, VICReg). Images and texts are given as to
         `encode_image` and `encode_text`. Raises `DataError` where one cannot be read, or where
         there are not as many texts as images; `ConfigError` for fused features of a model that
-        has no fusion.
+        has no fusion, or whose exported graphs run: those leave the fusion out.
         """
-        fusion = self.model.context.fusion
-        if features == "fused" and fusion is None:
+        if features == "fused" and not self.engine.fuses:
             raise ConfigError(
                 "features 'fused' need a model with a fusion, which the task fusion_infill trains:"
                 " use features='joint'"
             )
-        listed, written = _image_list(images), _text_list(texts)
+        listed, written = image_list(images), text_list(texts)
         if len(listed) != len(written):
             raise DataError(
                 f"{len(listed)} images and {len(written)} texts are no pairs: give one text per"
                 " image"
             )
-        if fusion is not None and features != "joint":
-            return self._fuse(fusion, listed, written, batch_size)
+        if self.engine.fuses and features != "joint":
+            return encode_pairs(
+                self._in_torch, self.card, self.tokenizer, listed, written, batch_size
+            )
         e = self.embeddings(listed, written, batch_size=batch_size)
-        return pair_features(e, predicts=self.model.predictors is not None)
+        return pair_features(e, predicts=self.predicts)
 
     def energy(
         self,
@@ -185,12 +265,7 @@ class Embedder:
         it is 1 / n. Fitted on held-out pairs of the training data; a model without such pairs
         raises `ConfigError`, as does a prior outside (0, 1).
         """
-        match = self.match
-        if match is None:
-            raise ConfigError(
-                "this model has no probability of match, which is fitted on a validation split:"
-                " use energy(), or train with validation pairs"
-            )
+        match = self._match("match_probability() needs")
         energy = self.energy(images, texts, batch_size=batch_size)
         return match.probability(energy, prior)
 
@@ -207,10 +282,8 @@ class Embedder:
         batch_size: int = 256,
     ) -> Embeddings:
         """Pooled embeddings and predictions of i images and t texts, before any energy."""
-        return self._embed(
-            self._pool_images(_image_list(images), batch_size),
-            self._pool_texts(_text_list(texts), batch_size),
-        )
+        image = encode_images(self.engine, self.card, image_list(images), batch_size)
+        return _together(image, self._texts(text_list(texts), batch_size))
 
     def embeddings_of_inputs(
         self,
@@ -221,19 +294,40 @@ class Embedder:
     ) -> Embeddings:
         """The same for images that are cropped and normalised already, as a loader gives them.
 
-        `Features` of images or texts are what the model's frozen encoder gave earlier.
+        `Features` of images or texts are what the model's frozen encoder gave earlier; only a model
+        in torch takes them (`ConfigError`).
         """
-        _check_batch_size(batch_size)
         if isinstance(inputs, Features):
-            image = inputs.pooled
+            image = self._in_torch.image_features(inputs.pooled)
         else:
-            pooled = [torch.zeros(0, self.model.context.image.pooled_width)]
-            for start in range(0, len(inputs), batch_size):
-                pooled.append(self._pool_inputs(inputs[start : start + batch_size]))
-            image = torch.cat(pooled)
+            image = encode_inputs(self.engine, inputs, batch_size)
         if isinstance(texts, Features):
-            return self._embed(image, texts.pooled)
-        return self._embed(image, self._pool_texts(list(texts), batch_size))
+            return _together(image, self._in_torch.text_features(texts.pooled))
+        return _together(image, self._texts(list(texts), batch_size))
+
+    def classify(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        labels: Mapping[str, str | Sequence[str]],
+        *,
+        batch_size: int = 256,
+    ) -> Float[Tensor, "i l"]:
+        """Probability of each of l labels for each image; columns in the order of `labels`.
+
+        `labels` maps a label to one or more prompts, such as `{"cat": ["a cat", "a photo of a
+        cat"]}`. Each image is taken to have exactly one of the labels, all equally likely before
+        it is seen. The log odds of a match, intercept − slope · E (`match_probability`), are
+        averaged over the prompts of a label and put through a softmax over the labels; the
+        intercept cancels. So the slope that was fitted on held-out pairs says how far a difference
+        of energies is to be trusted, and prompts are averaged as logits. Raises `ConfigError`
+        where the model has no probability of match, `DataError` where there are no labels or a
+        label has no prompt.
+        """
+        match = self._match("classify() needs")
+        prompts = prompt_list(labels)
+        energy = self.energy(images, [p for own in prompts for p in own], batch_size=batch_size)
+        logit = -match.slope * energy_of_labels(energy, [len(own) for own in prompts])
+        return torch.softmax(logit, dim=1)
 
     def energy_map(
         self, image: ImageLike, text: str, *, grid: int = 8, form: Form | None = None
@@ -246,8 +340,8 @@ class Embedder:
         square of the image. Raises `DataError`, and `ConfigError` for a grid out of bounds.
         """
         size = self.card.image_size
-        inputs = _input(image, size, self.card.mean, self.card.std)
-        return self.energy_maps_of_input(inputs, _text_list([text]), grid=grid, form=form)[0]
+        inputs = image_input(image, size, self.card.mean, self.card.std)
+        return self.energy_maps_of_input(inputs, text_list([text]), grid=grid, form=form)[0]
 
     def energy_maps_of_input(
         self,
@@ -275,8 +369,7 @@ class Embedder:
         plain: list[Form] = ["cosine", "squared_l2"]
         if self.calibration is None:
             return plain
-        predicts = self.model.predictors is not None
-        return ["calibrated", *plain] if predicts else [*plain, "calibrated"]
+        return ["calibrated", *plain] if self.predicts else [*plain, "calibrated"]
 
     @property
     def default_form(self) -> Form:
@@ -305,142 +398,149 @@ class Embedder:
         )
 
     @property
+    def _in_torch(self) -> TorchEngine:
+        if not isinstance(self.engine, TorchEngine):
+            raise ConfigError(
+                "this needs the model in torch, and its graphs run in onnxruntime: load the run"
+                " they were exported from, with backend='torch'"
+            )
+        return self.engine
+
+    def calibrated_by(self, calibration: Calibration | None) -> Embedder:
+        """The same model with another calibration."""
+        return Embedder(self.engine, self.tokenizer, self.card, calibration, origin=self.origin)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model, its tokenizer and its page `README.md` into `folder`; gives the folder.
+
+        Safetensors and JSON only. `tijepa.load(folder)` gives the model back. The page states the
+        data, objective, measured results and collapse report that the run's own files hold
+        (`provenance.json` keeps them, without paths). Raises `CheckpointError` where the folder
+        cannot be written, `ConfigError` for a model that runs in onnxruntime.
+        """
+        return write_model(
+            Path(folder),
+            self.model,
+            self.card,
+            self.tokenizer,
+            self.calibration,
+            read_provenance(self.origin),
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        message: str = "Add a tijepa model",
+    ) -> str:
+        """Save the model to the Hugging Face hub and return the address of its page.
+
+        `repo_id` is "owner/name"; the repository is made where there is none. Then
+        `tijepa.load("owner/name")` loads it anywhere. Raises `MissingExtraError` without the extra
+        `hf`, `ConfigError` for a name that the hub does not allow, `CheckpointError` where the hub
+        refuses or cannot be reached.
+        """
+        from tempfile import TemporaryDirectory
+
+        check_repo_id(repo_id)
+        with TemporaryDirectory() as folder:
+            saved = self.save(Path(folder) / repo_id.partition("/")[2])
+            return upload(saved, repo_id, private=private, token=token, message=message)
+
+    def _texts(self, texts: list[str], batch_size: int, progress: bool = False) -> Embedded:
+        return encode_texts(self.engine, self.card, self.tokenizer, texts, batch_size, progress)
+
+    def _match(self, who: str) -> MatchProbability:
+        if self.match is None:
+            raise ConfigError(
+                "this model has no probability of match, which is fitted on a validation split:"
+                f" {who} one; use energy(), or train with validation pairs"
+            )
+        return self.match
+
+    @property
     def _calibration(self) -> Calibration:
         assert self.calibration is not None
         return self.calibration
 
     def _check_form(self, form: str) -> None:
-        if form not in FORMS:
-            raise ConfigError(f"form '{form}' is unknown; known: {', '.join(FORMS)}")
+        _check_known("form", form, FORMS)
         if form not in self.forms:
             raise ConfigError(
                 "form 'calibrated' needs a calibration, which this model lacks: use form='cosine',"
                 " or a checkpoint that was evaluated"
             )
 
-    @torch.no_grad()
-    def _embed(self, image: Tensor, text: Tensor) -> Embeddings:
-        self.model.eval()
-        e = embed(self.model, image.to(self.device), text.to(self.device))
-        return Embeddings(
-            e.image.cpu(), e.text_from_image.cpu(), e.text.cpu(), e.image_from_text.cpu()
-        )
-
-    @torch.no_grad()
-    def _pool_images(self, images: list[ImageLike], batch_size: int) -> Float[Tensor, "i p"]:
-        _check_batch_size(batch_size)
-        size = self.card.image_size
-        pooled = [torch.zeros(0, self.model.context.image.pooled_width)]
-        for start in range(0, len(images), batch_size):
-            part = images[start : start + batch_size]
-            inputs = torch.stack([_input(i, size, self.card.mean, self.card.std) for i in part])
-            pooled.append(self._pool_inputs(inputs))
-        return torch.cat(pooled)
-
-    @torch.no_grad()
-    def _fuse(
-        self, fusion: Fusion, images: list[ImageLike], texts: list[str], batch_size: int
-    ) -> Float[Tensor, "n f"]:
-        _check_batch_size(batch_size)
-        self.model.eval()
-        card, encoders = self.card, self.model.context
-        pooled = [torch.zeros(0, fusion.width)]
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            inputs = [_input(i, card.image_size, card.mean, card.std) for i in images[part]]
-            tokens = self.tokenizer.encode(texts[part], card.max_tokens)
-            image = encoders.image(torch.stack(inputs).to(self.device))
-            text = encoders.text(tokens.ids.to(self.device), tokens.mask.to(self.device))
-            pooled.append(fusion(image, text).pooled.cpu())
-        return torch.cat(pooled)
-
-    @torch.no_grad()
-    def _pool_inputs(self, inputs: Float[Tensor, "i 3 s s"]) -> Float[Tensor, "i p"]:
-        self.model.eval()
-        pooled: Tensor = self.model.context.image(inputs.to(self.device)).pooled.cpu()
-        return pooled
-
-    @torch.no_grad()
-    def _pool_texts(self, texts: list[str], batch_size: int) -> Float[Tensor, "t q"]:
-        _check_batch_size(batch_size)
-        self.model.eval()
-        encoder = self.model.context.text
-        # of similar length together, so that little is spent on padding
-        order = sorted(range(len(texts)), key=lambda k: len(texts[k]))
-        pooled = torch.zeros(len(texts), encoder.pooled_width)
-        for start in range(0, len(texts), batch_size):
-            rows = order[start : start + batch_size]
-            tokens = self.tokenizer.encode([texts[k] for k in rows], self.card.max_tokens)
-            out = encoder(tokens.ids.to(self.device), tokens.mask.to(self.device))
-            pooled[rows] = out.pooled.cpu()
-        return pooled
-
 
 def load(
-    run: str | Path, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
+    run: str | Path,
+    *,
+    checkpoint: str | None = None,
+    device: torch.device | str = "cpu",
+    precision: Precision | None = None,
+    backend: Literal["torch", "onnx"] = "torch",
+    revision: str | None = None,
 ) -> Embedder:
-    """Load a trained model from a run folder, one of its checkpoints, or a saved model folder.
+    """Load a trained model from a run folder, one of its checkpoints, a saved folder, or the hub.
 
-    `checkpoint` is "best", "last" or a step; without it the run's final model is taken, or while it
-    is unfinished its best checkpoint, or its last where none is best. Raises `CheckpointError`, and
-    `ConfigError` for a device that cannot be used.
+    A string "owner/name" that is no folder here is a model on the Hugging Face hub (extra `hf`),
+    at `revision`, a branch, tag or commit. `checkpoint` is "best", "last" or a step; without it
+    the run's final model is taken, or while it is unfinished its best checkpoint, or its last
+    where none is best.
+
+    `precision` is "float32" (default) or "bfloat16", which lets the encoders run under autocast.
+    With `backend="onnx"` a folder that `tijepa export` wrote runs in onnxruntime on the CPU
+    (extra `onnx`), in "float32" or, where it was exported so, in "int8".
+
+    Raises `CheckpointError`, `ConfigError` for a device or precision that cannot be used, and
+    `MissingExtraError`.
     """
-    place = _device(device)
-    folder = model_folder(Path(run), checkpoint)
+    _check_known("backend", backend, BACKENDS)
+    if precision is not None:
+        _check_known("precision", precision, PRECISIONS)
+    place = usable_device(device)
+    found = _found(run, revision)
+    if backend == "onnx":
+        if checkpoint is not None:
+            raise ConfigError(f"checkpoint '{checkpoint}' has no effect on exported graphs")
+        return _load_onnx(found, place, precision or "float32")
+    folder = model_folder(found, checkpoint)
     model, card = load_model(folder)
-    calibration = None
-    if (folder / "calibration.safetensors").exists():
-        calibration = _calibration(folder / "calibration.safetensors")
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    return Embedder(model.to(place), tokenizer, card, calibration, place)
-
-
-def model_folder(run: Path, checkpoint: str | None = None) -> Path:
-    """The folder under `run` that holds the wanted model; `CheckpointError` if there is none."""
-    if not run.is_dir():
-        raise CheckpointError(f"{run} is not a folder; give a run folder such as runs/demo")
-    candidates: list[Path | None] = []
-    if checkpoint is None:
-        candidates = [run, run / "model"]
-    for which in ("best", "last") if checkpoint is None else (checkpoint,):
-        candidates.append(checkpoint_folder(run, which))
-    for folder in candidates:
-        if folder is not None and (folder / "model.json").exists():
-            return folder
-    held = _checkpoints(run)
-    known = f"it has {', '.join(path.name for path in held)}" if held else "it has no checkpoints"
-    raise CheckpointError(f"no model '{checkpoint or 'final'}' in {run}; {known}")
-
-
-def checkpoint_folder(run: Path, which: str) -> Path | None:
-    """The folder of the "best" or "last" checkpoint of a run, or of a step; None if there is none.
-
-    Raises `CheckpointError` where `best.json` is damaged.
-    """
-    held = {path.name: path for path in _checkpoints(run)}
-    if which == "last":
-        return max(held.values(), key=lambda path: int(path.name[5:]), default=None)
-    pointer = run / "checkpoints" / "best.json"
-    if which != "best":
-        return held.get(f"step-{int(which):08d}") if which.isdecimal() else None
-    if not pointer.exists():
-        return None
-    best = read_json(pointer)
-    if not isinstance(best, dict) or not isinstance(best.get("step"), int):
-        raise CheckpointError(f"{pointer} is damaged: it names no step; delete it")
-    return held.get(f"step-{best['step']:08d}")
-
-
-def _checkpoints(run: Path) -> list[Path]:
-    """Folders of complete checkpoints, oldest first."""
-    return sorted(
-        path
-        for path in (run / "checkpoints").glob("step-*")
-        if path.name[5:].isdecimal() and path.is_dir()
+    return Embedder(
+        model.to(place),
+        Tokenizer.load(folder / "tokenizer.json"),
+        card,
+        _calibration(folder),
+        place,
+        precision=precision or "float32",
+        origin=folder,
     )
 
 
-def _calibration(path: Path) -> Calibration:
+def _found(run: str | Path, revision: str | None) -> Path:
+    """The folder itself, or where a model of the hub was put."""
+    if isinstance(run, str) and not Path(run).exists() and is_repo_id(run):
+        return download(run, revision)
+    if revision is not None:
+        raise ConfigError(f"revision '{revision}' has no effect: {run} is not a model on the hub")
+    return Path(run)
+
+
+def _load_onnx(folder: Path, device: torch.device, precision: Precision) -> Embedder:
+    from tijepa.encoding.onnx_engine import OnnxEngine
+
+    engine = OnnxEngine(folder, device, precision)
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    return Embedder(engine, tokenizer, read_card(folder), _calibration(folder), origin=folder)
+
+
+def _calibration(folder: Path) -> Calibration | None:
+    """What `calibration.safetensors` holds, where there is one."""
+    path = folder / "calibration.safetensors"
+    if not path.exists():
+        return None
     try:
         return Calibration.from_state(load_tensors(path))
     except KeyError as error:
@@ -449,93 +549,30 @@ def _calibration(path: Path) -> Calibration:
         ) from None
 
 
-def _device(device: torch.device | str) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device '{device}' cannot be used here ({reason}); use cpu") from None
-    return place
+def _check_known(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{what} '{value}' is unknown; known: {', '.join(known)}")
 
 
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}: it must be at least 1")
+def _as(output: Output, rows: Tensor) -> Tensor | NDArray[np.float32]:
+    if output == "torch":
+        return rows
+    array: NDArray[np.float32] = rows.numpy()
+    return array
 
 
-def _text_list(texts: str | Sequence[str]) -> list[str]:
-    listed = [texts] if isinstance(texts, str) else list(texts)
-    for text in listed:
-        if not isinstance(text, str):
-            raise DataError(f"text is {text!r}, not a string")
-    return listed
+def _of_images(e: Embedded) -> Embeddings:
+    """These images and no texts."""
+    return Embeddings(e.own, e.predicted, e.own[:0], e.own[:0])
 
 
-def _image_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 4:
-        return list(images)
-    if isinstance(images, (Image.Image, str, Path, np.ndarray, Tensor)):
-        return [images]
-    return list(images)
+def _of_texts(e: Embedded) -> Embeddings:
+    """These texts and no images."""
+    return Embeddings(e.own[:0], e.own[:0], e.own, e.predicted)
 
 
-def _input(
-    image: ImageLike, size: int, mean: Sequence[float], std: Sequence[float]
-) -> Float[Tensor, "3 s s"]:
-    """Centre crop of whatever counts as an image, normalised."""
-    pixels = _pixels(image, size)
-    cut = resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
-    return normalise(cut[None], mean, std)[0]
-
-
-def _pixels(image: ImageLike, size: int) -> np.ndarray:
-    """uint8 (height, width, 3)."""
-    if isinstance(image, (str, Path)):
-        return read_image(Path(image), size)
-    if isinstance(image, Image.Image):
-        return pixels_of(image)
-    if isinstance(image, Tensor):
-        image = _from_tensor(image)
-    if not isinstance(image, np.ndarray):
-        raise DataError(
-            f"image is of type {type(image).__name__}; give a path, a PIL image, an array or a "
-            "tensor"
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise DataError(
-            f"image is {image.dtype} {list(image.shape)} (height, width, channels); give uint8 "
-            "(height, width, 3), or a tensor (3, height, width) of uint8 or of floats in [0, 1]"
-        )
-    return image
-
-
-def read_image(path: Path, min_side: int = 0) -> np.ndarray:
-    """Pixels uint8 (height, width, 3) of a file; the shorter side may shrink down to `min_side`.
-
-    Raises `DataError` where it cannot be read.
-    """
-    try:
-        return decode_image(path.read_bytes(), min_side=min_side)
-    except OSError as error:
-        raise DataError(f"cannot read image {path}: {error.strerror}; check the path") from None
-    except DataError as error:
-        raise DataError(f"image {path}: {error}; replace the file") from None
-
-
-def _from_tensor(image: Tensor) -> np.ndarray:
-    """uint8 (height, width, 3) of a tensor (3, height, width)."""
-    if image.ndim != 3 or image.shape[0] != 3:
-        raise DataError(f"image tensor is {list(image.shape)}; give (3, height, width)")
-    image = image.detach().cpu()
-    if image.is_floating_point():
-        if not bool(((image >= 0) & (image <= 1)).all()):
-            raise DataError(
-                f"image tensor has values from {float(image.min()):.3g} to "
-                f"{float(image.max()):.3g}; give floats in [0, 1] or uint8"
-            )
-        image = (image.float() * 255).round().to(torch.uint8)
-    return image.permute(1, 2, 0).numpy()
+def _together(image: Embedded, text: Embedded) -> Embeddings:
+    return Embeddings(image.own, image.predicted, text.own, text.predicted)
 
 
 def _joint(own: Tensor, predicted_side: Tensor, form: str) -> Tensor:

@@ -49,6 +49,8 @@ def test_by_default_the_final_model_is_measured_on_the_test_split(
         "split": "test",
         "checkpoint": None,
         "parts": False,
+        "column": None,
+        "prompts": None,
     }
     out = capsys.readouterr().out
     assert "table of run: healthy" in out

@@ -113,3 +113,13 @@ def test_initial_weights_have_standard_deviation_a_fiftieth_and_no_bias() -> Non
     for weight in (module[0].weight, module[1].weight):
         assert abs(float(weight.detach().std()) - 0.02) < 0.001
     assert not module[1].bias.any()
+
+
+def test_padded_and_packed_tokens_give_the_same() -> None:
+    """Packing saves work on padding and nothing else; padded rows may hold anything."""
+    torch.manual_seed(0)
+    transformer = Transformer(width=16, depth=2, heads=2, mlp_ratio=2.0).eval()
+    x, mask = torch.randn(3, 5, 16), torch.arange(5) < torch.tensor([[5], [1], [3]])
+    packed = transformer(x, mask)
+    transformer.packs = False
+    torch.testing.assert_close(transformer(x, mask)[mask], packed[mask])

@@ -21,6 +21,7 @@ from tijepa.cli.doctor import doctor
 from tijepa.cli.embed import embed
 from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
+from tijepa.cli.export import export
 from tijepa.cli.filter import filter_
 from tijepa.cli.index import index
 from tijepa.cli.prepare import prepare
@@ -66,6 +67,7 @@ for _verb in (
     embed,
     evaluate,
     explain,
+    export,
     filter_,
     index,
     prepare,

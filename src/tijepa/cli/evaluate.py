@@ -32,6 +32,13 @@ def check_checkpoint(
 @click.option(
     "--meaning", is_flag=True, help="On scenes: the pointing game and hard negatives as well."
 )
+@click.option("--zero-shot", "column", metavar="COLUMN", help="Classify pictures by it as well.")
+@click.option(
+    "--prompts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="YAML with the words for its values.  [default: templates]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 def evaluate(
     run: Path,
@@ -39,6 +46,8 @@ def evaluate(
     split: str,
     checkpoint: str | None,
     meaning: bool,
+    column: str | None,
+    prompts: Path | None,
     as_json: bool,
 ) -> None:
     """Measure retrieval and collapse of the run folder RUN.
@@ -46,16 +55,27 @@ def evaluate(
     \b
     tijepa evaluate runs/demo
     tijepa evaluate runs/demo --split novel --json
+    tijepa evaluate runs/demo --zero-shot colour
     """
+    if prompts is not None and column is None:
+        raise click.UsageError("--prompts has no effect without --zero-shot COLUMN.")
     from rich.console import Console
 
     from tijepa.evaluate.meaning import meaning_lines
     from tijepa.evaluate.run import evaluate_run
     from tijepa.evaluate.summary import print_summary
+    from tijepa.evaluate.zero_shot_run import zero_shot_table
 
     console = Console(stderr=as_json)
     results = evaluate_run(
-        run, data=data, split=split, checkpoint=checkpoint, parts=meaning, console=console
+        run,
+        data=data,
+        split=split,
+        checkpoint=checkpoint,
+        parts=meaning,
+        column=column,
+        prompts=prompts,
+        console=console,
     )
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
@@ -63,3 +83,5 @@ def evaluate(
         print_summary(console, results, run)
         for line in meaning_lines(results):
             click.echo(line)
+        if column is not None:
+            console.print(zero_shot_table(results["zero_shot"]))

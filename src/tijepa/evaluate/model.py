@@ -173,9 +173,7 @@ def calibrate(
         return fit_calibration(e)
     unseen = _aligned(embedder, held_out)
     chosen = choose_calibration(e, unseen)
-    calibrated = Embedder(
-        embedder.model, embedder.tokenizer, embedder.card, chosen, embedder.device
-    )
+    calibrated = embedder.calibrated_by(chosen)
     energy = calibrated.energy_of(unseen, calibrated.default_form)
     matched, shuffled = match_energies(energy)
     return replace(chosen, match=fit_match_probability(matched, shuffled.flatten()))
@@ -217,9 +215,7 @@ def measure(embedder: Embedder, data: EvaluationSet) -> Measured:
     }
     count = len(data.images)
     pairs = e.texts(data.first_text)
-    plain = embedder.energy_of(
-        pairs, "squared_l2" if embedder.model.predictors is not None else "cosine"
-    )
+    plain = embedder.energy_of(pairs, "squared_l2" if embedder.predicts else "cosine")
     own = torch.arange(count)
     collapse = collapse_readings(
         pairs.image, pairs.text, plain[own, own], plain[own, own.roll(count // 2)]

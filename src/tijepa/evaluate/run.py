@@ -33,6 +33,7 @@ from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.run_record import read_run
 from tijepa.evaluate.summary import print_summary
 from tijepa.evaluate.terminal import phase, say
+from tijepa.evaluate.zero_shot_run import zero_shot_on
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
 from tijepa.model.writing import writing
 
@@ -48,6 +49,8 @@ def evaluate_run(
     split: str = "test",
     checkpoint: str | None = None,
     parts: bool = False,
+    column: str | None = None,
+    prompts: Path | None = None,
     console: Console | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
@@ -57,8 +60,10 @@ def evaluate_run(
     "best", "last" or a step, by default the final model. A checkpoint without calibration is
     calibrated on the run's training and validation pairs; where those are not available the
     console says so, and there is no calibrated energy. With `parts` the results also hold
-    `pointing` and `hard_negatives`, which only scenes can give. Writes nothing. Raises
-    `CheckpointError` and `DataError`.
+    `pointing` and `hard_negatives`, which only scenes can give, and with `column` they hold
+    `zero_shot`, the classification of pictures by that column, in the words of the file `prompts`.
+    Writes nothing. Raises `CheckpointError`, `DataError`, and `ConfigError` for prompts that are
+    no such file.
     """
     console = console or Console(quiet=True)
     config = load_config(file=_config_of(run))
@@ -82,6 +87,10 @@ def evaluate_run(
     if parts:
         with phase(console, "pointing at objects and reading hard negatives"):
             results |= meaning(embedder, splits.split(split), config.data.test_items)
+    if column is not None:
+        with phase(console, f"classifying pictures by {column}"):
+            source, items = splits.split(split), config.data.test_items
+            results["zero_shot"] = zero_shot_on(embedder, source, column, prompts, items)
     return results
 
 

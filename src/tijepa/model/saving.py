@@ -32,6 +32,7 @@ __all__ = [
     "restore_model",
     "save_model",
     "save_tensors",
+    "write_card",
     "write_json",
 ]
 
@@ -108,6 +109,11 @@ def save_model(
     unsaved = frozen | {_TARGET + name.removeprefix(_CONTEXT) for name in frozen}
     kept = {name: value for name, value in state.items() if name not in unsaved}
     save_tensors(kept, folder / "model.safetensors")
+    write_card(card, folder)
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write `model.json` into an existing folder."""
     write_json({"format": FORMAT, **card.__dict__}, folder / "model.json")
 
 

@@ -101,13 +101,14 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, epsilon) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=epsilon)
         self.checkpointing = checkpointing
+        self.packs = True  # on a CPU; off where shapes must not depend on the data
 
     def forward(
         self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None
     ) -> Float[Tensor, "b n d"]:
         """Run all blocks; with `checkpointing`, activations are computed again in the backward."""
         packing = None
-        if mask is not None and x.device.type == "cpu":
+        if mask is not None and self.packs and x.device.type == "cpu":
             packing = Packing.of(mask)
             x = packing.pack(x)
         for block in self.blocks:

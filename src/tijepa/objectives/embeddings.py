@@ -11,7 +11,24 @@ from torch import Tensor
 
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = ["Embeddings", "cosine_energy", "embed", "pair_features", "squared_l2_energy"]
+__all__ = [
+    "Embedded",
+    "Embeddings",
+    "cosine_energy",
+    "embed",
+    "embed_image",
+    "embed_text",
+    "pair_features",
+    "squared_l2_energy",
+]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """n items of one modality: what each is, and what each predicts of the other modality."""
+
+    own: Float[Tensor, "n d"]
+    predicted: Float[Tensor, "n d"]
 
 
 @dataclass(frozen=True)
@@ -59,16 +76,26 @@ def embed(
     without predictors (CLIP, SigLIP, VICReg) compares unit vectors directly: each modality's
     embedding is its own prediction of the other.
     """
-    z_image, z_text = model.context.embed_image(image), model.context.embed_text(text)
+    images, texts = embed_image(model, image), embed_text(model, text)
+    return Embeddings(images.own, images.predicted, texts.own, texts.predicted)
+
+
+def embed_image(model: TextImageModel, pooled: Float[Tensor, "i p"]) -> Embedded:
+    """The half of `embed` that images need."""
+    z = model.context.embed_image(pooled)
     if model.predictors is None:
-        z_image, z_text = F.normalize(z_image, dim=1), F.normalize(z_text, dim=1)
-        return Embeddings(z_image, z_image, z_text, z_text)
-    return Embeddings(
-        image=model.predictors.image_norm(z_image),
-        text_from_image=model.predictors.image_to_text(z_image),
-        text=model.predictors.text_norm(z_text),
-        image_from_text=model.predictors.text_to_image(z_text),
-    )
+        z = F.normalize(z, dim=1)
+        return Embedded(z, z)
+    return Embedded(model.predictors.image_norm(z), model.predictors.image_to_text(z))
+
+
+def embed_text(model: TextImageModel, pooled: Float[Tensor, "t q"]) -> Embedded:
+    """The half of `embed` that texts need."""
+    z = model.context.embed_text(pooled)
+    if model.predictors is None:
+        z = F.normalize(z, dim=1)
+        return Embedded(z, z)
+    return Embedded(model.predictors.text_norm(z), model.predictors.text_to_image(z))
 
 
 def squared_l2_energy(e: Embeddings) -> Float[Tensor, "i t"]:

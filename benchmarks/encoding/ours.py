@@ -1,0 +1,80 @@
+"""Our towers of the same shape, random weights, by `Embedder` in torch or onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from rich.console import Console
+
+from encoding.shape import VOCABULARY, Shape, captions
+from tijepa import Embedder, load
+from tijepa.data.tokenizer import Tokenizer
+from tijepa.encoding.batches import encode_images, encode_inputs, encode_texts
+from tijepa.encoding.inputs import image_input
+from tijepa.export.run import export_run
+from tijepa.model.saving import ModelCard
+from tijepa.model.text_image_model import TextImageModel
+
+
+def saved(shape: Shape, folder: Path) -> Path:
+    """A saved model: linear patches and a class token, as CLIP has; our heads and predictors."""
+    tokenizer = Tokenizer.train(captions("train", 2000), VOCABULARY)
+    tower = {"width": shape.width, "depth": shape.depth, "heads": shape.heads, "pooling": "class"}
+    mlp = {"depth": 1, "hidden": 512, "norm": "batch"}
+    arguments = {
+        "encoders": {
+            "image": {
+                "image_size": shape.size,
+                "patch_size": shape.patch,
+                "stem": "linear",
+                **tower,
+            },
+            "text": {"vocab_size": tokenizer.vocab_size, "max_tokens": shape.tokens, **tower},
+            "head": mlp,
+            "embed_dim": shape.width,
+        },
+        "predictors": {"embed_dim": shape.width, "pooled": mlp, "tokens": None},
+        "ema": False,
+    }
+    torch.manual_seed(0)
+    model = TextImageModel(**arguments)
+    card = ModelCard(arguments, "tijepa", shape.size, shape.tokens)
+    return Embedder(model, tokenizer, card).save(folder)
+
+
+def exported(model: Path, out: Path) -> Path:
+    """The same as ONNX, in float32 and int8."""
+    export_run(model, out, int8=True, console=Console(quiet=True))
+    return out
+
+
+def work(
+    embedder: Embedder, images: list[Image.Image], texts: list[str]
+) -> dict[str, Callable[[], Any]]:
+    """What is timed: from pictures and strings, and of the model alone.
+
+    Texts are tokenized within "model alone" too, sorted by length; theirs are not.
+    """
+    engine, card, tokenizer = embedder.engine, embedder.card, embedder.tokenizer
+    size = len(images)
+    pixels = torch.stack([image_input(i, card.image_size, card.mean, card.std) for i in images])
+    return {
+        "image": lambda: encode_images(engine, card, images, size),
+        "text": lambda: encode_texts(engine, card, tokenizer, texts, size),
+        "image, model alone": lambda: encode_inputs(engine, pixels, size),
+        "text, model alone": lambda: encode_texts(engine, card, tokenizer, texts, size),
+    }
+
+
+def loaded(model: Path, graphs: Path) -> dict[str, Embedder]:
+    """Every way to run it."""
+    return {
+        "tijepa, float32": load(model),
+        "tijepa, bfloat16": load(model, precision="bfloat16"),
+        "tijepa, onnx float32": load(graphs, backend="onnx"),
+        "tijepa, onnx int8": load(graphs, backend="onnx", precision="int8"),
+    }

@@ -1,0 +1,101 @@
+"""CLIP by `transformers`, random weights, with its own processor and tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import tokenizers
+import torch
+from PIL import Image
+from tokenizers import models, pre_tokenizers, trainers
+
+from encoding.shape import VOCABULARY, Shape, captions
+
+
+def tokenizer() -> Any:
+    """CLIP's tokenizer with a vocabulary learned from scenes; the published one needs network."""
+    from transformers import CLIPTokenizerFast
+
+    inner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    inner.train_from_iterator(captions("train", 2000), trainer)
+    model = json.loads(inner.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    with TemporaryDirectory() as folder:
+        vocab, text = Path(folder) / "vocab.json", Path(folder) / "merges.txt"
+        vocab.write_text(json.dumps(model["vocab"]))
+        text.write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+        return CLIPTokenizerFast(vocab=str(vocab), merges=str(text), model_max_length=77)
+
+
+class Peer:
+    """One precision of it; batches go through at once, on all threads of torch."""
+
+    def __init__(self, shape: Shape, precision: torch.dtype, tokens: Any) -> None:
+        from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+        tower = {
+            "hidden_size": shape.width,
+            "intermediate_size": 4 * shape.width,
+            "num_hidden_layers": shape.depth,
+            "num_attention_heads": shape.heads,
+            "hidden_act": "gelu",  # as ours; its quick_gelu is slower on a CPU
+        }
+        text = {
+            "vocab_size": len(tokens),
+            "max_position_embeddings": shape.tokens,
+            "bos_token_id": tokens.bos_token_id,
+            "eos_token_id": tokens.eos_token_id,
+            "pad_token_id": tokens.pad_token_id,
+        }
+        vision = {"image_size": shape.size, "patch_size": shape.patch}
+        config = CLIPConfig(
+            vision_config={**tower, **vision},
+            text_config={**tower, **text},
+            projection_dim=shape.width,
+        )
+        torch.manual_seed(0)
+        self.model = CLIPModel(config).eval().to(precision)
+        self.precision = precision
+        self.tokens = tokens
+        self.processor = CLIPImageProcessorPil(
+            size={"shortest_edge": shape.size},
+            crop_size={"height": shape.size, "width": shape.size},
+        )
+
+    def prepared(self, images: list[Image.Image]) -> torch.Tensor:
+        """Pixels as the model wants them."""
+        found: torch.Tensor = self.processor(images, return_tensors="pt")["pixel_values"]
+        return found
+
+    @torch.inference_mode()
+    def images(self, pixels: torch.Tensor) -> None:
+        self.model.get_image_features(pixel_values=pixels.to(self.precision))
+
+    @torch.inference_mode()
+    def texts(self, batch: Any) -> None:
+        self.model.get_text_features(**batch)
+
+    def tokenized(self, texts: list[str]) -> Any:
+        return self.tokens(texts, padding=True, truncation=True, return_tensors="pt")
+
+    def work(self, images: list[Image.Image], texts: list[str]) -> dict[str, Callable[[], Any]]:
+        """What is timed: from pictures and strings, and of the model alone."""
+        pixels, batch = self.prepared(images), self.tokenized(texts)
+        return {
+            "image": lambda: self.images(self.prepared(images)),
+            "text": lambda: self.texts(self.tokenized(texts)),
+            "image, model alone": lambda: self.images(pixels),
+            "text, model alone": lambda: self.texts(batch),
+        }

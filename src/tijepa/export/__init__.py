@@ -1,0 +1,1 @@
+"""Out to the formats that others speak: ONNX graphs, and mteb's encoders."""

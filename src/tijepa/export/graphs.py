@@ -1,0 +1,127 @@
+"""One ONNX graph per modality: encoder, head, target norm and predictor, with any batch and length.
+
+    image.onnx  pixels (b, 3, s, s) float32
+    text.onnx   ids (b, n) int64, mask (b, n) bool
+
+Both give pooled_embedding (b, d), which is what predictions are compared with (z, normalised as the
+targets of training), and predicted_embedding (b, d), which is g(z), what the item predicts of the
+other modality. Without predictors both are z.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from tijepa.encoding.onnx_engine import OUTPUTS
+from tijepa.errors import CheckpointError, MissingExtraError
+from tijepa.model.saving import ModelCard
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.model.transformer import Transformer
+from tijepa.objectives.embeddings import embed_image, embed_text
+
+__all__ = ["OPSET", "ImageGraph", "TextGraph", "example_pixels", "example_tokens", "write_graph"]
+
+OPSET = 20
+
+
+class ImageGraph(nn.Module):
+    """Pixels to embedding and prediction."""
+
+    def __init__(self, model: TextImageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, pixels: Float[Tensor, "b 3 s s"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+        """Embedding and prediction."""
+        e = embed_image(self.model, self.model.context.image(pixels).pooled)
+        return e.own, e.predicted
+
+
+class TextGraph(nn.Module):
+    """Token ids to embedding and prediction."""
+
+    def __init__(self, model: TextImageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+        """Embedding and prediction."""
+        e = embed_text(self.model, self.model.context.text(ids, mask).pooled)
+        return e.own, e.predicted
+
+
+def example_pixels(card: ModelCard, items: int, seed: int = 0) -> Tensor:
+    """Pictures of noise, normalised to about [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(items, 3, card.image_size, card.image_size, generator=generator) * 2 - 1
+
+
+def example_tokens(
+    vocabulary: int, items: int, length: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Random ids of texts of 1 to `length` tokens, the first as long as that, and their mask."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, vocabulary, (items, length), generator=generator)
+    lengths = torch.randint(1, length + 1, (items, 1), generator=generator)
+    lengths[0] = length
+    mask = torch.arange(length)[None] < lengths
+    return ids.masked_fill(~mask, 0), mask
+
+
+def write_graph(graph: ImageGraph | TextGraph, inputs: dict[str, Tensor], path: Path) -> None:
+    """Export by tracing with `inputs`; batches of any size and texts of any length go through it.
+
+    Raises `MissingExtraError` without the extra `onnx`, `CheckpointError` where an encoder holds
+    what ONNX cannot express.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 (torch's exporter needs it)
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "onnx") from None
+    padded = _without_packing(graph)
+    batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=1)
+    shapes: dict[str, Any] = {
+        name: {0: batch, 1: length} if value.ndim == 2 else {0: batch}
+        for name, value in inputs.items()
+    }
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the exporter, about itself
+            program = torch.onnx.export(
+                padded,
+                kwargs=inputs,
+                input_names=list(inputs),
+                output_names=list(OUTPUTS),
+                dynamic_shapes=shapes,
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path.stem} encoder cannot be written as ONNX: {reason}") from error
+    assert program is not None
+    onnx.save(program.model_proto, str(path))
+
+
+def _without_packing(graph: ImageGraph | TextGraph) -> nn.Module:
+    """A copy in evaluation mode that keeps its padding: packed shapes would depend on the data."""
+    padded = copy.deepcopy(graph).eval()
+    for part in padded.modules():
+        if isinstance(part, Transformer):
+            part.packs = False
+    return padded

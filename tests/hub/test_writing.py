@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import tijepa
+from tijepa.embedder import Embedder
+from tijepa.errors import CheckpointError
+
+
+def test_a_saved_model_gives_the_same_energies_and_probabilities(
+    trained: Embedder, pairs_folder: Path, tmp_path: Path
+) -> None:
+    loaded = tijepa.load(trained.save(tmp_path / "a/model"))
+    image = pairs_folder / "test-0.png"
+    assert torch.equal(loaded.energy(image, "a ball"), trained.energy(image, "a ball"))
+    assert loaded.match == trained.match
+
+
+def test_the_page_survives_being_saved_again_far_from_the_run(
+    trained: Embedder, tmp_path: Path
+) -> None:
+    first = trained.save(tmp_path / "a/model")
+    second = tijepa.load(shutil.move(first, tmp_path / "b")).save(tmp_path / "c/model")
+    assert "effective rank" in (second / "README.md").read_text()
+    assert (second / "README.md").read_text() == (tmp_path / "b/README.md").read_text()
+
+
+def test_saving_over_an_earlier_model_leaves_nothing_of_it(
+    trained: Embedder, tmp_path: Path
+) -> None:
+    trained.save(tmp_path / "model")
+    trained.calibrated_by(None).save(tmp_path / "model")
+    assert tijepa.load(tmp_path / "model").calibration is None
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(
+    trained: Embedder, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        trained.save(tmp_path / "file/model")
