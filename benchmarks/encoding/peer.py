@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import tokenizers
 import torch
 from PIL import Image
-from tokenizers import models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 
 from encoding.shape import VOCABULARY, Shape, captions
 
@@ -20,23 +16,12 @@ def tokenizer() -> Any:
     """CLIP's tokenizer with a vocabulary learned from scenes; the published one needs network."""
     from transformers import CLIPTokenizerFast
 
-    inner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    inner.train_from_iterator(captions("train", 2000), trainer)
-    model = json.loads(inner.to_str())["model"]
-    merges = [tuple(merge) for merge in model["merges"]]
-    with TemporaryDirectory() as folder:
-        vocab, text = Path(folder) / "vocab.json", Path(folder) / "merges.txt"
-        vocab.write_text(json.dumps(model["vocab"]))
-        text.write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
-        return CLIPTokenizerFast(vocab=str(vocab), merges=str(text), model_max_length=77)
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    entries = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
+    empty = CLIPTokenizerFast(vocab={e: k for k, e in enumerate(entries)}, merges=[])
+    learned = empty.train_new_from_iterator(captions("train", 2000), VOCABULARY)
+    learned.model_max_length = 77
+    return learned
 
 
 class Peer:

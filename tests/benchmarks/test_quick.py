@@ -16,7 +16,6 @@ SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 AWAITING = {
     "collapse",
     "composition",
-    "encode",
     "frozen",
     "mvsa",
     "pointing",
@@ -86,3 +85,20 @@ def test_the_loader_is_compared_with_the_better_peer() -> None:
     assert len(peers) == 2
     assert record["ratio_to_best_peer"] == pytest.approx(rates["tijepa"] / max(peers))
     assert record["data_wait_share"] == statistics.median(record["raw"]["data_wait"])
+
+
+def test_encoding_is_compared_with_the_better_precision_of_the_peer_on_texts_of_equal_length() -> (
+    None
+):
+    """ratio_to_transformers is the ratio of pairs a second by the median seconds of the record."""
+    record = json.loads((BENCHMARKS / "results" / "encode.json").read_text())
+    rates = {
+        name: record["batch"]
+        / sum(statistics.median(by[part]["wall"]) for part in ("image", "text"))
+        for name, by in record["raw"]["seconds"].items()
+    }
+    theirs = max(rate for name, rate in rates.items() if name.startswith("transformers"))
+    assert record["ratio_to_transformers"] == pytest.approx(rates[record["headline"]] / theirs)
+    tokens = record["mean_tokens"]
+    assert tokens["transformers"] <= tokens["tijepa"] + 1.5
+    assert record["parity"][record["headline"]]["mean_cosine"] > 0.999
