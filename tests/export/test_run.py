@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 import tijepa
 from tijepa.cli import main
@@ -17,6 +18,7 @@ from tijepa.export import run as run_module
 from tijepa.export.graphs import example_pixels, example_tokens
 from tijepa.export.parity import BOUND, Parity, check_parity
 from tijepa.export.run import export_run
+from tijepa.model.backbones.vit import PretrainedViT
 
 TEXTS = ["a red ball", "", "ball " * 40, "a blue cube left of a green ball", "x"]
 
@@ -193,3 +195,34 @@ def test_the_command_states_the_difference(
     out = capsys.readouterr().out
     assert f"largest difference from the model {said['max_abs_difference']:.2g}" in out
     assert "int8 loses, in points of recall on held-out pairs: R@1 " in out
+
+
+def test_a_graph_that_cannot_take_its_inputs_is_an_error_that_names_their_shape(
+    exported: Path,
+) -> None:
+    engine = tijepa.load(exported, backend="onnx").engine
+    with pytest.raises(CheckpointError, match=r"cannot be run on pixels \[2, 3, 16, 16\]"):
+        engine.images(torch.zeros(2, 3, 16, 16))
+
+
+def test_a_pretrained_vit_takes_batches_of_any_size_when_traced() -> None:
+    """`len` of a tensor would fix the batch to the traced one, and torch refuses then."""
+    vit = PretrainedViT(
+        image_size=16, patch_size=8, width=64, depth=1, heads=1, mlp_ratio=1.0, class_token=True
+    ).eval()
+    batch = torch.export.Dim("batch", min=1)
+    traced = torch.export.export(
+        Tokens(vit), (torch.zeros(3, 3, 16, 16),), dynamic_shapes={"pixels": {0: batch}}
+    )
+    assert traced.module()(torch.zeros(5, 3, 16, 16)).shape == (5, 4, 64)
+
+
+class Tokens(nn.Module):
+    """The tokens alone, as a tensor."""
+
+    def __init__(self, vit: PretrainedViT) -> None:
+        super().__init__()
+        self.vit = vit
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.vit(pixels).tokens

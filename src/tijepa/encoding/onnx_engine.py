@@ -75,7 +75,15 @@ class OnnxEngine(Engine):
         return self._run(self._text, {"ids": ids.numpy(), "mask": mask.numpy()})
 
     def _run(self, session: Any, inputs: dict[str, Any]) -> Embedded:
-        own, predicted = (torch.from_numpy(x) for x in session.run(list(OUTPUTS), inputs))
+        try:
+            found = session.run(list(OUTPUTS), inputs)
+        except Exception as error:  # noqa: BLE001 (the runtime raises classes of its own)
+            shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in inputs.items())
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"the exported graph cannot be run on {shapes}: {reason}; use backend='torch'"
+            ) from None
+        own, predicted = (torch.from_numpy(x) for x in found)
         return Embedded(own, predicted if self._predicts else own)
 
 

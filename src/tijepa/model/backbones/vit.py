@@ -63,7 +63,7 @@ class PretrainedViT(ImageNet):
 
     def forward(self, images: Float[Tensor, "b 3 s s"], visible: Visible | None = None) -> Seen:
         """See `ImageNet.forward`."""
-        b, first = len(images), int(self.has_summary)
+        b, first = images.shape[0], int(self.has_summary)  # `len` would fix the batch of a graph
         x = self.patch_embed(images).flatten(2).transpose(1, 2) + self.pos_embed[:, first:]
         index = torch.arange(self.grid**2, device=x.device).expand(b, -1)
         mask = None
