@@ -144,13 +144,14 @@ def calibrated(draw: st.DrawFn) -> tuple[Calibration, Embeddings]:
     """A calibration of random pairs, and other items than those it was fitted on."""
     width, seed = draw(st.integers(1, 12)), draw(st.integers(0, 10_000))
     shrinkage = draw(st.sampled_from([0.02, 0.1, 0.5, 1.0]))
+    ridge = draw(st.sampled_from([None, 0.05, 1.0]))
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
     offset, scale = draw(st.sampled_from([0.0, 30.0])), draw(st.sampled_from([0.01, 1.0, 50.0]))
 
     def cast(e: Embeddings) -> Embeddings:
         return Embeddings(*(((x + offset) * scale).to(dtype) for x in e.__dict__.values()))
 
-    fitted = fit_calibration(cast(random_pairs(80, width, seed)), shrinkage)
+    fitted = fit_calibration(cast(random_pairs(80, width, seed)), shrinkage, ridge)
     few = cast(random_pairs(12, width, seed + 1))
     return fitted, few.texts(slice(0, 9))
 
@@ -207,10 +208,44 @@ def from_densities(direction: DirectionCalibration, predicted: Tensor, target: T
     def gaussian(mean: Tensor, whiten: Tensor) -> MultivariateNormal:
         return MultivariateNormal(mean, precision_matrix=whiten.T @ whiten, validate_args=False)
 
-    about = predicted[:, None, :] + direction.residual_mean
+    regression = torch.linalg.solve(direction.residual_whiten, direction.predicted_whiten)
+    moved = (predicted - direction.predicted_mean) @ regression.T
+    about = (moved + direction.target_mean)[:, None, :]
     predictive = gaussian(about, direction.residual_whiten).log_prob(target[None])
     marginal = gaussian(direction.target_mean, direction.target_whiten).log_prob(target)
     return marginal[None] - predictive
+
+
+def test_regressed_it_is_the_mutual_information_of_one_gaussian_of_prediction_and_target() -> None:
+    """−log p(p, y) + log p(p) + log p(y), whatever linear map the predictions went through."""
+    pairs = random_pairs(400, 4)
+    turn = torch.randn(4, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    turned = replace(pairs, text_from_image=pairs.text_from_image @ turn - 2.0)
+    p, y = pairs.text_from_image, pairs.text
+    both = torch.cat([p, y], dim=1)
+    covariance = torch.cov(both.T, correction=0)
+    joint, of_p, of_y = (
+        MultivariateNormal(both[:, part].mean(dim=0), covariance[part, part])
+        for part in (slice(0, 8), slice(0, 4), slice(4, 8))
+    )
+    expected = of_p.log_prob(p) + of_y.log_prob(y) - joint.log_prob(both)
+    for e in (pairs, turned):
+        fitted = fit_calibration(e, 0.0, ridge=0.0).to_text
+        energy = fitted.energy(e.text_from_image, e.text).diagonal()
+        torch.testing.assert_close(energy, expected, atol=1e-2, rtol=1e-3)
+
+
+def test_a_wholly_shrunk_ridge_regresses_by_covariance_alone() -> None:
+    """p = (2, −2), y = (3, −3): Σ_p = 4, Σ_py = 6, so M = 6/4 in one dimension whatever the ridge.
+
+    q = 1.5 p = y: no residual is left, and the energy of a true pair is far below that without.
+    """
+    p, y = torch.tensor([[2.0], [-2.0]]), torch.tensor([[3.0], [-3.0]])
+    pairs = Embeddings(image=y, text_from_image=p, text=y, image_from_text=p)
+    direction = fit_calibration(pairs, 0.0, ridge=1.0).to_text
+    regression = torch.linalg.solve(direction.residual_whiten, direction.predicted_whiten)
+    assert regression.item() == pytest.approx(1.5, rel=1e-5)
+    assert fit_calibration(pairs, 0.0, ridge=1.0).energy(pairs)[0, 0] < -5
 
 
 def test_one_dimension_joint_embeddings_by_hand() -> None:
@@ -245,16 +280,20 @@ def test_a_common_offset_far_from_zero_costs_no_precision() -> None:
 
 
 def moved(direction: DirectionCalibration) -> DirectionCalibration:
-    return replace(direction, target_mean=direction.target_mean - 1000.0)
+    return replace(
+        direction,
+        target_mean=direction.target_mean - 1000.0,
+        predicted_mean=direction.predicted_mean - 1000.0,
+    )
 
 
 def test_state_survives_a_file_bit_for_bit(tmp_path: Path) -> None:
     pairs = random_pairs(50, 4)
     single = Embeddings(*(getattr(pairs, n).float() for n in pairs.__dataclass_fields__))
-    fitted = replace(fit_calibration(single, 0.37), match=MatchProbability(0.125, -3.5))
+    fitted = replace(fit_calibration(single, 0.37, 0.03), match=MatchProbability(0.125, -3.5))
     save_tensors(fitted.state(), tmp_path / "calibration.safetensors")
     read = Calibration.from_state(load_tensors(tmp_path / "calibration.safetensors"))
-    assert read.shrinkage == 0.37
+    assert (read.shrinkage, read.ridge) == (0.37, 0.03)
     assert read.match == MatchProbability(0.125, -3.5)
     assert read.state().keys() == fitted.state().keys()
     assert all(torch.equal(read.state()[n], value) for n, value in fitted.state().items())
@@ -265,6 +304,7 @@ def test_a_state_without_probability_of_match_has_none() -> None:
     fitted = fit_calibration(random_pairs(50, 4), 0.37)
     assert not any(name.startswith("match") for name in fitted.state())
     assert Calibration.from_state(fitted.state()).match is None
+    assert Calibration.from_state(fitted.state()).ridge is None
 
 
 def test_a_state_in_float32_gives_the_same_energy_up_to_rounding() -> None:

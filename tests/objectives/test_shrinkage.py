@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tijepa.objectives.calibration import fit_calibration
 from tijepa.objectives.embeddings import Embeddings
-from tijepa.objectives.shrinkage import GRID, choose_calibration, matching_cross_entropy
+from tijepa.objectives.shrinkage import GRID, RIDGES, choose_calibration, matching_cross_entropy
 
 
 def test_an_energy_that_says_nothing_costs_log_n() -> None:
@@ -66,19 +67,51 @@ def test_many_pairs_of_uneven_noise_want_little_shrinkage_and_few_pairs_much() -
     """
     noise = torch.tensor([0.3] * 8 + [3.0] * 8)
     held_out = pairs(200, noise, 1)
-    assert choose_calibration(pairs(4000, noise, 0), held_out).shrinkage <= 0.05
-    even = torch.ones(16)
-    assert choose_calibration(pairs(18, even, 0), pairs(200, even, 1)).shrinkage >= 0.35
+    plain = (None,)
+    assert choose_calibration(pairs(4000, noise, 0), held_out, ridges=plain).shrinkage <= 0.05
+    even, unseen = torch.ones(16), pairs(200, torch.ones(16), 1)
+    assert choose_calibration(pairs(18, even, 0), unseen, ridges=plain).shrinkage >= 0.35
 
 
 def test_the_choice_is_the_best_of_the_grid_and_fitted_on_the_training_pairs() -> None:
     noise = torch.linspace(0.2, 2.0, 8)
     training, held_out = pairs(60, noise, 2), pairs(100, noise, 3)
     chosen = choose_calibration(training, held_out)
-    costs = {s: matching_cross_entropy(fit_calibration(training, s).energy(held_out)) for s in GRID}
-    assert costs[chosen.shrinkage] == min(costs.values())
-    expected = fit_calibration(training, chosen.shrinkage).state()
+    costs = {
+        (s, ridge): matching_cross_entropy(fit_calibration(training, s, ridge).energy(held_out))
+        for s in GRID
+        for ridge in RIDGES
+    }
+    assert costs[chosen.shrinkage, chosen.ridge] == min(costs.values())
+    expected = fit_calibration(training, chosen.shrinkage, chosen.ridge).state()
     assert all(torch.equal(chosen.state()[name], value) for name, value in expected.items())
+
+
+def test_a_predictor_that_lies_askew_is_regressed_and_a_good_one_from_few_pairs_is_not() -> None:
+    """Predictions in the order of other dimensions say all about the targets, once regressed.
+
+    As they are, they find every second partner, by the covariance of what they miss. Good
+    predictions of 16 dimensions gain nothing by a regression on 18 pairs, whose residuals are
+    almost 0 by chance.
+    """
+    noise = torch.full((16,), 0.3)
+
+    def askew(count: int, seed: int) -> Embeddings:
+        e = pairs(count, noise, seed)
+        return replace(
+            e,
+            text_from_image=e.text_from_image.roll(1, dims=1),
+            image_from_text=e.image_from_text.roll(3, dims=1),
+        )
+
+    unseen = askew(200, 1)
+    chosen = choose_calibration(askew(4000, 0), unseen)
+    assert chosen.ridge is not None
+    own = chosen.energy(unseen).argmin(dim=1)
+    assert (own == torch.arange(200)).float().mean() > 0.99
+    plain = choose_calibration(askew(4000, 0), unseen, ridges=(None,)).energy(unseen).argmin(dim=1)
+    assert (plain == torch.arange(200)).float().mean() < 0.6
+    assert choose_calibration(pairs(18, noise, 0), pairs(200, noise, 1)).ridge is None
 
 
 def test_equal_costs_give_the_first_of_the_grid() -> None:

@@ -145,13 +145,14 @@ def calibration_pairs(
 ) -> EvaluationSet:
     """Up to 2,048 training pairs for the residual Gaussians; `DataError` where there are none.
 
-    Up to 8,192 where both modalities are read as pooled features.
+    With one caption each; where both modalities are read as pooled features, up to 8,192 pictures
+    with all their captions.
     """
     small = features is not None and features.small
     return evaluation_set(
         source,
         items=CALIBRATION_FEATURES if small else CALIBRATION_PAIRS,
-        captions=1,
+        captions=0 if small else 1,
         image_size=image_size,
         mean=mean,
         std=std,
@@ -162,13 +163,14 @@ def calibration_pairs(
 def calibrate(
     embedder: Embedder, pairs: EvaluationSet, held_out: EvaluationSet | None = None
 ) -> Calibration:
-    """Fit the calibrated energy on training pairs, one caption per image.
+    """Fit the calibrated energy on training pairs.
 
-    On `held_out` pairs its shrinkage is chosen and the probability of match fitted; without them
-    the shrinkage is the default one and there is no probability. Raises `NonFiniteError` where an
-    embedding is not finite.
+    On `held_out` pairs, one caption per image, its shrinkage and ridge are chosen and the
+    probability of match is fitted; without them both are the default and there is no probability.
+    Raises `NonFiniteError` where an embedding is not finite.
     """
-    e = _aligned(embedder, pairs)
+    every = torch.arange(len(pairs.texts))
+    e = _finite(_embeddings(embedder, pairs, every).images(pairs.image_of_text))
     if held_out is None:
         return fit_calibration(e)
     unseen = _aligned(embedder, held_out)
@@ -181,7 +183,10 @@ def calibrate(
 
 def _aligned(embedder: Embedder, pairs: EvaluationSet) -> Embeddings:
     """Embeddings of each image and its first text."""
-    e = _embeddings(embedder, pairs, pairs.first_text)
+    return _finite(_embeddings(embedder, pairs, pairs.first_text))
+
+
+def _finite(e: Embeddings) -> Embeddings:
     for name, x in e.__dict__.items():
         if not bool(torch.isfinite(x).all()):
             raise NonFiniteError(f"the model's {name} embeddings are not finite")

@@ -1,16 +1,19 @@
 """Calibrated energy: how much better a prediction fits than what is typical.
 
-For one direction x → y with prediction p = g(x): residuals r = y − p of training pairs are fitted
-by a Gaussian N(μ_r, Σ_r), the targets by N(μ_y, Σ_y), and
+For one direction x → y with prediction p = g(x), let μ_p, μ_y be the means over training pairs and
+q = μ_y + M (p − μ_p) the prediction as calibrated. M is the identity, which only moves the mean,
+or the ridge regression of targets on predictions, which corrects a predictor that has not
+converged. Residuals r = y − q are fitted by a Gaussian N(0, Σ_r), the targets by N(μ_y, Σ_y), and
 
-    E(x, y) = −log N(y; p + μ_r, Σ_r) + log N(y; μ_y, Σ_y),
+    E(x, y) = −log N(y; q, Σ_r) + log N(y; μ_y, Σ_y),
 
 the negative pointwise mutual information under the model's own Gaussians, in nats. The energy of
 a pair is the mean of both directions. It may be negative: below 0 the pair is likelier together
-than by chance.
+than by chance. With M regressed it is that of the Gaussian of predictions and targets together:
+what canonical correlation analysis would find in them (Hotelling 1936; Bach and Jordan 2005).
 
 **As an inner product.** Let W'W = Σ_r⁻¹, V'V = Σ_y⁻¹ and o = ½ log|Σ_r| − ½ log|Σ_y|. With
-u = W (p + μ_r − μ_y), v = W (y − μ_y) and the target's own term b = ½ ‖V (y − μ_y)‖²,
+u = W M (p − μ_p), v = W (y − μ_y) and the target's own term b = ½ ‖V (y − μ_y)‖²,
 
     E = ½ ‖u − v‖² − b + o.
 
@@ -37,7 +40,14 @@ from torch import Tensor
 from tijepa.objectives.embeddings import Embeddings
 from tijepa.objectives.match import MatchProbability
 
-__all__ = ["SHRINKAGE", "Calibration", "DirectionCalibration", "JointEmbeddings", "fit_calibration"]
+__all__ = [
+    "SHRINKAGE",
+    "Calibration",
+    "DirectionCalibration",
+    "JointEmbeddings",
+    "PairMoments",
+    "fit_calibration",
+]
 
 SHRINKAGE = 0.5  # where there are no held-out pairs to choose it by
 
@@ -51,9 +61,10 @@ class JointEmbeddings(NamedTuple):
 
 @dataclass(frozen=True)
 class DirectionCalibration:
-    """Means and whitening W (Wᵀ W = Σ⁻¹) of both Gaussians, and ½ log|Σ_r| − ½ log|Σ_y|."""
+    """Means, W M, the whitening W (Wᵀ W = Σ⁻¹) of both Gaussians, and ½ log|Σ_r| − ½ log|Σ_y|."""
 
-    residual_mean: Float[Tensor, " d"]
+    predicted_mean: Float[Tensor, " d"]
+    predicted_whiten: Float[Tensor, "d d"]
     residual_whiten: Float[Tensor, "d d"]
     target_mean: Float[Tensor, " d"]
     target_whiten: Float[Tensor, "d d"]
@@ -69,9 +80,8 @@ class DirectionCalibration:
         return energy.to(target.dtype)
 
     def of_prediction(self, predicted: Float[Tensor, "x d"]) -> Float[Tensor, "x d"]:
-        """u = W (p + μ_r − μ_y), float64."""
-        shift = self.residual_mean - self.target_mean
-        return (predicted.double() + shift) @ self.residual_whiten.T
+        """u = W M (p − μ_p), float64."""
+        return (predicted.double() - self.predicted_mean) @ self.predicted_whiten.T
 
     def of_target(self, target: Float[Tensor, "y d"]) -> Float[Tensor, "y d"]:
         """v = W (y − μ_y), float64."""
@@ -84,15 +94,16 @@ class DirectionCalibration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """One calibration per direction, the shrinkage both were fitted with, and P(match).
+    """One calibration per direction, what both were fitted with, and P(match).
 
-    `match` maps the energy of the model's default form to a probability; None where there were no
-    held-out pairs to fit it on.
+    `ridge` is None where predictions are taken as they are. `match` maps the energy of the model's
+    default form to a probability; None where there were no held-out pairs to fit it on.
     """
 
     to_text: DirectionCalibration
     to_image: DirectionCalibration
     shrinkage: float
+    ridge: float | None = None
     match: MatchProbability | None = None
 
     def energy(self, e: Embeddings) -> Float[Tensor, "i t"]:
@@ -116,6 +127,8 @@ class Calibration:
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors, for safetensors."""
         named = {"shrinkage": torch.tensor(self.shrinkage, dtype=torch.float64)}
+        if self.ridge is not None:
+            named["ridge"] = torch.tensor(self.ridge, dtype=torch.float64)
         for direction in ("to_text", "to_image"):
             part = getattr(self, direction)
             for name in part.__dataclass_fields__:
@@ -138,22 +151,95 @@ class Calibration:
         if any(name.startswith("match.") for name in named):
             names = MatchProbability.__dataclass_fields__
             match = MatchProbability(**{name: float(named[f"match.{name}"]) for name in names})
-        return cls(direction("to_text"), direction("to_image"), float(named["shrinkage"]), match)
+        return cls(
+            direction("to_text"),
+            direction("to_image"),
+            float(named["shrinkage"]),
+            float(named["ridge"]) if "ridge" in named else None,
+            match,
+        )
 
 
-def fit_calibration(pairs: Embeddings, shrinkage: float = SHRINKAGE) -> Calibration:
+@dataclass(frozen=True)
+class PairMoments:
+    """Means and covariances of predictions and targets of both directions, float64 on the CPU."""
+
+    to_text: DirectionMoments
+    to_image: DirectionMoments
+
+    @classmethod
+    def of(cls, pairs: Embeddings) -> PairMoments:
+        """Of aligned pairs: row k of the images belongs to row k of the texts."""
+        assert pairs.image.shape == pairs.text.shape, (pairs.image.shape, pairs.text.shape)
+        return cls(
+            to_text=DirectionMoments.of(pairs.text_from_image, pairs.text),
+            to_image=DirectionMoments.of(pairs.image_from_text, pairs.image),
+        )
+
+    def calibration(self, shrinkage: float, ridge: float | None) -> Calibration:
+        """See `fit_calibration`."""
+        assert 0.0 <= shrinkage <= 1.0, shrinkage
+        return Calibration(
+            to_text=self.to_text.calibration(shrinkage, ridge),
+            to_image=self.to_image.calibration(shrinkage, ridge),
+            shrinkage=shrinkage,
+            ridge=ridge,
+        )
+
+
+@dataclass(frozen=True)
+class DirectionMoments:
+    """Means of predictions p and targets y, and their covariances; `cross` is Cov(p, y)."""
+
+    predicted_mean: Float[Tensor, " d"]
+    target_mean: Float[Tensor, " d"]
+    predicted: Float[Tensor, "d d"]
+    cross: Float[Tensor, "d d"]
+    target: Float[Tensor, "d d"]
+
+    @classmethod
+    def of(cls, predicted: Float[Tensor, "n d"], target: Float[Tensor, "n d"]) -> DirectionMoments:
+        """Of n pairs."""
+        p, y = predicted.detach().cpu().double(), target.detach().cpu().double()
+        p_mean, y_mean, count = p.mean(dim=0), y.mean(dim=0), len(p)
+        p, y = p - p_mean, y - y_mean
+        return cls(p_mean, y_mean, p.T @ p / count, p.T @ y / count, y.T @ y / count)
+
+    def calibration(self, shrinkage: float, ridge: float | None) -> DirectionCalibration:
+        """Σ_r = Σ_y − M Σ_py − (M Σ_py)ᵀ + M Σ_p Mᵀ with Mᵀ = Σ_p(ridge)⁻¹ Σ_py, or M = I."""
+        if ridge is None:
+            transposed = torch.eye(len(self.predicted), dtype=self.predicted.dtype)
+        else:
+            transposed = torch.linalg.solve(_shrunk(self.predicted, ridge), self.cross)
+        explained = transposed.T @ self.cross
+        residual = (
+            self.target - explained - explained.T + transposed.T @ self.predicted @ transposed
+        )
+        # a difference: below this share of the target's variance it is rounding
+        residual = residual + 1e-10 * self.target.diagonal().mean() * torch.eye(len(residual))
+        factor = torch.linalg.cholesky(_shrunk(residual, shrinkage))
+        typical = torch.linalg.cholesky(_shrunk(self.target, shrinkage))
+        whiten = _inverse(factor)
+        return DirectionCalibration(
+            predicted_mean=self.predicted_mean,
+            predicted_whiten=whiten @ transposed.T,
+            residual_whiten=whiten,
+            target_mean=self.target_mean,
+            target_whiten=_inverse(typical),
+            offset=factor.diagonal().log().sum() - typical.diagonal().log().sum(),
+        )
+
+
+def fit_calibration(
+    pairs: Embeddings, shrinkage: float = SHRINKAGE, ridge: float | None = None
+) -> Calibration:
     """Fit both directions on aligned pairs (row k of the images belongs to row k of the texts).
 
-    Every covariance is shrunk towards its mean variance: (1 − s) Σ + s · tr(Σ)/d · I. Without
-    shrinkage (s = 0) more pairs than dimensions are needed. Fitted and kept on the CPU in float64.
+    Every covariance is shrunk towards its mean variance: (1 − s) Σ + s · tr(Σ)/d · I, that of the
+    predictions by `ridge` where M is to be regressed. Without shrinkage (s = 0) more pairs than
+    dimensions are needed. Fitted and kept on the CPU in float64.
     """
-    assert pairs.image.shape == pairs.text.shape, (pairs.image.shape, pairs.text.shape)
-    assert 0.0 <= shrinkage <= 1.0, shrinkage
-    return Calibration(
-        to_text=_fit(pairs.text_from_image, pairs.text, shrinkage),
-        to_image=_fit(pairs.image_from_text, pairs.image, shrinkage),
-        shrinkage=shrinkage,
-    )
+    return PairMoments.of(pairs).calibration(shrinkage, ridge)
 
 
 def _stacked(image: Tensor, text: Tensor) -> Tensor:
@@ -161,34 +247,15 @@ def _stacked(image: Tensor, text: Tensor) -> Tensor:
     return torch.cat([image, text], dim=1) * math.sqrt(0.5)
 
 
-def _fit(predicted: Tensor, target: Tensor, shrinkage: float) -> DirectionCalibration:
-    p, y = predicted.detach().cpu().double(), target.detach().cpu().double()
-    residual, typical = _gaussian(y - p, shrinkage), _gaussian(y, shrinkage)
-    return DirectionCalibration(
-        residual_mean=residual.mean,
-        residual_whiten=residual.whiten,
-        target_mean=typical.mean,
-        target_whiten=typical.whiten,
-        offset=residual.half_logdet - typical.half_logdet,
-    )
-
-
-@dataclass(frozen=True)
-class _Gaussian:
-    mean: Tensor
-    whiten: Tensor
-    half_logdet: Tensor
-
-
-def _gaussian(x: Tensor, shrinkage: float) -> _Gaussian:
+def _shrunk(covariance: Tensor, share: float) -> Tensor:
     """A tiny floor under the variances keeps a collapsed model finite."""
-    mean = x.mean(dim=0)
-    centred = x - mean
-    covariance = centred.T @ centred / len(x)
-    eye = torch.eye(covariance.shape[0], dtype=x.dtype)
-    floor = 1e-6 * x.square().mean() + 1e-12
     typical = covariance.diagonal().mean()
-    covariance = (1 - shrinkage) * covariance + (shrinkage * typical + floor) * eye
-    factor = torch.linalg.cholesky(covariance)
-    whiten = torch.linalg.solve_triangular(factor, eye, upper=False).contiguous()
-    return _Gaussian(mean, whiten, factor.diagonal().log().sum())
+    ridge = share * typical + 1e-6 * typical + 1e-12
+    eye = torch.eye(len(covariance), dtype=covariance.dtype)
+    shrunk: Tensor = (1 - share) * covariance + ridge * eye
+    return shrunk
+
+
+def _inverse(factor: Tensor) -> Tensor:
+    eye = torch.eye(len(factor), dtype=factor.dtype)
+    return torch.linalg.solve_triangular(factor, eye, upper=False).contiguous()

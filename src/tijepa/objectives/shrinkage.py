@@ -1,4 +1,4 @@
-"""The shrinkage of the calibrated energy, chosen on pairs that neither it nor the model saw.
+"""Shrinkage and ridge of the calibrated energy, chosen on pairs that neither it nor the model saw.
 
 Judged by the cross-entropy of finding the own partner among the held-out ones, both ways, at the
 temperature that suits the energy best: recall at 1 of some hundred pairs jumps about with the
@@ -8,30 +8,36 @@ shrinkage, this does not, and the order of energies, all that retrieval sees, ha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.objectives.calibration import Calibration, fit_calibration
+from tijepa.objectives.calibration import Calibration, PairMoments
 from tijepa.objectives.embeddings import Embeddings
 
-__all__ = ["GRID", "choose_calibration", "matching_cross_entropy"]
+__all__ = ["GRID", "RIDGES", "choose_calibration", "matching_cross_entropy"]
 
-GRID = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
+GRID = (0.005, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
+RIDGES = (None, 0.01, 0.03, 0.1, 0.2, 0.4)  # None: predictions as they are
 MAX_PAIRS = 512  # held-out pairs that are compared, each with each
 HOTTEST, COLDEST = 1e3, 0.1  # temperatures that are tried
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def choose_calibration(
-    pairs: Embeddings, held_out: Embeddings, grid: tuple[float, ...] = GRID
+    pairs: Embeddings,
+    held_out: Embeddings,
+    grid: Sequence[float] = GRID,
+    ridges: Sequence[float | None] = RIDGES,
 ) -> Calibration:
-    """The calibration of training `pairs` whose shrinkage suits the aligned `held_out` pairs best.
+    """The calibration of training `pairs` that suits the aligned `held_out` pairs best.
 
-    Of equal ones the first of `grid`.
+    Every shrinkage of `grid` with every one of `ridges`; of equal ones the first.
     """
     some = held_out.images(slice(0, MAX_PAIRS)).texts(slice(0, MAX_PAIRS))
-    fitted = [fit_calibration(pairs, shrinkage) for shrinkage in grid]
+    moments = PairMoments.of(pairs)
+    fitted = [moments.calibration(shrinkage, ridge) for ridge in ridges for shrinkage in grid]
     costs = [matching_cross_entropy(calibration.energy(some)) for calibration in fitted]
     return fitted[costs.index(min(costs))]
 
