@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -24,6 +25,7 @@ DOCUMENTS = sorted(
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"))
     if path.exists()
 )
+_SHELL = {"|", ">", "&", ";", "&&"}  # what stands behind is not the program's
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -42,6 +44,7 @@ def commands(program: str) -> list[Any]:
         for block in [*blocks(document, "bash"), *blocks(document, "sh")]:
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
+                words = list(itertools.takewhile(lambda word: word not in _SHELL, words))
                 if words[:1] == [program]:
                     found.append(pytest.param(words[1:], id=f"{document}: {' '.join(words)}"))
     return found
@@ -56,7 +59,8 @@ def place(
     for name in ("demo", "photos"):
         shutil.copytree(tiny_run, tmp_path / "runs" / name)
     shutil.copytree(pairs_folder, tmp_path / "my-photos")
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "photo.jpg")
+    for name in ("photo.jpg", "found.jpg"):
+        Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / name)
     return tmp_path
 
 

@@ -75,6 +75,38 @@ def test_the_command_that_is_told_reads_the_source_in_the_same_way(
     assert open_store("photos-clean.lance").split("train").captions(0) == ("title",)
 
 
+def test_a_few_of_each_split_are_taken_to_try(
+    pairs_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 32, 12 and 12; more by --append, which skips the 15 that stand there."""
+    assert main(["prepare", str(pairs_folder), "--out", "few.lance", "--first", "5"]) == 0
+    told = capsys.readouterr().out
+    assert "only      the first 5 items of each split" in told
+    assert "splits: train 5, validation 5, test 5" in told
+    assert open_store("few.lance").split("train").item_id(4) == "train-4.png"
+    more = ["prepare", str(pairs_folder), "--out", "few.lance", "--append", "--first", "6"]
+    assert main(more) == 0
+    told = capsys.readouterr().out
+    assert "added     few.lance version 2: 3 items; 15 stood there already" in told
+
+
+def test_the_command_that_is_told_takes_as_few(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three items of equal picture and caption; of the first two one is redundant."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = []
+    for number in range(3):
+        Image.new("RGB", (32, 32), (10, 0, 0)).save(folder / f"{number}.png")
+        rows.append({"image": f"{number}.png", "captions": ["dark"], "split": "train"})
+    (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["prepare", "photos", "--out", "photos.lance", "--first", "2"]) == 0
+    (command,) = [line for line in capsys.readouterr().out.splitlines() if "--duplicates" in line]
+    assert main(shlex.split(command)[1:]) == 0
+    assert "written   photos-clean.lance version 1: 1 items" in capsys.readouterr().out
+
+
 def test_appending_the_same_source_twice_adds_nothing(
     pairs_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -115,8 +116,12 @@ def test_a_store_without_an_index_says_what_makes_one(
     tiny_run: Path, indexed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = shutil.copytree(indexed, tmp_path / "other.lance")
-    assert main(["search", str(tiny_run), str(store), "a star"]) == 2
-    assert "has no index of this model: make it with: tijepa index" in capsys.readouterr().err
+    asked = ["search", str(tiny_run), str(store), "a star", "--checkpoint", "last"]
+    assert main(asked) == 2
+    said = capsys.readouterr().err
+    assert "has no index of this model: make it with: tijepa index" in said
+    assert main(shlex.split(said.split("make it with: tijepa ")[1])) == 0
+    assert main(asked) == 0
 
 
 def test_embeddings_in_parquet_are_those_of_the_model(

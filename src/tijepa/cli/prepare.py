@@ -23,6 +23,9 @@ __all__ = ["prepare"]
 @click.option("--append", is_flag=True, help="Add to --out what it lacks, as a new version.")
 @source_options
 @click.option(
+    "--first", type=click.IntRange(min=1), metavar="N", help="Only N items of each split, to try."
+)
+@click.option(
     "--max-bad",
     type=click.FloatRange(0, 1),
     default=0.01,
@@ -45,6 +48,7 @@ def prepare(
     image_column: str | None,
     caption_column: str | None,
     split_column: str | None,
+    first: int | None,
     max_bad: float,
     duplicates: Literal["keep", "set-aside"],
     threads: int | None,
@@ -53,6 +57,7 @@ def prepare(
 
     \b
     tijepa prepare photos --out photos.lance
+    tijepa prepare photos --out few.lance --first 500
     """
     import os
 
@@ -73,16 +78,20 @@ def prepare(
     options = ReaderOptions(image_column, caption_column, split_column)
     opened = open_reader(source, reader=reader, options=options)
     _say(console, f"reading   {opened.describe()}")
+    if first is not None:
+        _say(console, f"only      the first {first:,} items of each split")
     threads = (os.cpu_count() or 1) if threads is None else threads
     arguments = source_arguments(reader, options)
+    arguments += [] if first is None else ["--first", str(first)]
     try:
-        with watched(console, "preparing", opened.count()) as advance:
+        with watched(console, "preparing", opened.count() if first is None else None) as advance:
             if append:
                 done = append_store(
                     opened,
                     out,
                     source=source,
                     arguments=arguments,
+                    most=first,
                     max_bad=max_bad,
                     threads=threads,
                     advance=advance,
@@ -93,6 +102,7 @@ def prepare(
                     out,
                     source=source,
                     arguments=arguments,
+                    most=first,
                     max_bad=max_bad,
                     duplicates=duplicates,
                     threads=threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -60,7 +61,9 @@ def search(
 
     if (text is None) == (image is None):
         raise click.UsageError("Give TEXT or --image, one of them.")
-    index = Index.open(load(run, checkpoint=checkpoint), store, exact=exact)
+    weights = [] if checkpoint is None else ["--checkpoint", checkpoint]
+    made_by = shlex.join(["tijepa", "index", str(run), store, *weights])
+    index = Index.open(load(run, checkpoint=checkpoint), store, exact=exact, made_by=made_by)
     answer = ask(index, text=text, image=image, k=k, where=where)
     if as_json:
         click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))

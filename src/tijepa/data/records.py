@@ -8,6 +8,7 @@ time, so that a source larger than memory can be read. It does not judge picture
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -64,6 +65,20 @@ class Reader(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Record | SetAside]:
         """Records in a fixed order; what cannot even become a record as `SetAside`."""
+
+    def first(self, most: int) -> Iterator[Record | SetAside]:
+        """At most `most` records of each split, in the order of all; those without split are one.
+
+        What was set aside belongs to the record before it.
+        """
+        taken: Counter[str | None] = Counter()
+        wanted = True
+        for item in self:
+            if isinstance(item, Record):
+                wanted = taken[item.split] < most
+                taken[item.split] += wanted
+            if wanted:
+                yield item
 
     @abstractmethod
     def describe(self) -> str:

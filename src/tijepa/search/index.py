@@ -97,10 +97,18 @@ class Index:
         return cls(embedder, opened, shelf, card, lists)
 
     @classmethod
-    def open(cls, model: Embedder | str | Path, store: str, *, exact: bool = False) -> Index:
+    def open(
+        cls,
+        model: Embedder | str | Path,
+        store: str,
+        *,
+        exact: bool = False,
+        made_by: str | None = None,
+    ) -> Index:
         """Open what `build` made, at the version of the store that it covers.
 
-        `exact` leaves inverted lists aside, and then faiss is not needed. Raises `DataError` where
+        `exact` leaves inverted lists aside, and then faiss is not needed. `made_by` is the
+        command that makes the index, for the error where there is none. Raises `DataError` where
         the model has no index on the store, or that version is gone, and `MissingExtraError`.
         """
         embedder = _embedder(model)
@@ -108,7 +116,7 @@ class Index:
         folder = index_folder(check_store(store), name)
         card = read_card(folder)
         run = model if isinstance(model, (str, Path)) else "RUN"
-        remedy = f"make it with: tijepa index {run} {store}"
+        remedy = f"make it with: {made_by or f'tijepa index {run} {store}'}"
         if card is None:
             Store(store)  # rather say that there is no store, where that is so
             raise DataError(f"{store} has no index of this model: {remedy}")

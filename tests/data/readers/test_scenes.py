@@ -37,6 +37,14 @@ def test_the_seed_is_zero_unless_given_and_tells_fingerprints_apart() -> None:
     assert "seed 1" in open_reader("scenes:1").describe()
 
 
+def test_the_first_of_each_split_are_those_of_the_whole() -> None:
+    first = [record.id for record in open_reader("scenes").first(2) if isinstance(record, Record)]
+    splits = ("train", "validation", "test", "novel")
+    assert [name.split("/")[1] for name in first] == [split for split in splits for _ in range(2)]
+    whole = itertools.islice(open_reader("scenes"), 2)
+    assert first[:2] == [record.id for record in whole if isinstance(record, Record)]
+
+
 def test_other_names_of_scenes_are_refused() -> None:
     with pytest.raises(DataError, match="write scenes or scenes:SEED"):
         open_reader("scenes:x", reader="scenes")

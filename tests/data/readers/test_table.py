@@ -344,3 +344,31 @@ def test_rows_in_any_order_are_joined_by_picture(
         for place in places
     }
     assert sorted(texts(root)) == sorted(expected.items())
+
+
+def test_the_first_of_each_split_bring_what_was_set_aside_after_them(tmp_path: Path) -> None:
+    """Rows: train 0, a missing file, train 1, train 2, a missing file, test 0; one of each split.
+
+    The first missing file stands behind train 0, which is taken, the second behind train 2.
+    """
+    write_rows(
+        tmp_path,
+        [
+            {"image": "0.jpg", "caption": "a", "split": "train"},
+            {"image": "gone.jpg", "caption": "b", "split": "train"},
+            {"image": "1.jpg", "caption": "c", "split": "train"},
+            {"image": "2.jpg", "caption": "d", "split": "train"},
+            {"image": "lost.jpg", "caption": "e", "split": "train"},
+            {"image": "3.jpg", "caption": "f", "split": "test"},
+        ],
+        pictures=4,
+    )
+    first = list(open_reader(str(tmp_path)).first(1))
+    captions = [item.captions[0] if isinstance(item, Record) else item.item for item in first]
+    assert captions == ["a", "gone.jpg", "f"]
+
+
+def test_rows_without_split_count_as_one_split(tmp_path: Path) -> None:
+    write_rows(tmp_path, [{"image": f"{n}.jpg", "caption": str(n)} for n in range(3)])
+    first = open_reader(str(tmp_path)).first(2)
+    assert [item.captions for item in first if isinstance(item, Record)] == [("0",), ("1",)]

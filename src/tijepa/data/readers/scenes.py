@@ -44,9 +44,13 @@ class ScenesReader(Reader):
         return _SOURCE.fullmatch(source) is not None
 
     def __iter__(self) -> Iterator[Record | SetAside]:
+        return self.first(max(SPLIT_SIZES.values()))
+
+    def first(self, most: int) -> Iterator[Record | SetAside]:
+        """See `Reader.first`; the others are not drawn."""
         for split, size in SPLIT_SIZES.items():
             scenes = Scenes(split, size, self._seed, _IMAGE_SIZE, distinct=split != "train")
-            for index in range(size):
+            for index in range(min(size, most)):
                 (item,) = scenes.read([index])
                 assert item.picture is not None
                 name = scenes.item_id(index)

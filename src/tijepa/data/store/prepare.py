@@ -70,6 +70,7 @@ def write_store(
     source: str | None = None,
     arguments: Sequence[str] = (),
     doctor: Path | None = None,
+    most: int | None = None,
     max_bad: float = 0.01,
     duplicates: Literal["keep", "set-aside"] = "keep",
     threads: int = 1,
@@ -79,7 +80,8 @@ def write_store(
     """Make a new store at `uri` of what `reader` gives; its diagnosis goes to the folder `doctor`.
 
     `source` is how the user named the source and `arguments` the options by which it is read, for
-    the commands that the diagnosis proposes.
+    the commands that the diagnosis proposes. With `most` only so many items of each split are
+    taken.
 
     Streams: memory is bounded by a few batches of at most 16 MiB or one picture, and by the
     diagnosis (about 100 bytes an item). A source may have to be read again, after `again` was told
@@ -96,7 +98,7 @@ def write_store(
         with Diagnosis(
             doctor or diagnosis_folder(uri),
             source=source or uri,
-            description=reader.describe(),
+            description=_described(reader, most),
             arguments=arguments,
             max_bad=max_bad,
         ) as diagnosis:
@@ -109,10 +111,10 @@ def write_store(
                 drop_duplicates=duplicates == "set-aside",
                 redundant=way.redundant,
             )
-            sounds = intake.items(iter(reader), threads=threads, advance=advance)
+            sounds = intake.items(_records(reader, most), threads=threads, advance=advance)
             try:
                 with closing(sounds):  # type: ignore[type-var]
-                    version = _create(reader, uri, settler, sounds)
+                    version = _create(_described(reader, most), uri, settler, sounds)
             except StartAgainError as error:
                 way = _Way(error.plan, way.redundant)
                 again("splits")
@@ -132,6 +134,7 @@ def append_store(
     source: str | None = None,
     arguments: Sequence[str] = (),
     doctor: Path | None = None,
+    most: int | None = None,
     max_bad: float = 0.01,
     threads: int = 1,
     advance: Advance = lambda count: None,
@@ -150,14 +153,14 @@ def append_store(
     with Diagnosis(
         folder,
         source=source or uri,
-        description=reader.describe(),
+        description=_described(reader, most),
         arguments=arguments,
         store=uri,
         max_bad=max_bad,
     ) as diagnosis:
         diagnosis.know(standing(store))
         intake = Intake(source or uri, diagnosis, settler, max_bad=max_bad)
-        records = known.without(_counted(iter(reader), advance))
+        records = known.without(_counted(_records(reader, most), advance))
         sounds = intake.items(records, threads=threads, advance=lambda count: None, fewest=0)
         with closing(sounds):  # type: ignore[type-var]
             groups = grouped(sounds)
@@ -172,16 +175,25 @@ def append_store(
     return Prepared(uri, version, counts, known.skipped, intake.set_aside, intake.report)
 
 
-def _create(reader: Reader, uri: str, settler: SplitSettler, sounds: Iterator[Sound]) -> int:
+def _create(description: str, uri: str, settler: SplitSettler, sounds: Iterator[Sound]) -> int:
     groups = grouped(sounds)
     first = next(groups, [])  # the whole of a small source, which may be judged here
     extras = ExtraColumns.infer(sound.record.extra for sound in first)
-    info = StoreInfo(reader.describe(), "named" if settler.named else "hashed", extras)
+    info = StoreInfo(description, "named" if settler.named else "hashed", extras)
     schema = schema_of(info)
     batches: Iterator[pa.RecordBatch] = (
         to_batch(group, info, schema) for group in chain([first], groups)
     )
     return create_store(uri, schema, batches)
+
+
+def _records(reader: Reader, most: int | None) -> Iterator[Record | SetAside]:
+    return iter(reader) if most is None else reader.first(most)
+
+
+def _described(reader: Reader, most: int | None) -> str:
+    only = "" if most is None else f"; the first {most:,} of each split"
+    return f"{reader.describe()}{only}"
 
 
 def _counted(items: Iterator[Record | SetAside], advance: Advance) -> Iterator[Record | SetAside]:
