@@ -78,6 +78,7 @@ FUSED = "objective.tasks.fusion_infill=1"
         (["guard.action=warn", "guard.max_rollbacks=1"], "guard.action is 'warn'"),
         (["guard.action=stop", "guard.lr_factor=0.1"], "guard.action is 'stop'"),
         (["model.image.train=lora"], "model.image.backbone is not set"),
+        (["model.image.views=corners"], "model.image.backbone is not set"),
         (["model.text.trust_remote_code=true"], "model.text.backbone is not set"),
         (["model.image={backbone: x, width: 64}"], "model.image.backbone has its own architecture"),
         (["model.text={backbone: x, depth: 2}"], "model.text.backbone has its own architecture"),

@@ -86,6 +86,8 @@ def _idle_of_encoders(value: Callable[[str], Any]) -> dict[str, str]:
         if value(f"{encoder}.backbone") is None:
             reason = f"{encoder}.backbone is not set"
             idle |= {f"{encoder}.{key}": reason for key in _BACKBONE}
+            if modality == "image":
+                idle[f"{encoder}.views"] = reason
             continue
         reason = f"{encoder}.backbone has its own architecture"
         idle |= {f"{encoder}.{key}": reason for key in own}

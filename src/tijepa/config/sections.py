@@ -119,6 +119,8 @@ class ImageEncoderConfig(Section):
     lora_rank: PositiveInt = 8
     lr_scale: Positive = 1.0  # the backbone's learning rate, as a share of optim.lr
     trust_remote_code: bool = False  # run code that comes with the backbone
+    # corners: the pooled token is the mean over the whole picture and its four corner crops
+    views: Literal["whole", "corners"] = "whole"
     patch_size: PositiveInt = 16
     stem: Literal["conv", "linear"] = "conv"  # pixels to patch tokens: convolutions, or one map
     width: PositiveInt = 128

@@ -143,16 +143,15 @@ def calibration_pairs(
     std: tuple[float, float, float] = (0.5, 0.5, 0.5),
     features: SplitFeatures | None = None,
 ) -> EvaluationSet:
-    """Up to 2,048 training pairs for the residual Gaussians; `DataError` where there are none.
+    """Up to 2,048 training pictures for the residual Gaussians; `DataError` where there are none.
 
-    With one caption each; where both modalities are read as pooled features, up to 8,192 pictures
-    with all their captions.
+    With all their captions; up to 8,192 pictures where both modalities are read as pooled features.
     """
     small = features is not None and features.small
     return evaluation_set(
         source,
         items=CALIBRATION_FEATURES if small else CALIBRATION_PAIRS,
-        captions=0 if small else 1,
+        captions=0,
         image_size=image_size,
         mean=mean,
         std=std,

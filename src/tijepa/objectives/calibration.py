@@ -251,11 +251,10 @@ def _shrunk(covariance: Tensor, share: float) -> Tensor:
     """A tiny floor under the variances keeps a collapsed model finite."""
     typical = covariance.diagonal().mean()
     ridge = share * typical + 1e-6 * typical + 1e-12
-    eye = torch.eye(len(covariance), dtype=covariance.dtype)
-    shrunk: Tensor = (1 - share) * covariance + ridge * eye
-    return shrunk
+    return (1 - share) * covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype)
 
 
 def _inverse(factor: Tensor) -> Tensor:
     eye = torch.eye(len(factor), dtype=factor.dtype)
-    return torch.linalg.solve_triangular(factor, eye, upper=False).contiguous()
+    inverse: Tensor = torch.linalg.solve_triangular(factor, eye, upper=False)
+    return inverse.contiguous()

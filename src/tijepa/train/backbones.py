@@ -88,6 +88,7 @@ def image_arguments(config: RunConfig, source: ImageSource) -> dict[str, Any]:
         "net": source.net,
         "image_size": config.data.image_size,
         "pooling": image.pool,
+        "views": image.views,
         "mode": image.train,
         "layers": image.last_k,
         "rank": image.lora_rank,

@@ -17,6 +17,7 @@ from tijepa.data.pairs import Item, PairSource
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
 from tijepa.model.encoded import Encoded
+from tijepa.train.build import Compute
 
 __all__ = ["Encoding", "ImageEncoding", "Piece", "TextEncoding"]
 
@@ -37,7 +38,7 @@ class Piece:
 
 
 class Encoding(ABC):
-    """A frozen encoder and how its inputs are made. It runs in float32, whatever training does."""
+    """A frozen encoder and how its inputs are made. It runs in the precision of training."""
 
     @abstractmethod
     def pieces(self, source: PairSource, start: int, *, tokens: bool) -> Iterator[Piece]:
@@ -50,14 +51,14 @@ class ImageEncoding(Encoding):
     def __init__(
         self,
         encoder: nn.Module,
-        device: torch.device,
+        compute: Compute,
         image_size: int,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         threads: int,
     ) -> None:
         self._encoder = encoder
-        self._device = device
+        self._compute = compute
         self._size = image_size
         self._mean, self._std = mean, std
         self._threads = threads
@@ -106,7 +107,8 @@ class ImageEncoding(Encoding):
         inputs = [pixels for pixels, _ in made if len(pixels)]
         if not inputs:  # an encoder needs a picture: one that no row keeps
             inputs = [torch.zeros(3, self._size, self._size)]
-        encoded: Encoded = self._encoder(torch.stack(inputs).to(self._device))
+        with self._compute.autocast():
+            encoded: Encoded = self._encoder(torch.stack(inputs).to(self._compute.device))
         count = sum(rows)
         return Piece(
             rows,
@@ -121,10 +123,10 @@ class TextEncoding(Encoding):
     """All captions of each item."""
 
     def __init__(
-        self, encoder: nn.Module, device: torch.device, tokenizer: Tokenizer, max_tokens: int
+        self, encoder: nn.Module, compute: Compute, tokenizer: Tokenizer, max_tokens: int
     ) -> None:
         self._encoder = encoder
-        self._device = device
+        self._compute = compute
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
 
@@ -147,9 +149,10 @@ class TextEncoding(Encoding):
         for start in range(0, len(order), _CAPTIONS):
             some = order[start : start + _CAPTIONS]
             longest = int(lengths[some].max())
-            encoded: Encoded = self._encoder(
-                ids.ids[some, :longest].to(self._device), ids.mask[some, :longest].to(self._device)
-            )
+            device = self._compute.device
+            inputs = (ids.ids[some, :longest].to(device), ids.mask[some, :longest].to(device))
+            with self._compute.autocast():
+                encoded: Encoded = self._encoder(*inputs)
             if pooled is None:
                 pooled = torch.empty(len(order), encoded.pooled.shape[1])
             pooled[some] = encoded.pooled.cpu()

@@ -1,9 +1,9 @@
 """Features of frozen encoders: made once for all items of a split, kept beside its store.
 
 `STORE.features/vVERSION/image-KEY/SPLIT` holds them (see `data/feature_table.py`); KEY is a hash of
-the encoder's weights and architecture, of how its inputs are made, and of whether tokens are kept.
-So another size of pictures, another pooling or a store that has grown makes features of its own,
-and features under their key are right unless the store itself was made anew.
+the encoder's weights, architecture and precision, of how its inputs are made, and of whether tokens
+are kept. So another size of pictures, another pooling or a store that has grown makes features of
+its own, and features under their key are right unless the store itself was made anew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from tijepa.config import RunConfig
@@ -33,12 +32,12 @@ from tijepa.evaluate.terminal import say
 from tijepa.model.backbones.weights import hash_of_weights
 from tijepa.model.encoders import Encoders
 from tijepa.objectives.tasks import TASKS
-from tijepa.train.build import token_weights
+from tijepa.train.build import Compute, token_weights
 from tijepa.train.encoding import Encoding, ImageEncoding, TextEncoding
 
 __all__ = ["FeatureMaker", "kept_modalities"]
 
-_FORMAT = 1
+_FORMAT = 2
 _UNTRAINED = ("mode", "layers", "rank")  # arguments of a backbone that do not change what it gives
 
 
@@ -91,7 +90,7 @@ class FeatureMaker:
         encoders: Encoders,
         arguments: Mapping[str, Any],
         tokenizer: Tokenizer,
-        device: torch.device,
+        compute: Compute,
         console: Console,
     ) -> FeatureMaker:
         """For the encoders of a run, built from `arguments`; says what is not kept, and why."""
@@ -107,17 +106,18 @@ class FeatureMaker:
         inputs: dict[str, Any] = {}
         if modalities.get("image", "") is None:
             encodings["image"] = ImageEncoding(
-                encoders.image, device, data.image_size, data.mean, data.std, max(1, data.threads)
+                encoders.image, compute, data.image_size, data.mean, data.std, max(1, data.threads)
             )
             inputs["image"] = [data.image_size, data.mean, data.std]
         if modalities.get("text", "") is None:
-            encodings["text"] = TextEncoding(encoders.text, device, tokenizer, data.max_tokens)
+            encodings["text"] = TextEncoding(encoders.text, compute, tokenizer, data.max_tokens)
             inputs["text"] = [data.max_tokens, tokenizer.fingerprint()]
         keys = {}
         for modality in encodings:
             part = encoders.image if modality == "image" else encoders.text
             network = {k: v for k, v in arguments[modality].items() if k not in _UNTRAINED}
-            made = [_FORMAT, network, inputs[modality], tokens, hash_of_weights(part.state_dict())]
+            weights, precision = hash_of_weights(part.state_dict()), str(compute.precision)
+            made = [_FORMAT, network, inputs[modality], tokens, weights, precision]
             text = json.dumps(made, sort_keys=True)
             keys[modality] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return cls(encodings, tokens, keys, console)

@@ -238,7 +238,7 @@ def _features(
         model.context,
         card.arguments["encoders"],
         tokenizer,
-        compute.device,
+        compute,
         console,
     )
     return {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,7 +18,10 @@ from tijepa.model.backbones.tuning import Tuning
 from tijepa.model.backbones.vit import PretrainedViT
 from tijepa.model.encoded import Encoded, Visible
 
-__all__ = ["ImageBackbone"]
+__all__ = ["VIEWS", "ImageBackbone"]
+
+VIEWS = ("whole", "corners")
+_CORNER = 7 / 8  # side of a corner crop, as a share of the picture's
 
 
 def _vit(net: Mapping[str, Any], image_size: int) -> ImageNet:
@@ -37,6 +42,11 @@ class ImageBackbone(nn.Module):
     trained. `net` says which network ("kind") and its architecture ("config"); its weights are
     random until `load_pretrained` or a checkpoint gives them. `pooling` as in
     `tijepa.model.backbones.seen.pooled`; `mode`, `layers` and `rank` as in `Tuning`.
+
+    With `views="corners"` the network sees every picture five times, whole and as its four corner
+    crops (`corner_crops`), and the pooled token is the mean over them: averaging over crops, as
+    image classifiers do at test time (Krizhevsky, Sutskever and Hinton 2012). Tokens are those of
+    the whole picture, which is all that can be seen where patches are hidden.
     """
 
     def __init__(
@@ -45,6 +55,7 @@ class ImageBackbone(nn.Module):
         net: Mapping[str, Any],
         image_size: int,
         pooling: str = "mean",
+        views: str = "whole",
         mode: str = "frozen",
         layers: int = 2,
         rank: int = 8,
@@ -56,9 +67,11 @@ class ImageBackbone(nn.Module):
                 f"model.image.pool is '{pooling}', and this backbone has no class token: use mean "
                 "or grid"
             )
+        assert views in VIEWS, views
         Tuning(mode, layers, rank).apply(self.net)
         self.mode = mode
         self.pooling = pooling
+        self.views = views
         self.grid = self.net.grid
         self.width = self.net.width
         self.pooled_width = self.width * parts_of(pooling, self.net.has_summary)
@@ -82,9 +95,27 @@ class ImageBackbone(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 s s"], visible: Visible | None = None) -> Encoded:
         """Encode the `visible` patches, or all of them."""
         seen = self.net(images, visible)
+        means = [pooled(seen, self.pooling, self.grid).float()]
+        if self.views == "corners" and visible is None:
+            for crop in corner_crops(images):
+                means.append(pooled(self.net(crop), self.pooling, self.grid).float())
         return Encoded(
             tokens=seen.tokens.float(),
             position=seen.position,
             mask=seen.mask,
-            pooled=pooled(seen, self.pooling, self.grid).float(),
+            pooled=torch.stack(means).mean(dim=0),
         )
+
+
+def corner_crops(images: Float[Tensor, "b 3 s s"]) -> list[Float[Tensor, "b 3 s s"]]:
+    """The four corners, 7/8 of the side each, enlarged to it; those on the right are mirrored."""
+    side = images.shape[-1]
+    part = round(side * _CORNER)
+    crops = []
+    for top in (slice(0, part), slice(side - part, side)):
+        for right in (False, True):
+            left = slice(side - part, side) if right else slice(0, part)
+            crop = images[..., top, left]
+            crop = F.interpolate(crop, size=(side, side), mode="bilinear", align_corners=False)
+            crops.append(crop.flip(-1) if right else crop)
+    return crops
