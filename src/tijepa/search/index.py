@@ -112,8 +112,9 @@ class Index:
         if card is None:
             Store(store)  # rather say that there is no store, where that is so
             raise DataError(f"{store} has no index of this model: {remedy}")
-        opened, shelf = Store(store, card.version), Shelf(folder, card.length)
-        if not verified(shelf, opened, only_ends=True):
+        # the shelf may have grown since, by a stopped build or for another verb
+        opened, shelf = Store(store, card.version), Shelf(folder, card.length, card.rows)
+        if shelf.rows != card.rows or not verified(shelf, opened, only_ends=True):
             raise DataError(f"{store} was written anew since it was indexed: {remedy}")
         lists = {} if exact else open_lists(shelf, card)
         return cls(embedder, opened, shelf, card, lists)

@@ -51,14 +51,19 @@ class Vectors:
 
 
 class Shelf:
-    """The embeddings of one model on one store; `length` numbers each."""
+    """The embeddings of one model on one store; `length` numbers each.
 
-    def __init__(self, folder: Path, length: int) -> None:
+    With `rows` only chunks of the first `rows` rows of the store are seen: what stood there before
+    more was appended. Such a shelf is for reading.
+    """
+
+    def __init__(self, folder: Path, length: int, rows: int | None = None) -> None:
         self.folder = folder
         self.length = length
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self.chunks = _read_journal(folder / "journal.jsonl")
+        held = _read_journal(folder / "journal.jsonl")
+        self.chunks = [chunk for chunk in held if rows is None or chunk.stop <= rows]
 
     @property
     def rows(self) -> int:
