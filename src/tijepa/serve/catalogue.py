@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -38,10 +39,16 @@ class Item:
 
 
 class Catalogue:
-    """An index and its store. Every method may be called from several threads."""
+    """An index and its store. Every method may be called from several threads.
+
+    `identity` says which rows these are: a digest of the store's place, version and time of
+    writing.
+    """
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        words = f"{index.store.uri} {index.store.written()}"
+        self.identity = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
         self._shown: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
@@ -59,11 +66,6 @@ class Catalogue:
     def name(self) -> str:
         """The store's own name, without the folders that it lies in."""
         return PurePosixPath(self._index.store.uri.rstrip("/")).name
-
-    @property
-    def version(self) -> int:
-        """The version of the store that the index covers."""
-        return self._index.store.version
 
     def search(
         self,
