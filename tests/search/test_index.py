@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -243,6 +245,32 @@ def test_an_index_whose_shelf_lost_rows_is_refused(embedder: Embedder, store: Pa
     (index.folder / "journal.jsonl").write_text("")
     with pytest.raises(DataError, match="make it with: tijepa index"):
         Index.open(embedder, str(store))
+
+
+def test_two_builders_of_one_index_embed_each_row_once(
+    index: Index, embedder: Embedder, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second starts while the first one embeds, and would be through in half a second."""
+    seen = _encoded_images(monkeypatch)
+    counted, begun, go = Embedder.encode_image, threading.Event(), threading.Event()
+
+    def slow(self: Embedder, images: list[np.ndarray], **options: str) -> torch.Tensor:
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(60)
+        return counted(self, images, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Embedder, "encode_image", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(Index.build, embedder, str(store))
+        assert begun.wait(60)
+        second = pool.submit(Index.build, embedder, str(store))
+        wait([second], timeout=0.5)
+        go.set()
+        built = [first.result(60), second.result(60)]
+    assert sum(seen) == 56
+    rows = embedder.encode_text(QUERIES, form=index.form)
+    assert built[0].search(rows) == built[1].search(rows) == index.search(rows)
 
 
 def _all_texts(index: Index) -> list[tijepa.search.Hit]:

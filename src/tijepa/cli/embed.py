@@ -51,23 +51,18 @@ def embed(
     """
     from rich.console import Console
 
-    from tijepa.data.store.source import Store
     from tijepa.embedder import load
     from tijepa.search.columns import check_ending, write_embeddings
-    from tijepa.search.embedding import embed_store
-    from tijepa.search.fingerprint import fingerprint
-    from tijepa.search.place import check_store, index_folder
+    from tijepa.search.embedding import embedded_store
 
     check_ending(out)
     model = load(run, checkpoint=checkpoint)
-    chosen = form or model.default_form
-    name = fingerprint(model) + ("" if chosen == model.default_form else f"-{chosen}")
-    opened = Store(check_store(store))
-    folder = index_folder(store, name)
+    sides: tuple[Literal["images", "texts"], ...] = (only,) if only else ("images", "texts")
     try:
-        shelf = embed_store(model, chosen, opened, folder, threads=threads, console=Console())
+        with embedded_store(model, store, form, threads=threads, console=Console()) as embedded:
+            count = write_embeddings(embedded.shelf, embedded.store, out, sides)
     except KeyboardInterrupt:
         click.echo("stopped: what is embedded is kept; the same command goes on", err=True)
         raise
-    count = write_embeddings(shelf, opened, out, (only,) if only else ("images", "texts"))
-    click.echo(f"written   {out}: {count:,} rows of {shelf.length} numbers, form {chosen}")
+    length = embedded.shelf.length
+    click.echo(f"written   {out}: {count:,} rows of {length} numbers, form {embedded.form}")

@@ -18,11 +18,10 @@ from tijepa.embedder import Embedder
 from tijepa.evaluate.page.shell import write_page
 from tijepa.model.saving import write_json
 from tijepa.search.columns import whole
-from tijepa.search.embedding import embed_store
+from tijepa.search.embedding import embedded_store
 from tijepa.search.filter_page import Example, filter_page
-from tijepa.search.fingerprint import fingerprint
 from tijepa.search.judged import Judged, check_keep, judge, keep_best
-from tijepa.search.place import check_store, index_folder
+from tijepa.search.place import check_store
 from tijepa.search.where import rows_where
 
 __all__ = ["Filtered", "filter_store"]
@@ -57,20 +56,18 @@ def filter_store(
     `filter.html` shows the histogram and the worst and best pairs. The store stays as it is.
     Raises `ConfigError` and `DataError`.
     """
-    opened = Store(check_store(store))
-    form, model = embedder.default_form, fingerprint(embedder)
-    rows = None if where is None else rows_where(opened, where)
     check_keep(keep)
-    folder = index_folder(store, model)
-    shelf = embed_store(embedder, form, opened, folder, threads=threads, console=console)
-    judged = judge(shelf, form, rows)
+    rows = None if where is None else rows_where(Store(check_store(store)), where)
+    with embedded_store(embedder, store, threads=threads, console=console) as embedded:
+        judged = judge(embedded.shelf, embedded.form, rows)
+    opened = embedded.store
     kept = keep_best(judged, keep)
     probabilities = _probabilities(embedder, judged)
     facts: dict[str, Any] = {
         "store": opened.uri,
         "version": opened.version,
-        "model": model,
-        "form": form,
+        "model": embedded.model,
+        "form": embedded.form,
         "where": where,
         "keep": keep,
         "pairs": len(judged),

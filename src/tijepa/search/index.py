@@ -16,7 +16,7 @@ from torch import Tensor
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form, load
 from tijepa.errors import ConfigError, DataError
-from tijepa.search.embedding import embed_store, verified
+from tijepa.search.embedding import embedded_store, verified
 from tijepa.search.exact import Found, exact_search, rerank
 from tijepa.search.fingerprint import fingerprint
 from tijepa.search.hits import Hit
@@ -69,32 +69,29 @@ class Index:
         Raises `DataError`, `CheckpointError`, `ConfigError`, and `MissingExtraError` without faiss.
         """
         embedder = _embedder(model)
-        form = embedder.default_form
-        opened = Store(check_store(store))
-        name = fingerprint(embedder)
         console = console or Console(quiet=True)
-        if exact_up_to is not None and opened.dataset.count_rows() > exact_up_to:
+        if exact_up_to is not None and Store(check_store(store)).dataset.count_rows() > exact_up_to:
             need_faiss()  # rather now than after an hour
-        folder = index_folder(store, name)
-        shelf = embed_store(embedder, form, opened, folder, threads=threads, console=console)
-        lists = make_lists(shelf, form, exact_up_to, console)
-        last = shelf.chunks[-1]
-        card = IndexCard(
-            model=name,
-            form=form,
-            length=shelf.length,
-            store=opened.uri,
-            version=opened.version,
-            rows=last.stop,
-            images=last.images,
-            texts=last.texts,
-            unreadable=last.unreadable,
-            exact_up_to=exact_up_to,
-            lists={side: one.card for side, one in lists.items()},
-        )
-        write_card(card, shelf.folder)
-        remove_others(shelf, lists)
-        return cls(embedder, opened, shelf, card, lists)
+        with embedded_store(embedder, store, threads=threads, console=console) as embedded:
+            opened, shelf = embedded.store, embedded.shelf
+            lists = make_lists(shelf, embedded.form, exact_up_to, console)
+            last = shelf.chunks[-1]
+            card = IndexCard(
+                model=embedded.model,
+                form=embedded.form,
+                length=shelf.length,
+                store=opened.uri,
+                version=opened.version,
+                rows=last.stop,
+                images=last.images,
+                texts=last.texts,
+                unreadable=last.unreadable,
+                exact_up_to=exact_up_to,
+                lists={side: one.card for side, one in lists.items()},
+            )
+            write_card(card, shelf.folder)
+            remove_others(shelf, lists)
+            return cls(embedder, opened, shelf, card, lists)
 
     @classmethod
     def open(cls, model: Embedder | str | Path, store: str, *, exact: bool = False) -> Index:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tijepa.errors import DataError
 
-__all__ = ["SIDES", "Chunk", "Shelf", "Side", "Vectors"]
+__all__ = ["SIDES", "Chunk", "Shelf", "Side", "Vectors", "unwritable"]
 
 Side = Literal["images", "texts"]
 SIDES: tuple[Side, Side] = ("images", "texts")
@@ -154,7 +154,12 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror or error}; what was embedded before is kept:"
-            " free some space and give the same command again"
-        ) from None
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """What a user can do where embeddings cannot be kept."""
+    return DataError(
+        f"cannot write {path}: {error.strerror or error}; what was embedded before is kept:"
+        " free some space and give the same command again"
+    )
