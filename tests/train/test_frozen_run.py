@@ -247,3 +247,26 @@ def test_an_interrupt_keeps_what_was_made(
     assert again["rows.u32"] in [each["rows.u32"] for each in expected]
     assert len(again["pooled.f32"]) in [len(each["pooled.f32"]) for each in expected]
     assert losses(tmp_path / "second") == pytest.approx(losses(tmp_path / "first"), rel=1e-5)
+
+
+def test_a_trained_vit_computes_its_activations_again(configure: Configure) -> None:
+    """Of each of the two blocks only the input is kept; the text encoder stays frozen."""
+    plain = ["objective.regularize_image.name=none", "objective.regularize_text.name=none"]
+    everything, inputs = (
+        plan(
+            configure(*plain, "model.image.train=full", f"compute.gradient_checkpointing={flag}")
+        ).activations
+        for flag in ("false", "true")
+    )
+    assert inputs < 0.5 * everything
+
+
+def test_a_trained_network_of_a_library_cannot_and_says_so(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure("model.text.train=lora", "compute.gradient_checkpointing=true")
+    with pytest.raises(
+        ConfigError, match=r"set it to false, or model\.text\.train=frozen"
+    ) as error:
+        train(config, tmp_path / "run")
+    assert "\n" not in str(error.value)

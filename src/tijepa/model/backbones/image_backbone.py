@@ -16,7 +16,7 @@ from tijepa.model.backbones.tuning import Tuning
 from tijepa.model.backbones.vit import PretrainedViT
 from tijepa.model.encoded import Encoded, Visible
 
-__all__ = ["ImageBackbone"]
+__all__ = ["CHECKPOINTS", "ImageBackbone"]
 
 
 def _vit(net: Mapping[str, Any], image_size: int) -> ImageNet:
@@ -28,6 +28,7 @@ NETS: dict[str, Callable[[Mapping[str, Any], int], ImageNet]] = {
     "transformers": TransformersImageNet,
     "timm": TimmNet,
 }
+CHECKPOINTS = ("vit",)  # those whose "config" takes `checkpointing`
 
 
 class ImageBackbone(nn.Module):
