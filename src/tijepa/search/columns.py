@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tijepa.data.store.source import Store
 from tijepa.errors import ConfigError, DataError
-from tijepa.search.shelf import Shelf, Side
+from tijepa.search.shelf import Shelf, Side, Vectors
 
 __all__ = ["ENDINGS", "check_ending", "whole", "write_embeddings"]
 
@@ -66,23 +66,20 @@ class _Parts:
             vectors = self.shelf.vectors(side)
             for start in range(0, len(vectors.rows), _ROWS):
                 part = slice(start, start + _ROWS)
-                yield self._about(side, vectors.rows, part), np.array(vectors.values[part])
+                yield self._about(side, vectors, part), np.array(vectors.values[part])
 
-    def _about(self, side: Side, rows: NDArray[np.int64], part: slice) -> dict[str, list[Any]]:
-        unique, back = np.unique(rows[part], return_inverse=True)
-        table = self.store.take(unique, ["id", "split", "captions"])
-        ids, splits, captions = (table[n].to_pylist() for n in ("id", "split", "captions"))
-        places = np.arange(part.start, part.start + len(back))
-        numbers = places - np.searchsorted(rows, rows[part])
-        texts = side == "texts"
+    def _about(self, side: Side, vectors: Vectors, part: slice) -> dict[str, list[Any]]:
+        rows, texts = vectors.rows[part], side == "texts"
+        numbers = vectors.numbers(np.arange(part.start, part.start + len(rows)))
+        taken = self.store.take_each(rows, ["id", "split", "captions"]).to_pylist()
         return {
-            "id": [ids[k] for k in back],
-            "row": rows[part].tolist(),
-            "kind": ["text" if texts else "image"] * len(back),
-            "split": [splits[k] for k in back],
+            "id": [own["id"] for own in taken],
+            "row": rows.tolist(),
+            "kind": ["text" if texts else "image"] * len(rows),
+            "split": [own["split"] for own in taken],
             "caption": [
-                captions[k][number] if texts else None
-                for k, number in zip(back, numbers, strict=True)
+                own["captions"][number] if texts else None
+                for own, number in zip(taken, numbers, strict=True)
             ],
         }
 

@@ -126,19 +126,17 @@ def _about(
     some: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
     """What the lists say of some pairs."""
-    unique, back = np.unique(judged.rows[some], return_inverse=True)
-    table = store.take(unique, ["id", "captions"])
-    ids, captions = table["id"].to_pylist(), table["captions"].to_pylist()
+    taken = store.take_each(judged.rows[some], ["id", "captions"]).to_pylist()
     return [
         {
-            "id": ids[k],
+            "id": own["id"],
             "row": int(judged.rows[pair]),
             "number": int(judged.captions[pair]),
-            "caption": captions[k][int(judged.captions[pair])],
+            "caption": own["captions"][int(judged.captions[pair])],
             "energy": float(judged.energies[pair]),
             "probability": None if probabilities is None else float(probabilities[pair]),
         }
-        for pair, k in zip(some, back, strict=True)
+        for pair, own in zip(some, taken, strict=True)
     ]
 
 

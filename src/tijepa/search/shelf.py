@@ -49,6 +49,10 @@ class Vectors:
     values: NDArray[np.float32]
     rows: NDArray[np.int64]
 
+    def numbers(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of each vector among those of its own row: which of the captions a text is."""
+        return places - np.searchsorted(self.rows, self.rows[places])
+
 
 class Shelf:
     """The embeddings of one model on one store; `length` numbers each.
