@@ -66,8 +66,9 @@ def search(
         click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))
     else:
         print_answer(Console(), answer, index)
-        if index.behind:
-            click.echo(f"{index.behind:,} rows are new and not searched: tijepa index adds them")
+        behind = index.behind
+        if behind:
+            click.echo(f"{behind:,} rows are new and not searched: tijepa index adds them")
     if html is not None:
         write_page(html, answer_page(answer, index))
         click.echo(f"gallery: {html}", err=as_json)

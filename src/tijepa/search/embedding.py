@@ -18,6 +18,7 @@ from rich.console import Console
 
 from tijepa.data.images import centre_crop, decode_image, resize_crop
 from tijepa.data.store.lock import alone
+from tijepa.data.store.packing import unpack
 from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form
@@ -144,8 +145,9 @@ class _Page:
 def _read(store: Store, size: int, pool: ThreadPoolExecutor, total: int, start: int) -> _Page:
     stop = min(start + ROWS, total)
     rows = np.arange(start, stop)
-    table, images = store.take(rows, list(_CONTENT)), store.pictures(rows)
-    ids, hashes, captions = (table[name].to_pylist() for name in _CONTENT)
+    table = store.take(rows, [*_CONTENT, "pair"])
+    ids, hashes, captions, pairs = (column.to_pylist() for column in table.columns)
+    images = (unpack(pair)[0] for pair in pairs)
     held = [(start + k, data) for k, data in enumerate(images) if data is not None]
     decoded = list(pool.map(partial(_square, size), (data for _, data in held)))
     return _Page(

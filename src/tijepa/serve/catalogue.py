@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ __all__ = ["Catalogue", "Item"]
 
 CACHE_BYTES = 64 * 2**20  # of encoded pictures, the most recently shown
 CAPTIONS = 5  # of one item that may each stand among the nearest texts
+EXAMPLES = 12
 LOOKED_AT = 64  # rows among which examples are sought
 
 
@@ -116,11 +118,12 @@ class Catalogue:
             return None
         return self._index.pictures([row])[0]
 
-    def examples(self, count: int) -> list[Item]:
-        """Some items with picture and caption, spread over the store."""
+    @cached_property
+    def examples(self) -> list[Item]:
+        """Some items with picture and caption, spread over the store; read once."""
         rows = np.linspace(0, len(self) - 1, min(LOOKED_AT, len(self))).astype(int)
         whole = [i for i in self._items(np.unique(rows)) if i.captions and i.width is not None]
-        return whole[:: max(1, len(whole) // count)][:count]
+        return whole[:: max(1, len(whole) // EXAMPLES)][:EXAMPLES]
 
     def _items(self, rows: Any) -> list[Item]:
         columns = ["id", "captions", "split", "width", "height"]
