@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument
 
 __all__ = ["search"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.argument("store", metavar="STORE")
 @click.argument("text", required=False)
 @click.option(
@@ -28,12 +28,7 @@ __all__ = ["search"]
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a gallery, offline."
 )
 @click.option("--exact", is_flag=True, help="Compute every energy; leave the lists aside.")
-@click.option(
-    "--checkpoint",
-    callback=check_checkpoint,
-    metavar="best|last|STEP",
-    help="Weights to use.  [default: the final model]",
-)
+@checkpoint_option
 def search(
     run: Path,
     store: str,
@@ -51,6 +46,8 @@ def search(
     \b
     tijepa search runs/photos photos.lance "two dogs on a beach"
     """
+    if (text is None) == (image is None):
+        raise click.UsageError("Give TEXT or --image, one of them.")
     from rich.console import Console
 
     from tijepa.embedder import load
@@ -58,8 +55,6 @@ def search(
     from tijepa.search import Index
     from tijepa.search.answer import answer_facts, answer_page, ask, print_answer
 
-    if (text is None) == (image is None):
-        raise click.UsageError("Give TEXT or --image, one of them.")
     index = Index.open(load(run, checkpoint=checkpoint), store, exact=exact)
     answer = ask(index, text=text, image=image, k=k, where=where)
     if as_json:
