@@ -26,14 +26,17 @@ from tijepa.train.backbones import (
     Sources,
     image_arguments,
     load_backbones,
+    lr_scales,
     open_sources,
     text_arguments,
 )
+from tijepa.train.optimizer import build_optimizer
 
 __all__ = [
     "Compute",
     "build_model",
     "build_objective",
+    "build_run_optimizer",
     "model_arguments",
     "model_of",
     "needs_text",
@@ -128,6 +131,18 @@ def model_of(arguments: Mapping[str, Any], seed: int) -> TextImageModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return TextImageModel(**arguments)
+
+
+def build_run_optimizer(
+    config: RunConfig, model: TextImageModel, objective: Objective
+) -> torch.optim.AdamW:
+    """The optimizer of a run; backbones learn at a rate of their own."""
+    return build_optimizer(
+        [model, objective],
+        lr=config.optim.lr,
+        betas=config.optim.betas,
+        scaled=lr_scales(config, model),
+    )
 
 
 def build_objective(

@@ -25,11 +25,12 @@ from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import ModelCard, read_card, read_json, restore_model, write_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import writing
-from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
+from tijepa.train.backbones import adopted, tokenizer_of
 from tijepa.train.build import (
     Compute,
     build_model,
     build_objective,
+    build_run_optimizer,
     model_arguments,
     model_of,
     needs_text,
@@ -42,7 +43,6 @@ from tijepa.train.features import FeatureMaker
 from tijepa.train.guard import build_guard
 from tijepa.train.loop import Learner, Run, fit
 from tijepa.train.metrics import Metrics, import_wandb
-from tijepa.train.optimizer import build_optimizer
 
 __all__ = ["train"]
 
@@ -101,12 +101,7 @@ def train(
         restore_model(model, last)  # the features' key is a hash of the frozen weights
     model = model.to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
-    optimizer = build_optimizer(
-        [model, objective],
-        lr=config.optim.lr,
-        betas=config.optim.betas,
-        scaled=lr_scales(config, model),
-    )
+    optimizer = build_run_optimizer(config, model, objective)
     learner = Learner(model, objective, optimizer, tokenizer, card, compute)
     if config.compute.compile:
         for part in (model.context.image, model.context.text):
