@@ -17,7 +17,7 @@ from tijepa import load
 from tijepa.config import RunConfig, load_config
 from tijepa.data.feature_table import COMPLETE
 from tijepa.data.store.cache import cache_folder
-from tijepa.errors import ConfigError, DataError
+from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.model.backbones.image_backbone import ImageBackbone
 from tijepa.model.backbones.text_backbone import TextBackbone
 from tijepa.model.backbones.text_source import open_text_source
@@ -150,6 +150,25 @@ def test_a_run_is_whole_without_the_folders_of_its_backbones(
     assert hash_of_weights(embedder.model.context.text.net.state_dict()) == weights
     assert losses(resumed) == losses(frozen_run)
     assert embedder.energy(torch.zeros(3, 32, 32), "a red circle").isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("embed_dim: 8", "embed_dim: 12"),
+        ("pooled_predictor:\n    kind: mlp\n    depth: 1", "pooled_predictor:\n    depth: 2"),
+    ],
+)
+def test_resume_refuses_another_shape_around_the_backbones(
+    frozen_run: Path, tmp_path: Path, old: str, new: str
+) -> None:
+    """Heads and predictors are as configured, backbones as the checkpoint has them."""
+    copy = shutil.copytree(frozen_run, tmp_path / "run")
+    text = (copy / "config.yaml").read_text()
+    assert old in text
+    (copy / "config.yaml").write_text(text.replace(old, new))
+    with pytest.raises(CheckpointError, match="use the configuration it was trained with"):
+        run(load_config(file=copy / "config.yaml"), copy, resume=True)
 
 
 def test_frozen_weights_are_written_once(frozen_run: Path) -> None:

@@ -22,7 +22,7 @@ from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_s
 from tijepa.evaluate.run import finish_run
 from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
-from tijepa.model.saving import ModelCard, read_card, read_json, restore_model, write_json
+from tijepa.model.saving import ModelCard, read_card, read_json, write_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import writing
 from tijepa.train.backbones import adopted, tokenizer_of
@@ -32,10 +32,10 @@ from tijepa.train.build import (
     build_objective,
     build_run_optimizer,
     model_arguments,
-    model_of,
     needs_text,
     parameter_counts,
     resolve_compute,
+    resumed_model,
 )
 from tijepa.train.checkpoint import Checkpoints, RunState
 from tijepa.train.environment import environment_of
@@ -93,12 +93,7 @@ def train(
         )
     else:
         card = read_card(last)
-        if config.model.image.backbone is None and config.model.text.backbone is None:
-            model = build_model(config, tokenizer.vocab_size)
-        else:  # backbones come with the checkpoint, wherever they were once
-            _check_same_heads(last, card, config)
-            model = model_of(card.arguments, config.seed)
-        restore_model(model, last)  # the features' key is a hash of the frozen weights
+        model = resumed_model(config, tokenizer.vocab_size, card.arguments)
     model = model.to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
     optimizer = build_run_optimizer(config, model, objective)
@@ -110,6 +105,7 @@ def train(
     state = RunState(step=0, cursor=0)
     if last is not None:
         state = checkpoints.restore(last, model, objective, optimizer)
+    # once the weights are there, for the features' key is a hash of the frozen ones
     features = _features(config, splits, model, card, tokenizer, compute, console)
     with phase(console, "reading pairs to measure on"):
         held_out = _held_out(splits, config, features["validation"], console)
@@ -191,19 +187,6 @@ def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
             f"{run_dir} has no checkpoint to resume from; delete it, or train into another --out"
         )
     return last
-
-
-def _check_same_heads(last: Path, card: ModelCard, config: RunConfig) -> None:
-    encoders = card.arguments["encoders"]
-    for name, theirs, ours in (
-        ("model.embed_dim", encoders["embed_dim"], config.model.embed_dim),
-        ("model.head", encoders["head"], config.model.head.model_dump()),
-    ):
-        if theirs != ours:
-            raise CheckpointError(
-                f"{last} is of another shape: {name} is {theirs} there and {ours} in the run's"
-                " config.yaml; use the configuration it was trained with"
-            )
 
 
 def _check_same_data(run_dir: Path, source: PairSource) -> None:
