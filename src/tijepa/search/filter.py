@@ -17,7 +17,7 @@ from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder
 from tijepa.evaluate.page.shell import write_page
 from tijepa.model.saving import write_json
-from tijepa.search.columns import whole
+from tijepa.model.writing import whole, writing
 from tijepa.search.embedding import embedded_store
 from tijepa.search.filter_page import Example, filter_page
 from tijepa.search.judged import Judged, check_keep, judge, keep_best
@@ -54,7 +54,7 @@ def filter_store(
     `kept.jsonl` and `dropped.jsonl` have one line for each pair: id, row, caption and its number in
     the row, energy and, where the model has one, probability of match. `filter.json` counts,
     `filter.html` shows the histogram and the worst and best pairs. The store stays as it is.
-    Raises `ConfigError` and `DataError`.
+    Raises `ConfigError`, `DataError` and `CheckpointError`.
     """
     check_keep(keep)
     rows = None if where is None else rows_where(Store(check_store(store)), where)
@@ -83,6 +83,8 @@ def filter_store(
             "histogram": _histogram(probabilities, kept, (0.0, 1.0)),
         },
     }
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     with whole(out / "kept.jsonl") as a, whole(out / "dropped.jsonl") as b:
         _list_pairs(opened, judged, kept, probabilities, a, b)
     order = np.argsort(judged.energies, kind="stable")

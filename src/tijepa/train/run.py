@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import ModelCard, read_card, read_json, write_json
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.model.writing import writing
+from tijepa.model.writing import write_whole, writing
 from tijepa.train.backbones import adopted, tokenizer_of
 from tijepa.train.build import (
     Compute,
@@ -291,9 +290,7 @@ def _list_set_aside(run_dir: Path, items: Iterable[SetAside]) -> None:
         known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         lines = dict.fromkeys([*known, *(json.dumps(asdict(item)) for item in items)])
         if len(lines) > len(known):
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            os.replace(temporary, path)
+            write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _announce_data(console: Console, run_dir: Path, splits: PairSplits) -> None:
