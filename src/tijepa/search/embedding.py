@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tijepa.data.images import centre_crop, decode_image, resize_crop
+from tijepa.data.images import centre_square, decode_image
 from tijepa.data.store.lock import alone
 from tijepa.data.store.packing import unpack
 from tijepa.data.store.progress import watched
@@ -167,7 +167,7 @@ def _square(size: int, data: bytes) -> NDArray[np.uint8] | None:
         pixels = decode_image(data, size)
     except DataError:
         return None
-    return resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
+    return centre_square(pixels, size)
 
 
 def _put(embedder: Embedder, form: Form, shelf: Shelf, start: int, page: _Page) -> None:
