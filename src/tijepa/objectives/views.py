@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from tijepa.data.features import Features
 from tijepa.data.pairs import Batch
@@ -35,21 +36,21 @@ def encode(
     grad = torch.is_grad_enabled()
 
     def tower(
-        view: Callable[[Encoders, Batch], Encoded], frozen: bool
+        view: Callable[[Encoders, Batch], Encoded], encoder: nn.Module
     ) -> tuple[Encoded, Encoded | None]:
         with autocast(), torch.set_grad_enabled(grad):
             own = view(model.context, batch)
             if not objective.needs_targets:
                 return own, None
-            if frozen:
+            if encoder.frozen:
                 return own, own
             assert model.target is not None
             with torch.no_grad():
                 return own, view(model.target, batch)
 
     (own_image, image_target), (own_text, text_target) = both(
-        lambda: tower(image_view, model.context.image.frozen),
-        lambda: tower(text_view, model.context.text.frozen),
+        lambda: tower(image_view, model.context.image),
+        lambda: tower(text_view, model.context.text),
         threads=tower_threads,
     )
     return Views(own_image, own_text, image_target, text_target)
