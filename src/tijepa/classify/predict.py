@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from tijepa.classify.examples import MAX_BAD
 from tijepa.classify.features import read_inputs
 from tijepa.classify.labels import Items, read_items
 from tijepa.classify.saved import Classifier, load_classifier
@@ -21,7 +22,6 @@ from tijepa.model.writing import whole
 
 __all__ = ["Prediction", "predict_labels", "write_predictions"]
 
-MAX_BAD = 0.01
 _AT_ONCE = 64
 _FORMATS = (".csv", ".jsonl")
 
