@@ -44,12 +44,12 @@ def keep_features(folder: Path, photos: int | None = None) -> None:
     data = Path(root) / "data" / "flickr8k"
     lines = (data / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines][:photos]
-    weights = vit.load_vit(Path(root) / "weights" / "vit_tiny_patch16_224")
+    see = vit.load_vit(Path(root) / "weights" / "vit_tiny_patch16_224")
     images = torch.empty(len(rows), 6 * vit.WIDTH)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for part in track(list(_parts(range(len(rows)))), "photos", transient=True):
             inputs = torch.stack([_photo(data / rows[k]["image"]) for k in part])
-            images[part] = vit.photo_features(weights, inputs)
+            images[part] = see(inputs)
     captions = [text for row in rows for text in row["captions"]]
     assert len(captions) == CAPTIONS * len(rows), "every photo has five captions"
     texts = torch.empty(len(captions), 2 * minilm.WIDTH)

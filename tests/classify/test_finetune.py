@@ -15,7 +15,7 @@ from tijepa.embedder import Embedder, load
 from tijepa.errors import ConfigError
 from tijepa.evaluate.folds import hold_out
 from tijepa.evaluate.logistic import log_loss
-from tijepa.evaluate.probes import Linear
+from tijepa.evaluate.probes import Examples, Linear
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,11 @@ def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
 
 
 def tune_once(embedder: Embedder, items: Items, tuning: Tuning) -> tuple[Embedder, Linear]:
+    labels = items.numbers(["gloomy", "sunny"])
     return fine_tune(
         embedder,
         items,
-        ["gloomy", "sunny"],
+        Examples(item_features(embedder, items, "pair"), labels, items.group, 2),
         tuning,
         side="pair",
         parts="both",

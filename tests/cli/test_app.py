@@ -154,3 +154,14 @@ def test_help_does_not_import_torch_or_read_a_configuration() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'pydantic', 'rich')))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_usage_error_of_a_search_does_not_wait_for_torch() -> None:
+    script = (
+        "import sys; from tijepa.cli import main\n"
+        "code = main(['search', '.', 'pairs.lance'])\n"
+        "sys.exit(code != 2 or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"Give TEXT or --image" in done.stderr

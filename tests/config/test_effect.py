@@ -16,6 +16,7 @@ from tijepa.config.named import fixed_settings
 from tijepa.errors import ConfigError
 
 INFILL = "objective.tasks.image_infill=1"
+FROZEN = ("model.image.backbone=x", "model.text.backbone=y")
 FUSED = "objective.tasks.fusion_infill=1"
 
 
@@ -87,6 +88,14 @@ FUSED = "objective.tasks.fusion_infill=1"
         (["model.text={backbone: x, train: full, lora_rank: 4}"], "model.text.train is 'full'"),
         (["model.text.backbone=x", "data.vocab_size=99"], "has its own tokenizer"),
         (["data.cache_features=false"], "no encoder is a frozen backbone"),
+        (
+            [*FROZEN, "compute.gradient_checkpointing=true"],
+            "both encoders are frozen backbones, and no token-level task has a weight",
+        ),
+        (
+            [*FROZEN, "objective.name=clip", "compute.gradient_checkpointing=true"],
+            "both encoders are frozen backbones",
+        ),
         (["data.augment=device"], "data.crop_scale is [1, 1] and data.flip is false"),
     ],
 )
@@ -111,6 +120,8 @@ def test_a_setting_without_effect_is_an_error(overrides: list[str], reason: str)
         ["objective.name=ijepa", "objective.masks.target_blocks=2"],
         ["objective.name=clip", "optim.lr=1e-3", "model.head.depth=2"],
         ["data.source=photos", "data.max_bad=0.5"],
+        [*FROZEN, FUSED, "compute.gradient_checkpointing=true"],
+        [*FROZEN, "model.image.train=lora", "compute.gradient_checkpointing=true"],
         ["guard.action=stop", "guard.patience=3"],
         ["guard={action: rollback, lr_factor: 0.1, max_rollbacks: 1, patience: 1}"],
     ],

@@ -17,6 +17,7 @@ from tijepa.data.images import (
     MAX_PIXELS,
     Crop,
     centre_crop,
+    centre_square,
     decode_image,
     normalise,
     random_crop,
@@ -292,6 +293,7 @@ def test_resizing_keeps_the_layout_and_mirrors_on_request() -> None:
 def test_a_crop_of_the_right_size_is_not_resampled() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     assert np.array_equal(resize_crop(pixels, centre_crop(20, 30), 20), pixels[:, 5:25])
+    assert np.array_equal(centre_square(pixels, 20), pixels[:, 5:25])
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tijepa.errors import DataError
 from tijepa.evaluate.scores import confusion_matrix, figures_of, paired_gain, score
@@ -73,6 +76,31 @@ def test_a_paired_gain_is_narrower_than_the_difference_of_two_independent_draws(
     gain = paired_gain(truth, ours, theirs)
     assert gain.value == pytest.approx(0.025)
     assert gain.high - gain.low == pytest.approx(2 * 1.96 * 0.0078, rel=0.15)
+
+
+class _Largest(TorchDispatchMode):
+    """Remembers the most numbers of any tensor that is made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.numbers = max(self.numbers, made.numel())
+        return made
+
+
+def test_resamples_of_many_classes_take_the_memory_of_one_confusion_matrix() -> None:
+    """100 classes: 10,000 numbers, whether there are 20 resamples or 200."""
+    truth = torch.arange(300) % 100
+    named = torch.where(torch.arange(300) % 3 == 0, (truth + 1) % 100, truth)
+    for resamples in (20, 200):
+        with _Largest() as largest:
+            score(truth, named, 100, resamples=resamples)
+            paired_gain(truth, named, truth, resamples=resamples)
+        assert largest.numbers == 10_000
 
 
 def test_no_items_are_an_error() -> None:

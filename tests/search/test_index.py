@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
 from tijepa.search import Index
 from tijepa.search import embedding as embedding_module
+from tijepa.search.filter import filter_store
 from tijepa.search.place import index_folder
 
 QUERIES = ["a red circle left of a blue star", "a small green square"]
@@ -221,6 +224,53 @@ def test_a_store_that_was_written_anew_is_noticed(
     index = Index.build(embedder, str(store))
     texts = {hit.caption for hit in _all_texts(index)}
     assert texts == {text for own in contents(store)[1] for text in own}
+
+
+def test_an_index_opens_at_its_own_rows_after_the_shelf_has_grown(
+    embedder: Embedder, store: Path, append: Callable[[Path, int], None], tmp_path: Path
+) -> None:
+    """`filter` embeds the three new rows, and the index goes on to answer for its 56."""
+    built = Index.build(embedder, str(store))
+    rows = embedder.encode_text(QUERIES, form=built.form)
+    before = built.search(rows, 99)
+    append(store, 3)
+    filter_store(embedder, str(store), tmp_path / "filtered", keep=0.5)
+    opened = Index.open(embedder, str(store))
+    assert (opened.card, opened.behind) == (built.card, 3)
+    assert opened.search(rows, 99) == before
+
+
+def test_an_index_whose_shelf_lost_rows_is_refused(embedder: Embedder, store: Path) -> None:
+    index = Index.build(embedder, str(store))
+    (index.folder / "journal.jsonl").write_text("")
+    with pytest.raises(DataError, match="make it with: tijepa index"):
+        Index.open(embedder, str(store))
+
+
+def test_two_builders_of_one_index_embed_each_row_once(
+    index: Index, embedder: Embedder, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second starts while the first one embeds, and would be through in half a second."""
+    seen = _encoded_images(monkeypatch)
+    counted, begun, go = Embedder.encode_image, threading.Event(), threading.Event()
+
+    def slow(self: Embedder, images: list[np.ndarray], **options: str) -> torch.Tensor:
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(60)
+        return counted(self, images, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Embedder, "encode_image", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(Index.build, embedder, str(store))
+        assert begun.wait(60)
+        second = pool.submit(Index.build, embedder, str(store))
+        wait([second], timeout=0.5)
+        go.set()
+        built = [first.result(60), second.result(60)]
+    assert sum(seen) == 56
+    rows = embedder.encode_text(QUERIES, form=index.form)
+    assert built[0].search(rows) == built[1].search(rows) == index.search(rows)
 
 
 def _all_texts(index: Index) -> list[tijepa.search.Hit]:

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import io
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from tijepa.data.readers import open_reader
+from tijepa.data.store.prepare import write_store
 from tijepa.embedder import Embedder
 from tijepa.search import Index
+from tijepa.serve.app import create_app
+from tijepa.serve.catalogue import Catalogue
+from tijepa.serve.service import Service
+
+HERE = "http://localhost:8000"
 
 
 def test_hits_are_those_of_the_index(
@@ -71,6 +80,24 @@ def test_a_picture_that_has_not_changed_is_not_sent_again(client: TestClient) ->
     tag = client.get("/items/7/picture").headers["etag"]
     again = client.get("/items/7/picture", headers={"If-None-Match": tag})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_row_of_another_store_has_another_tag(
+    served_model: Embedder, pairs_folder: Path, tmp_path: Path
+) -> None:
+    """The same pairs are written anew in the same place, at version 1 again."""
+    place = tmp_path / "pairs.lance"
+    tags = []
+    for _ in range(2):
+        shutil.rmtree(place, ignore_errors=True)
+        write_store(open_reader(str(pairs_folder)), str(place))
+        catalogue = Catalogue(Index.build(served_model, str(place)))
+        service = Service(served_model, tmp_path, catalogue)
+        with TestClient(create_app(service, hosts={"localhost"}), base_url=HERE) as client:
+            headers = client.get("/items/7/picture").headers
+        tags.append(headers["etag"])
+        assert headers["cache-control"] == "private, no-cache"
+    assert tags[0] != tags[1]
 
 
 @pytest.mark.parametrize("path", ["/items/56", "/items/-1", "/items/56/picture"])

@@ -17,7 +17,7 @@ from tijepa import load
 from tijepa.config import RunConfig, load_config
 from tijepa.data.feature_table import COMPLETE
 from tijepa.data.store.cache import cache_folder
-from tijepa.errors import ConfigError, DataError
+from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.model.backbones.image_backbone import ImageBackbone
 from tijepa.model.backbones.text_backbone import TextBackbone
 from tijepa.model.backbones.text_source import open_text_source
@@ -152,6 +152,25 @@ def test_a_run_is_whole_without_the_folders_of_its_backbones(
     assert embedder.energy(torch.zeros(3, 32, 32), "a red circle").isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("embed_dim: 8", "embed_dim: 12"),
+        ("pooled_predictor:\n    kind: mlp\n    depth: 1", "pooled_predictor:\n    depth: 2"),
+    ],
+)
+def test_resume_refuses_another_shape_around_the_backbones(
+    frozen_run: Path, tmp_path: Path, old: str, new: str
+) -> None:
+    """Heads and predictors are as configured, backbones as the checkpoint has them."""
+    copy = shutil.copytree(frozen_run, tmp_path / "run")
+    text = (copy / "config.yaml").read_text()
+    assert old in text
+    (copy / "config.yaml").write_text(text.replace(old, new))
+    with pytest.raises(CheckpointError, match="use the configuration it was trained with"):
+        run(load_config(file=copy / "config.yaml"), copy, resume=True)
+
+
 def test_frozen_weights_are_written_once(frozen_run: Path) -> None:
     files = {path.stat().st_ino for path in frozen_run.rglob("frozen.safetensors")}
     assert len(list(frozen_run.rglob("frozen.safetensors"))) == 3
@@ -247,3 +266,26 @@ def test_an_interrupt_keeps_what_was_made(
     assert again["rows.u32"] in [each["rows.u32"] for each in expected]
     assert len(again["pooled.f32"]) in [len(each["pooled.f32"]) for each in expected]
     assert losses(tmp_path / "second") == pytest.approx(losses(tmp_path / "first"), rel=1e-5)
+
+
+def test_a_trained_vit_computes_its_activations_again(configure: Configure) -> None:
+    """Of each of the two blocks only the input is kept; the text encoder stays frozen."""
+    plain = ["objective.regularize_image.name=none", "objective.regularize_text.name=none"]
+    everything, inputs = (
+        plan(
+            configure(*plain, "model.image.train=full", f"compute.gradient_checkpointing={flag}")
+        ).activations
+        for flag in ("false", "true")
+    )
+    assert inputs < 0.5 * everything
+
+
+def test_a_trained_network_of_a_library_cannot_and_says_so(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure("model.text.train=lora", "compute.gradient_checkpointing=true")
+    with pytest.raises(
+        ConfigError, match=r"set it to false, or model\.text\.train=frozen"
+    ) as error:
+        train(config, tmp_path / "run")
+    assert "\n" not in str(error.value)

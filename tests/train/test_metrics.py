@@ -198,7 +198,7 @@ def test_cutting_keeps_the_old_file_if_the_disk_is_full(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(file, *arguments, **options)
 
-    monkeypatch.setattr("io.open", full)
+    monkeypatch.setattr(builtins, "open", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         plain(tmp_path, after_step=0)
     monkeypatch.undo()

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tijepa.classify.labels import Items, Side
-from tijepa.data.images import centre_crop, normalise, resize_crop
+from tijepa.data.images import centre_square, normalise
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError
 from tijepa.model.encoded import Encoded
@@ -115,6 +115,6 @@ def read_inputs(
             pixels = item.picture.pixels(card.image_size)
         except DataError as error:
             raise DataError(f"item {items.ids[row]}: {error}; prepare the store anew") from None
-        squares[k] = resize_crop(pixels, centre_crop(*pixels.shape[:2]), card.image_size)
+        squares[k] = centre_square(pixels, card.image_size)
     images = normalise(squares, card.mean, card.std)
     return images, [item.captions[0] for item in read] if side == "pair" else None

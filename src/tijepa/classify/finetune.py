@@ -57,7 +57,7 @@ def check_tune(tune: Tune | None, side: Side) -> None:
 def fine_tune(
     embedder: Embedder,
     items: Items,
-    classes: list[str],
+    examples: Examples,
     tuning: Tuning,
     *,
     side: Side,
@@ -68,26 +68,22 @@ def fine_tune(
 ) -> tuple[Embedder, Linear]:
     """A copy of the embedder whose encoders have learned the labels, and the head for it.
 
-    The head starts as the linear probe of the features as they were. AdamW, linear warmup, cosine
-    to 0. Before the first and after every epoch the cross-entropy of a tenth of the items, which
-    are never trained on, is taken, and the best of these states is kept. All randomness comes from
-    `seed`. `advance` is called with the number of items of every batch. Raises `ConfigError` where
-    an encoder has fewer layers, and as `hold_out` does.
+    `examples` are the items' features as they are; the head starts as the linear probe of them.
+    AdamW, linear warmup, cosine to 0. Before the first and after every epoch the cross-entropy of a
+    tenth of the items, which are never trained on, is taken, and the best of these states is kept.
+    All randomness comes from `seed`. `advance` is called with the number of items of every batch.
+    Raises `ConfigError` where an encoder has fewer layers, and as `hold_out` does.
     """
     tuned = Embedder(
         copy.deepcopy(embedder.model), embedder.tokenizer, embedder.card, None, embedder.device
     )
-    labels = items.numbers(classes)
-    held = hold_out(labels, items.group, HELD_OUT, seed)
+    held = hold_out(examples.labels, examples.groups, HELD_OUT, seed)
     rest, unseen = items.where((~held).tolist()), items.where(held.tolist())
-    own = labels[~held]
-    features = item_features(tuned, rest, side, parts)
-    probe = fit_linear(
-        Examples(features, own, rest.group, len(classes)), seed=seed, balanced=balanced
-    )
+    own = examples.labels[~held]
+    probe = fit_linear(examples.where(~held), seed=seed, balanced=balanced)
     head = _Affine(probe)
     encoder = _trainable(tuned, tuning)
-    weights = balanced_weights(own, len(classes)) if balanced else None
+    weights = balanced_weights(own, examples.classes) if balanced else None
     optimizer = torch.optim.AdamW(
         [{"params": encoder, "lr": tuning.lr}, {"params": head.parameters(), "lr": HEAD_RATE}],
         weight_decay=DECAY,
@@ -111,7 +107,7 @@ def fine_tune(
             advance(len(rows))
         with torch.no_grad():
             logits = head(item_features(tuned, unseen, side, parts))
-        reached = log_loss(logits, labels[held], weights)
+        reached = log_loss(logits, examples.labels[held], weights)
         if reached < best:
             best, kept = reached, [p.detach().clone() for p in moving]
     with torch.no_grad():

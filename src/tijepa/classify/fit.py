@@ -8,27 +8,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from rich.console import Console
 from torch import Tensor
 
+from tijepa.classify.examples import Labelled, labelled_examples, out_of_fold
 from tijepa.classify.features import Parts, item_features
 from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.classify.perceptron import Perceptron, fit_perceptron
 from tijepa.classify.saved import Classifier, classifier_folder, save_classifier
-from tijepa.data import open_splits
 from tijepa.data.store.progress import watched
-from tijepa.embedder import Embedder, load
+from tijepa.embedder import Embedder
 from tijepa.errors import ConfigError
 from tijepa.evaluate.folds import assign_folds
-from tijepa.evaluate.probes import Examples, Linear, cross_validate, fit_linear
+from tijepa.evaluate.probes import Examples, Linear, fit_linear
 from tijepa.evaluate.scores import score
 
 __all__ = ["FitOptions", "HeadKind", "fit_classifier"]
 
 HeadKind = Literal["linear", "mlp"]
-MAX_BAD = 0.01
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,20 @@ def fit_classifier(
     folder = classifier_folder(run, label if name is None else name)
     if folder.exists() and not replace:
         raise ConfigError(f"{folder} exists: choose another --name, or --replace it")
-    embedder = load(run, checkpoint=checkpoint, device=device)
-    splits = open_splits(
-        store, image_size=embedder.card.image_size, seed=0, max_bad=MAX_BAD, console=console
+    known = labelled_examples(
+        run,
+        store,
+        label,
+        split=options.split,
+        side=options.side,
+        parts=options.parts,
+        same_text=options.same_text,
+        checkpoint=checkpoint,
+        console=console,
+        device=device,
     )
-    everything = read_items(splits, options.split, label, options.side, same_text=options.same_text)
-    items = everything.labelled
-    classes = items.classes
-    fitting = _Fitting(embedder, items, classes, options, console)
+    splits, items, classes = known.splits, known.items, known.classes
+    fitting = _Fitting(known, options, console)
     results: dict[str, Any] = {
         "label": label,
         "classes": classes,
@@ -99,7 +104,7 @@ def fit_classifier(
         "split": options.split,
         "items": len(items),
         "copies": len(items) - len(torch.unique(items.group)),
-        "unlabelled": len(everything) - len(items),
+        "unlabelled": known.unlabelled,
         "left_out": items.left_out,
         "on": options.side,
         "head": options.head,
@@ -111,7 +116,7 @@ def fit_classifier(
     if options.folds:
         logits = fitting.out_of_fold(options.folds)
         found = score(
-            fitting.labels, logits.argmax(dim=1), len(classes), groups=items.group
+            known.examples.labels, logits.argmax(dim=1), len(classes), groups=items.group
         ).to_dict(classes)
         results["cross_validation"] = {"folds": options.folds, **found}
     classifier = fitting.final(label)
@@ -130,62 +135,43 @@ def fit_classifier(
     return {**results, "folder": str(folder)}
 
 
+@dataclass(frozen=True)
 class _Fitting:
-    """Heads for some of the items: on features that are made once, or by fine-tuning each time."""
+    """Heads for some of the items: on the features as they are, or by fine-tuning each time."""
 
-    def __init__(
-        self,
-        embedder: Embedder,
-        items: Items,
-        classes: list[str],
-        options: FitOptions,
-        console: Console,
-    ) -> None:
-        self.embedder = embedder
-        self.items = items
-        self.classes = classes
-        self.options = options
-        self.console = console
-        self.labels: Int[Tensor, " n"] = items.numbers(classes)
-        self.examples: Examples | None = None
-        if options.tuning is None:
-            with watched(console, "encoding items", len(items)) as advance:
-                features = item_features(embedder, items, options.side, options.parts, advance)
-            self.examples = Examples(features, self.labels, items.group, len(classes))
+    known: Labelled
+    options: FitOptions
+    console: Console
 
     def out_of_fold(self, folds: int) -> Float[Tensor, "n c"]:
         """Logits of every item by a head that was fitted without its fold."""
-        if self.examples is not None:
-            with watched(self.console, f"cross-validating in {folds} folds", folds) as advance:
-
-                def fit(examples: Examples) -> Linear | Perceptron:
-                    head = self._head(examples)
-                    advance(1)
-                    return head
-
-                return cross_validate(self.examples, fit, folds=folds, seed=self.options.seed)
-        fold = assign_folds(self.labels, self.items.group, folds, self.options.seed)
-        logits = torch.zeros(len(self.items), len(self.classes), dtype=torch.float64)
+        examples, items, seed = self.known.examples, self.known.items, self.options.seed
+        if self.options.tuning is None:
+            text = "cross-validating"
+            return out_of_fold(
+                examples, self._head, text, folds=folds, seed=seed, console=self.console
+            )
+        fold = assign_folds(examples.labels, examples.groups, folds, seed)
+        logits = torch.zeros(len(items), examples.classes, dtype=torch.float64)
         for number in range(folds):
             apart = fold == number
-            embedder, head = self._tuned(
-                self.items.where((~apart).tolist()), f"fine-tuning, fold {number + 1} of {folds}"
-            )
-            unseen = self.items.where(apart.tolist())
+            embedder, head = self._tuned(~apart, f"fine-tuning, fold {number + 1} of {folds}")
+            unseen = items.where(apart.tolist())
             features = item_features(embedder, unseen, self.options.side, self.options.parts)
             logits[apart] = head.logits(features).double()
         return logits
 
     def final(self, label: str) -> Classifier:
         """The classifier of all items."""
-        embedder: Embedder = self.embedder
+        embedder: Embedder = self.known.embedder
         head: Linear | Perceptron
-        if self.examples is not None:
-            head = self._head(self.examples)
+        if self.options.tuning is None:
+            head = self._head(self.known.examples)
         else:
-            embedder, head = self._tuned(self.items, "fine-tuning on all items")
+            every = torch.ones(len(self.known.items), dtype=torch.bool)
+            embedder, head = self._tuned(every, "fine-tuning on all items")
         return Classifier(
-            embedder, head, label, self.classes, self.options.side, self.options.parts
+            embedder, head, label, self.known.classes, self.options.side, self.options.parts
         )
 
     def _head(self, examples: Examples) -> Linear | Perceptron:
@@ -194,14 +180,15 @@ class _Fitting:
         )
         return fit(examples, seed=self.options.seed, balanced=self.options.balanced)
 
-    def _tuned(self, items: Items, text: str) -> tuple[Embedder, Linear]:
+    def _tuned(self, some: Bool[Tensor, " n"], text: str) -> tuple[Embedder, Linear]:
         assert self.options.tuning is not None
+        items = self.known.items.where(some.tolist())
         total = self.options.tuning.epochs * len(items)
         with watched(self.console, text, total) as advance:
             return fine_tune(
-                self.embedder,
+                self.known.embedder,
                 items,
-                self.classes,
+                self.known.examples.where(some),
                 self.options.tuning,
                 side=self.options.side,
                 parts=self.options.parts,

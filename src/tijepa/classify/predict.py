@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,17 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from tijepa.classify.examples import MAX_BAD
 from tijepa.classify.features import read_inputs
 from tijepa.classify.labels import Items, read_items
 from tijepa.classify.saved import Classifier, load_classifier
 from tijepa.data import open_splits
 from tijepa.data.store.progress import watched
 from tijepa.errors import ConfigError, DataError
-from tijepa.model.writing import writing
+from tijepa.model.writing import whole
 
 __all__ = ["Prediction", "predict_labels", "write_predictions"]
 
-MAX_BAD = 0.01
 _AT_ONCE = 64
 _FORMATS = (".csv", ".jsonl")
 
@@ -94,21 +93,15 @@ def predict_labels(
 
 def write_predictions(predictions: list[Prediction], out: Path) -> None:
     """Write CSV or JSON lines through a temporary neighbour, so that `out` is whole or absent."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with writing(out), open(temporary, "w", newline="", encoding="utf-8") as file:
-            if out.suffix == ".csv":
-                writer = csv.writer(file)
-                writer.writerow(("item", "split", "label", "probability"))
-                for p in predictions:
-                    writer.writerow((p.item, p.split, p.label, f"{p.probabilities[p.label]:.4f}"))
-            else:
-                for p in predictions:
-                    file.write(json.dumps(vars(p), ensure_ascii=False) + "\n")
-        with writing(out):
-            os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        if out.suffix == ".csv":
+            writer = csv.writer(file)
+            writer.writerow(("item", "split", "label", "probability"))
+            for p in predictions:
+                writer.writerow((p.item, p.split, p.label, f"{p.probabilities[p.label]:.4f}"))
+        else:
+            for p in predictions:
+                file.write(json.dumps(vars(p), ensure_ascii=False) + "\n")
 
 
 def _predicted(classifier: Classifier, items: Items) -> Iterator[Prediction]:

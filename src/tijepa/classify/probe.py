@@ -9,19 +9,16 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
-from tijepa.classify.features import Parts, item_features
-from tijepa.classify.labels import Side, read_items
-from tijepa.data import open_splits
-from tijepa.data.store.progress import watched
-from tijepa.embedder import load
-from tijepa.evaluate.probes import Examples, Head, cross_validate, fit_linear, fit_neighbours
+from tijepa.classify.examples import labelled_examples, out_of_fold
+from tijepa.classify.features import Parts
+from tijepa.classify.labels import Side
+from tijepa.evaluate.probes import Examples, Head, fit_linear, fit_neighbours
 from tijepa.evaluate.scores import score
 
 __all__ = ["METHODS", "Method", "probe_run"]
 
 Method = Literal["linear", "knn"]
 METHODS: dict[str, Callable[..., Head]] = {"linear": fit_linear, "knn": fit_neighbours}
-MAX_BAD = 0.01
 
 
 def probe_run(
@@ -45,37 +42,36 @@ def probe_run(
     `ConfigError` and `CheckpointError`.
     """
     console = console or Console(quiet=True)
-    embedder = load(run, checkpoint=checkpoint, device=device)
-    splits = open_splits(
-        store, image_size=embedder.card.image_size, seed=0, max_bad=MAX_BAD, console=console
+    known = labelled_examples(
+        run,
+        store,
+        label,
+        split=split,
+        side=side,
+        parts=parts,
+        checkpoint=checkpoint,
+        console=console,
+        device=device,
     )
-    everything = read_items(splits, split, label, side)
-    items = everything.labelled
-    classes = items.classes
-    labels = items.numbers(classes)
-    with watched(console, "encoding items", len(items)) as advance:
-        features = item_features(embedder, items, side, parts, advance)
-    with watched(console, f"probing in {folds} folds", folds) as advance:
+    items, classes, examples = known.items, known.classes, known.examples
 
-        def fit(examples: Examples) -> Head:
-            head = METHODS[method](examples, seed=seed)
-            advance(1)
-            return head
+    def fit(some: Examples) -> Head:
+        return METHODS[method](some, seed=seed)
 
-        examples = Examples(features, labels, items.group, len(classes))
-        logits = cross_validate(examples, fit, folds=folds, seed=seed)
-    found = score(labels, logits.argmax(dim=1), len(classes), groups=items.group).to_dict(classes)
+    logits = out_of_fold(examples, fit, "probing", folds=folds, seed=seed, console=console)
+    named = logits.argmax(dim=1)
+    found = score(examples.labels, named, len(classes), groups=items.group).to_dict(classes)
     return {
         "label": label,
         "classes": classes,
-        "data": splits.description,
+        "data": known.splits.description,
         "split": split,
         "on": side,
         "method": method,
         "features": parts,
-        "dimensions": features.shape[1],
+        "dimensions": examples.features.shape[1],
         "items": len(items),
-        "unlabelled": len(everything) - len(items),
+        "unlabelled": known.unlabelled,
         "left_out": items.left_out,
         "seed": seed,
         "cross_validation": {"folds": folds, **found},

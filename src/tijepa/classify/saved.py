@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from tijepa.embedder import Embedder, load
 from tijepa.errors import CheckpointError, ConfigError
 from tijepa.evaluate.logistic import Affine
 from tijepa.evaluate.probes import Linear, Standard
+from tijepa.model.backbones.weights import hash_of_weights
 from tijepa.model.saving import load_tensors, read_json, save_model, save_tensors, write_json
 from tijepa.model.writing import writing
 
@@ -81,7 +81,7 @@ def save_classifier(
     """Write head and results into a neighbour of `folder`, then rename it.
 
     `with_model` keeps the encoders as well, because fine-tuning has changed them. Otherwise the
-    digest of the run's own model is kept, so that a classifier never meets other encoders unseen.
+    hash of the run's own model is kept, so that a classifier never meets other encoders unseen.
     Raises `ConfigError` where the folder exists and may not be replaced.
     """
     if folder.exists() and not replace:
@@ -104,7 +104,9 @@ def save_classifier(
             "on": classifier.side,
             "features": classifier.parts,
             "checkpoint": checkpoint,
-            "model": None if with_model else _digest(classifier.embedder),
+            "model": None
+            if with_model
+            else hash_of_weights(classifier.embedder.model.state_dict()),
         }
         write_json(card, temporary / "classifier.json")
         write_json(results, temporary / "results.json")
@@ -134,7 +136,7 @@ def load_classifier(
         raise CheckpointError(f"{folder}/classifier.json is damaged; fit the classifier anew")
     own = (folder / "model.json").exists()
     embedder = load(folder if own else run, checkpoint=card["checkpoint"], device=device)
-    if not own and card["model"] != _digest(embedder):
+    if not own and card["model"] != hash_of_weights(embedder.model.state_dict()):
         raise CheckpointError(
             f"the model of {run} has changed since '{name}' was fitted to it: fit it anew"
         )
@@ -159,13 +161,3 @@ def _head(card: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Lin
     if card["head"] == "linear":
         return Linear(standard, Affine(*rest), float(card["setting"]))
     return Perceptron(standard, rest[0], rest[1], rest[2], rest[3], int(card["setting"]))
-
-
-def _digest(embedder: Embedder) -> str:
-    """blake2b-128 of the weights, by name."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(embedder.model.state_dict().items()):
-        digest.update(name.encode())
-        raw = tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8)
-        digest.update(raw.numpy().data)
-    return digest.hexdigest()

@@ -9,11 +9,9 @@ from typing import Any, Literal
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument, stopping
 
 __all__ = ["classify"]
-
-_RUN = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -22,7 +20,7 @@ def classify() -> None:
 
 
 @classify.command()
-@click.argument("run", type=_RUN)
+@run_argument
 @click.argument("store")
 @click.option("--label", required=True, metavar="COLUMN", help="The labels, by column.")
 @click.option("--name", help="Of the classifier.  [default: the column]")
@@ -35,7 +33,7 @@ def classify() -> None:
 @click.option("--balance", is_flag=True, help="All classes weigh the same.")
 @click.option("--folds", default=5, metavar="N", show_default=True, help="0: none.")
 @click.option("--copies", type=click.Choice(["picture", "either"]), default="either")
-@click.option("--checkpoint", callback=check_checkpoint, metavar="best|last|STEP")
+@checkpoint_option
 @click.option("--seed", default=0, metavar="N")
 @click.option("--replace", is_flag=True, help="Replace the classifier of this name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -79,7 +77,7 @@ def fit(
         same_text=copies == "either",
         seed=seed,
     )
-    try:
+    with stopping("nothing was kept; the same command starts again"):
         results = fit_classifier(
             run,
             store,
@@ -90,9 +88,6 @@ def fit(
             options=options,
             console=console,
         )
-    except KeyboardInterrupt:
-        click.echo("stopped: nothing was kept; the same command starts again", err=True)
-        raise
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
         return
@@ -103,7 +98,7 @@ def fit(
 
 
 @classify.command()
-@click.argument("run", type=_RUN)
+@run_argument
 @click.argument("store")
 @click.option("--name", required=True, help="Of the classifier, as fitted.")
 @click.option(
@@ -128,13 +123,10 @@ def predict(
     from tijepa.classify import predict_labels
     from tijepa.evaluate.formatting import count
 
-    try:
+    with stopping("nothing was written; the same command starts again"):
         counts = predict_labels(
             run, store, out, name=name, split=split, everything=everything, console=Console()
         )
-    except KeyboardInterrupt:
-        click.echo("stopped: nothing was written; the same command starts again", err=True)
-        raise
     predicted = counts.pop("predicted")
     left_out = "".join(f"; {count(n)} left out ({why})" for why, n in counts.items())
     click.echo(f"{count(predicted)} labels: {out}{left_out}")

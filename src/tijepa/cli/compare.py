@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from tijepa.cli.run_options import RUN
+
 __all__ = ["compare"]
 
 
@@ -15,7 +17,7 @@ __all__ = ["compare"]
     "runs",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=RUN,
     metavar="RUN RUN...",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")

@@ -7,13 +7,13 @@ from typing import Literal
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument, stopping, threads_option
 
 __all__ = ["embed"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.argument("store", metavar="STORE")
 @click.option(
     "--out",
@@ -28,13 +28,8 @@ __all__ = ["embed"]
     help="[default: the model's default form]",
 )
 @click.option("--only", type=click.Choice(["images", "texts"]), help="[default: both]")
-@click.option(
-    "--checkpoint",
-    callback=check_checkpoint,
-    metavar="best|last|STEP",
-    help="Weights to use.  [default: the final model]",
-)
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: cores]")
+@checkpoint_option
+@threads_option
 def embed(
     run: Path,
     store: str,
@@ -51,23 +46,17 @@ def embed(
     """
     from rich.console import Console
 
-    from tijepa.data.store.source import Store
     from tijepa.embedder import load
     from tijepa.search.columns import check_ending, write_embeddings
-    from tijepa.search.embedding import embed_store
-    from tijepa.search.fingerprint import fingerprint
-    from tijepa.search.place import check_store, index_folder
+    from tijepa.search.embedding import embedded_store
 
     check_ending(out)
     model = load(run, checkpoint=checkpoint)
-    chosen = form or model.default_form
-    name = fingerprint(model) + ("" if chosen == model.default_form else f"-{chosen}")
-    opened = Store(check_store(store))
-    folder = index_folder(store, name)
-    try:
-        shelf = embed_store(model, chosen, opened, folder, threads=threads, console=Console())
-    except KeyboardInterrupt:
-        click.echo("stopped: what is embedded is kept; the same command goes on", err=True)
-        raise
-    count = write_embeddings(shelf, opened, out, (only,) if only else ("images", "texts"))
-    click.echo(f"written   {out}: {count:,} rows of {shelf.length} numbers, form {chosen}")
+    sides: tuple[Literal["images", "texts"], ...] = (only,) if only else ("images", "texts")
+    with (
+        stopping("what is embedded is kept; the same command goes on"),
+        embedded_store(model, store, form, threads=threads, console=Console()) as embedded,
+    ):
+        count = write_embeddings(embedded.shelf, embedded.store, out, sides)
+    length = embedded.shelf.length
+    click.echo(f"written   {out}: {count:,} rows of {length} numbers, form {embedded.form}")

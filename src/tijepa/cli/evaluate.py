@@ -7,28 +7,16 @@ from pathlib import Path
 
 import click
 
-__all__ = ["check_checkpoint", "evaluate"]
+from tijepa.cli.run_options import checkpoint_option, run_argument
 
-
-def check_checkpoint(
-    context: click.Context, parameter: click.Parameter, value: str | None
-) -> str | None:
-    """The value of `--checkpoint`; a usage error where it can name none."""
-    if value is not None and value not in ("best", "last") and not value.isdecimal():
-        raise click.BadParameter(f"'{value}' is neither best, last nor the number of a step.")
-    return value
+__all__ = ["evaluate"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.option("--data", metavar="SOURCE", help="Pairs to measure on.  [default: the run's own]")
 @click.option("--split", default="test", metavar="NAME", show_default=True, help="Which split.")
-@click.option(
-    "--checkpoint",
-    callback=check_checkpoint,
-    metavar="best|last|STEP",
-    help="Weights to use.  [default: the final model]",
-)
+@checkpoint_option
 @click.option(
     "--meaning", is_flag=True, help="On scenes: the pointing game and hard negatives as well."
 )

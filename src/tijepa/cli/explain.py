@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument
 
 __all__ = ["explain"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("text")
 @click.option(
@@ -29,12 +29,7 @@ __all__ = ["explain"]
     show_default=True,
     help="Cells a side; the model reads grid x grid pictures.",
 )
-@click.option(
-    "--checkpoint",
-    callback=check_checkpoint,
-    metavar="best|last|STEP",
-    help="Weights to use.  [default: the final model]",
-)
+@checkpoint_option
 def explain(
     run: Path, image: Path, text: str, out: Path, grid: int, checkpoint: str | None
 ) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument
 
 __all__ = ["export"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -20,12 +20,7 @@ __all__ = ["export"]
     help="New folder for the graphs.",
 )
 @click.option("--int8", is_flag=True, help="Quantised graphs too, and what they cost in recall.")
-@click.option(
-    "--checkpoint",
-    callback=check_checkpoint,
-    metavar="best|last|STEP",
-    help="Weights to use.  [default: the final model]",
-)
+@checkpoint_option
 def export(run: Path, out: Path, int8: bool, checkpoint: str | None) -> None:
     """Write the model of the run folder RUN as ONNX, checked against it.
 

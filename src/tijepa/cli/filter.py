@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import RUN, checkpoint_option, stopping, threads_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ __all__ = ["filter_"]
 @click.option(
     "--run",
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=RUN,
     help="Run folder of the model that judges.",
 )
 @click.option("--keep", required=True, type=float, metavar="SHARE", help="Of the pairs: 0.8.")
@@ -36,8 +36,8 @@ __all__ = ["filter_"]
 )
 @click.option("--where", metavar="CONDITION", help="Judge these alone: \"split = 'train'\".")
 @click.option("--store", "new", metavar="NAME.lance", help="Also write what stays as a store.")
-@click.option("--checkpoint", callback=check_checkpoint, metavar="best|last|STEP")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: cores]")
+@checkpoint_option
+@threads_option
 def filter_(
     store: str,
     run: Path,
@@ -67,13 +67,10 @@ def filter_(
         raise DataError(f"{new} exists already: name another --store")
     console = Console()
     model = load(run, checkpoint=checkpoint)
-    try:
+    with stopping("what is embedded is kept; the same command goes on"):
         done = filter_store(
             model, store, out, keep=keep, where=where, threads=threads, console=console
         )
-    except KeyboardInterrupt:
-        click.echo("stopped: what is embedded is kept; the same command goes on", err=True)
-        raise
     facts = done.facts
     highest = facts["highest_energy_kept"]
     click.echo(

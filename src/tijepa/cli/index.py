@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument, stopping, threads_option
 
 if TYPE_CHECKING:
     from tijepa.search import Index
@@ -17,16 +17,11 @@ __all__ = ["index"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.argument("store", metavar="STORE")
 @click.option("--exact", is_flag=True, help="Compute every energy at any size: no faiss needed.")
-@click.option(
-    "--checkpoint",
-    callback=check_checkpoint,
-    metavar="best|last|STEP",
-    help="Weights to use.  [default: the final model]",
-)
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: cores]")
+@checkpoint_option
+@threads_option
 def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: int | None) -> None:
     """Embed every picture and caption of STORE by the model of the run folder RUN.
 
@@ -44,7 +39,7 @@ def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: i
     from tijepa.search.lists import EXACT_UP_TO
 
     model = load(run, checkpoint=checkpoint)
-    try:
+    with stopping("what is embedded is kept; the same command goes on"):
         built = Index.build(
             model,
             store,
@@ -52,9 +47,6 @@ def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: i
             threads=threads,
             console=Console(),
         )
-    except KeyboardInterrupt:
-        click.echo("stopped: what is embedded is kept; the same command goes on", err=True)
-        raise
     _conclude(built, run, store)
 
 

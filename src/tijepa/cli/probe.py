@@ -8,13 +8,13 @@ from typing import Literal
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument
 
 __all__ = ["probe"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.argument("store")
 @click.option("--label", required=True, metavar="COLUMN", help="The labels, by column.")
 @click.option(
@@ -34,7 +34,7 @@ __all__ = ["probe"]
 )
 @click.option("--split", default="train", metavar="NAME", show_default=True, help="Which split.")
 @click.option("--folds", default=5, metavar="N", show_default=True, help="At least 2.")
-@click.option("--checkpoint", callback=check_checkpoint, metavar="best|last|STEP")
+@checkpoint_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 def probe(
     run: Path,

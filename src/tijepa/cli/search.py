@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument
 
 __all__ = ["search"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.argument("store", metavar="STORE")
 @click.argument("text", required=False)
 @click.option(
@@ -29,12 +29,7 @@ __all__ = ["search"]
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a gallery, offline."
 )
 @click.option("--exact", is_flag=True, help="Compute every energy; leave the lists aside.")
-@click.option(
-    "--checkpoint",
-    callback=check_checkpoint,
-    metavar="best|last|STEP",
-    help="Weights to use.  [default: the final model]",
-)
+@checkpoint_option
 def search(
     run: Path,
     store: str,
@@ -52,6 +47,8 @@ def search(
     \b
     tijepa search runs/photos photos.lance "two dogs on a beach"
     """
+    if (text is None) == (image is None):
+        raise click.UsageError("Give TEXT or --image, one of them.")
     from rich.console import Console
 
     from tijepa.embedder import load
@@ -59,8 +56,6 @@ def search(
     from tijepa.search import Index
     from tijepa.search.answer import answer_facts, answer_page, ask, print_answer
 
-    if (text is None) == (image is None):
-        raise click.UsageError("Give TEXT or --image, one of them.")
     weights = [] if checkpoint is None else ["--checkpoint", checkpoint]
     made_by = shlex.join(["tijepa", "index", str(run), store, *weights])
     index = Index.open(load(run, checkpoint=checkpoint), store, exact=exact, made_by=made_by)
@@ -69,8 +64,9 @@ def search(
         click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))
     else:
         print_answer(Console(), answer, index)
-        if index.behind:
-            click.echo(f"{index.behind:,} rows are new and not searched: tijepa index adds them")
+        behind = index.behind
+        if behind:
+            click.echo(f"{behind:,} rows are new and not searched: tijepa index adds them")
     if html is not None:
         write_page(html, answer_page(answer, index))
         click.echo(f"gallery: {html}", err=as_json)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.evaluate import check_checkpoint
+from tijepa.cli.run_options import checkpoint_option, run_argument
 
 __all__ = ["serve"]
 
@@ -14,7 +14,7 @@ _AT_LEAST_ONE = click.IntRange(min=1)
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@run_argument
 @click.argument("store", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen on it.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", default=8000, show_default=True)
@@ -22,7 +22,7 @@ _AT_LEAST_ONE = click.IntRange(min=1)
     "--allow-host", "names", multiple=True, metavar="NAME", help="A further name of this server."
 )
 @click.option("--no-key", is_flag=True, help="Listen to others without TIJEPA_API_KEY.")
-@click.option("--checkpoint", callback=check_checkpoint, metavar="best|last|STEP", help="Weights.")
+@checkpoint_option
 @click.option(
     "--concurrency",
     type=_AT_LEAST_ONE,

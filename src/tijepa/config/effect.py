@@ -25,6 +25,7 @@ _TOKEN_WEIGHTS = (
     "objective.tasks.image_only",
     "objective.tasks.text_only",
 )
+_TOKEN_TASKS = (*_TOKEN_WEIGHTS, "objective.tasks.fusion_infill")
 _ONLY_PREDICTIVE = (
     "objective.tasks",
     "objective.energy",
@@ -102,6 +103,11 @@ def _idle_of_encoders(value: Callable[[str], Any]) -> dict[str, str]:
         value(f"model.{m}.backbone") is not None and value(f"model.{m}.train") == "frozen"
         for m in _OWN_ENCODER
     ]
+    hidden = value("objective.name") in PREDICTIVE and any(value(key) for key in _TOKEN_TASKS)
+    if all(frozen) and not hidden:
+        idle["compute.gradient_checkpointing"] = (
+            "both encoders are frozen backbones, and no token-level task has a weight"
+        )
     if not any(frozen):
         idle["data.cache_features"] = "no encoder is a frozen backbone"
     if value("model.text.backbone") is not None:

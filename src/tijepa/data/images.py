@@ -31,6 +31,7 @@ __all__ = [
     "EncodedPicture",
     "Pixels",
     "centre_crop",
+    "centre_square",
     "check_size",
     "decode_damaged",
     "decode_image",
@@ -116,6 +117,11 @@ def resize_crop(pixels: Pixels, crop: Crop, size: int, flip: bool = False) -> Pi
         resized = F.interpolate(planes, size=(size, size), mode="bicubic", antialias=True)
         cut = resized[0].permute(1, 2, 0).numpy()
     return cut[:, ::-1] if flip else cut
+
+
+def centre_square(pixels: Pixels, size: int) -> Pixels:
+    """The largest square in the middle as (size, size, 3): what a model sees of a whole picture."""
+    return resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
 
 
 def normalise(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from tijepa.data.images import centre_crop, decode_image, normalise, pixels_of, resize_crop
+from tijepa.data.images import centre_square, decode_image, normalise, pixels_of
 from tijepa.errors import DataError
 
 __all__ = ["ImageLike", "image_input", "image_list", "read_image", "text_list"]
@@ -42,7 +42,7 @@ def image_input(
 ) -> Float[Tensor, "3 s s"]:
     """Centre crop of whatever counts as an image, normalised."""
     pixels = _pixels(image, size)
-    cut = resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
+    cut = centre_square(pixels, size)
     return normalise(cut[None], mean, std)[0]
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from tijepa.data.images import centre_crop, resize_crop
+from tijepa.data.images import centre_square
 from tijepa.embedder import load, read_image
 from tijepa.errors import ConfigError
 from tijepa.evaluate.overlay import write_overlay
@@ -50,7 +50,7 @@ def explain_pair(
     picture = read_image(image)
     energy = embedder.energy_map(picture, text, grid=grid)
     lowest = int(energy.argmin())
-    shown = resize_crop(picture, centre_crop(*picture.shape[:2]), SHOWN)
+    shown = centre_square(picture, SHOWN)
     write_overlay(out, Image.fromarray(shown), energy)
     return Explanation(
         energy_map=energy,

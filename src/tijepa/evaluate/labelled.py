@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.data.images import centre_crop, normalise, resize_crop
+from tijepa.data.images import centre_square, normalise
 from tijepa.data.pairs import PairSource, Picture
 from tijepa.data.scenes import Scenes
 from tijepa.data.store.source import StoreSource
@@ -50,7 +50,7 @@ def labelled_pictures(
             pixels = picture.pixels(card.image_size)
         except DataError:  # listed as set aside when a batch needs it
             continue
-        square = resize_crop(pixels, centre_crop(*pixels.shape[:2]), card.image_size)
+        square = centre_square(pixels, card.image_size)
         images.append(normalise(square[None], card.mean, card.std)[0])
         values.append(_label(value, column))
         if len(images) == items:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tijepa.data.feature_table import SplitFeatures
 from tijepa.data.features import Features
-from tijepa.data.images import centre_crop, normalise, resize_crop
+from tijepa.data.images import centre_square, normalise
 from tijepa.data.pairs import Item, PairSource
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError, NonFiniteError
@@ -104,7 +104,7 @@ def evaluation_set(
                 pixels = item.picture.pixels(image_size)
             except DataError:  # listed as set aside when a batch needs it
                 continue
-            square = resize_crop(pixels, centre_crop(*pixels.shape[:2]), image_size)
+            square = centre_square(pixels, image_size)
             images[len(indices)] = normalise(square[None], mean, std)[0]
         numbers += range(len(own))
         texts += own

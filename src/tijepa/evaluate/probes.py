@@ -148,10 +148,16 @@ class Neighbours:
 
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """See `Head`."""
-        cosine = F.normalize(self.standard(features), dim=1) @ self.known.T
-        return self._voted(*cosine.topk(min(self.k, len(self.known)), dim=1))
+        return self.voted(*self.nearest(features))
 
-    def _voted(self, nearest: Tensor, rows: Tensor) -> Tensor:
+    def nearest(self, features: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+        """Cosines with the nearest training examples and their rows, nearest first."""
+        cosine = F.normalize(self.standard(features), dim=1) @ self.known.T
+        found = cosine.topk(min(self.k, len(self.known)), dim=1)
+        return found.values, found.indices
+
+    def voted(self, nearest: Tensor, rows: Tensor) -> Tensor:
+        """Logits by the votes of what `nearest` gives."""
         weight = ((nearest - 1) / _TEMPERATURE).exp() + torch.finfo(nearest.dtype).tiny
         share = (weight[..., None] * self.votes[rows]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
         return (share + _NO_VOTE * self.votes.mean()).log()
@@ -162,10 +168,11 @@ def fit_neighbours(examples: Examples, *, seed: int, balanced: bool = False) -> 
     held = hold_out(examples.labels, examples.groups, HELD_OUT, seed)
     rest, unseen = examples.where(~held), examples.where(held)
     weights = rest.class_weights(balanced)
+    widest = _neighbours(rest, max(NEIGHBOURS), balanced)
+    nearest, rows = widest.nearest(unseen.features)
 
     def loss(k: int) -> float:
-        logits = _neighbours(rest, k, balanced).logits(unseen.features)
-        return log_loss(logits, unseen.labels, weights)
+        return log_loss(widest.voted(nearest[:, :k], rows[:, :k]), unseen.labels, weights)
 
     return _neighbours(examples, min(NEIGHBOURS, key=loss), balanced)
 

@@ -109,8 +109,7 @@ def score(
         raise DataError("0 items have a label: give a split with labels")
     confusion = confusion_matrix(truth, predicted, classes)
     own = figures_of(confusion.double())
-    drawn = figures_of(_resampled(truth, predicted, classes, groups, resamples, seed))
-    bounds = _bounds(drawn)
+    bounds = _bounds(_resampled(truth, predicted, classes, groups, resamples, seed))
     accuracy, weighted, macro = (
         Interval(float(own[k]), float(bounds[0, k]), float(bounds[1, k])) for k in range(3)
     )
@@ -129,7 +128,7 @@ def paired_gain(
     """Accuracy of `ours` minus that of `theirs` on the same items, drawn together."""
     classes = int(torch.cat([truth, ours, theirs]).max()) + 1
     both = [
-        figures_of(_resampled(truth, named, classes, groups, resamples, seed))[:, :1]
+        _resampled(truth, named, classes, groups, resamples, seed)[:, :1]
         for named in (ours, theirs)
     ]
     low, high = _bounds(both[0] - both[1])[:, 0].tolist()
@@ -144,21 +143,21 @@ def _resampled(
     groups: Tensor | None,
     resamples: int,
     seed: int,
-) -> Float[Tensor, "r c c"]:
-    """Confusion matrices of resamples; equal for equal seed, groups and number of items."""
+) -> Float[Tensor, "r 3"]:
+    """Figures of resamples; the draws are equal for equal seed, groups and number of items."""
     group = torch.arange(len(truth))
     if groups is not None:
         _, group = torch.unique(groups, return_inverse=True)
     count = int(group.max()) + 1
     cells = truth * classes + predicted
     generator = torch.Generator().manual_seed(seed)
-    matrices = torch.empty(resamples, classes, classes, dtype=torch.float64)
+    figures = torch.empty(resamples, 3, dtype=torch.float64)
     for k in range(resamples):
         drawn = torch.randint(count, (count,), generator=generator)
         times = torch.bincount(drawn, minlength=count).double()
         sums = torch.bincount(cells, weights=times[group], minlength=classes * classes)
-        matrices[k] = sums.reshape(classes, classes)
-    return matrices
+        figures[k] = figures_of(sums.reshape(classes, classes))
+    return figures
 
 
 def _bounds(drawn: Float[Tensor, "r k"]) -> Float[Tensor, "2 k"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from tijepa.errors import CheckpointError
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.model.writing import writing
+from tijepa.model.writing import write_whole, writing
 
 __all__ = [
     "FROZEN",
@@ -63,7 +62,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     Raises `CheckpointError` where the disk is full or the folder is not writable.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _atomically(path, safetensors.torch.save(plain))
+    write_whole(path, safetensors.torch.save(plain))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -80,7 +79,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def write_json(value: Any, path: Path) -> None:
     """Write JSON through a temporary neighbour."""
-    _atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -201,17 +200,3 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path)
 
 def _shape(tensor: Tensor | None) -> str:
     return "missing" if tensor is None else str(list(tensor.shape))
-
-
-def _atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with writing(path):
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):  # it is gone after success
-            temporary.unlink()

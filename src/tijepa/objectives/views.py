@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from tijepa.data.features import Features
 from tijepa.data.pairs import Batch
@@ -34,29 +35,24 @@ def encode(
     """
     grad = torch.is_grad_enabled()
 
-    def image() -> tuple[Encoded, Encoded | None]:
+    def tower(
+        view: Callable[[Encoders, Batch], Encoded], encoder: nn.Module
+    ) -> tuple[Encoded, Encoded | None]:
         with autocast(), torch.set_grad_enabled(grad):
-            own = image_view(model.context, batch)
+            own = view(model.context, batch)
             if not objective.needs_targets:
                 return own, None
-            if model.context.image.frozen:
+            if encoder.frozen:
                 return own, own
             assert model.target is not None
             with torch.no_grad():
-                return own, image_view(model.target, batch)
+                return own, view(model.target, batch)
 
-    def text() -> tuple[Encoded, Encoded | None]:
-        with autocast(), torch.set_grad_enabled(grad):
-            own = text_view(model.context, batch)
-            if not objective.needs_targets:
-                return own, None
-            if model.context.text.frozen:
-                return own, own
-            assert model.target is not None
-            with torch.no_grad():
-                return own, text_view(model.target, batch)
-
-    (own_image, image_target), (own_text, text_target) = both(image, text, threads=tower_threads)
+    (own_image, image_target), (own_text, text_target) = both(
+        lambda: tower(image_view, model.context.image),
+        lambda: tower(text_view, model.context.text),
+        threads=tower_threads,
+    )
     return Views(own_image, own_text, image_target, text_target)
 
 

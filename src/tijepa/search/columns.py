@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tijepa.data.store.source import Store
-from tijepa.errors import ConfigError, DataError
-from tijepa.search.shelf import Shelf, Side
+from tijepa.errors import ConfigError
+from tijepa.model.writing import whole, writing
+from tijepa.search.shelf import Shelf, Side, Vectors
 
-__all__ = ["ENDINGS", "check_ending", "whole", "write_embeddings"]
+__all__ = ["ENDINGS", "check_ending", "write_embeddings"]
 
 ENDINGS = (".parquet", ".npy")
 _ROWS = 8192
@@ -36,10 +35,12 @@ def write_embeddings(shelf: Shelf, store: Store, out: Path, sides: tuple[Side, .
 
     Columns are id, row, kind ("image" or "text"), split, caption (of texts) and embedding. With
     .npy, `out` is a float32 matrix and `NAME.jsonl` beside it holds the other columns, line by
-    line. Files appear whole or not at all. Raises `DataError` where that is not possible.
+    line. Files appear whole or not at all. Raises `CheckpointError` where that is not possible.
     """
     check_ending(out)
     parts = _Parts(shelf, store, sides)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".parquet":
         with whole(out) as temporary:
             _parquet(parts, temporary)
@@ -66,23 +67,20 @@ class _Parts:
             vectors = self.shelf.vectors(side)
             for start in range(0, len(vectors.rows), _ROWS):
                 part = slice(start, start + _ROWS)
-                yield self._about(side, vectors.rows, part), np.array(vectors.values[part])
+                yield self._about(side, vectors, part), np.array(vectors.values[part])
 
-    def _about(self, side: Side, rows: NDArray[np.int64], part: slice) -> dict[str, list[Any]]:
-        unique, back = np.unique(rows[part], return_inverse=True)
-        table = self.store.take(unique, ["id", "split", "captions"])
-        ids, splits, captions = (table[n].to_pylist() for n in ("id", "split", "captions"))
-        places = np.arange(part.start, part.start + len(back))
-        numbers = places - np.searchsorted(rows, rows[part])
-        texts = side == "texts"
+    def _about(self, side: Side, vectors: Vectors, part: slice) -> dict[str, list[Any]]:
+        rows, texts = vectors.rows[part], side == "texts"
+        numbers = vectors.numbers(np.arange(part.start, part.start + len(rows)))
+        taken = self.store.take_each(rows, ["id", "split", "captions"]).to_pylist()
         return {
-            "id": [ids[k] for k in back],
-            "row": rows[part].tolist(),
-            "kind": ["text" if texts else "image"] * len(back),
-            "split": [splits[k] for k in back],
+            "id": [own["id"] for own in taken],
+            "row": rows.tolist(),
+            "kind": ["text" if texts else "image"] * len(rows),
+            "split": [own["split"] for own in taken],
             "caption": [
-                captions[k][number] if texts else None
-                for k, number in zip(back, numbers, strict=True)
+                own["captions"][number] if texts else None
+                for own, number in zip(taken, numbers, strict=True)
             ],
         }
 
@@ -119,19 +117,3 @@ def _matrix(parts: _Parts, path: Path, listed: Path) -> None:
             matrix.write(values.astype("<f4").tobytes())
             for row in zip(*about.values(), strict=True):
                 lines.write(json.dumps(dict(zip(about, row, strict=True))) + "\n")
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary neighbour, which takes the place of `path` once the block is through."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror or error}; free some space or name another --out"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,23 +7,27 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tijepa.data.images import centre_crop, decode_image, resize_crop
+from tijepa.data.images import centre_square, decode_image
+from tijepa.data.store.lock import alone
+from tijepa.data.store.packing import unpack
 from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form
 from tijepa.errors import DataError, NonFiniteError
-from tijepa.search.shelf import Chunk, Shelf, Side
+from tijepa.search.fingerprint import fingerprint
+from tijepa.search.place import check_store, index_folder
+from tijepa.search.shelf import Chunk, Shelf, Side, unwritable
 
-__all__ = ["embed_rows", "embed_store", "verified"]
+__all__ = ["Embedded", "embed_rows", "embedded_store", "verified"]
 
 ROWS = 512  # store rows of a chunk, all that an interrupt can lose
 _SCANNED = 8192
@@ -51,29 +55,49 @@ def verified(shelf: Shelf, store: Store, *, only_ends: bool = False) -> bool:
     )
 
 
-def embed_store(
+@dataclass(frozen=True)
+class Embedded:
+    """A store whose every row stands on the shelf, in one form of the joint embeddings of `model`,
+    which is a fingerprint."""
+
+    store: Store
+    model: str
+    form: Form
+    shelf: Shelf
+
+
+@contextmanager
+def embedded_store(
     embedder: Embedder,
-    form: Form,
-    store: Store,
-    folder: Path,
+    store: str,
+    form: Form | None = None,
     *,
     threads: int | None = None,
     console: Console | None = None,
-) -> Shelf:
-    """The shelf in `folder` with every row of `store`; only what it lacks is embedded.
+) -> Iterator[Embedded]:
+    """Embed what the shelf beside `store` lacks, in the model's default form if none is given.
 
-    Raises `DataError` where store or disk fail, `NonFiniteError` for a broken model.
+    No other process changes the shelf within the block; one that wants to waits. Raises `DataError`
+    where store or disk fail, `ConfigError` where there is no store, `NonFiniteError` for a broken
+    model.
     """
-    shelf = Shelf(folder, int(embedder.encode_text("a", form=form).shape[1]))
-    if not verified(shelf, store):
-        shelf.clear()  # its rows are not those of this store any more
-    total = store.dataset.count_rows()
-    if shelf.rows < total:
-        threads = (os.cpu_count() or 1) if threads is None else threads
-        with watched(console or Console(quiet=True), "embedding rows", total) as advance:
-            advance(shelf.rows)
-            embed_rows(embedder, form, store, shelf, threads=threads, advance=advance)
-    return shelf
+    form = form or embedder.default_form
+    model = fingerprint(embedder)
+    name = model if form == embedder.default_form else f"{model}-{form}"
+    folder = index_folder(check_store(store), name)
+    Store(store)  # rather say that there is no store than make a folder for it
+    with alone(folder, unwritable):
+        opened = Store(store)  # whoever was waited for may have embedded rows that are new
+        shelf = Shelf(folder, int(embedder.encode_text("a", form=form).shape[1]))
+        if not verified(shelf, opened):
+            shelf.clear()  # its rows are not those of this store any more
+        total = opened.dataset.count_rows()
+        if shelf.rows < total:
+            threads = (os.cpu_count() or 1) if threads is None else threads
+            with watched(console or Console(quiet=True), "embedding rows", total) as advance:
+                advance(shelf.rows)
+                embed_rows(embedder, form, opened, shelf, threads=threads, advance=advance)
+        yield Embedded(opened, model, form, shelf)
 
 
 def embed_rows(
@@ -121,8 +145,9 @@ class _Page:
 def _read(store: Store, size: int, pool: ThreadPoolExecutor, total: int, start: int) -> _Page:
     stop = min(start + ROWS, total)
     rows = np.arange(start, stop)
-    table, images = store.take(rows, list(_CONTENT)), store.pictures(rows)
-    ids, hashes, captions = (table[name].to_pylist() for name in _CONTENT)
+    table = store.take(rows, [*_CONTENT, "pair"])
+    ids, hashes, captions, pairs = (column.to_pylist() for column in table.columns)
+    images = (unpack(pair)[0] for pair in pairs)
     held = [(start + k, data) for k, data in enumerate(images) if data is not None]
     decoded = list(pool.map(partial(_square, size), (data for _, data in held)))
     return _Page(
@@ -142,7 +167,7 @@ def _square(size: int, data: bytes) -> NDArray[np.uint8] | None:
         pixels = decode_image(data, size)
     except DataError:
         return None
-    return resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
+    return centre_square(pixels, size)
 
 
 def _put(embedder: Embedder, form: Form, shelf: Shelf, start: int, page: _Page) -> None:

@@ -17,12 +17,11 @@ from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder
 from tijepa.evaluate.page.shell import write_page
 from tijepa.model.saving import write_json
-from tijepa.search.columns import whole
-from tijepa.search.embedding import embed_store
+from tijepa.model.writing import whole, writing
+from tijepa.search.embedding import embedded_store
 from tijepa.search.filter_page import Example, filter_page
-from tijepa.search.fingerprint import fingerprint
 from tijepa.search.judged import Judged, check_keep, judge, keep_best
-from tijepa.search.place import check_store, index_folder
+from tijepa.search.place import check_store
 from tijepa.search.where import rows_where
 
 __all__ = ["Filtered", "filter_store"]
@@ -55,22 +54,20 @@ def filter_store(
     `kept.jsonl` and `dropped.jsonl` have one line for each pair: id, row, caption and its number in
     the row, energy and, where the model has one, probability of match. `filter.json` counts,
     `filter.html` shows the histogram and the worst and best pairs. The store stays as it is.
-    Raises `ConfigError` and `DataError`.
+    Raises `ConfigError`, `DataError` and `CheckpointError`.
     """
-    opened = Store(check_store(store))
-    form, model = embedder.default_form, fingerprint(embedder)
-    rows = None if where is None else rows_where(opened, where)
     check_keep(keep)
-    folder = index_folder(store, model)
-    shelf = embed_store(embedder, form, opened, folder, threads=threads, console=console)
-    judged = judge(shelf, form, rows)
+    rows = None if where is None else rows_where(Store(check_store(store)), where)
+    with embedded_store(embedder, store, threads=threads, console=console) as embedded:
+        judged = judge(embedded.shelf, embedded.form, rows)
+    opened = embedded.store
     kept = keep_best(judged, keep)
     probabilities = _probabilities(embedder, judged)
     facts: dict[str, Any] = {
         "store": opened.uri,
         "version": opened.version,
-        "model": model,
-        "form": form,
+        "model": embedded.model,
+        "form": embedded.form,
         "where": where,
         "keep": keep,
         "pairs": len(judged),
@@ -86,6 +83,8 @@ def filter_store(
             "histogram": _histogram(probabilities, kept, (0.0, 1.0)),
         },
     }
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     with whole(out / "kept.jsonl") as a, whole(out / "dropped.jsonl") as b:
         _list_pairs(opened, judged, kept, probabilities, a, b)
     order = np.argsort(judged.energies, kind="stable")
@@ -129,19 +128,17 @@ def _about(
     some: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
     """What the lists say of some pairs."""
-    unique, back = np.unique(judged.rows[some], return_inverse=True)
-    table = store.take(unique, ["id", "captions"])
-    ids, captions = table["id"].to_pylist(), table["captions"].to_pylist()
+    taken = store.take_each(judged.rows[some], ["id", "captions"]).to_pylist()
     return [
         {
-            "id": ids[k],
+            "id": own["id"],
             "row": int(judged.rows[pair]),
             "number": int(judged.captions[pair]),
-            "caption": captions[k][int(judged.captions[pair])],
+            "caption": own["captions"][int(judged.captions[pair])],
             "energy": float(judged.energies[pair]),
             "probability": None if probabilities is None else float(probabilities[pair]),
         }
-        for pair, k in zip(some, back, strict=True)
+        for pair, own in zip(some, taken, strict=True)
     ]
 
 

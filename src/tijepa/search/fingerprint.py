@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from tijepa.embedder import Embedder
+from tijepa.model.backbones.weights import hash_of_weights
 
 __all__ = ["fingerprint"]
 
 
 def fingerprint(embedder: Embedder) -> str:
-    """Hex digest of 96 bits over card, tokenizer, weights and calibration.
+    """24 hexadecimal digits that card, tokenizer, weights and calibration decide.
 
     Equal for a run folder and a copy of its model elsewhere; a gigabyte of weights takes a second.
     """
-    digest = hashlib.blake2b(digest_size=12)
-    digest.update(json.dumps(embedder.card.__dict__, sort_keys=True).encode())
-    with tempfile.TemporaryDirectory(prefix="tijepa-") as folder:
-        embedder.tokenizer.save(Path(folder) / "tokenizer.json")
-        digest.update((Path(folder) / "tokenizer.json").read_bytes())
-    tensors = dict(embedder.model.state_dict())
-    if embedder.calibration is not None:
-        tensors |= {f"calibration {k}": v for k, v in embedder.calibration.state().items()}
-    for name in sorted(tensors):
-        _add(digest, name, tensors[name])
-    return digest.hexdigest()
-
-
-def _add(digest: hashlib.blake2b, name: str, tensor: Tensor) -> None:
-    plain = tensor.detach().cpu().contiguous().reshape(-1)
-    digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-    digest.update(plain.view(torch.uint8).numpy().data)
+    calibration = {} if embedder.calibration is None else embedder.calibration.state()
+    made = [
+        embedder.card.__dict__,
+        embedder.tokenizer.fingerprint(),
+        hash_of_weights(embedder.model.state_dict()),
+        hash_of_weights(calibration),
+    ]
+    text = json.dumps(made, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

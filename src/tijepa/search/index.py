@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form, load
 from tijepa.errors import ConfigError, DataError
-from tijepa.search.embedding import embed_store, verified
+from tijepa.search.embedding import embedded_store, verified
 from tijepa.search.exact import Found, exact_search, rerank
 from tijepa.search.fingerprint import fingerprint
 from tijepa.search.hits import Hit
@@ -69,32 +68,29 @@ class Index:
         Raises `DataError`, `CheckpointError`, `ConfigError`, and `MissingExtraError` without faiss.
         """
         embedder = _embedder(model)
-        form = embedder.default_form
-        opened = Store(check_store(store))
-        name = fingerprint(embedder)
         console = console or Console(quiet=True)
-        if exact_up_to is not None and opened.dataset.count_rows() > exact_up_to:
+        if exact_up_to is not None and Store(check_store(store)).dataset.count_rows() > exact_up_to:
             need_faiss()  # rather now than after an hour
-        folder = index_folder(store, name)
-        shelf = embed_store(embedder, form, opened, folder, threads=threads, console=console)
-        lists = make_lists(shelf, form, exact_up_to, console)
-        last = shelf.chunks[-1]
-        card = IndexCard(
-            model=name,
-            form=form,
-            length=shelf.length,
-            store=opened.uri,
-            version=opened.version,
-            rows=last.stop,
-            images=last.images,
-            texts=last.texts,
-            unreadable=last.unreadable,
-            exact_up_to=exact_up_to,
-            lists={side: one.card for side, one in lists.items()},
-        )
-        write_card(card, shelf.folder)
-        remove_others(shelf, lists)
-        return cls(embedder, opened, shelf, card, lists)
+        with embedded_store(embedder, store, threads=threads, console=console) as embedded:
+            opened, shelf = embedded.store, embedded.shelf
+            lists = make_lists(shelf, embedded.form, exact_up_to, console)
+            last = shelf.chunks[-1]
+            card = IndexCard(
+                model=embedded.model,
+                form=embedded.form,
+                length=shelf.length,
+                store=opened.uri,
+                version=opened.version,
+                rows=last.stop,
+                images=last.images,
+                texts=last.texts,
+                unreadable=last.unreadable,
+                exact_up_to=exact_up_to,
+                lists={side: one.card for side, one in lists.items()},
+            )
+            write_card(card, shelf.folder)
+            remove_others(shelf, lists)
+            return cls(embedder, opened, shelf, card, lists)
 
     @classmethod
     def open(
@@ -120,8 +116,9 @@ class Index:
         if card is None:
             Store(store)  # rather say that there is no store, where that is so
             raise DataError(f"{store} has no index of this model: {remedy}")
-        opened, shelf = Store(store, card.version), Shelf(folder, card.length)
-        if not verified(shelf, opened, only_ends=True):
+        # the shelf may have grown since, by a stopped build or for another verb
+        opened, shelf = Store(store, card.version), Shelf(folder, card.length, card.rows)
+        if shelf.rows != card.rows or not verified(shelf, opened, only_ends=True):
             raise DataError(f"{store} was written anew since it was indexed: {remedy}")
         lists = {} if exact else open_lists(shelf, card)
         return cls(embedder, opened, shelf, card, lists)
@@ -168,9 +165,7 @@ class Index:
 
     def pictures(self, rows: Sequence[int]) -> list[bytes | None]:
         """The picture files of some rows of the store, None where a row has none."""
-        unique, back = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-        files = self.store.pictures(unique)
-        return [files[int(k)] for k in back]
+        return self.store.pictures(np.asarray(rows, np.int64))
 
     def _find(self, queries: NDArray[np.float32], k: int, among: Side, where: str | None) -> Found:
         vectors, lists = self._vectors[among], self._lists.get(among)
@@ -188,32 +183,22 @@ class Index:
     def _hits(self, found: Found, among: Side) -> list[list[Hit]]:
         vectors, match = self._vectors[among], self.embedder.match
         used = np.unique(found.positions)
-        rows = vectors.rows[used]
-        # captions of a row stand together, so a text's place behind its row's first is its number
-        numbers = used - np.searchsorted(vectors.rows, rows) if among == "texts" else 0 * used
-        taken = self._taken(rows, ["id", "captions", "split"])
-        details = {
-            int(place): (int(row), item, own[number] if own else None, split)
-            for place, row, number, item, own, split in zip(
-                used, rows, numbers, taken["id"], taken["captions"], taken["split"], strict=True
-            )
-        }
+        rows, numbers = vectors.rows[used], vectors.numbers(used)
+        taken = self.store.take_each(rows, ["id", "captions", "split"]).to_pylist()
+        details = dict(zip(used.tolist(), zip(rows, numbers, taken, strict=True), strict=True))
 
-        def hit(place: int, energy: float) -> Hit:
-            row, item, caption, split = details[place]
-            p = None if match is None else float(match.probability(torch.tensor(energy)))
-            return Hit(item, row, energy, p, caption, split)
+        def hit(place: int, energy: float, probability: float | None) -> Hit:
+            row, number, own = details[place]
+            caption = own["captions"][number] if own["captions"] else None
+            return Hit(own["id"], int(row), energy, probability, caption, own["split"])
 
-        return [
-            [hit(int(place), float(energy)) for place, energy in zip(*query, strict=True)]
-            for query in zip(found.positions, found.energies, strict=True)
-        ]
-
-    def _taken(self, rows: Sequence[int] | NDArray[np.int64], columns: list[str]) -> dict[str, Any]:
-        """Columns of the rows, in their order, which may name one twice."""
-        unique, back = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-        table = self.store.take(unique, columns)
-        return {name: [table[name][int(k)].as_py() for k in back] for name in columns}
+        hits = []
+        for places, energies in zip(found.positions, found.energies, strict=True):
+            chances: Sequence[float | None] = [None] * len(energies)
+            if match is not None:
+                chances = match.probability(torch.from_numpy(energies)).tolist()
+            hits.append(list(map(hit, places.tolist(), energies.tolist(), chances)))
+        return hits
 
 
 def _embedder(model: Embedder | str | Path) -> Embedder:

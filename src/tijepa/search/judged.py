@@ -34,7 +34,6 @@ def judge(shelf: Shelf, form: Form, rows: NDArray[np.int64] | None = None) -> Ju
     Items that lack a picture or captions are no pairs. Raises `DataError` where no pair is left.
     """
     images, texts = shelf.vectors("images"), shelf.vectors("texts")
-    numbers = np.arange(len(texts.rows)) - np.searchsorted(texts.rows, texts.rows)
     paired = np.isin(texts.rows, images.rows)
     if rows is not None:
         paired &= np.isin(texts.rows, rows)
@@ -48,7 +47,7 @@ def judge(shelf: Shelf, form: Form, rows: NDArray[np.int64] | None = None) -> Ju
         x = images.values[own[part]].astype(np.float64)
         energies[part] = -(x * texts.values[chosen[part]]).sum(axis=1)
     offset = 1.0 if form == "cosine" else 0.0
-    return Judged(texts.rows[chosen], numbers[chosen], energies + offset)
+    return Judged(texts.rows[chosen], texts.numbers(chosen), energies + offset)
 
 
 def check_keep(keep: float) -> None:

@@ -50,6 +50,7 @@ class Lists:
 
     def __init__(self, index: Any, card: ListsCard, form: Form) -> None:
         self.card = card
+        self._faiss = need_faiss()
         self._index = index
         self._form = form
 
@@ -95,7 +96,7 @@ class Lists:
         """Write the lists; the card is the caller's."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            need_faiss().write_index(self._index, str(temporary))
+            self._faiss.write_index(self._index, str(temporary))
             temporary.replace(path)
         except (OSError, RuntimeError):
             raise DataError(
@@ -138,7 +139,7 @@ class Lists:
         probes: int,
         allowed: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
-        faiss = need_faiss()
+        faiss = self._faiss
         points = as_asked(queries, self._form)
         total = len(values)
         count = total if allowed is None else len(allowed)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tijepa.errors import DataError
 
-__all__ = ["SIDES", "Chunk", "Shelf", "Side", "Vectors"]
+__all__ = ["SIDES", "Chunk", "Shelf", "Side", "Vectors", "unwritable"]
 
 Side = Literal["images", "texts"]
 SIDES: tuple[Side, Side] = ("images", "texts")
@@ -49,16 +49,25 @@ class Vectors:
     values: NDArray[np.float32]
     rows: NDArray[np.int64]
 
+    def numbers(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of each vector among those of its own row: which of the captions a text is."""
+        return places - np.searchsorted(self.rows, self.rows[places])
+
 
 class Shelf:
-    """The embeddings of one model on one store; `length` numbers each."""
+    """The embeddings of one model on one store; `length` numbers each.
 
-    def __init__(self, folder: Path, length: int) -> None:
+    With `rows` only chunks of the first `rows` rows of the store are seen: what stood there before
+    more was appended. Such a shelf is for reading.
+    """
+
+    def __init__(self, folder: Path, length: int, rows: int | None = None) -> None:
         self.folder = folder
         self.length = length
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self.chunks = _read_journal(folder / "journal.jsonl")
+        held = _read_journal(folder / "journal.jsonl")
+        self.chunks = [chunk for chunk in held if rows is None or chunk.stop <= rows]
 
     @property
     def rows(self) -> int:
@@ -149,7 +158,12 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror or error}; what was embedded before is kept:"
-            " free some space and give the same command again"
-        ) from None
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """What a user can do where embeddings cannot be kept."""
+    return DataError(
+        f"cannot write {path}: {error.strerror or error}; what was embedded before is kept:"
+        " free some space and give the same command again"
+    )

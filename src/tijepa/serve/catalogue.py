@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +24,7 @@ __all__ = ["Catalogue", "Item"]
 
 CACHE_BYTES = 64 * 2**20  # of encoded pictures, the most recently shown
 CAPTIONS = 5  # of one item that may each stand among the nearest texts
+EXAMPLES = 12
 LOOKED_AT = 64  # rows among which examples are sought
 
 
@@ -38,10 +41,16 @@ class Item:
 
 
 class Catalogue:
-    """An index and its store. Every method may be called from several threads."""
+    """An index and its store. Every method may be called from several threads.
+
+    `identity` says which rows these are: a digest of the store's place, version and time of
+    writing.
+    """
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        words = f"{index.store.uri} {index.store.written()}"
+        self.identity = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
         self._shown: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
@@ -59,11 +68,6 @@ class Catalogue:
     def name(self) -> str:
         """The store's own name, without the folders that it lies in."""
         return PurePosixPath(self._index.store.uri.rstrip("/")).name
-
-    @property
-    def version(self) -> int:
-        """The version of the store that the index covers."""
-        return self._index.store.version
 
     def search(
         self,
@@ -114,11 +118,12 @@ class Catalogue:
             return None
         return self._index.pictures([row])[0]
 
-    def examples(self, count: int) -> list[Item]:
-        """Some items with picture and caption, spread over the store."""
+    @cached_property
+    def examples(self) -> list[Item]:
+        """Some items with picture and caption, spread over the store; read once."""
         rows = np.linspace(0, len(self) - 1, min(LOOKED_AT, len(self))).astype(int)
         whole = [i for i in self._items(np.unique(rows)) if i.captions and i.width is not None]
-        return whole[:: max(1, len(whole) // count)][:count]
+        return whole[:: max(1, len(whole) // EXAMPLES)][:EXAMPLES]
 
     def _items(self, rows: Any) -> list[Item]:
         columns = ["id", "captions", "split", "width", "height"]

@@ -10,12 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from tijepa.data.images import (
-    centre_crop,
+    centre_square,
     decode_image,
     jpeg_header,
     normalise,
     open_picture,
-    resize_crop,
 )
 from tijepa.errors import PictureError
 from tijepa.model.saving import ModelCard
@@ -49,7 +48,7 @@ def read_picture(data: bytes, card: ModelCard, most_pixels: int) -> Received:
     tall, wide = pixels.shape[:2]
     if (width > height and tall > wide) or (height > width and wide > tall):
         width, height = height, width  # turned upright by its EXIF
-    cut = resize_crop(pixels, centre_crop(tall, wide), card.image_size)
+    cut = centre_square(pixels, card.image_size)
     return Received(normalise(cut[None], card.mean, card.std)[0], width, height)
 
 

@@ -16,8 +16,6 @@ from tijepa.version import __version__
 
 __all__ = ["router"]
 
-EXAMPLES = 12
-
 router = APIRouter(tags=["server"], responses=REFUSALS)
 
 
@@ -44,7 +42,7 @@ async def about(request: Request) -> About:
     embedder, catalogue, limits = service.embedder, service.catalogue, service.limits
     examples = []
     if catalogue is not None:
-        examples = await service.in_thread(catalogue.examples, EXAMPLES)
+        examples = await service.in_thread(lambda: catalogue.examples)
     return About(
         run=service.run.resolve().name,
         version=__version__,

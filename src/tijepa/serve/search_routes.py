@@ -75,8 +75,9 @@ async def picture(
     """JPEG, scaled down where it is larger: to 160, 320, 640 or 1280 pixels a side."""
     catalogue = catalogue_of(request)
     size = next(one for one in SIDES if one >= side)
-    tag = f'"{catalogue.version}-{row}-{size}"'
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+    tag = f'"{catalogue.identity}-{row}-{size}"'
+    # another server may stand at this address next time, with another store
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     made = await service_of(request).in_thread(catalogue.picture, row, size)

@@ -11,7 +11,7 @@ from tijepa.config import ADOPTED, RunConfig
 from tijepa.data.pairs import PairSource
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError
-from tijepa.model.backbones.image_backbone import ImageBackbone
+from tijepa.model.backbones.image_backbone import CHECKPOINTS, ImageBackbone
 from tijepa.model.backbones.image_source import ImageSource, open_image_source
 from tijepa.model.backbones.loading import load_pretrained
 from tijepa.model.backbones.text_backbone import TextBackbone
@@ -59,6 +59,7 @@ def adopted(config: RunConfig) -> RunConfig:
     texts that are given.
     """
     sources = open_sources(config)
+    _check_checkpointing(config, sources)
     if sources.text is not None:
         longest = sources.text.max_tokens
         if longest is not None and config.data.max_tokens > longest:
@@ -81,11 +82,31 @@ def adopted(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": data})
 
 
+def _check_checkpointing(config: RunConfig, sources: Sources) -> None:
+    """`ConfigError` where a network that is trained cannot do it; a frozen one keeps nothing."""
+    if not config.compute.gradient_checkpointing:
+        return
+    own = sources.image is None or sources.image.net["kind"] in CHECKPOINTS
+    for name, tower, can in (
+        ("image", config.model.image, own),
+        ("text", config.model.text, sources.text is None),
+    ):
+        if tower.backbone is not None and tower.train != "frozen" and not can:
+            raise ConfigError(
+                f"compute.gradient_checkpointing is true, and the backbone '{tower.backbone}' keeps"
+                " the activations of all its layers, for only plain ViTs compute theirs again: set"
+                f" it to false, or model.{name}.train=frozen"
+            )
+
+
 def image_arguments(config: RunConfig, source: ImageSource) -> dict[str, Any]:
     """The keyword arguments of `ImageBackbone`, plain values that JSON can hold."""
     image = config.model.image
+    net = source.net
+    if config.compute.gradient_checkpointing and image.train != "frozen":
+        net = {**net, "config": {**net["config"], "checkpointing": True}}
     return {
-        "net": source.net,
+        "net": net,
         "image_size": config.data.image_size,
         "pooling": image.pool,
         "views": image.views,

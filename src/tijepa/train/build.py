@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,34 +26,51 @@ from tijepa.train.backbones import (
     Sources,
     image_arguments,
     load_backbones,
+    lr_scales,
     open_sources,
     text_arguments,
 )
+from tijepa.train.optimizer import build_optimizer
 
 __all__ = [
     "Compute",
     "build_model",
     "build_objective",
+    "build_run_optimizer",
     "model_arguments",
-    "model_of",
     "needs_text",
     "parameter_counts",
     "resolve_compute",
+    "resumed_model",
     "token_weights",
 ]
 
 
 def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
     """The keyword arguments of `TextImageModel`, plain values that JSON can hold."""
-    return _arguments(config, vocab_size, open_sources(config))
+    return _arguments(config, _towers(config, vocab_size, open_sources(config)))
 
 
-def _arguments(config: RunConfig, vocab_size: int, sources: Sources) -> dict[str, Any]:
-    model, objective = config.model, config.objective
+@dataclass(frozen=True)
+class _Towers:
+    """Arguments of both encoders, and what the predictors must know of them.
+
+    `grid` is the number of patches a side.
+    """
+
+    image: dict[str, Any]
+    text: dict[str, Any]
+    image_width: int
+    text_width: int
+    grid: int
+
+
+def _towers(config: RunConfig, vocab_size: int, sources: Sources) -> _Towers:
+    model, image, text = config.model, sources.image, sources.text
     shared = {"checkpointing": config.compute.gradient_checkpointing}
-    encoders = {
-        "image": image_arguments(config, sources.image)
-        if sources.image is not None
+    return _Towers(
+        image=image_arguments(config, image)
+        if image is not None
         else {
             "image_size": config.data.image_size,
             "patch_size": model.image.patch_size,
@@ -65,8 +82,8 @@ def _arguments(config: RunConfig, vocab_size: int, sources: Sources) -> dict[str
             "pooling": model.image.pool,
             **shared,
         },
-        "text": text_arguments(config, sources.text)
-        if sources.text is not None
+        text=text_arguments(config, text)
+        if text is not None
         else {
             "vocab_size": vocab_size,
             "max_tokens": config.data.max_tokens,
@@ -77,6 +94,18 @@ def _arguments(config: RunConfig, vocab_size: int, sources: Sources) -> dict[str
             "pooling": model.text.pool,
             **shared,
         },
+        image_width=image.width if image is not None else model.image.width,
+        text_width=text.width if text is not None else model.text.width,
+        grid=_grid(config, sources),
+    )
+
+
+def _arguments(config: RunConfig, towers: _Towers) -> dict[str, Any]:
+    model, objective = config.model, config.objective
+    shared = {"checkpointing": config.compute.gradient_checkpointing}
+    encoders = {
+        "image": towers.image,
+        "text": towers.text,
         "head": model.head.model_dump(),
         "embed_dim": model.embed_dim,
         "fusion": None,
@@ -85,15 +114,15 @@ def _arguments(config: RunConfig, vocab_size: int, sources: Sources) -> dict[str
         return {"encoders": encoders, "predictors": None, "ema": False}
     weights = token_weights(objective)
     predictor = {
-        "grid": _grid(config, sources),
+        "grid": towers.grid,
         **model.token_predictor.model_dump(),
         **shared,
     }
     tokens = fused = None
     if any(not TASKS[name].fused for name in weights):
         tokens = {
-            "image_width": sources.image.width if sources.image else model.image.width,
-            "text_width": sources.text.width if sources.text else model.text.width,
+            "image_width": towers.image_width,
+            "text_width": towers.text_width,
             "max_tokens": config.data.max_tokens,
             **predictor,
         }
@@ -118,16 +147,51 @@ def _pooled_predictor(predictor: PooledPredictorConfig) -> dict[str, Any]:
 def build_model(config: RunConfig, vocab_size: int) -> TextImageModel:
     """A fresh model: pretrained where it has backbones, else weights by the seed alone."""
     sources = open_sources(config)
-    model = model_of(_arguments(config, vocab_size, sources), config.seed)
+    model = _model_of(_arguments(config, _towers(config, vocab_size, sources)), config.seed)
     load_backbones(model, config, sources)
     return model
 
 
-def model_of(arguments: Mapping[str, Any], seed: int) -> TextImageModel:
+def resumed_model(
+    config: RunConfig, vocab_size: int, arguments: Mapping[str, Any]
+) -> TextImageModel:
+    """A model by the configuration whose backbones are those of `arguments`, a card's.
+
+    Their weights come with a checkpoint, wherever the backbones were once.
+    """
+    image, text = config.model.image.backbone, config.model.text.backbone
+    if image is None and text is None:
+        return build_model(config, vocab_size)
+    earlier = _model_of(arguments, config.seed)
+    towers = _towers(config, vocab_size, Sources(None, None))
+    if image is not None:
+        part = earlier.context.image
+        own = arguments["encoders"]["image"]
+        towers = replace(towers, image=own, image_width=part.width, grid=part.grid)
+    if text is not None:
+        own = arguments["encoders"]["text"]
+        towers = replace(towers, text=own, text_width=earlier.context.text.width)
+    wanted = _arguments(config, towers)
+    return earlier if wanted == arguments else _model_of(wanted, config.seed)
+
+
+def _model_of(arguments: Mapping[str, Any], seed: int) -> TextImageModel:
     """A model of these arguments, all its weights a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return TextImageModel(**arguments)
+
+
+def build_run_optimizer(
+    config: RunConfig, model: TextImageModel, objective: Objective
+) -> torch.optim.AdamW:
+    """The optimizer of a run; backbones learn at a rate of their own."""
+    return build_optimizer(
+        [model, objective],
+        lr=config.optim.lr,
+        betas=config.optim.betas,
+        scaled=lr_scales(config, model),
+    )
 
 
 def build_objective(

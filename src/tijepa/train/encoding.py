@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tijepa.data.images import centre_crop, normalise_into, resize_crop
+from tijepa.data.images import centre_square, normalise_into
 from tijepa.data.pairs import Item, PairSource
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
@@ -95,7 +95,7 @@ class ImageEncoding(Encoding):
             pixels = item.picture.pixels(self._size)
         except DataError as error:
             return none, str(error)
-        square = resize_crop(pixels, centre_crop(*pixels.shape[:2]), self._size)
+        square = centre_square(pixels, self._size)
         row = np.empty((3, self._size, self._size), dtype=np.float32)
         normalise_into(row, square, self._mean, self._std)
         return torch.from_numpy(row), None

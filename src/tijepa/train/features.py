@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from tijepa.data.feature_writer import FeatureWriter, unwritable
 from tijepa.data.pairs import PairSource
 from tijepa.data.store.cache import cache_folder
 from tijepa.data.store.location import is_remote
-from tijepa.data.store.lock import FileLock
+from tijepa.data.store.lock import alone
 from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store, StoreSource
 from tijepa.data.tokenizer import Tokenizer
@@ -151,7 +150,7 @@ class FeatureMaker:
         folder: Path,
         made_of: Mapping[str, Any],
     ) -> None:
-        with _alone(folder):
+        with alone(folder, unwritable):
             if (folder / COMPLETE).exists():  # another process made them meanwhile
                 return
             writer = FeatureWriter(folder, made_of, tokens=self.tokens)
@@ -167,19 +166,6 @@ class FeatureMaker:
                     say(self.console, f"stopped; {done} items are kept, and the same goes on there")
                     raise
             writer.finish()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder of features."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    with closing(lock):
-        lock.take()
-        yield
 
 
 def _place(store: Store) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 
 from tijepa.errors import MissingExtraError
 from tijepa.evaluate.json_values import without_nan
-from tijepa.model.writing import writing
+from tijepa.model.writing import write_whole, writing
 
 __all__ = ["Metrics", "import_wandb"]
 
@@ -130,9 +129,7 @@ def _cut(path: Path, after_step: int) -> None:
         return
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     kept = "".join(f"{line}\n" for line in lines if _is_up_to(line, after_step))
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(kept, encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, kept.encode())
 
 
 def _is_up_to(line: str, step: int) -> bool:

@@ -17,10 +17,11 @@ from tijepa.evaluate.run_data import open_run_data
 from tijepa.model.backbones.image_backbone import ImageBackbone
 from tijepa.model.backbones.text_backbone import TextBackbone
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
+from tijepa.train.backbones import adopted, tokenizer_of
 from tijepa.train.build import (
     build_model,
     build_objective,
+    build_run_optimizer,
     needs_text,
     parameter_counts,
     resolve_compute,
@@ -29,7 +30,6 @@ from tijepa.train.build import (
 from tijepa.train.display import duration
 from tijepa.train.features import kept_modalities
 from tijepa.train.loop import rates_at
-from tijepa.train.optimizer import build_optimizer
 from tijepa.train.step import training_step
 
 __all__ = ["Plan", "plan"]
@@ -87,12 +87,7 @@ def plan(config: RunConfig) -> Plan:
     tokenizer = tokenizer_of(config, splits.split("train"), needs_text=needs_text(config.objective))
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
-    optimizer = build_optimizer(
-        [model, objective],
-        lr=config.optim.lr,
-        betas=config.optim.betas,
-        scaled=lr_scales(config, model),
-    )
+    optimizer = build_run_optimizer(config, model, objective)
     batch = _with_features(_random_batch(config, tokenizer.vocab_size), config, splits, model)
     batch = batch.to(compute.device)
     meter = _Meter({p.untyped_storage().data_ptr() for p in model.parameters()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -22,19 +21,20 @@ from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_s
 from tijepa.evaluate.run import finish_run
 from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
-from tijepa.model.saving import ModelCard, read_card, read_json, restore_model, write_json
+from tijepa.model.saving import ModelCard, read_card, read_json, write_json
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.model.writing import writing
-from tijepa.train.backbones import adopted, lr_scales, tokenizer_of
+from tijepa.model.writing import write_whole, writing
+from tijepa.train.backbones import adopted, tokenizer_of
 from tijepa.train.build import (
     Compute,
     build_model,
     build_objective,
+    build_run_optimizer,
     model_arguments,
-    model_of,
     needs_text,
     parameter_counts,
     resolve_compute,
+    resumed_model,
 )
 from tijepa.train.checkpoint import Checkpoints, RunState
 from tijepa.train.environment import environment_of
@@ -42,7 +42,6 @@ from tijepa.train.features import FeatureMaker
 from tijepa.train.guard import build_guard
 from tijepa.train.loop import Learner, Run, fit
 from tijepa.train.metrics import Metrics, import_wandb
-from tijepa.train.optimizer import build_optimizer
 
 __all__ = ["train"]
 
@@ -93,20 +92,10 @@ def train(
         )
     else:
         card = read_card(last)
-        if config.model.image.backbone is None and config.model.text.backbone is None:
-            model = build_model(config, tokenizer.vocab_size)
-        else:  # backbones come with the checkpoint, wherever they were once
-            _check_same_heads(last, card, config)
-            model = model_of(card.arguments, config.seed)
-        restore_model(model, last)  # the features' key is a hash of the frozen weights
+        model = resumed_model(config, tokenizer.vocab_size, card.arguments)
     model = model.to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
-    optimizer = build_optimizer(
-        [model, objective],
-        lr=config.optim.lr,
-        betas=config.optim.betas,
-        scaled=lr_scales(config, model),
-    )
+    optimizer = build_run_optimizer(config, model, objective)
     learner = Learner(model, objective, optimizer, tokenizer, card, compute)
     if config.compute.compile:
         for part in (model.context.image, model.context.text):
@@ -115,6 +104,7 @@ def train(
     state = RunState(step=0, cursor=0)
     if last is not None:
         state = checkpoints.restore(last, model, objective, optimizer)
+    # once the weights are there, for the features' key is a hash of the frozen ones
     features = _features(config, splits, model, card, tokenizer, compute, console)
     with phase(console, "reading pairs to measure on"):
         held_out = _held_out(splits, config, features["validation"], console)
@@ -196,19 +186,6 @@ def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
             f"{run_dir} has no checkpoint to resume from; delete it, or train into another --out"
         )
     return last
-
-
-def _check_same_heads(last: Path, card: ModelCard, config: RunConfig) -> None:
-    encoders = card.arguments["encoders"]
-    for name, theirs, ours in (
-        ("model.embed_dim", encoders["embed_dim"], config.model.embed_dim),
-        ("model.head", encoders["head"], config.model.head.model_dump()),
-    ):
-        if theirs != ours:
-            raise CheckpointError(
-                f"{last} is of another shape: {name} is {theirs} there and {ours} in the run's"
-                " config.yaml; use the configuration it was trained with"
-            )
 
 
 def _check_same_data(run_dir: Path, source: PairSource) -> None:
@@ -313,9 +290,7 @@ def _list_set_aside(run_dir: Path, items: Iterable[SetAside]) -> None:
         known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         lines = dict.fromkeys([*known, *(json.dumps(asdict(item)) for item in items)])
         if len(lines) > len(known):
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            os.replace(temporary, path)
+            write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _announce_data(console: Console, run_dir: Path, splits: PairSplits) -> None:

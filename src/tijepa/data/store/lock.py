@@ -1,17 +1,21 @@
-"""A lock between processes."""
+"""Locks between processes."""
 
 from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from tijepa.errors import DataError
 
 try:
     import fcntl
 except ImportError:  # Windows: entries are never removed while another process might use them
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "alone"]
 
 
 class FileLock:
@@ -40,3 +44,19 @@ class FileLock:
         except BlockingIOError:
             return False
         return True
+
+
+@contextmanager
+def alone(folder: Path, unwritable: Callable[[Path, OSError], DataError]) -> Iterator[None]:
+    """Hold the lock beside `folder`, so that one process at a time fills it; waits for it.
+
+    Where the lock cannot be made the error is what `unwritable` says of the folder.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    with closing(lock):
+        lock.take()
+        yield

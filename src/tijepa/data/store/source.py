@@ -69,9 +69,14 @@ class Store:
                 "anew"
             ) from None
 
-    def pictures(self, rows: NDArray[Any]) -> list[bytes | None]:
-        """The picture files of the rows with these numbers, None where there is none."""
-        return [unpack(pair)[0] for pair in self.take(rows, ["pair"])["pair"].to_pylist()]
+    def take_each(self, rows: NDArray[np.int64], columns: list[str]) -> pa.Table:
+        """Like `take` for rows in any order, some of them perhaps several times."""
+        unique, back = np.unique(rows, return_inverse=True)
+        return self.take(unique, columns).take(back)
+
+    def pictures(self, rows: NDArray[np.int64]) -> list[bytes | None]:
+        """The picture files of rows in any order, None where there is none."""
+        return [unpack(pair)[0] for pair in self.take_each(rows, ["pair"])["pair"].to_pylist()]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri, "version": self.version, "info": self.info}

@@ -5,15 +5,12 @@ A content security policy in the page forbids whatever should slip past escaping
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tijepa.errors import CheckpointError
 from tijepa.evaluate.formatting import escape
 from tijepa.evaluate.page.style import STYLE
+from tijepa.model.writing import write_whole
 from tijepa.version import __version__
 
 __all__ = ["whole_page", "write_page"]
@@ -47,19 +44,4 @@ def write_page(path: Path, page: str) -> None:
 
     Raises `CheckpointError` where that is not possible.
     """
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(page.encode("utf-8", errors="replace"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror}; free space or make the folder writable"
-        ) from None
+    write_whole(path, page.encode("utf-8", errors="replace"))

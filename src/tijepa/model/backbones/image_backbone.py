@@ -18,7 +18,7 @@ from tijepa.model.backbones.tuning import Tuning
 from tijepa.model.backbones.vit import PretrainedViT
 from tijepa.model.encoded import Encoded, Visible
 
-__all__ = ["VIEWS", "ImageBackbone"]
+__all__ = ["CHECKPOINTS", "VIEWS", "ImageBackbone"]
 
 VIEWS = ("whole", "corners")
 _CORNER = 7 / 8  # side of a corner crop, as a share of the picture's
@@ -33,6 +33,7 @@ NETS: dict[str, Callable[[Mapping[str, Any], int], ImageNet]] = {
     "transformers": TransformersImageNet,
     "timm": TimmNet,
 }
+CHECKPOINTS = ("vit",)  # those whose "config" takes `checkpointing`
 
 
 class ImageBackbone(nn.Module):
