@@ -45,7 +45,7 @@ def keep_features(folder: Path, photos: int | None = None) -> None:
     lines = (data / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines][:photos]
     see = vit.load_vit(Path(root) / "weights" / "vit_tiny_patch16_224")
-    images = torch.empty(len(rows), 6 * vit.WIDTH)
+    images = torch.empty(len(rows), 2 * vit.WIDTH)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for part in track(list(_parts(range(len(rows)))), "photos", transient=True):
             inputs = torch.stack([_photo(data / rows[k]["image"]) for k in part])
@@ -66,9 +66,9 @@ def keep_features(folder: Path, photos: int | None = None) -> None:
 def make_up_features(folder: Path, photos: int) -> None:
     """Random features of the same form, in which a caption's are a noisy map of its photo's."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(photos, 6 * vit.WIDTH, generator=generator)
-    to_text = torch.randn(6 * vit.WIDTH, 2 * minilm.WIDTH, generator=generator)
-    texts = (images @ to_text / 34).repeat_interleave(CAPTIONS, dim=0)
+    images = torch.randn(photos, 2 * vit.WIDTH, generator=generator)
+    to_text = torch.randn(2 * vit.WIDTH, 2 * minilm.WIDTH, generator=generator)
+    texts = (images @ to_text / 20).repeat_interleave(CAPTIONS, dim=0)
     texts = texts + torch.randn(texts.shape, generator=generator)
     held_out = photos // 4
     splits = ["validation"] * held_out + ["test"] * held_out

@@ -99,7 +99,7 @@ def open_features(folder: Path, image_columns: int, text_columns: int) -> Held:
         lengths=np.full(ids.shape, 2, dtype=np.uint8),
         items=np.stack([train, train], axis=1),
         words=numbers(len(texts)),
-        calibration=_pairs(pictures, train[:CALIBRATION_FEATURES], captions=1),
+        calibration=_pairs(pictures, train[:CALIBRATION_FEATURES], captions=CAPTIONS),
         held_out={
             split: _pairs(pictures, np.flatnonzero(splits == split), captions=CAPTIONS)
             for split in ("validation", "test")

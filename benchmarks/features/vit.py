@@ -18,20 +18,18 @@ WIDTH, SIDE = 192, 224
 
 
 def load_vit(folder: Path) -> Callable[[Tensor], Tensor]:
-    """A function from images (b, 3, 224, 224) in [-1, 1] to (b, 6 · 192).
+    """A function from images (b, 3, 224, 224) in [-1, 1] to (b, 2 · 192).
 
-    End to end: class token, mean of the patch tokens, means of the four quarters, row-major. The
-    quarters are taken here and in float32, for under autocast `pool=grid` rounds them to bf16.
+    Class token and mean of the patch tokens, each the mean over the photo and its four corners, as
+    in the preset photos-frozen.
     """
     source = open_image_source(str(folder))
-    backbone = ImageBackbone(net=source.net, image_size=SIDE, pooling="class_mean")
+    backbone = ImageBackbone(net=source.net, image_size=SIDE, pooling="class_mean", views="corners")
     load_pretrained(backbone.net, source.weights(SIDE), source.name)
-    half = backbone.grid // 2
 
     @torch.no_grad()
     def encode(images: Tensor) -> Tensor:
-        seen = backbone(images)
-        quarters = seen.tokens.reshape(-1, 2, half, 2, half, WIDTH).mean(dim=(2, 4)).flatten(1)
-        return torch.cat([seen.pooled, quarters], dim=1)
+        pooled: Tensor = backbone(images).pooled
+        return pooled
 
     return encode

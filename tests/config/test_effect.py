@@ -73,6 +73,7 @@ FUSED = "objective.tasks.fusion_infill=1"
         ),
         (["objective.regularize_text={name: vicreg, slices: 9}"], "name is 'vicreg'"),
         (["model.head={depth: 0, hidden: 9}"], "model.head.depth is 0"),
+        (["model.head={depth: 0, skip: true}"], "model.head.depth is 0"),
         (["model.pooled_predictor={depth: 0, norm: none}"], "model.pooled_predictor.depth is 0"),
         (["data.max_bad=0.5"], "data.source is 'scenes'"),
         (["guard.patience=3"], "guard.action is 'warn'"),

@@ -52,3 +52,23 @@ def test_evaluation_mode_uses_running_statistics_so_items_are_independent() -> N
     mlp.eval()
     x = torch.randn(8, 3)
     torch.testing.assert_close(mlp(x)[:1], mlp(x[:1]))
+
+
+def test_with_a_skip_it_starts_as_a_line_and_learns_more() -> None:
+    torch.manual_seed(0)
+    mlp = MLP(inputs=3, hidden=5, outputs=2, depth=1, norm="batch", skip=True)
+    x = torch.randn(7, 3)
+    assert mlp.skip is not None
+    assert torch.equal(mlp(x), mlp.skip(x))
+    mlp(x).square().sum().backward()
+    weight = mlp.layers[-1].weight
+    assert isinstance(weight, torch.nn.Parameter)
+    assert weight.grad is not None
+    assert weight.grad.abs().max() > 0
+    torch.nn.init.ones_(weight)
+    assert not torch.allclose(mlp(x), mlp.skip(x))
+
+
+def test_one_linear_map_needs_no_skip() -> None:
+    names = {name for name, _ in MLP(inputs=3, hidden=5, outputs=2, depth=0).named_parameters()}
+    assert names == {"layers.0.weight", "layers.0.bias"}

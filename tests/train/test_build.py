@@ -80,7 +80,8 @@ def step_once(config: RunConfig, count: int) -> None:
         compute=resolve_compute(config),
     )
     assert reading.finite
-    assert reading.loss > 0
+    if config.model.pooled_predictor.kind == "mlp":  # the energy by covariance may be negative
+        assert reading.loss > 0
     assert reading.grad_norm > 0
     assert reading.terms
     assert any(not torch.equal(model.context.get_parameter(n), p) for n, p in before.items())

@@ -77,6 +77,8 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
         if value(f"{mlp}.depth") == 0:
             reason = f"{mlp}.depth is 0 (one linear map)"
             idle |= {f"{mlp}.hidden": reason, f"{mlp}.norm": reason}
+            if mlp == "model.head":
+                idle["model.head.skip"] = reason
     return idle
 
 

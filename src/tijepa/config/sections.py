@@ -174,6 +174,7 @@ class HeadConfig(Section):
     depth: Annotated[int, Field(ge=0)] = 1
     hidden: PositiveInt = 512
     norm: Literal["batch", "none"] = "batch"
+    skip: bool = False  # a linear map beside the hidden layers, which start by adding nothing to it
 
 
 class PooledPredictorConfig(Section):

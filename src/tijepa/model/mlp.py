@@ -13,10 +13,20 @@ class MLP(nn.Module):
 
     With `norm="batch"` the statistics are those of the items passed together, in evaluation mode
     the running ones; it keeps the variance of every unit alive (LeVLJEPA, arXiv 2607.00784).
+
+    With `skip` a linear map of the input is added, and the hidden layers start by adding nothing:
+    they learn what the line lacks.
     """
 
     def __init__(
-        self, *, inputs: int, hidden: int, outputs: int, depth: int, norm: str = "batch"
+        self,
+        *,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        depth: int,
+        norm: str = "batch",
+        skip: bool = False,
     ) -> None:
         super().__init__()
         assert norm in ("batch", "none"), norm
@@ -28,8 +38,13 @@ class MLP(nn.Module):
             layers.append(nn.GELU())
         layers.append(nn.Linear(hidden if depth else inputs, outputs))
         self.layers = nn.Sequential(*layers)
+        self.skip: nn.Linear | None = None
+        if skip and depth:
+            self.skip = nn.Linear(inputs, outputs)
+            for parameter in layers[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
         """Map every row."""
         out: Tensor = self.layers(x)
-        return out
+        return out if self.skip is None else out + self.skip(x)
