@@ -12,13 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
 
 from features import minilm, vit
 from grid.held import save_array
+from tijepa.data.images import centre_square, decode_image, normalise
 from tijepa.errors import DataError
 
 __all__ = ["CAPTIONS", "keep_features", "make_up_features"]
@@ -84,9 +83,8 @@ def _write(folder: Path, images: torch.Tensor, texts: torch.Tensor, splits: list
 
 
 def _photo(path: Path) -> torch.Tensor:
-    with Image.open(path) as image:
-        square = image.convert("RGB").resize((vit.SIDE, vit.SIDE), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 127.5 - 1
+    pixels = decode_image(path.read_bytes(), vit.SIDE)
+    return normalise(centre_square(pixels, vit.SIDE)[None])[0]
 
 
 def _parts(rows: Sequence[int]) -> Iterator[list[int]]:

@@ -159,8 +159,10 @@ def test_held_out_pairs_choose_the_shrinkage_and_fit_the_probability_of_the_defa
     assert own.default_form == ("calibrated" if name == "tijepa" else "cosine")
     first = held_out.texts[::2]
     e = own.embeddings_of_inputs(held_out.images, first)
-    trained = own.embeddings_of_inputs(pairs.images, pairs.texts)
-    assert own.calibration.shrinkage == choose_calibration(trained, e).shrinkage
+    images = pairs.images[pairs.image_of_text]
+    chosen = choose_calibration(own.embeddings_of_inputs(images, pairs.texts), e)
+    assert own.calibration.shrinkage == chosen.shrinkage
+    assert own.calibration.ridge == chosen.ridge
     matched, shuffled = match_energies(own.energy_of(e, own.default_form))
     expected = fit_match_probability(matched, shuffled.flatten())
     assert own.match is not None

@@ -10,7 +10,9 @@ import torch
 
 from tijepa.objectives.calibration import fit_calibration
 from tijepa.objectives.embeddings import Embeddings
-from tijepa.objectives.shrinkage import GRID, RIDGES, choose_calibration, matching_cross_entropy
+from tijepa.objectives.shrinkage import GRID, choose_calibration, matching_cross_entropy
+
+PLAIN = tuple((s, ridge) for s, ridge in GRID if ridge is None)
 
 
 def test_an_energy_that_says_nothing_costs_log_n() -> None:
@@ -67,10 +69,9 @@ def test_many_pairs_of_uneven_noise_want_little_shrinkage_and_few_pairs_much() -
     """
     noise = torch.tensor([0.3] * 8 + [3.0] * 8)
     held_out = pairs(200, noise, 1)
-    plain = (None,)
-    assert choose_calibration(pairs(4000, noise, 0), held_out, ridges=plain).shrinkage <= 0.05
+    assert choose_calibration(pairs(4000, noise, 0), held_out, grid=PLAIN).shrinkage <= 0.05
     even, unseen = torch.ones(16), pairs(200, torch.ones(16), 1)
-    assert choose_calibration(pairs(18, even, 0), unseen, ridges=plain).shrinkage >= 0.35
+    assert choose_calibration(pairs(18, even, 0), unseen, grid=PLAIN).shrinkage >= 0.35
 
 
 def test_the_choice_is_the_best_of_the_grid_and_fitted_on_the_training_pairs() -> None:
@@ -79,8 +80,7 @@ def test_the_choice_is_the_best_of_the_grid_and_fitted_on_the_training_pairs() -
     chosen = choose_calibration(training, held_out)
     costs = {
         (s, ridge): matching_cross_entropy(fit_calibration(training, s, ridge).energy(held_out))
-        for s in GRID
-        for ridge in RIDGES
+        for s, ridge in GRID
     }
     assert costs[chosen.shrinkage, chosen.ridge] == min(costs.values())
     expected = fit_calibration(training, chosen.shrinkage, chosen.ridge).state()
@@ -109,7 +109,7 @@ def test_a_predictor_that_lies_askew_is_regressed_and_a_good_one_from_few_pairs_
     assert chosen.ridge is not None
     own = chosen.energy(unseen).argmin(dim=1)
     assert (own == torch.arange(200)).float().mean() > 0.99
-    plain = choose_calibration(askew(4000, 0), unseen, ridges=(None,)).energy(unseen).argmin(dim=1)
+    plain = choose_calibration(askew(4000, 0), unseen, grid=PLAIN).energy(unseen).argmin(dim=1)
     assert (plain == torch.arange(200)).float().mean() < 0.6
     assert choose_calibration(pairs(18, noise, 0), pairs(200, noise, 1)).ridge is None
 
@@ -117,5 +117,5 @@ def test_a_predictor_that_lies_askew_is_regressed_and_a_good_one_from_few_pairs_
 def test_equal_costs_give_the_first_of_the_grid() -> None:
     """In one dimension shrinkage changes nothing."""
     one = pairs(30, torch.ones(1), 0)
-    assert choose_calibration(one, one, grid=(1.0, 1.0)).shrinkage == 1.0
-    assert choose_calibration(one, one, grid=(0.2,)).shrinkage == 0.2
+    assert choose_calibration(one, one, grid=((1.0, None), (0.5, None))).shrinkage == 1.0
+    assert choose_calibration(one, one, grid=((0.2, None),)).shrinkage == 0.2

@@ -16,10 +16,13 @@ from torch import Tensor
 from tijepa.objectives.calibration import Calibration, PairMoments
 from tijepa.objectives.embeddings import Embeddings
 
-__all__ = ["GRID", "RIDGES", "choose_calibration", "matching_cross_entropy"]
+__all__ = ["GRID", "choose_calibration", "matching_cross_entropy"]
 
-GRID = (0.005, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
-RIDGES = (None, 0.01, 0.03, 0.1, 0.2, 0.4)  # None: predictions as they are
+# shrinkage, ridge (None: predictions as they are)
+GRID: tuple[tuple[float, float | None], ...] = (
+    *((s, None) for s in (0.005, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8)),
+    *((s, ridge) for ridge in (0.01, 0.03, 0.1, 0.3) for s in (0.005, 0.02, 0.1)),
+)
 MAX_PAIRS = 512  # held-out pairs that are compared, each with each
 HOTTEST, COLDEST = 1e3, 0.1  # temperatures that are tried
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -28,16 +31,15 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 def choose_calibration(
     pairs: Embeddings,
     held_out: Embeddings,
-    grid: Sequence[float] = GRID,
-    ridges: Sequence[float | None] = RIDGES,
+    grid: Sequence[tuple[float, float | None]] = GRID,
 ) -> Calibration:
     """The calibration of training `pairs` that suits the aligned `held_out` pairs best.
 
-    Every shrinkage of `grid` with every one of `ridges`; of equal ones the first.
+    `grid` holds shrinkages with their ridges; of equal ones the first is taken.
     """
     some = held_out.images(slice(0, MAX_PAIRS)).texts(slice(0, MAX_PAIRS))
     moments = PairMoments.of(pairs)
-    fitted = [moments.calibration(shrinkage, ridge) for ridge in ridges for shrinkage in grid]
+    fitted = [moments.calibration(shrinkage, ridge) for shrinkage, ridge in grid]
     costs = [matching_cross_entropy(calibration.energy(some)) for calibration in fitted]
     return fitted[costs.index(min(costs))]
 
