@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 BIN := .venv/bin
+WORKERS ?= 2 # processes that share the test files
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -20,10 +21,10 @@ demo: .venv/.ready ## train on the embedded scenes, evaluate, write runs/demo/re
 test test-all: export OMP_WAIT_POLICY ?= PASSIVE
 
 test: .venv/.ready ## run the tests, except those over 20 seconds
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-all: .venv/.ready ## run all tests
-	$(BIN)/pytest -m ""
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m ""
 
 check: .venv/.ready ## lint, formatting, types (the import directions are a test)
 	$(BIN)/ruff check .
