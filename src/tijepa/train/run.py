@@ -78,7 +78,8 @@ def train(
         _check_same_data(run_dir, source)
         tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     else:
-        with phase(console, "learning the vocabulary"):
+        own = config.model.text.backbone is not None
+        with phase(console, "reading the tokenizer" if own else "learning the vocabulary"):
             tokenizer = tokenizer_of(config, source, needs_text=needs_text(config.objective))
     if last is None:
         model = build_model(config, tokenizer.vocab_size)
