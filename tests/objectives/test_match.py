@@ -24,14 +24,15 @@ def test_probability_by_hand() -> None:
 
 
 @given(
-    slope=st.floats(0, 5),
+    slope=st.floats(0, 3),
     intercept=st.floats(-5, 5),
-    energy=st.floats(-5, 5),
+    energy=st.floats(-3, 3),
     prior=st.floats(1e-3, 1 - 1e-3),
 )
 def test_a_prior_adds_its_log_odds(
     slope: float, intercept: float, energy: float, prior: float
 ) -> None:
+    """At log odds of 21 at most: the logit of 1 − 10⁻⁹ is right to 10⁻⁷ in float64."""
     match = MatchProbability(slope, intercept)
     e = torch.tensor([energy], dtype=torch.float64)
     moved = match.probability(e, prior).logit() - match.probability(e).logit()
