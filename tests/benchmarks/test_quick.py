@@ -15,10 +15,8 @@ SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 # written and tried, not run in full yet; README.md names them too
 AWAITING = {
     "collapse",
-    "composition",
     "frozen",
     "mvsa",
-    "pointing",
     "repeats",
     "unpaired",
 }
