@@ -45,7 +45,12 @@ _OWN_ENCODER = {
     "image": ("patch_size", "stem", "width", "depth", "heads", "mlp_ratio"),
     "text": ("width", "depth", "heads", "mlp_ratio"),
 }
-_BACKBONE = ("train", "last_k", "lora_rank", "lr_scale", "trust_remote_code")
+_TUNING = ("train", "last_k", "lora_rank", "lr_scale", "trust_remote_code")
+_BACKBONE = {"image": (*_TUNING, "views"), "text": _TUNING}
+_HIDDEN_LAYERS = {
+    "model.head": ("hidden", "norm", "skip"),
+    "model.pooled_predictor": ("hidden", "norm"),
+}
 _BLOCK_TASKS = ("image_infill", "image_only", "fusion_infill")
 _BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale")
 
@@ -76,9 +81,7 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     for mlp in mlps:
         if value(f"{mlp}.depth") == 0:
             reason = f"{mlp}.depth is 0 (one linear map)"
-            idle |= {f"{mlp}.hidden": reason, f"{mlp}.norm": reason}
-            if mlp == "model.head":
-                idle["model.head.skip"] = reason
+            idle |= {f"{mlp}.{key}": reason for key in _HIDDEN_LAYERS[mlp]}
     return idle
 
 
@@ -88,9 +91,7 @@ def _idle_of_encoders(value: Callable[[str], Any]) -> dict[str, str]:
         encoder = f"model.{modality}"
         if value(f"{encoder}.backbone") is None:
             reason = f"{encoder}.backbone is not set"
-            idle |= {f"{encoder}.{key}": reason for key in _BACKBONE}
-            if modality == "image":
-                idle[f"{encoder}.views"] = reason
+            idle |= {f"{encoder}.{key}": reason for key in _BACKBONE[modality]}
             continue
         reason = f"{encoder}.backbone has its own architecture"
         idle |= {f"{encoder}.{key}": reason for key in own}
