@@ -2,10 +2,11 @@
 
 A fifth of the captions is exchanged within each split of Flickr8k (`data/flickr8k` in the folder
 that TIJEPA_REAL_DATA names) or of rendered scenes; a model is trained on the noisy pairs by the
-preset photos-frozen, or one is given by `--run`; then `tijepa filter` judges every pair. `roc_auc`
-is the chance that an exchanged caption has a higher energy than a right one; `found` says which
-share of the exchanged ones goes when 1, 5 or 10 % of the right ones go with them, and `at_keep_0.8`
-what `--keep 0.8` does. Each split by itself: the model was trained on the first.
+preset photos-frozen (on the ViT-Tiny of that folder), or one is given by `--run`; then
+`tijepa filter` judges every pair. `roc_auc` is the chance that an exchanged caption has a higher
+energy than a right one; `found` says which share of the exchanged ones goes when 1, 5 or 10 % of
+the right ones go with them, and `at_keep_0.8` what `--keep 0.8` does. Each split by itself: the
+model was trained on the first.
 
     python benchmarks/filter.py [--data flickr8k|scenes] [--run RUN] [--quick] [--out FILE]
 """
@@ -37,6 +38,7 @@ from tijepa.train import train
 
 NOISE = 0.2
 SEED = 0
+FROZEN = "photos-frozen"
 COSTS = (0.01, 0.05, 0.1)
 TINY = [
     "data.image_size=32",
@@ -109,11 +111,11 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, help="run folder of a trained model; else one is trained"
     )
-    parser.add_argument("--preset", default="photos-frozen", help="to train by, without --run")
+    parser.add_argument("--preset", default=FROZEN, help="to train by, without --run")
     parser.add_argument("--quick", action="store_true", help="some scenes and a tiny model")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/filter.json")
     options = parser.parse_args()
-    console = Console()
+    console, real = Console(), os.environ.get("TIJEPA_REAL_DATA")
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         source = root / "noisy"
@@ -123,7 +125,6 @@ def main() -> None:
         elif options.data == "scenes":
             scenes_with_noise(source, {"train": 500, "validation": 60, "test": 500}, NOISE, SEED)
         else:
-            real = os.environ.get("TIJEPA_REAL_DATA")
             if not real:
                 parser.error(
                     "set TIJEPA_REAL_DATA to the folder with data/flickr8k, or --data scenes"
@@ -135,6 +136,9 @@ def main() -> None:
         if run is None:
             preset = None if options.quick else options.preset
             overrides += TINY if options.quick else []
+            if real and preset == FROZEN:
+                weights = Path(real) / "weights" / "vit_tiny_patch16_224"
+                overrides.append(f"model.image.backbone={json.dumps(str(weights))}")
             config = load_config(preset, overrides=overrides)
             run = train(config, root / "run", console=console)
         model = tijepa.load(run)

@@ -32,7 +32,7 @@ from joint import texts_of, write_images
 from record import RESULTS, write_record
 from tijepa.search.exact import exact_search, rerank
 from tijepa.search.lists import EXACT_UP_TO, Lists, need_faiss
-from tijepa.search.points import as_asked, as_points, point_floor
+from tijepa.search.points import as_points
 
 K = 10
 TARGET = 0.98
@@ -83,9 +83,7 @@ def kinds(
 ) -> dict[str, dict[str, Any]]:
     """Other kinds of index on the same points: the fewest probes that reach the target."""
     faiss = need_faiss()
-    floor = point_floor(images, "calibrated", "images")
-    points = as_points(images, "calibrated", "images", floor)
-    asked = as_asked(queries, "calibrated")
+    points, asked = as_points(images, "calibrated"), as_points(queries, "calibrated")
     exact = exact_search(images, queries, K).positions
     width, codes = points.shape[1], faiss.ScalarQuantizer
 
@@ -163,7 +161,7 @@ def main() -> None:
         held = np.random.default_rng(3).permutation(len(texts))
         known, queries = texts[held[:512]], texts[held[512:]]
 
-        lists, build = building(lambda: Lists.build(images, known, "calibrated", "images"))
+        lists, build = building(lambda: Lists.build(images, known, "calibrated"))
         path = Path(folder) / "images.lists"
         lists.save(path)
         size = path.stat().st_size

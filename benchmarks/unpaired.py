@@ -58,8 +58,9 @@ def view(folder: Path, name: str) -> Held:
     pairs = pairs_of(kept)
     known = held.calibration
     few = min(kept, len(known.images))
+    texts = int((known.image_of_text < few).sum())
     calibration = EvaluationSet(
-        known.images[:few], known.texts[:few], known.image_of_text[:few], known.indices[:few]
+        known.images[:few], known.texts[:texts], known.image_of_text[:texts], known.indices[:few]
     )
     if name != "alone":
         number = np.arange(count, dtype=np.int32)

@@ -227,10 +227,10 @@ def test_the_calibrated_energy_is_the_default_of_a_calibrated_model(
 def test_calibrated_energy_is_minus_the_product_of_embeddings(
     model: Embedder, paths: list[Path]
 ) -> None:
-    """Rows of 2 D + 2 = 18 numbers."""
+    """Rows of 2 D + 4 = 20 numbers."""
     images = model.encode_image(paths, form="calibrated")
     texts = model.encode_text(TEXTS, form="calibrated")
-    assert images.shape == texts.shape == (5, 18)
+    assert images.shape == texts.shape == (5, 20)
     energy = model.energy(paths, TEXTS, form="calibrated")
     scale = images.norm(dim=1).max() * texts.norm(dim=1).max()  # float32 products round by this
     assert torch.allclose(-images @ texts.T, energy, rtol=1e-4, atol=float(1e-6 * scale))

@@ -27,7 +27,7 @@ def recalls(embedder: Embedder, data: EvaluationSet, name: str) -> dict[str, Any
     """Under `name` the mean of both directions by the model's default energy; each; by cosine."""
     e = embedder.embeddings_of_inputs(data.images, data.texts)
     by_form = {
-        form: retrieval(embedder.energy_of(e, form), data.image_of_text).to_dict()
+        form: retrieval(embedder.search_energies_of(e, form), data.image_of_text).to_dict()
         for form in dict.fromkeys((embedder.default_form, "cosine"))
     }
     found = by_form[embedder.default_form]

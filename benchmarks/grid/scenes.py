@@ -71,8 +71,8 @@ def store(folder: Path, pictures: np.ndarray, captions: Sequence[Sequence[str]])
     save_array(
         folder / "lengths.npy", tokens.mask.sum(1).numpy().astype(np.uint8).reshape(-1, each)
     )
-    first = [texts[0] for texts in captions[:CALIBRATION_PAIRS]]
-    (folder / "captions.json").write_text(json.dumps(first))
+    known = [list(texts) for texts in captions[:CALIBRATION_PAIRS]]
+    (folder / "captions.json").write_text(json.dumps(known))
     tokenizer.save(folder / "tokenizer.json")
 
 
@@ -92,14 +92,19 @@ def open_scenes(folder: Path) -> Held:
 def opened(folder: Path, held_out: dict[str, EvaluationSet]) -> Held:
     """What `store` wrote, to be judged on `held_out`."""
     pictures = load_array(folder / "pictures.npy")
-    first = json.loads((folder / "captions.json").read_text())
-    own = torch.arange(len(first))
+    known: list[list[str]] = json.loads((folder / "captions.json").read_text())
+    own = torch.arange(len(known))
     return Held(
         pictures=pictures,
         tokens=load_array(folder / "tokens.npy"),
         lengths=load_array(folder / "lengths.npy"),
         items=pairs_of(len(pictures)),
         words=Tokenizer.load(folder / "tokenizer.json"),
-        calibration=EvaluationSet(normalise(pictures[: len(first)]), first, own, own.tolist()),
+        calibration=EvaluationSet(
+            normalise(pictures[: len(known)]),
+            [text for texts in known for text in texts],
+            own.repeat_interleave(len(known[0])),
+            own.tolist(),
+        ),
         held_out=held_out,
     )

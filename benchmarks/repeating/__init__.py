@@ -108,10 +108,10 @@ def by_caption(embedder: Embedder, data: EvaluationSet, name: str) -> dict[str, 
     e = embedder.embeddings_of_inputs(data.images, captions)
     ways: dict[str, dict[str, float]] = {}
     for form in dict.fromkeys((embedder.default_form, "cosine")):
-        energy = embedder.energy_of(e, form)
+        energy = embedder.search_energies_of(e, form)
         ways[form] = {
-            "image_to_text": image_to_caption(energy, label),
-            "text_to_image": caption_to_image(energy, label, GALLERY),
+            "image_to_text": image_to_caption(energy.texts, label),
+            "text_to_image": caption_to_image(energy.images, label, GALLERY),
         }
     found = ways[embedder.default_form]
     return {

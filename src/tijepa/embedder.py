@@ -31,6 +31,7 @@ from tijepa.objectives.calibration import Calibration, JointEmbeddings
 from tijepa.objectives.embeddings import (
     Embedded,
     Embeddings,
+    SearchEnergies,
     cosine_energy,
     pair_features,
     squared_l2_energy,
@@ -135,16 +136,18 @@ class Embedder:
         progress: bool = False,
         output: Output = "torch",
     ) -> Float[Tensor, "i j"] | Float[np.ndarray, "i j"]:
-        """Joint embeddings of one or more images, one row each, of length j = 2 D or 2 D + 2.
+        """Joint embeddings of one or more images, one row each, of length j = 2 D or 2 D + 4.
 
         An image is a PIL image, a path, a uint8 array (height, width, 3) or a tensor
         (3, height, width), uint8 or float in [0, 1]; an array or a tensor with a further axis in
         front is several. The largest centred square of each is used. With `form="cosine"` rows
         have length 1 and `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with
         `"squared_l2"` half the squared distance of two rows, divided by D, is the squared L2
-        energy. With `"calibrated"` rows have 2 D + 2 numbers and
-        `-encode_image(x) @ encode_text(y).T` is the calibrated energy, so an index of maximum
-        inner products finds the lowest energies. Without images the result has no rows.
+        energy. With `"calibrated"` rows have 2 D + 4 numbers and
+        `-encode_image(x) @ encode_text(y).T` is the calibrated energy of a pair. To find images by
+        a text take the first D + 2 numbers of both, to find texts by an image the last D + 2: the
+        largest inner products are best (`objectives/calibration.py`). Without images the result
+        has no rows.
 
         At most `batch_size` are encoded at once (on a CPU fewer, on every core at the same time).
         `progress` shows a bar on stderr; `output="numpy"` gives an array of float32. Raises
@@ -274,6 +277,12 @@ class Embedder:
         """The map from the default energy to the probability of match, where there is one."""
         return None if self.calibration is None else self.calibration.match
 
+    def match_among(self, side: Literal["images", "texts"]) -> MatchProbability | None:
+        """The same from the energy that `side` is searched by, in the default form."""
+        if self.calibration is None or self.default_form != "calibrated":
+            return self.match
+        return (self.calibration.to_text if side == "images" else self.calibration.to_image).match
+
     def embeddings(
         self,
         images: ImageLike | Sequence[ImageLike],
@@ -384,6 +393,17 @@ class Embedder:
         if form == "squared_l2":
             return squared_l2_energy(e)
         return self._calibration.energy(e)
+
+    def search_energies_of(self, e: Embeddings, form: Form) -> SearchEnergies:
+        """Energies that images and texts are found by: the calibrated one depends on who asks.
+
+        Of embeddings computed before; `ConfigError` as in `energy`.
+        """
+        if form == "calibrated":
+            self._check_form(form)
+            return self._calibration.search_energies(e)
+        energy = self.energy_of(e, form)
+        return SearchEnergies(energy, energy)
 
     def joint_of(self, e: Embeddings, form: Form) -> JointEmbeddings:
         """Joint embeddings of what was embedded before, as `encode_image` and `encode_text` give.

@@ -10,6 +10,7 @@ import torch
 from tijepa.data.pairs import Item, PairSource, Picture
 from tijepa.evaluate.gallery import gallery_of
 from tijepa.evaluate.model import EvaluationSet
+from tijepa.objectives.embeddings import SearchEnergies
 
 
 class Shades(PairSource):
@@ -44,9 +45,10 @@ def evaluation() -> EvaluationSet:
     return EvaluationSet(torch.zeros(5, 3, 8, 8), texts, owner, list(range(5, 10)))
 
 
-def distances() -> torch.Tensor:
-    """|row − owner of the column|: the own pair is lowest, neighbours follow."""
-    return (torch.arange(5)[:, None] - evaluation().image_of_text[None]).abs().float()
+def distances() -> SearchEnergies:
+    """|row − owner of the column|: the own pair is lowest, neighbours follow. Texts: 10 more."""
+    images = (torch.arange(5)[:, None] - evaluation().image_of_text[None]).abs().float()
+    return SearchEnergies(images=images, texts=images + 10)
 
 
 def test_answers_are_sorted_by_energy_and_the_match_is_marked() -> None:
@@ -62,6 +64,7 @@ def test_answers_are_sorted_by_energy_and_the_match_is_marked() -> None:
     assert by_image.picture is not None
     assert by_image.picture[0, 0, 0] == 70
     assert {by_image.results[k].caption for k in (0, 1)} == {"shade 7", "again 7"}
+    assert [answer.energy for answer in by_image.results] == [10.0, 10.0, 11.0, 11.0, 11.0]
     assert [answer.is_match for answer in by_image.results] == [True, True, False, False, False]
 
 
@@ -81,7 +84,7 @@ def test_there_are_never_more_queries_than_items() -> None:
 
 def test_energies_that_are_not_numbers_come_last() -> None:
     energy = distances()
-    energy[0] = math.nan
+    energy.images[0] = math.nan
     answers = gallery_of(evaluation(), energy, Shades(), count=1)[0].results
     assert math.isnan(answers[-1].energy)
     assert not math.isnan(answers[0].energy)

@@ -174,13 +174,42 @@ def test_joint_embeddings_have_the_calibrated_energy_as_inner_product(
     ) / 2
     image, text = fitted.joint(e)
     width = e.image.shape[1]
-    assert image.shape == (12, 2 * width + 2)
-    assert text.shape == (9, 2 * width + 2)
+    assert image.shape == (12, 2 * width + 4)
+    assert text.shape == (9, 2 * width + 4)
     assert image.dtype == text.dtype == e.image.dtype
     terms = (image.abs() @ text.abs().T).double()
     for energy in (-image @ text.T, fitted.energy(e)):
         error = (energy.double() - expected).abs()
         assert bool((error <= 1e-4 * torch.maximum(expected.abs(), 0.01 * terms)).all())
+
+
+@given(calibrated())
+@settings(deadline=None, max_examples=60)
+def test_each_half_of_the_rows_has_half_of_the_energy_that_it_is_searched_by(
+    drawn: tuple[Calibration, Embeddings],
+) -> None:
+    """First halves: −log p(t|i) + log p(t), which finds images; second halves the other way.
+
+    In float64, and without the last two numbers a half is a point: the half of the squared distance
+    is half the energy up to a constant of the query.
+    """
+    fitted, e = drawn
+    wide = Embeddings(*(x.double() for x in e.__dict__.values()))
+    image, text = fitted.joint(wide)
+    half = e.image.shape[1] + 2
+    for part, expected, queries in (
+        (slice(0, half), from_densities(fitted.to_text, wide.text_from_image, wide.text), 0),
+        (slice(half, None), from_densities(fitted.to_image, wide.image_from_text, wide.image).T, 1),
+    ):
+        rows, asked = image[:, part], text[:, part]
+        slack = 1e-6 * (rows.abs() @ asked.abs().T).max()
+        assert bool(((-2 * rows @ asked.T - expected).abs() <= slack).all())
+        square = torch.cdist(rows[:, :-2], asked[:, :-2]).square()
+        constant = square - expected
+        ends = constant.amax(queries) - constant.amin(queries)
+        assert bool((ends <= slack).all())
+    by = fitted.search_energies(wide)
+    torch.testing.assert_close((by.images + by.texts) / 2, fitted.energy(wide))
 
 
 @given(calibrated())
@@ -251,17 +280,18 @@ def test_a_wholly_shrunk_ridge_regresses_by_covariance_alone() -> None:
 def test_one_dimension_joint_embeddings_by_hand() -> None:
     """The pairs of the first test: σ_r = 1, σ_y = 3, means 0, o = −ln 3, both directions alike.
 
-    Image with y = 3 and prediction 2: u = √½ (3, 2), ½‖u‖² = 13/4, b = 3²/18 = ½, so
-    a = 13/4 − ¼ − ½ ln 3 = 3 − ½ ln 3. Its text likewise: v = √½ (2, 3), c = a.
-    The product is ½ (6 + 6) − a − c = 6 − 6 + ln 3 = ln 3, minus the energy.
+    Image with y = 3 and prediction 2: u = 2 gives [2 ; −2 ; 1]; v = 3 with b = 3²/18 = ½ gives
+    [3 ; 1 ; −(9/2 − ½ − ln 3)] = [3 ; 1 ; ln 3 − 4]. Its text likewise, in the other order. Each
+    half has the product 6 − 2 + ln 3 − 4 = ln 3, halved by √½ · √½: together ln 3, minus E.
     """
     p, y = torch.tensor([[2.0], [-2.0]]), torch.tensor([[3.0], [-3.0]])
     pairs = Embeddings(image=y, text_from_image=p, text=y, image_from_text=p)
     image, text = fit_calibration(pairs, 0.0).joint(pairs)
-    half, a = math.sqrt(0.5), 3 - math.log(3) / 2
-    expected = torch.tensor([3 * half, 2 * half, -a, 1.0])
+    predicted, target = [2.0, -2.0, 1.0], [3.0, 1.0, math.log(3) - 4]
+    half = math.sqrt(0.5)
+    expected = half * torch.tensor([*predicted, *target])
     torch.testing.assert_close(image[0], expected, atol=1e-3, rtol=0)
-    expected = torch.tensor([2 * half, 3 * half, 1.0, -a])
+    expected = half * torch.tensor([*target, *predicted])
     torch.testing.assert_close(text[0], expected, atol=1e-3, rtol=0)
     assert float(image[0] @ text[0]) == pytest.approx(math.log(3), abs=1e-3)
 
@@ -290,11 +320,18 @@ def moved(direction: DirectionCalibration) -> DirectionCalibration:
 def test_state_survives_a_file_bit_for_bit(tmp_path: Path) -> None:
     pairs = random_pairs(50, 4)
     single = Embeddings(*(getattr(pairs, n).float() for n in pairs.__dataclass_fields__))
-    fitted = replace(fit_calibration(single, 0.37, 0.03), match=MatchProbability(0.125, -3.5))
+    plain = fit_calibration(single, 0.37, 0.03)
+    fitted = replace(
+        plain,
+        match=MatchProbability(0.125, -3.5),
+        to_text=replace(plain.to_text, match=MatchProbability(0.25, 1.5)),
+    )
     save_tensors(fitted.state(), tmp_path / "calibration.safetensors")
     read = Calibration.from_state(load_tensors(tmp_path / "calibration.safetensors"))
     assert (read.shrinkage, read.ridge) == (0.37, 0.03)
     assert read.match == MatchProbability(0.125, -3.5)
+    assert read.to_text.match == MatchProbability(0.25, 1.5)
+    assert read.to_image.match is None
     assert read.state().keys() == fitted.state().keys()
     assert all(torch.equal(read.state()[n], value) for n, value in fitted.state().items())
     assert torch.equal(read.energy(single), fitted.energy(single))
@@ -302,7 +339,7 @@ def test_state_survives_a_file_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_state_without_probability_of_match_has_none() -> None:
     fitted = fit_calibration(random_pairs(50, 4), 0.37)
-    assert not any(name.startswith("match") for name in fitted.state())
+    assert not any("match" in name for name in fitted.state())
     assert Calibration.from_state(fitted.state()).match is None
     assert Calibration.from_state(fitted.state()).ridge is None
 

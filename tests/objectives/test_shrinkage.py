@@ -9,14 +9,19 @@ import pytest
 import torch
 
 from tijepa.objectives.calibration import fit_calibration
-from tijepa.objectives.embeddings import Embeddings
+from tijepa.objectives.embeddings import Embeddings, SearchEnergies
 from tijepa.objectives.shrinkage import GRID, choose_calibration, matching_cross_entropy
 
 PLAIN = tuple((s, ridge) for s, ridge in GRID if ridge is None)
 
 
+def cost(images: torch.Tensor, texts: torch.Tensor | None = None) -> float:
+    """Of one energy for both ways, or of one for each."""
+    return matching_cross_entropy(SearchEnergies(images, images if texts is None else texts))
+
+
 def test_an_energy_that_says_nothing_costs_log_n() -> None:
-    assert matching_cross_entropy(torch.full((7, 7), 3.0)) == pytest.approx(math.log(7))
+    assert cost(torch.full((7, 7), 3.0)) == pytest.approx(math.log(7))
 
 
 def test_a_sure_energy_costs_nothing_and_a_wrong_one_no_more_than_the_hottest() -> None:
@@ -26,9 +31,9 @@ def test_a_sure_energy_costs_nothing_and_a_wrong_one_no_more_than_the_hottest() 
     much less than ln 3 = 1.09861.
     """
     eye = torch.eye(3)
-    assert matching_cross_entropy(-1e5 * eye) == pytest.approx(0.0, abs=1e-12)
+    assert cost(-1e5 * eye) == pytest.approx(0.0, abs=1e-12)
     expected = math.log(math.exp(-0.001) + 2) + 0.001
-    assert matching_cross_entropy(eye) == pytest.approx(expected, abs=2e-5)
+    assert cost(eye) == pytest.approx(expected, abs=2e-5)
 
 
 def test_the_temperature_suits_the_energy() -> None:
@@ -43,9 +48,16 @@ def test_the_temperature_suits_the_energy() -> None:
         float(torch.nn.functional.softplus(-k * own).mean())
         for k in torch.logspace(-3, 1, 400, dtype=torch.float64)
     ]
-    cost = matching_cross_entropy(energy)
-    assert cost == pytest.approx(min(fine), abs=1e-4)
-    assert matching_cross_entropy(energy * 3) == pytest.approx(cost, abs=1e-4)
+    assert cost(energy) == pytest.approx(min(fine), abs=1e-4)
+    assert cost(energy * 3) == pytest.approx(min(fine), abs=1e-4)
+
+
+def test_each_way_is_judged_by_the_energies_it_searches_by() -> None:
+    """A text finds its image among the rows of one matrix, an image its text among the other's
+    columns: with constants of the queries, which change no order, both are certain."""
+    sure, constants = -1e5 * torch.eye(3), torch.tensor([0.0, 7e5, -3e5])
+    assert cost(sure + constants, sure + constants[:, None]) == pytest.approx(0.0, abs=1e-12)
+    assert cost(sure + constants[:, None], sure + constants) > 1
 
 
 def pairs(count: int, noise: torch.Tensor, seed: int) -> Embeddings:
@@ -78,9 +90,9 @@ def test_the_choice_is_the_best_of_the_grid_and_fitted_on_the_training_pairs() -
     noise = torch.linspace(0.2, 2.0, 8)
     training, held_out = pairs(60, noise, 2), pairs(100, noise, 3)
     chosen = choose_calibration(training, held_out)
+    fitted = {(s, ridge): fit_calibration(training, s, ridge) for s, ridge in GRID}
     costs = {
-        (s, ridge): matching_cross_entropy(fit_calibration(training, s, ridge).energy(held_out))
-        for s, ridge in GRID
+        key: matching_cross_entropy(one.search_energies(held_out)) for key, one in fitted.items()
     }
     assert costs[chosen.shrinkage, chosen.ridge] == min(costs.values())
     expected = fit_calibration(training, chosen.shrinkage, chosen.ridge).state()

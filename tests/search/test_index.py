@@ -37,18 +37,19 @@ def contents(store: Path) -> tuple[list[str], list[list[str]], list[bytes]]:
 
 
 def energies_by_hand(embedder: Embedder, store: Path, tmp_path: Path) -> torch.Tensor:
-    """Energies of every picture of the store with the queries, by `Embedder.energy`."""
+    """Energies by which the queries find every picture of the store."""
     paths = []
     for number, data in enumerate(contents(store)[2]):
         paths.append(tmp_path / f"{number}.png")
         paths[-1].write_bytes(data)
-    return embedder.energy(paths, QUERIES)
+    e = embedder.embeddings(paths, QUERIES)
+    return embedder.search_energies_of(e, embedder.default_form).images
 
 
 def test_the_index_covers_every_picture_and_caption_of_the_store(index: Index) -> None:
-    """32 + 12 + 12 pairs of two captions each; D = 8, so calibrated rows have 18 numbers."""
+    """32 + 12 + 12 pairs of two captions each; D = 8, so calibrated rows have 20 numbers."""
     assert (index.card.rows, index.card.images, index.card.texts) == (56, 56, 112)
-    assert (index.card.length, index.form, len(index), index.behind) == (18, "calibrated", 56, 0)
+    assert (index.card.length, index.form, len(index), index.behind) == (20, "calibrated", 56, 0)
 
 
 def test_hits_are_the_pictures_of_lowest_energy_in_order(
@@ -65,7 +66,7 @@ def test_hits_are_the_pictures_of_lowest_energy_in_order(
         assert [hit.energy for hit in hits] == pytest.approx(by_hand[order, query].tolist(), 1e-4)
 
 
-def test_the_probability_of_a_hit_is_that_of_the_model(
+def test_energy_and_probability_of_a_hit_are_those_of_the_direction_that_is_searched(
     index: Index, embedder: Embedder, prepared: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "asked.png").write_bytes(contents(prepared)[2][3])
@@ -73,8 +74,13 @@ def test_the_probability_of_a_hit_is_that_of_the_model(
     rows = embedder.encode_image(tmp_path / "asked.png", form=index.form)
     hits = index.search(rows, k=200, among="texts")[0]
     (hit,) = (hit for hit in hits if hit.caption == text and hit.row == 3)
-    expected = embedder.match_probability(tmp_path / "asked.png", text).item()
-    assert hit.probability == pytest.approx(expected, abs=1e-4)
+    e = embedder.embeddings(tmp_path / "asked.png", text)
+    energy = embedder.search_energies_of(e, index.form).texts
+    assert embedder.calibration is not None
+    match = embedder.calibration.to_image.match
+    assert match is not None
+    assert hit.energy == pytest.approx(energy.item(), abs=1e-3)
+    assert hit.probability == pytest.approx(match.probability(energy).item(), abs=1e-4)
 
 
 def test_a_picture_finds_captions_each_with_its_own_item(
@@ -323,7 +329,7 @@ def test_a_question_that_makes_no_sense_is_refused(
 
 
 def test_rows_of_another_form_are_refused(index: Index, embedder: Embedder) -> None:
-    with pytest.raises(ConfigError, match="queries have 16 numbers, and the index 18"):
+    with pytest.raises(ConfigError, match="queries have 16 numbers, and the index 20"):
         index.search(embedder.encode_text(QUERIES))
 
 

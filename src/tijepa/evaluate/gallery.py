@@ -9,6 +9,7 @@ from torch import Tensor
 from tijepa.data.pairs import PairSource
 from tijepa.evaluate.model import EvaluationSet
 from tijepa.evaluate.queries import Query, Result
+from tijepa.objectives.embeddings import SearchEnergies
 
 __all__ = ["gallery_of"]
 
@@ -17,23 +18,22 @@ ANSWERS = 5
 
 
 def gallery_of(
-    evaluation: EvaluationSet, energy: Float[Tensor, "i t"], source: PairSource, count: int = 6
+    evaluation: EvaluationSet, energy: SearchEnergies, source: PairSource, count: int = 6
 ) -> list[Query]:
     """`count` texts that ask for images, then `count` images that ask for texts.
 
-    Row and column of `energy` follow `evaluation`, whose items come from `source`. The five answers
-    of lowest energy are kept, best first; energies that are not numbers come last. Raises
+    Rows and columns of `energy` follow `evaluation`, whose items come from `source`. The five
+    answers of lowest energy are kept, best first; energies that are not numbers come last. Raises
     `DataError` where a picture can no longer be read.
     """
-    energy = energy.detach().cpu()
-    order = energy.masked_fill(energy.isnan(), torch.inf)
+    images, texts = energy.images.detach().cpu(), energy.texts.detach().cpu()
     owner: list[int] = evaluation.image_of_text.tolist()
 
     def by_text(text: int) -> Query:
-        rows: list[int] = order[:, text].argsort(stable=True)[:ANSWERS].tolist()
+        rows = _lowest(images[:, text])
         answers = [
             Result(
-                energy=float(energy[row, text]),
+                energy=float(images[row, text]),
                 is_match=row == owner[text],
                 picture=source.image(evaluation.indices[row], PICTURE_SIDE),
                 caption=evaluation.texts[owner.index(row)] if row in owner else None,
@@ -43,22 +43,27 @@ def gallery_of(
         return Query("text_to_image", answers, text=evaluation.texts[text])
 
     def by_image(row: int) -> Query:
-        texts: list[int] = order[row].argsort(stable=True)[:ANSWERS].tolist()
         answers = [
             Result(
-                energy=float(energy[row, text]),
+                energy=float(texts[row, text]),
                 is_match=owner[text] == row,
                 caption=evaluation.texts[text],
             )
-            for text in texts
+            for text in _lowest(texts[row])
         ]
         picture = source.image(evaluation.indices[row], PICTURE_SIDE)
         return Query("image_to_text", answers, picture=picture)
 
     return [
-        *(by_text(text) for text in _spread(energy.shape[1], count)),
-        *(by_image(row) for row in _spread(energy.shape[0], count)),
+        *(by_text(text) for text in _spread(images.shape[1], count)),
+        *(by_image(row) for row in _spread(images.shape[0], count)),
     ]
+
+
+def _lowest(energies: Float[Tensor, " n"]) -> list[int]:
+    order = energies.masked_fill(energies.isnan(), torch.inf).argsort(stable=True)
+    found: list[int] = order[:ANSWERS].tolist()
+    return found
 
 
 def _spread(size: int, count: int) -> list[int]:

@@ -21,8 +21,8 @@ from tijepa.evaluate.json_values import without_nan
 from tijepa.evaluate.match import match_energies
 from tijepa.evaluate.retrieval import retrieval
 from tijepa.objectives.calibration import Calibration, fit_calibration
-from tijepa.objectives.embeddings import Embeddings
-from tijepa.objectives.match import fit_match_probability
+from tijepa.objectives.embeddings import Embeddings, SearchEnergies
+from tijepa.objectives.match import MatchProbability, fit_match_probability
 from tijepa.objectives.shrinkage import choose_calibration
 
 __all__ = [
@@ -64,10 +64,14 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class Measured:
-    """Embeddings of an evaluation set, the energy by the default form, and the results."""
+    """Embeddings of an evaluation set, energies by the default form, and the results.
+
+    `energy` is that of pairs, `search` what retrieval goes by.
+    """
 
     embeddings: Embeddings
     energy: Float[Tensor, "i t"]
+    search: SearchEnergies
     results: dict[str, Any]
 
 
@@ -176,8 +180,18 @@ def calibrate(
     chosen = choose_calibration(e, unseen)
     calibrated = embedder.calibrated_by(chosen)
     energy = calibrated.energy_of(unseen, calibrated.default_form)
+    by = chosen.search_energies(unseen)
+    return replace(
+        chosen,
+        match=_match_probability(energy),
+        to_text=replace(chosen.to_text, match=_match_probability(by.images)),
+        to_image=replace(chosen.to_image, match=_match_probability(by.texts)),
+    )
+
+
+def _match_probability(energy: Float[Tensor, "n n"]) -> MatchProbability:
     matched, shuffled = match_energies(energy)
-    return replace(chosen, match=fit_match_probability(matched, shuffled.flatten()))
+    return fit_match_probability(matched, shuffled.flatten())
 
 
 def _aligned(embedder: Embedder, pairs: EvaluationSet) -> Embeddings:
@@ -210,12 +224,10 @@ def measure(embedder: Embedder, data: EvaluationSet) -> Measured:
     """
     e = _embeddings(embedder, data, torch.arange(len(data.texts)))
     default = embedder.default_form
-    energy = embedder.energy_of(e, default)
+    searched = {form: embedder.search_energies_of(e, form) for form in embedder.forms}
     by_form = {
-        form: retrieval(
-            energy if form == default else embedder.energy_of(e, form), data.image_of_text
-        ).to_dict()
-        for form in embedder.forms
+        form: retrieval(energies, data.image_of_text).to_dict()
+        for form, energies in searched.items()
     }
     count = len(data.images)
     pairs = e.texts(data.first_text)
@@ -230,4 +242,4 @@ def measure(embedder: Embedder, data: EvaluationSet) -> Measured:
         "energies": by_form,
         "collapse": collapse.to_dict(),
     }
-    return Measured(e, energy, without_nan(results))
+    return Measured(e, embedder.energy_of(e, default), searched[default], without_nan(results))

@@ -1,4 +1,4 @@
-"""Retrieval in both directions from one matrix of energies: recall at 1, 5, 10 and median rank.
+"""Retrieval in both directions from energies: recall at 1, 5, 10 and median rank.
 
 Pure functions of energies. Whatever the model leaves undecided counts against it: ties and energies
 that are not numbers push the rank down, so a model that gives every pair the same energy (collapse)
@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tijepa.errors import DataError
+from tijepa.objectives.embeddings import SearchEnergies
 
 __all__ = ["Direction", "Retrieval", "image_to_text_ranks", "retrieval", "text_to_image_ranks"]
 
@@ -64,15 +65,18 @@ class Retrieval:
         }
 
 
-def retrieval(energy: Float[Tensor, "i t"], image_of_text: Int[Tensor, " t"]) -> Retrieval:
-    """Retrieval among i images and t texts by energy (low = compatible).
+def retrieval(
+    energy: SearchEnergies | Float[Tensor, "i t"], image_of_text: Int[Tensor, " t"]
+) -> Retrieval:
+    """Retrieval among i images and t texts by energy (low = compatible), one for both or each.
 
     `image_of_text[k]` is the row of the image that text k describes; an image may have several
     captions, and its rank is that of the best of them. An image without a caption asks nothing, but
     every text still has to tell it apart from its own image. Raises `DataError` where there is
     nothing to retrieve or an index points outside the matrix.
     """
-    images, texts = energy.shape
+    by = energy if isinstance(energy, SearchEnergies) else SearchEnergies(energy, energy)
+    images, texts = by.images.shape
     if images == 0 or texts == 0:
         raise DataError(
             f"retrieval among {images} images and {texts} texts:"
@@ -85,8 +89,8 @@ def retrieval(energy: Float[Tensor, "i t"], image_of_text: Int[Tensor, " t"]) ->
             f"image_of_text holds {wrong}: give rows of the {images} images, 0 to {images - 1}"
         )
     return Retrieval(
-        image_to_text=_direction(image_to_text_ranks(energy, image_of_text)),
-        text_to_image=_direction(text_to_image_ranks(energy, image_of_text)),
+        image_to_text=_direction(image_to_text_ranks(by.texts, image_of_text)),
+        text_to_image=_direction(text_to_image_ranks(by.images, image_of_text)),
         num_images=images,
         num_texts=texts,
     )

@@ -176,7 +176,7 @@ def _gallery(
 ) -> Sequence[Query]:
     """Top retrievals; none, and a line that says so, where a picture has become unreadable."""
     try:
-        return gallery_of(evaluation, measured.energy, splits.split(split))
+        return gallery_of(evaluation, measured.search, splits.split(split))
     except DataError as error:
         say(console, f"no gallery: {error}")
         return ()

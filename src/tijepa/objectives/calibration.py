@@ -12,24 +12,27 @@ a pair is the mean of both directions. It may be negative: below 0 the pair is l
 than by chance. With M regressed it is that of the Gaussian of predictions and targets together:
 what canonical correlation analysis would find in them (Hotelling 1936; Bach and Jordan 2005).
 
+**Who asks.** A text finds pictures by the direction that predicts texts, −log p(t|i) + log p(t): it
+asks from which picture it most likely came. A picture finds texts by −log p(i|t) + log p(i). Were
+the Gaussians true the two were one number; as they are not, the density of the query compares
+candidates fairly, and the density of a candidate carries along how typical that one is.
+
 **As an inner product.** Let W'W = Σ_r⁻¹, V'V = Σ_y⁻¹ and o = ½ log|Σ_r| − ½ log|Σ_y|. With
 u = W M (p − μ_p), v = W (y − μ_y) and the target's own term b = ½ ‖V (y − μ_y)‖²,
 
-    E = ½ ‖u − v‖² − b + o.
+    E(x, y) = ½ ‖u − v‖² − b + o = −[u ; −½ ‖u‖² ; 1]·[v ; 1 ; −c]   with c = ½ ‖v‖² − b + o.
 
-In the mean of both directions, the predictions of an image (text) belong to the image (text) and
-the targets too. Stacked and scaled by √½ the directions give one u and one v per item:
-
-    E(i, t) = ½ ‖u_i − v_t‖² − ½ b_i − ½ b_t + ½ (o_T + o_I) = −u_i·v_t + a_i + c_t
-
-with a_i = ½ ‖u_i‖² − ½ b_i + ½ o_T and c_t = ½ ‖v_t‖² − ½ b_t + ½ o_I. Hence the joint embeddings
-[u ; −a ; 1] and [v ; 1 ; −c] have the inner product −E: an index of maximum inner products searches
-by calibrated energy, exactly and in both directions.
+The joint embedding of an item holds such a row for each direction, times √½: first that of the
+texts given images (an image's u, a text's v), then that of the images given texts (an image's v, a
+text's u). Whole rows have the inner product −E(i, t), the pair's; the first halves alone have half
+of that by which texts find images, the second halves half of that by which images find texts. An
+index of maximum inner products, or of the smallest ‖u − v‖, searches by them exactly.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,7 +40,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.objectives.embeddings import Embeddings
+from tijepa.objectives.embeddings import Embeddings, SearchEnergies
 from tijepa.objectives.match import MatchProbability
 
 __all__ = [
@@ -49,11 +52,19 @@ __all__ = [
     "fit_calibration",
 ]
 
+_TENSORS = (
+    "predicted_mean",
+    "predicted_whiten",
+    "residual_whiten",
+    "target_mean",
+    "target_whiten",
+    "offset",
+)
 SHRINKAGE = 0.5  # where there are no held-out pairs to choose it by
 
 
 class JointEmbeddings(NamedTuple):
-    """Rows whose inner products are minus the calibrated energy; j = 2 d + 2."""
+    """Rows whose inner products are minus the calibrated energy; j = 2 d + 4."""
 
     image: Float[Tensor, "i j"]
     text: Float[Tensor, "t j"]
@@ -61,7 +72,10 @@ class JointEmbeddings(NamedTuple):
 
 @dataclass(frozen=True)
 class DirectionCalibration:
-    """Means, W M, the whitening W (Wᵀ W = Σ⁻¹) of both Gaussians, and ½ log|Σ_r| − ½ log|Σ_y|."""
+    """Means, W M, the whitening W (Wᵀ W = Σ⁻¹) of both Gaussians, and ½ log|Σ_r| − ½ log|Σ_y|.
+
+    `match` maps the energy of this direction to P(match).
+    """
 
     predicted_mean: Float[Tensor, " d"]
     predicted_whiten: Float[Tensor, "d d"]
@@ -69,6 +83,7 @@ class DirectionCalibration:
     target_mean: Float[Tensor, " d"]
     target_whiten: Float[Tensor, "d d"]
     offset: Float[Tensor, ""]
+    match: MatchProbability | None = None
 
     def energy(
         self, predicted: Float[Tensor, "x d"], target: Float[Tensor, "y d"]
@@ -87,6 +102,28 @@ class DirectionCalibration:
         """v = W (y − μ_y), float64."""
         return (target.double() - self.target_mean) @ self.residual_whiten.T
 
+    def row_of_prediction(self, predicted: Float[Tensor, "x d"]) -> Float[Tensor, "x j"]:
+        """[u ; −½ ‖u‖² ; 1], j = d + 2, float64."""
+        u = self.of_prediction(predicted)
+        return torch.cat([u, -u.square().sum(1, True) / 2, torch.ones_like(u[:, :1])], dim=1)
+
+    def row_of_target(self, target: Float[Tensor, "y d"]) -> Float[Tensor, "y j"]:
+        """[v ; 1 ; −½ ‖v‖² + b − o], j = d + 2, float64."""
+        v = self.of_target(target)
+        c = v.square().sum(dim=1) / 2 - self.typical(target) + self.offset
+        return torch.cat([v, torch.ones_like(v[:, :1]), -c[:, None]], dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything as named tensors."""
+        named = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        return named | ({} if self.match is None else _under("match", self.match.state()))
+
+    @classmethod
+    def from_state(cls, named: Mapping[str, Tensor], prefix: str) -> DirectionCalibration:
+        """The inverse of `state`, of what stands under `prefix`."""
+        tensors = {name: named[f"{prefix}.{name}"].double() for name in _TENSORS}
+        return cls(**tensors, match=_match_in(named, f"{prefix}.match"))
+
     def typical(self, target: Float[Tensor, "y d"]) -> Float[Tensor, " y"]:
         """b = ½ ‖V (y − μ_y)‖², float64."""
         return ((target.double() - self.target_mean) @ self.target_whiten.T).square().sum(dim=1) / 2
@@ -97,7 +134,8 @@ class Calibration:
     """One calibration per direction, what both were fitted with, and P(match).
 
     `ridge` is None where predictions are taken as they are. `match` maps the energy of the model's
-    default form to a probability; None where there were no held-out pairs to fit it on.
+    default form to a probability; None where there were no held-out pairs to fit it on. Those of
+    the directions map the energies that are searched by.
     """
 
     to_text: DirectionCalibration
@@ -107,56 +145,51 @@ class Calibration:
     match: MatchProbability | None = None
 
     def energy(self, e: Embeddings) -> Float[Tensor, "i t"]:
-        """Calibrated energy of every image and text, in nats."""
-        to_text = self.to_text.energy(e.text_from_image, e.text)
-        to_image = self.to_image.energy(e.image_from_text, e.image).T
-        return (to_text + to_image) / 2
+        """Calibrated energy of every image and text, in nats: the mean of both directions."""
+        by = self.search_energies(e)
+        return (by.images + by.texts) / 2
+
+    def search_energies(self, e: Embeddings) -> SearchEnergies:
+        """Images are found by E of the texts given images, texts by E of the images given texts."""
+        return SearchEnergies(
+            images=self.to_text.energy(e.text_from_image, e.text),
+            texts=self.to_image.energy(e.image_from_text, e.image).T,
+        )
 
     def joint(self, e: Embeddings) -> JointEmbeddings:
-        """[u ; −a ; 1] and [v ; 1 ; −c] of the module's head: inner product −E(i, t)."""
-        u = _stacked(
-            self.to_image.of_target(e.image), self.to_text.of_prediction(e.text_from_image)
+        """The rows of both directions side by side, times √½: inner product −E(i, t)."""
+        image = [
+            self.to_text.row_of_prediction(e.text_from_image),
+            self.to_image.row_of_target(e.image),
+        ]
+        text = [
+            self.to_text.row_of_target(e.text),
+            self.to_image.row_of_prediction(e.image_from_text),
+        ]
+        half = math.sqrt(0.5)
+        return JointEmbeddings(
+            (half * torch.cat(image, dim=1)).to(e.image.dtype),
+            (half * torch.cat(text, dim=1)).to(e.text.dtype),
         )
-        v = _stacked(self.to_image.of_prediction(e.image_from_text), self.to_text.of_target(e.text))
-        a = u.square().sum(1) / 2 - self.to_image.typical(e.image) / 2 + self.to_text.offset / 2
-        c = v.square().sum(1) / 2 - self.to_text.typical(e.text) / 2 + self.to_image.offset / 2
-        image = torch.cat([u, -a[:, None], torch.ones_like(a)[:, None]], dim=1)
-        text = torch.cat([v, torch.ones_like(c)[:, None], -c[:, None]], dim=1)
-        return JointEmbeddings(image.to(e.image.dtype), text.to(e.text.dtype))
 
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors, for safetensors."""
         named = {"shrinkage": torch.tensor(self.shrinkage, dtype=torch.float64)}
         if self.ridge is not None:
             named["ridge"] = torch.tensor(self.ridge, dtype=torch.float64)
-        for direction in ("to_text", "to_image"):
-            part = getattr(self, direction)
-            for name in part.__dataclass_fields__:
-                named[f"{direction}.{name}"] = getattr(part, name).contiguous()
-        if self.match is not None:
-            for name, value in self.match.state().items():
-                named[f"match.{name}"] = value
-        return named
+        named |= _under("to_text", self.to_text.state())
+        named |= _under("to_image", self.to_image.state())
+        return named | ({} if self.match is None else _under("match", self.match.state()))
 
     @classmethod
-    def from_state(cls, named: dict[str, Tensor]) -> Calibration:
+    def from_state(cls, named: Mapping[str, Tensor]) -> Calibration:
         """The inverse of `state`, in float32 too; `KeyError` where a tensor is missing."""
-
-        def direction(prefix: str) -> DirectionCalibration:
-            names = DirectionCalibration.__dataclass_fields__
-            parts = {name: named[f"{prefix}.{name}"].double() for name in names}
-            return DirectionCalibration(**parts)
-
-        match = None
-        if any(name.startswith("match.") for name in named):
-            names = MatchProbability.__dataclass_fields__
-            match = MatchProbability(**{name: float(named[f"match.{name}"]) for name in names})
         return cls(
-            direction("to_text"),
-            direction("to_image"),
+            DirectionCalibration.from_state(named, "to_text"),
+            DirectionCalibration.from_state(named, "to_image"),
             float(named["shrinkage"]),
             float(named["ridge"]) if "ridge" in named else None,
-            match,
+            _match_in(named, "match"),
         )
 
 
@@ -242,9 +275,15 @@ def fit_calibration(
     return PairMoments.of(pairs).calibration(shrinkage, ridge)
 
 
-def _stacked(image: Tensor, text: Tensor) -> Tensor:
-    """Both directions beside each other, each weighted by one half in squared distances."""
-    return torch.cat([image, text], dim=1) * math.sqrt(0.5)
+def _under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in named.items()}
+
+
+def _match_in(named: Mapping[str, Tensor], prefix: str) -> MatchProbability | None:
+    if not any(name.startswith(f"{prefix}.") for name in named):
+        return None
+    names = MatchProbability.__dataclass_fields__
+    return MatchProbability(**{name: float(named[f"{prefix}.{name}"]) for name in names})
 
 
 def _shrunk(covariance: Tensor, share: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from tijepa.model.text_image_model import TextImageModel
 __all__ = [
     "Embedded",
     "Embeddings",
+    "SearchEnergies",
     "cosine_energy",
     "embed",
     "embed_image",
@@ -65,6 +67,13 @@ class Embeddings:
         return Embeddings(
             self.image, self.text_from_image, self.text[index], self.image_from_text[index]
         )
+
+
+class SearchEnergies(NamedTuple):
+    """By which images and texts are found: a form of energy may depend on who asks."""
+
+    images: Float[Tensor, "i t"]
+    texts: Float[Tensor, "i t"]
 
 
 def embed(

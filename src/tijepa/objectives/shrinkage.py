@@ -1,8 +1,9 @@
 """Shrinkage and ridge of the calibrated energy, chosen on pairs that neither it nor the model saw.
 
-Judged by the cross-entropy of finding the own partner among the held-out ones, both ways, at the
-temperature that suits the energy best: recall at 1 of some hundred pairs jumps about with the
-shrinkage, this does not, and the order of energies, all that retrieval sees, has no temperature.
+Judged by the cross-entropy of finding the own partner among the held-out ones, both ways by the
+energies that are searched by, at the temperature that suits them best: recall at 1 of some hundred
+pairs jumps about with the shrinkage, this does not, and the order of energies, all that retrieval
+sees, has no temperature.
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from jaxtyping import Float
-from torch import Tensor
-
 from tijepa.objectives.calibration import Calibration, PairMoments
-from tijepa.objectives.embeddings import Embeddings
+from tijepa.objectives.embeddings import Embeddings, SearchEnergies
 
 __all__ = ["GRID", "choose_calibration", "matching_cross_entropy"]
 
@@ -40,23 +38,24 @@ def choose_calibration(
     some = held_out.images(slice(0, MAX_PAIRS)).texts(slice(0, MAX_PAIRS))
     moments = PairMoments.of(pairs)
     fitted = [moments.calibration(shrinkage, ridge) for shrinkage, ridge in grid]
-    costs = [matching_cross_entropy(calibration.energy(some)) for calibration in fitted]
+    costs = [matching_cross_entropy(calibration.search_energies(some)) for calibration in fitted]
     return fitted[costs.index(min(costs))]
 
 
-def matching_cross_entropy(energy: Float[Tensor, "n n"]) -> float:
+def matching_cross_entropy(energy: SearchEnergies) -> float:
     """Mean of −log softmax(−E / T) at the own partner, both ways, at the best temperature T.
 
-    In nats; log n where the energy says nothing. The cost is convex in 1 / T, so a golden-section
-    search over log T finds its minimum.
+    Of n aligned pairs, in nats; log n where the energy says nothing. The cost is convex in 1 / T,
+    so a golden-section search over log T finds its minimum.
     """
-    logits = -energy.double()
-    own = logits.diagonal().mean()
+    find_images, find_texts = -energy.images.double(), -energy.texts.double()
+    own = (find_images.diagonal().mean() + find_texts.diagonal().mean()) / 2
 
     def cost(log_inverse: float) -> float:
-        scaled = math.exp(log_inverse) * logits
-        both = (scaled.logsumexp(1).mean() + scaled.logsumexp(0).mean()) / 2
-        return float(both - math.exp(log_inverse) * own)
+        scale = math.exp(log_inverse)
+        texts = (scale * find_texts).logsumexp(1).mean()
+        images = (scale * find_images).logsumexp(0).mean()
+        return float((texts + images) / 2 - scale * own)
 
     low, high = -math.log(HOTTEST), -math.log(COLDEST)
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)

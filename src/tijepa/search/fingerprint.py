@@ -11,13 +11,17 @@ from tijepa.model.backbones.weights import hash_of_weights
 __all__ = ["fingerprint"]
 
 
+_LAYOUT = 2  # of a calibrated row: two directions side by side
+
+
 def fingerprint(embedder: Embedder) -> str:
-    """24 hexadecimal digits that card, tokenizer, weights and calibration decide.
+    """24 hexadecimal digits that card, tokenizer, weights, calibration and layout decide.
 
     Equal for a run folder and a copy of its model elsewhere; a gigabyte of weights takes a second.
     """
     calibration = {} if embedder.calibration is None else embedder.calibration.state()
     made = [
+        _LAYOUT,
         embedder.card.__dict__,
         embedder.tokenizer.fingerprint(),
         hash_of_weights(embedder.model.state_dict()),

@@ -22,6 +22,7 @@ from tijepa.search.hits import Hit
 from tijepa.search.lists import EXACT_UP_TO, Lists, need_faiss
 from tijepa.search.lists_on_disk import make_lists, open_lists, remove_others
 from tijepa.search.place import IndexCard, check_store, index_folder, read_card, write_card
+from tijepa.search.points import searched
 from tijepa.search.shelf import SIDES, Shelf, Side
 from tijepa.search.where import rows_where
 
@@ -147,8 +148,9 @@ class Index:
     ) -> list[list[Hit]]:
         """The k hits of lowest energy for each query, best first; fewer where fewer exist.
 
-        Rows of texts search among the images, rows of images among the "texts". `where` is a
-        condition on the store's columns, such as "split = 'test' AND likes > 3". Raises
+        Rows of texts search among the images, rows of images among the "texts"; by calibrated
+        energy each by the direction that predicts what is asked with (`search/points.py`). `where`
+        is a condition on the store's columns, such as "split = 'test' AND likes > 3". Raises
         `ConfigError` for a k below 1, rows of another length, and a condition that is none.
         """
         if k < 1:
@@ -161,6 +163,8 @@ class Index:
         found = self._find(queries.detach().cpu().float().numpy(), k, among, where)
         if self.form == "cosine":
             found = found._replace(energies=1 + found.energies)
+        if self.form == "calibrated":
+            found = found._replace(energies=2 * found.energies)
         return self._hits(found, among)
 
     def pictures(self, rows: Sequence[int]) -> list[bytes | None]:
@@ -169,6 +173,8 @@ class Index:
 
     def _find(self, queries: NDArray[np.float32], k: int, among: Side, where: str | None) -> Found:
         vectors, lists = self._vectors[among], self._lists.get(among)
+        values = searched(vectors.values, self.form, among)
+        asked = np.ascontiguousarray(searched(queries, self.form, among))
         allowed = None
         if where is not None:
             meets = np.zeros(self.card.rows, bool)
@@ -176,12 +182,11 @@ class Index:
             allowed = np.flatnonzero(meets[vectors.rows])
         few = allowed is not None and len(allowed) <= (self.card.exact_up_to or 0)
         if lists is None or few:
-            return exact_search(vectors.values, queries, k, allowed)
-        candidates = lists.search(vectors.values, queries, k, allowed)
-        return rerank(vectors.values, queries, candidates, k)
+            return exact_search(values, asked, k, allowed)
+        return rerank(values, asked, lists.search(values, asked, k, allowed), k)
 
     def _hits(self, found: Found, among: Side) -> list[list[Hit]]:
-        vectors, match = self._vectors[among], self.embedder.match
+        vectors, match = self._vectors[among], self.embedder.match_among(among)
         used = np.unique(found.positions)
         rows, numbers = vectors.rows[used], vectors.numbers(used)
         taken = self.store.take_each(rows, ["id", "captions", "split"]).to_pylist()

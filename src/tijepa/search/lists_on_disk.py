@@ -11,6 +11,7 @@ from tijepa.data.store.progress import watched
 from tijepa.embedder import Form
 from tijepa.search.lists import Lists
 from tijepa.search.place import IndexCard, read_card
+from tijepa.search.points import searched
 from tijepa.search.shelf import SIDES, Shelf, Side
 
 __all__ = ["make_lists", "open_lists", "remove_others"]
@@ -25,7 +26,7 @@ def make_lists(
     made: dict[Side, Lists] = {}
     card = read_card(shelf.folder)
     for side in SIDES:
-        values = shelf.vectors(side).values
+        values = searched(shelf.vectors(side).values, form, side)
         if exact_up_to is None or len(values) <= exact_up_to:
             continue
         path = _file(shelf, side, len(values))
@@ -33,7 +34,8 @@ def make_lists(
             made[side] = Lists.open(path, card.lists[side], form, len(values))
             continue
         with watched(console, f"making the lists of {len(values):,} {side}", None):
-            made[side] = Lists.build(values, shelf.vectors(_OTHER[side]).values, form, side)
+            queries = searched(shelf.vectors(_OTHER[side]).values, form, side)
+            made[side] = Lists.build(values, queries, form)
         made[side].save(path)
     return made
 
