@@ -97,13 +97,15 @@ def test_what_is_unknown_is_an_error_of_one_line(tiny_run: Path) -> None:
 def test_probabilities_of_labels_are_a_softmax_of_mean_logits(
     model: Embedder, paths: list[Path]
 ) -> None:
-    """By hand: logit of a label = mean of −slope · E over its prompts."""
+    """By hand: logit of a label = mean of −slope · E over its prompts, E as images find texts."""
     labels = {"red": ["a red ball", "a red cube"], "blue": "a blue ball", "none": ["x", "y", "z"]}
     found = model.classify(paths, labels)
     assert found.shape == (5, 3)
-    assert model.match is not None
-    energy = model.energy(paths, ["a red ball", "a red cube", "a blue ball", "x", "y", "z"])
-    logit = -model.match.slope * torch.stack(
+    match = model.match_among("texts")
+    assert match is not None
+    e = model.embeddings(paths, ["a red ball", "a red cube", "a blue ball", "x", "y", "z"])
+    energy = model.search_energies_of(e, "calibrated").texts
+    logit = -match.slope * torch.stack(
         [energy[:, :2].mean(1), energy[:, 2], energy[:, 3:].mean(1)], dim=1
     )
     assert torch.allclose(found, logit.exp() / logit.exp().sum(1, keepdim=True), atol=1e-5)
@@ -114,7 +116,10 @@ def test_of_two_labels_the_odds_are_the_ratio_of_the_odds_of_match(
 ) -> None:
     """One prompt each: p / (1 − p) = o_a / o_b with o = P(match) / (1 − P(match))."""
     found = model.classify(paths, {"a": "a red ball", "b": "a blue cube"})
-    match = model.match_probability(paths, ["a red ball", "a blue cube"]).double()
+    of_energy = model.match_among("texts")
+    assert of_energy is not None
+    e = model.embeddings(paths, ["a red ball", "a blue cube"])
+    match = of_energy.probability(model.search_energies_of(e, "calibrated").texts.double())
     odds = match / (1 - match)
     expected = odds[:, 0] / (odds[:, 0] + odds[:, 1])
     assert torch.allclose(found[:, 0].double(), expected, atol=1e-4)

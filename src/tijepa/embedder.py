@@ -325,16 +325,19 @@ class Embedder:
 
         `labels` maps a label to one or more prompts, such as `{"cat": ["a cat", "a photo of a
         cat"]}`. Each image is taken to have exactly one of the labels, all equally likely before
-        it is seen. The log odds of a match, intercept − slope · E (`match_probability`), are
-        averaged over the prompts of a label and put through a softmax over the labels; the
+        it is seen. The log odds of a match, intercept − slope · E by the energy that finds texts
+        for an image, are averaged over the prompts of a label and put through a softmax over the labels; the
         intercept cancels. So the slope that was fitted on held-out pairs says how far a difference
         of energies is to be trusted, and prompts are averaged as logits. Raises `ConfigError`
         where the model has no probability of match, `DataError` where there are no labels or a
         label has no prompt.
         """
-        match = self._match("classify() needs")
+        self._match("classify() needs")
+        match = self.match_among("texts")
+        assert match is not None
         prompts = prompt_list(labels)
-        energy = self.energy(images, [p for own in prompts for p in own], batch_size=batch_size)
+        e = self.embeddings(images, [p for own in prompts for p in own], batch_size=batch_size)
+        energy = self.search_energies_of(e, self.default_form).texts
         logit = -match.slope * energy_of_labels(energy, [len(own) for own in prompts])
         return torch.softmax(logit, dim=1)
 

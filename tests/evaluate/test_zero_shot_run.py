@@ -39,7 +39,7 @@ def test_a_label_has_the_lowest_mean_energy_of_its_prompts(tiny_run: Path) -> No
         means = []
         for colour in names:
             e = model.embeddings_of_inputs(image[None], [f"a {colour} {s}" for s in SHAPES])
-            means.append(float(model.energy_of(e, "calibrated").mean()))
+            means.append(float(model.search_energies_of(e, "calibrated").texts.mean()))
         right += names[means.index(min(means))] == value
     assert found["top_1"] == pytest.approx(right / 20)
     assert found["chance"] == 1 / len(names)

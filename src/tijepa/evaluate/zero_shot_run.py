@@ -48,7 +48,7 @@ def zero_shot_on(
     texts = prompt_list(by_label)
     e = embedder.embeddings_of_inputs(found.images, [text for own in texts for text in own])
     form = embedder.default_form
-    energy = energy_of_labels(embedder.energy_of(e, form), [len(own) for own in texts])
+    energy = energy_of_labels(embedder.search_energies_of(e, form).texts, list(map(len, texts)))
     label = torch.tensor([names.index(value) for value in found.values])
     scored = zero_shot(energy, label, names).to_dict()
     prompted = {label: own[0] for label, own in zip(names, texts, strict=True)}
