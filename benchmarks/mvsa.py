@@ -95,7 +95,8 @@ def configuration(name: str, store: Path, data: Path, quick: bool) -> RunConfig:
         "data.eval_items=200",
     ]
     if name == "ours":
-        return load_config("photos-frozen", None, [*settings, "model.image.pool=class_mean"])
+        # corners say nothing of moods that the whole picture does not (docs/log.md)
+        return load_config("photos-frozen", None, [*settings, "model.image.views=whole"])
     return load_config("paper-tiny", None, [*settings, "optim.batch_size=32"])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 import tijepa
 from tijepa import ConfigError, DataError, Embedder
@@ -256,7 +257,9 @@ def test_an_index_whose_shelf_lost_rows_is_refused(embedder: Embedder, store: Pa
 def test_two_builders_of_one_index_embed_each_row_once(
     index: Index, embedder: Embedder, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second starts while the first one embeds, and would be through in half a second."""
+    """The second starts while the first one embeds, would be through in half a second, and says
+    that it waits."""
+    said = Console(record=True, width=200)
     seen = _encoded_images(monkeypatch)
     counted, begun, go = Embedder.encode_image, threading.Event(), threading.Event()
 
@@ -270,11 +273,12 @@ def test_two_builders_of_one_index_embed_each_row_once(
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(Index.build, embedder, str(store))
         assert begun.wait(60)
-        second = pool.submit(Index.build, embedder, str(store))
+        second = pool.submit(Index.build, embedder, str(store), console=said)
         wait([second], timeout=0.5)
         go.set()
         built = [first.result(60), second.result(60)]
     assert sum(seen) == 56
+    assert "waiting for another process that fills" in said.export_text()
     rows = embedder.encode_text(QUERIES, form=index.form)
     assert built[0].search(rows) == built[1].search(rows) == index.search(rows)
 

@@ -86,7 +86,8 @@ def embedded_store(
     name = model if form == embedder.default_form else f"{model}-{form}"
     folder = index_folder(check_store(store), name)
     Store(store)  # rather say that there is no store than make a folder for it
-    with alone(folder, unwritable):
+    console = console or Console(quiet=True)
+    with alone(folder, unwritable, console):
         opened = Store(store)  # whoever was waited for may have embedded rows that are new
         shelf = Shelf(folder, int(embedder.encode_text("a", form=form).shape[1]))
         if not verified(shelf, opened):
@@ -94,7 +95,7 @@ def embedded_store(
         total = opened.dataset.count_rows()
         if shelf.rows < total:
             threads = (os.cpu_count() or 1) if threads is None else threads
-            with watched(console or Console(quiet=True), "embedding rows", total) as advance:
+            with watched(console, "embedding rows", total) as advance:
                 advance(shelf.rows)
                 embed_rows(embedder, form, opened, shelf, threads=threads, advance=advance)
         yield Embedded(opened, model, form, shelf)

@@ -150,7 +150,7 @@ class FeatureMaker:
         folder: Path,
         made_of: Mapping[str, Any],
     ) -> None:
-        with alone(folder, unwritable):
+        with alone(folder, unwritable, self.console):
             if (folder / COMPLETE).exists():  # another process made them meanwhile
                 return
             writer = FeatureWriter(folder, made_of, tokens=self.tokens)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from rich.console import Console
+
 from tijepa.errors import DataError
 
 try:
@@ -47,10 +49,13 @@ class FileLock:
 
 
 @contextmanager
-def alone(folder: Path, unwritable: Callable[[Path, OSError], DataError]) -> Iterator[None]:
-    """Hold the lock beside `folder`, so that one process at a time fills it; waits for it.
+def alone(
+    folder: Path, unwritable: Callable[[Path, OSError], DataError], console: Console
+) -> Iterator[None]:
+    """Hold the lock beside `folder`, so that one process at a time fills it.
 
-    Where the lock cannot be made the error is what `unwritable` says of the folder.
+    Waits for another one, and says so. Where the lock cannot be made the error is what `unwritable`
+    says of the folder.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,5 +63,9 @@ def alone(folder: Path, unwritable: Callable[[Path, OSError], DataError]) -> Ite
     except OSError as error:
         raise unwritable(folder, error) from None
     with closing(lock):
-        lock.take()
+        if not lock.try_take():
+            if fcntl is not None:
+                text = f"waiting for another process that fills {folder}"
+                console.print(text, highlight=False, markup=False, soft_wrap=True)
+            lock.take()
         yield
