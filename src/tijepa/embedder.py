@@ -326,9 +326,10 @@ class Embedder:
         `labels` maps a label to one or more prompts, such as `{"cat": ["a cat", "a photo of a
         cat"]}`. Each image is taken to have exactly one of the labels, all equally likely before
         it is seen. The log odds of a match, intercept − slope · E by the energy that finds texts
-        for an image, are averaged over the prompts of a label and put through a softmax over the labels; the
-        intercept cancels. So the slope that was fitted on held-out pairs says how far a difference
-        of energies is to be trusted, and prompts are averaged as logits. Raises `ConfigError`
+        for an image, are averaged over the prompts of a label and put through a softmax over the
+        labels; the intercept cancels. So the slope that was fitted on held-out pairs says how far a
+        difference of energies is to be trusted, and prompts are averaged as logits. Raises
+        `ConfigError`
         where the model has no probability of match, `DataError` where there are no labels or a
         label has no prompt.
         """
