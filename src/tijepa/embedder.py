@@ -329,9 +329,8 @@ class Embedder:
         for an image, are averaged over the prompts of a label and put through a softmax over the
         labels; the intercept cancels. So the slope that was fitted on held-out pairs says how far a
         difference of energies is to be trusted, and prompts are averaged as logits. Raises
-        `ConfigError`
-        where the model has no probability of match, `DataError` where there are no labels or a
-        label has no prompt.
+        `ConfigError` where the model has no probability of match, `DataError` where there are no
+        labels or a label has no prompt.
         """
         self._match("classify() needs")
         match = self.match_among("texts")
