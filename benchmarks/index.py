@@ -1,7 +1,7 @@
 """Search by energy among a million pictures: build time, latency, recall and memory.
 
 The joint embeddings are synthetic: a mixture of Gaussians with the spectrum of a trained model's
-(`joint/`), 130 numbers each, on disk. `recall_at_10` and the latencies (`p50_ms`, `p99_ms`, one
+(`joint/`), 162 numbers each, on disk. `recall_at_10` and the latencies (`p50_ms`, `p99_ms`, one
 query at a time, exact energies of the candidates included) are those of the inverted lists that
 `tijepa index` makes, on texts that neither the lists nor the choice of how many to search have
 seen. Beside them: exact search, conditions that one in a hundred or every second row meets, and, on
@@ -32,7 +32,7 @@ from joint import texts_of, write_images
 from record import RESULTS, write_record
 from tijepa.search.exact import exact_search, rerank
 from tijepa.search.lists import EXACT_UP_TO, Lists, need_faiss
-from tijepa.search.points import as_points
+from tijepa.search.points import as_asked, as_points, point_floor
 
 K = 10
 TARGET = 0.98
@@ -83,7 +83,9 @@ def kinds(
 ) -> dict[str, dict[str, Any]]:
     """Other kinds of index on the same points: the fewest probes that reach the target."""
     faiss = need_faiss()
-    points, asked = as_points(images, "calibrated"), as_points(queries, "calibrated")
+    floor = point_floor(images, "calibrated", "images")
+    points = as_points(images, "calibrated", "images", floor)
+    asked = as_asked(queries, "calibrated")
     exact = exact_search(images, queries, K).positions
     width, codes = points.shape[1], faiss.ScalarQuantizer
 
@@ -161,7 +163,7 @@ def main() -> None:
         held = np.random.default_rng(3).permutation(len(texts))
         known, queries = texts[held[:512]], texts[held[512:]]
 
-        lists, build = building(lambda: Lists.build(images, known, "calibrated"))
+        lists, build = building(lambda: Lists.build(images, known, "calibrated", "images"))
         path = Path(folder) / "images.lists"
         lists.save(path)
         size = path.stat().st_size

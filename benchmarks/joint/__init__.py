@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["texts_of", "write_images"]
 
-NUMBERS = 128  # D: twice that of the preset scenes; the half of a calibrated row has D + 2
+NUMBERS = 160  # of w, about those of the preset scenes; the half of a row has two more
 CLUSTERS = 20_000
 WITHIN = 0.5  # share of the variance that is not between clusters
 _BLOCK = 65_536
@@ -31,9 +31,10 @@ def _rotation(seed: int) -> NDArray[np.float32]:
 
 
 def write_images(path: Path, count: int, seed: int) -> NDArray[np.float32]:
-    """`count` rows √½ [u ; −½ ‖u‖² ; 1], written to `path` block by block and mapped from there.
+    """`count` rows √½ [w ; −a ; 1], written to `path` block by block and mapped from there.
 
-    √½ u is a mixture of Gaussians.
+    √½ w is a mixture of Gaussians. Every fourth of its axes is the images' own target, whose term b
+    is half the squared length of the whitened target; a = ½ ‖w‖² − ¼ b.
     """
     variance, rotation = _variances(), _rotation(seed)
     spread = np.sqrt(variance)
@@ -45,20 +46,21 @@ def write_images(path: Path, count: int, seed: int) -> NDArray[np.float32]:
             rows = min(_BLOCK, count - start)
             u = generator.standard_normal((rows, NUMBERS), np.float32)
             u = centres[generator.integers(0, CLUSTERS, rows)] + u * spread * np.sqrt(WITHIN)
-            square = np.square(u).sum(axis=1, keepdims=True)
-            ends = [-square / np.sqrt(2), np.full((rows, 1), np.sqrt(0.5))]
+            b = np.square(u[:, ::4] / spread[::4]).sum(axis=1, keepdims=True) / 2
+            a = np.square(u).sum(axis=1, keepdims=True) - b / 4
+            ends = [-a * np.sqrt(0.5), np.full((rows, 1), np.sqrt(0.5))]
             block = np.concatenate([u @ rotation, *ends], axis=1)
             file.write(block.astype("<f4").tobytes())
     return np.memmap(path, "<f4", "r", shape=(count, NUMBERS + 2))
 
 
 def texts_of(images: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
-    """Rows √½ [v ; 1 ; −c] of texts that belong to images at random.
+    """Rows √½ [w ; 1 ; −c] of texts that belong to images at random.
 
-    u − v is the whitened residual, so its covariance is I.
+    √½ (w_i − w_t) is half of a whitened residual: its covariance is ¼ I.
     """
     generator = np.random.default_rng([seed, 2])
     own = np.sort(generator.choice(len(images), count, replace=False))
-    v = images[own, :-2] + generator.standard_normal((count, NUMBERS)) / np.sqrt(2)
+    v = images[own, :-2] + generator.standard_normal((count, NUMBERS)) / 2
     ends = np.tile([np.sqrt(0.5), -300.0], (count, 1))
     return np.concatenate([v, ends], axis=1).astype(np.float32)

@@ -136,16 +136,16 @@ class Embedder:
         progress: bool = False,
         output: Output = "torch",
     ) -> Float[Tensor, "i j"] | Float[np.ndarray, "i j"]:
-        """Joint embeddings of one or more images, one row each, of length j = 2 D or 2 D + 4.
+        """Joint embeddings of one or more images, one row each, of length j, which is 2 D or more.
 
         An image is a PIL image, a path, a uint8 array (height, width, 3) or a tensor
         (3, height, width), uint8 or float in [0, 1]; an array or a tensor with a further axis in
         front is several. The largest centred square of each is used. With `form="cosine"` rows
         have length 1 and `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with
         `"squared_l2"` half the squared distance of two rows, divided by D, is the squared L2
-        energy. With `"calibrated"` rows have 2 D + 4 numbers and
+        energy. With `"calibrated"`
         `-encode_image(x) @ encode_text(y).T` is the calibrated energy of a pair. To find images by
-        a text take the first D + 2 numbers of both, to find texts by an image the last D + 2: the
+        a text take the first half of both rows, to find texts by an image the second half: the
         largest inner products are best (`objectives/calibration.py`). Without images the result
         has no rows.
 
@@ -157,7 +157,7 @@ class Embedder:
         self._check_form(form)
         _check_known("output", output, OUTPUTS)
         found = encode_images(self.engine, self.card, image_list(images), batch_size, progress)
-        return _as(output, self.joint_of(_of_images(found), form).image)
+        return _as(output, self._image_rows(found, form))
 
     @overload
     def encode_text(
@@ -197,7 +197,7 @@ class Embedder:
         self._check_form(form)
         _check_known("output", output, OUTPUTS)
         found = self._texts(text_list(texts), batch_size, progress)
-        return _as(output, self.joint_of(_of_texts(found), form).text)
+        return _as(output, self._text_rows(found, form))
 
     def encode_pair(
         self,
@@ -275,13 +275,15 @@ class Embedder:
     @property
     def match(self) -> MatchProbability | None:
         """The map from the default energy to the probability of match, where there is one."""
-        return None if self.calibration is None else self.calibration.match
+        matches = None if self.calibration is None else self.calibration.match
+        return None if matches is None else matches.pair
 
     def match_among(self, side: Literal["images", "texts"]) -> MatchProbability | None:
         """The same from the energy that `side` is searched by, in the default form."""
-        if self.calibration is None or self.default_form != "calibrated":
+        matches = None if self.calibration is None else self.calibration.match
+        if matches is None or self.default_form != "calibrated":
             return self.match
-        return (self.calibration.to_text if side == "images" else self.calibration.to_image).match
+        return matches.images if side == "images" else matches.texts
 
     def embeddings(
         self,
@@ -292,7 +294,7 @@ class Embedder:
     ) -> Embeddings:
         """Pooled embeddings and predictions of i images and t texts, before any energy."""
         image = encode_images(self.engine, self.card, image_list(images), batch_size)
-        return _together(image, self._texts(text_list(texts), batch_size))
+        return Embeddings.of(image, self._texts(text_list(texts), batch_size))
 
     def embeddings_of_inputs(
         self,
@@ -311,8 +313,8 @@ class Embedder:
         else:
             image = encode_inputs(self.engine, inputs, batch_size)
         if isinstance(texts, Features):
-            return _together(image, self._in_torch.text_features(texts.pooled))
-        return _together(image, self._texts(list(texts), batch_size))
+            return Embeddings.of(image, self._in_torch.text_features(texts.pooled))
+        return Embeddings.of(image, self._texts(list(texts), batch_size))
 
     def classify(
         self,
@@ -414,11 +416,19 @@ class Embedder:
         Raises `ConfigError` as they do.
         """
         self._check_form(form)
-        if form == "calibrated":
-            return self._calibration.joint(e)
         return JointEmbeddings(
-            _joint(e.image, e.text_from_image, form), _joint(e.image_from_text, e.text, form)
+            self._image_rows(e.of_images, form), self._text_rows(e.of_texts, form)
         )
+
+    def _image_rows(self, image: Embedded, form: Form) -> Float[Tensor, "i j"]:
+        if form == "calibrated":
+            return self._calibration.image_rows(image)
+        return _joint(image.own, image.predicted, form)
+
+    def _text_rows(self, text: Embedded, form: Form) -> Float[Tensor, "t j"]:
+        if form == "calibrated":
+            return self._calibration.text_rows(text)
+        return _joint(text.predicted, text.own, form)
 
     @property
     def _in_torch(self) -> TorchEngine:
@@ -582,20 +592,6 @@ def _as(output: Output, rows: Tensor) -> Tensor | NDArray[np.float32]:
         return rows
     array: NDArray[np.float32] = rows.numpy()
     return array
-
-
-def _of_images(e: Embedded) -> Embeddings:
-    """These images and no texts."""
-    return Embeddings(e.own, e.predicted, e.own[:0], e.own[:0])
-
-
-def _of_texts(e: Embedded) -> Embeddings:
-    """These texts and no images."""
-    return Embeddings(e.own[:0], e.own[:0], e.own, e.predicted)
-
-
-def _together(image: Embedded, text: Embedded) -> Embeddings:
-    return Embeddings(image.own, image.predicted, text.own, text.predicted)
 
 
 def _joint(own: Tensor, predicted_side: Tensor, form: str) -> Tensor:

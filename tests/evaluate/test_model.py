@@ -161,8 +161,9 @@ def test_held_out_pairs_choose_the_shrinkage_and_fit_the_probability_of_the_defa
     e = own.embeddings_of_inputs(held_out.images, first)
     images = pairs.images[pairs.image_of_text]
     chosen = choose_calibration(own.embeddings_of_inputs(images, pairs.texts), e)
-    assert own.calibration.shrinkage == chosen.shrinkage
-    assert own.calibration.ridge == chosen.ridge
+    assert own.calibration.heads.shrinkage == chosen.heads.shrinkage
+    assert own.calibration.heads.ridge == chosen.heads.ridge
+    assert (own.calibration.direct is None) == (chosen.direct is None)
     matched, shuffled = match_energies(own.energy_of(e, own.default_form))
     expected = fit_match_probability(matched, shuffled.flatten())
     assert own.match is not None
@@ -176,7 +177,7 @@ def test_without_held_out_pairs_there_is_no_probability(
     splits = open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01)
     fitted = calibrate(embedder, calibration_pairs(splits.split("train"), 32))
     assert fitted.match is None
-    assert fitted.shrinkage == 0.5
+    assert (fitted.heads.shrinkage, fitted.direct) == (0.5, None)
 
 
 def test_embeddings_that_are_not_finite_cannot_be_calibrated(

@@ -284,7 +284,7 @@ def test_the_stored_calibration_is_that_of_the_training_and_validation_pairs(
     held_out = evaluation_set(splits.split("validation"), items=1000, captions=0, image_size=32)
     assert embedder.calibration is not None
     stored = embedder.calibration.state()
-    assert {"match.slope", "match.intercept"} <= stored.keys()
+    assert {"match.pair.slope", "match.texts.intercept"} <= stored.keys()
     for name, value in calibrate(embedder, pairs, held_out).state().items():
         assert torch.equal(value, stored[name]), name
 

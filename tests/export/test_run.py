@@ -171,7 +171,7 @@ def test_a_folder_without_graphs_is_an_error(
     with pytest.raises(CheckpointError, match=r"image\.onnx cannot be run"):
         tijepa.load(damaged, backend="onnx")
     (damaged / "export.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="is not of format 1"):
+    with pytest.raises(CheckpointError, match="is not of format 2"):
         tijepa.load(damaged, backend="onnx")
 
 

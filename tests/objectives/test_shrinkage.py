@@ -81,9 +81,9 @@ def test_many_pairs_of_uneven_noise_want_little_shrinkage_and_few_pairs_much() -
     """
     noise = torch.tensor([0.3] * 8 + [3.0] * 8)
     held_out = pairs(200, noise, 1)
-    assert choose_calibration(pairs(4000, noise, 0), held_out, grid=PLAIN).shrinkage <= 0.05
+    assert choose_calibration(pairs(4000, noise, 0), held_out, grid=PLAIN).heads.shrinkage <= 0.05
     even, unseen = torch.ones(16), pairs(200, torch.ones(16), 1)
-    assert choose_calibration(pairs(18, even, 0), unseen, grid=PLAIN).shrinkage >= 0.35
+    assert choose_calibration(pairs(18, even, 0), unseen, grid=PLAIN).heads.shrinkage >= 0.35
 
 
 def test_the_choice_is_the_best_of_the_grid_and_fitted_on_the_training_pairs() -> None:
@@ -94,8 +94,8 @@ def test_the_choice_is_the_best_of_the_grid_and_fitted_on_the_training_pairs() -
     costs = {
         key: matching_cross_entropy(one.search_energies(held_out)) for key, one in fitted.items()
     }
-    assert costs[chosen.shrinkage, chosen.ridge] == min(costs.values())
-    expected = fit_calibration(training, chosen.shrinkage, chosen.ridge).state()
+    assert costs[chosen.heads.shrinkage, chosen.heads.ridge] == min(costs.values())
+    expected = fit_calibration(training, chosen.heads.shrinkage, chosen.heads.ridge).state()
     assert all(torch.equal(chosen.state()[name], value) for name, value in expected.items())
 
 
@@ -118,16 +118,38 @@ def test_a_predictor_that_lies_askew_is_regressed_and_a_good_one_from_few_pairs_
 
     unseen = askew(200, 1)
     chosen = choose_calibration(askew(4000, 0), unseen)
-    assert chosen.ridge is not None
+    assert chosen.heads.ridge is not None
     own = chosen.energy(unseen).argmin(dim=1)
     assert (own == torch.arange(200)).float().mean() > 0.99
     plain = choose_calibration(askew(4000, 0), unseen, grid=PLAIN).energy(unseen).argmin(dim=1)
     assert (plain == torch.arange(200)).float().mean() < 0.6
-    assert choose_calibration(pairs(18, noise, 0), pairs(200, noise, 1)).ridge is None
+    assert choose_calibration(pairs(18, noise, 0), pairs(200, noise, 1)).heads.ridge is None
 
 
 def test_equal_costs_give_the_first_of_the_grid() -> None:
     """In one dimension shrinkage changes nothing."""
     one = pairs(30, torch.ones(1), 0)
-    assert choose_calibration(one, one, grid=((1.0, None), (0.5, None))).shrinkage == 1.0
-    assert choose_calibration(one, one, grid=((0.2, None),)).shrinkage == 0.2
+    assert choose_calibration(one, one, grid=((1.0, None), (0.5, None))).heads.shrinkage == 1.0
+    assert choose_calibration(one, one, grid=((0.2, None),)).heads.shrinkage == 0.2
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_pooled_tokens_that_know_the_partner_take_part_and_others_do_not(known: bool) -> None:
+    """Heads that predict badly beside pooled tokens that say nearly all, or nothing."""
+    noise = torch.full((8,), 1.5)
+
+    def with_pooled(count: int, seed: int) -> Embeddings:
+        e, generator = pairs(count, noise, seed), torch.Generator().manual_seed(seed + 50)
+        image, text = (torch.randn(count, 8, generator=generator) for _ in range(2))
+        return replace(e, image_pooled=image, text_pooled=image + 0.3 * text if known else text)
+
+    held_out = with_pooled(200, 1)
+    chosen = choose_calibration(with_pooled(2000, 0), held_out)
+    alone = choose_calibration(pairs(2000, noise, 0), pairs(200, noise, 1))
+    found = (chosen.search_energies(held_out).images.argmin(dim=0) == torch.arange(200)).float()
+    if known:
+        assert chosen.direct is not None
+        assert found.mean() > 0.9
+    else:
+        assert chosen.direct is None
+        assert all(torch.equal(chosen.state()[n], value) for n, value in alone.state().items())

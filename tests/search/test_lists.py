@@ -22,7 +22,7 @@ IMAGES, TEXTS = calibrated_rows(3000, 600)
 
 @pytest.fixture(scope="module")
 def made() -> Lists:
-    return Lists.build(IMAGES, TEXTS, "calibrated")
+    return Lists.build(IMAGES, TEXTS, "calibrated", "images")
 
 
 def recall(found: np.ndarray, exact: np.ndarray) -> float:
@@ -68,7 +68,7 @@ def test_a_condition_costs_no_recall(made: Lists) -> None:
 
 
 def test_without_rows_of_the_other_side_the_rows_ask_for_each_other() -> None:
-    alone = Lists.build(IMAGES, TEXTS[:0], "calibrated")
+    alone = Lists.build(IMAGES, TEXTS[:0], "calibrated", "images")
     assert alone.card.queries == 256
     found = rerank(IMAGES, TEXTS, alone.search(IMAGES, TEXTS, 10), 10)
     exact = exact_search(IMAGES, TEXTS, 10)
@@ -77,7 +77,7 @@ def test_without_rows_of_the_other_side_the_rows_ask_for_each_other() -> None:
 
 def test_rows_of_length_one_are_searched_by_cosine() -> None:
     rows = IMAGES[:, :8] / np.linalg.norm(IMAGES[:, :8], axis=1, keepdims=True)
-    made = Lists.build(rows, rows[::7], "cosine")
+    made = Lists.build(rows, rows[::7], "cosine", "images")
     found = rerank(rows, rows[:50], made.search(rows, rows[:50], 1), 1)
     assert found.positions[:, 0].tolist() == list(range(50))
 

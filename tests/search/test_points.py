@@ -7,25 +7,20 @@ import pytest
 from tests.search.rows import calibrated_rows
 
 from tijepa import Embedder
-from tijepa.search.points import as_points, as_queries, searched
+from tijepa.search.points import as_asked, as_points, as_queries, point_floor, searched
 from tijepa.search.shelf import SIDES, Side
 
 IMAGES, TEXTS = calibrated_rows(300, 60)
 
 
-def test_squared_distances_of_points_are_energies_up_to_a_constant_of_the_query() -> None:
-    """‖√½ u − √½ v‖² − E is the same for all images, to float32's precision."""
-    points, asked = as_points(IMAGES, "calibrated"), as_points(TEXTS[:5], "calibrated")
+@pytest.mark.parametrize("side", SIDES)
+def test_squared_distances_of_points_are_energies_up_to_a_constant_of_the_query(side: Side) -> None:
+    """‖[√½ w_i ; √(r − r_min)] − [√½ w_t ; 0]‖² − E is the same for all that are searched."""
+    rows, queries = (IMAGES, TEXTS[:5]) if side == "images" else (TEXTS, IMAGES[:5])
+    floor = point_floor(rows, "calibrated", side)
+    points, asked = as_points(rows, "calibrated", side, floor), as_asked(queries, "calibrated")
     square = np.square(points[None].astype(float) - asked[:, None]).sum(2)
-    energies = -2 * (TEXTS[:5].astype(float) @ IMAGES.astype(float).T)
-    assert np.ptp(square - energies, axis=1).max() < 1e-3
-
-
-def test_rows_ask_for_each_other_by_the_distance_of_their_points() -> None:
-    """u asks as v would: ‖u − u'‖² up to a constant of the one that asks."""
-    points, asked = as_points(IMAGES, "calibrated"), as_queries(IMAGES[:5], "calibrated")
-    square = np.square(points[None].astype(float) - points[:5, None]).sum(2)
-    energies = -2 * (asked.astype(float) @ IMAGES.astype(float).T)
+    energies = -2 * (queries.astype(float) @ rows.astype(float).T)
     assert np.ptp(square - energies, axis=1).max() < 1e-3
 
 
@@ -43,5 +38,7 @@ def test_each_side_of_a_model_is_searched_by_its_energies(embedder: Embedder, si
 
 def test_rows_of_other_forms_are_points_as_they_are() -> None:
     assert searched(IMAGES, "cosine", "texts") is IMAGES
-    assert np.array_equal(as_points(IMAGES, "cosine"), IMAGES)
+    assert point_floor(IMAGES, "cosine", "images") == 0
+    assert np.array_equal(as_points(IMAGES, "cosine", "images", 0.0), IMAGES)
+    assert np.array_equal(as_asked(IMAGES, "cosine"), IMAGES)
     assert np.array_equal(as_queries(IMAGES, "cosine"), IMAGES)

@@ -41,13 +41,15 @@ def encode_images(
         return engine.images(torch.stack(inputs))
 
     size = _part_size(engine, len(images), batch_size, _PIXELS // card.image_size**2)
-    return _joined(engine, work, _slices(len(images), size), "images" if progress else None)
+    parts = _slices(len(images), size)
+    return _joined(engine, work, parts, "images" if progress else None) or engine.no_image
 
 
 def encode_inputs(engine: Engine, inputs: Float[Tensor, "i 3 s s"], batch_size: int) -> Embedded:
     """Embed pictures that are cropped and normalised already."""
     size = _part_size(engine, len(inputs), batch_size, _PIXELS // inputs.shape[-1] ** 2)
-    return _joined(engine, lambda part: engine.images(inputs[part]), _slices(len(inputs), size))
+    parts = _slices(len(inputs), size)
+    return _joined(engine, lambda part: engine.images(inputs[part]), parts) or engine.no_image
 
 
 def encode_texts(
@@ -68,9 +70,11 @@ def encode_texts(
 
     size = _part_size(engine, len(texts), batch_size, _MOST)
     found = _joined(engine, work, _slices(len(texts), size), "texts" if progress else None)
+    if found is None:
+        return engine.no_text
     place = torch.empty(len(texts), dtype=torch.long)
     place[torch.tensor(order, dtype=torch.long)] = torch.arange(len(texts))
-    return Embedded(found.own[place], found.predicted[place])
+    return found.part(place)
 
 
 def encode_pairs(
@@ -118,20 +122,23 @@ def _joined(
     work: Callable[[slice], Embedded],
     parts: Sequence[slice],
     shown: str | None = None,
-) -> Embedded:
-    """The embeddings of all parts, in order; the name of what is `shown` makes a progress bar."""
+) -> Embedded | None:
+    """The embeddings of all parts, in order, None without any; what is `shown` gets a bar."""
     found = []
     with _counted(shown, parts[-1].stop if parts else 0) as advance:
         for part, e in zip(parts, spread(work, parts, _workers(engine)), strict=True):
             found.append(e)
             advance(part.stop - part.start)
-    if not found:
-        return engine.none
-    if len(found) == 1:
-        return found[0]
+    if len(found) <= 1:
+        return found[0] if found else None
     own = torch.cat([e.own for e in found])
     same = all(e.own is e.predicted for e in found)
-    return Embedded(own, own if same else torch.cat([e.predicted for e in found]))
+    pooled = [e.pooled for e in found if e.pooled is not None]
+    return Embedded(
+        own,
+        own if same else torch.cat([e.predicted for e in found]),
+        torch.cat(pooled) if pooled else None,
+    )
 
 
 @contextmanager

@@ -39,8 +39,13 @@ class Engine(ABC):
 
     @property
     @abstractmethod
-    def none(self) -> Embedded:
-        """The embeddings of no items, as long as those of some."""
+    def no_image(self) -> Embedded:
+        """The embeddings of no pictures, as long as those of some."""
+
+    @property
+    @abstractmethod
+    def no_text(self) -> Embedded:
+        """The same for texts."""
 
     @abstractmethod
     def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
@@ -85,13 +90,14 @@ class TorchEngine(Engine):
         return self.model.context.fusion is not None
 
     @property
-    @torch.no_grad()
-    def none(self) -> Embedded:
-        """The embeddings of no items, as long as those of some."""
-        self.model.eval()
-        width = self.model.context.image.pooled_width
-        e = embed_image(self.model, torch.zeros(0, width, device=self.device))
-        return _on_cpu(e)
+    def no_image(self) -> Embedded:
+        """The embeddings of no pictures, as long as those of some."""
+        return self.image_features(torch.zeros(0, self.model.context.image.pooled_width))
+
+    @property
+    def no_text(self) -> Embedded:
+        """The same for texts."""
+        return self.text_features(torch.zeros(0, self.model.context.text.pooled_width))
 
     @torch.no_grad()
     def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
@@ -159,4 +165,6 @@ def usable_device(device: torch.device | str) -> torch.device:
 
 
 def _on_cpu(e: Embedded) -> Embedded:
-    return Embedded(e.own.cpu(), e.predicted.cpu())
+    return Embedded(
+        e.own.cpu(), e.predicted.cpu(), None if e.pooled is None else e.pooled.float().cpu()
+    )

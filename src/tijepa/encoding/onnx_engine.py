@@ -17,8 +17,8 @@ from tijepa.objectives.embeddings import Embedded
 __all__ = ["EXPORT", "EXPORT_FORMAT", "OUTPUTS", "OnnxEngine", "graph_name"]
 
 EXPORT = "export.json"
-EXPORT_FORMAT = 1
-OUTPUTS = ("pooled_embedding", "predicted_embedding")
+EXPORT_FORMAT = 2
+OUTPUTS = ("pooled_embedding", "predicted_embedding", "pooled_token")
 
 
 def graph_name(modality: str, precision: str) -> str:
@@ -46,6 +46,7 @@ class OnnxEngine(Engine):
         self.device = device
         self.precision: Precision = precision
         self._dim = int(said["dim"])
+        self._widths = {name: int(width) for name, width in said["pooled_widths"].items()}
         self._predicts = bool(said["predicts"])
         self._fuses = read_card(folder).arguments["encoders"].get("fusion") is not None
         self._image = _session(folder / graph_name("image", precision))
@@ -62,9 +63,18 @@ class OnnxEngine(Engine):
         return self._fuses
 
     @property
-    def none(self) -> Embedded:
-        """The embeddings of no items."""
-        return Embedded(torch.zeros(0, self._dim), torch.zeros(0, self._dim))
+    def no_image(self) -> Embedded:
+        """The embeddings of no pictures."""
+        return self._none("image")
+
+    @property
+    def no_text(self) -> Embedded:
+        """The embeddings of no texts."""
+        return self._none("text")
+
+    def _none(self, modality: str) -> Embedded:
+        own = torch.zeros(0, self._dim)
+        return Embedded(own, own, torch.zeros(0, self._widths[modality]))
 
     def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
         """Embed cropped and normalised pictures."""
@@ -83,8 +93,8 @@ class OnnxEngine(Engine):
             raise CheckpointError(
                 f"the exported graph cannot be run on {shapes}: {reason}; use backend='torch'"
             ) from None
-        own, predicted = (torch.from_numpy(x) for x in found)
-        return Embedded(own, predicted if self._predicts else own)
+        own, predicted, pooled = (torch.from_numpy(x) for x in found)
+        return Embedded(own, predicted if self._predicts else own, pooled)
 
 
 def _read_export(folder: Path) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def _read_export(folder: Path) -> dict[str, Any]:
             f"{folder} holds no exported graphs: write some with tijepa export RUN --out FOLDER"
         )
     found = read_json(path)
-    needed = {"precisions", "dim", "predicts"}
+    needed = {"precisions", "dim", "pooled_widths", "predicts"}
     if not isinstance(found, dict) or found.get("format") != EXPORT_FORMAT:
         raise CheckpointError(f"{path} is not of format {EXPORT_FORMAT}; export the run anew")
     if not needed <= found.keys():

@@ -20,7 +20,7 @@ from tijepa.evaluate.collapse import collapse_readings
 from tijepa.evaluate.json_values import without_nan
 from tijepa.evaluate.match import match_energies
 from tijepa.evaluate.retrieval import retrieval
-from tijepa.objectives.calibration import Calibration, fit_calibration
+from tijepa.objectives.calibration import Calibration, Matches, fit_calibration
 from tijepa.objectives.embeddings import Embeddings, SearchEnergies
 from tijepa.objectives.match import MatchProbability, fit_match_probability
 from tijepa.objectives.shrinkage import choose_calibration
@@ -181,12 +181,7 @@ def calibrate(
     calibrated = embedder.calibrated_by(chosen)
     energy = calibrated.energy_of(unseen, calibrated.default_form)
     by = chosen.search_energies(unseen)
-    return replace(
-        chosen,
-        match=_match_probability(energy),
-        to_text=replace(chosen.to_text, match=_match_probability(by.images)),
-        to_image=replace(chosen.to_image, match=_match_probability(by.texts)),
-    )
+    return replace(chosen, match=Matches(*map(_match_probability, (energy, by.images, by.texts))))
 
 
 def _match_probability(energy: Float[Tensor, "n n"]) -> MatchProbability:
@@ -201,7 +196,7 @@ def _aligned(embedder: Embedder, pairs: EvaluationSet) -> Embeddings:
 
 def _finite(e: Embeddings) -> Embeddings:
     for name, x in e.__dict__.items():
-        if not bool(torch.isfinite(x).all()):
+        if x is not None and not bool(torch.isfinite(x).all()):
             raise NonFiniteError(f"the model's {name} embeddings are not finite")
     return e
 

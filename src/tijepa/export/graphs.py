@@ -5,7 +5,8 @@
 
 Both give pooled_embedding (b, d), which is what predictions are compared with (z, normalised as the
 targets of training), and predicted_embedding (b, d), which is g(z), what the item predicts of the
-other modality. Without predictors both are z.
+other modality. Without predictors both are z. The third is pooled_token (b, p), the encoder's,
+which the calibrated energy reads beside them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ OPSET = 20
 
 
 class ImageGraph(nn.Module):
-    """Pixels to embedding and prediction."""
+    """Pixels to embedding, prediction and pooled token."""
 
     def __init__(self, model: TextImageModel) -> None:
         super().__init__()
@@ -41,14 +42,15 @@ class ImageGraph(nn.Module):
 
     def forward(
         self, pixels: Float[Tensor, "b 3 s s"]
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
-        """Embedding and prediction."""
-        e = embed_image(self.model, self.model.context.image(pixels).pooled)
-        return e.own, e.predicted
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"], Float[Tensor, "b p"]]:
+        """Embedding, prediction and pooled token."""
+        pooled = self.model.context.image(pixels).pooled
+        e = embed_image(self.model, pooled)
+        return e.own, e.predicted, pooled
 
 
 class TextGraph(nn.Module):
-    """Token ids to embedding and prediction."""
+    """Token ids to embedding, prediction and pooled token."""
 
     def __init__(self, model: TextImageModel) -> None:
         super().__init__()
@@ -56,10 +58,11 @@ class TextGraph(nn.Module):
 
     def forward(
         self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
-        """Embedding and prediction."""
-        e = embed_text(self.model, self.model.context.text(ids, mask).pooled)
-        return e.own, e.predicted
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"], Float[Tensor, "b p"]]:
+        """Embedding, prediction and pooled token."""
+        pooled = self.model.context.text(ids, mask).pooled
+        e = embed_text(self.model, pooled)
+        return e.own, e.predicted, pooled
 
 
 def example_pixels(card: ModelCard, items: int, seed: int = 0) -> Tensor:

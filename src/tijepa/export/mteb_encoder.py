@@ -72,7 +72,7 @@ class MtebEncoder:
             n_parameters=None,
             memory_usage_mb=None,
             max_tokens=self.model.card.max_tokens,
-            embed_dim=2 * self.model.engine.none.own.shape[1],
+            embed_dim=2 * self.model.engine.no_image.own.shape[1],
             license=None,
             open_weights=None,
             public_training_code=None,

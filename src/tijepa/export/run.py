@@ -82,11 +82,14 @@ def _write(embedder: Embedder, folder: Path, console: Console) -> dict[str, Any]
     if embedder.calibration is not None:
         save_tensors(embedder.calibration.state(), folder / "calibration.safetensors")
     write_json(read_provenance(embedder.origin).to_json(), folder / PROVENANCE)
-    none = embedder.engine.none
+    image, text = embedder.engine.no_image, embedder.engine.no_text
+    assert image.pooled is not None
+    assert text.pooled is not None
     said: dict[str, Any] = {
         "format": EXPORT_FORMAT,
         "precisions": ["float32"],
-        "dim": none.own.shape[1],
+        "dim": image.own.shape[1],
+        "pooled_widths": {"image": image.pooled.shape[1], "text": text.pooled.shape[1]},
         "predicts": embedder.predicts,
         "opset": OPSET,
         "torch": torch.__version__,

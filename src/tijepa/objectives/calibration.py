@@ -12,185 +12,259 @@ a pair is the mean of both directions. It may be negative: below 0 the pair is l
 than by chance. With M regressed it is that of the Gaussian of predictions and targets together:
 what canonical correlation analysis would find in them (Hotelling 1936; Bach and Jordan 2005).
 
-**Who asks.** A text finds pictures by the direction that predicts texts, −log p(t|i) + log p(t): it
-asks from which picture it most likely came. A picture finds texts by −log p(i|t) + log p(i). Were
-the Gaussians true the two were one number; as they are not, the density of the query compares
-candidates fairly, and the density of a candidate carries along how typical that one is.
+**Two experts.** What a model learned to predict is one expert: the *heads'* energy is the mean of
+both directions between embeddings. The other is the *direct* one: the encoders' own pooled tokens,
+regressed on each other by ridge regression. They err on different items, so the mean of both finds
+more than either (docs/decisions/0023).
+
+**Who asks.** Of the direct expert a search takes one direction: a text finds pictures by
+−log p(t|i) + log p(t), it asks from which picture it most likely came; a picture finds texts by
+−log p(i|t) + log p(i). Were the Gaussians true both were one number; as they are not, the density
+of the query compares candidates fairly. The energy of a pair is the mean of both searches.
 
 **As an inner product.** Let W'W = Σ_r⁻¹, V'V = Σ_y⁻¹ and o = ½ log|Σ_r| − ½ log|Σ_y|. With
 u = W M (p − μ_p), v = W (y − μ_y) and the target's own term b = ½ ‖V (y − μ_y)‖²,
 
-    E(x, y) = ½ ‖u − v‖² − b + o = −[u ; −½ ‖u‖² ; 1]·[v ; 1 ; −c]   with c = ½ ‖v‖² − b + o.
+    E(x, y) = ½ ‖u − v‖² − b + o = −u·v + a + c   with a = ½ ‖u‖² and c = ½ ‖v‖² − b + o,
 
-The joint embedding of an item holds such a row for each direction, times √½: first that of the
-texts given images (an image's u, a text's v), then that of the images given texts (an image's v, a
-text's u). Whole rows have the inner product −E(i, t), the pair's; the first halves alone have half
-of that by which texts find images, the second halves half of that by which images find texts. An
-index of maximum inner products, or of the smallest ‖u − v‖, searches by them exactly.
+a of the prediction alone, c of the target alone. A weighted sum of such energies is one again, with
+the vectors, times the roots of their weights, side by side. So an image is [w ; −a ; 1] and a text
+[w ; 1 ; −c] for each search, with the inner product −E; a joint embedding holds both such rows,
+that by which images are found and that by which texts are, times √½. Whole rows have the inner
+product −E of the pair, each half has half of the energy that is searched by. An index of maximum
+inner products searches by it exactly. In the direct expert u has few directions that matter (its
+variance is that of the canonical correlations); the others are left out of u, and of v but for c.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.objectives.embeddings import Embeddings, SearchEnergies
+from tijepa.objectives.embeddings import Embedded, Embeddings, SearchEnergies
 from tijepa.objectives.match import MatchProbability
 
 __all__ = [
     "SHRINKAGE",
     "Calibration",
     "DirectionCalibration",
+    "Directions",
     "JointEmbeddings",
+    "Matches",
     "PairMoments",
+    "direct_energies",
     "fit_calibration",
 ]
 
-_TENSORS = (
-    "predicted_mean",
-    "predicted_whiten",
-    "residual_whiten",
-    "target_mean",
-    "target_whiten",
-    "offset",
-)
 SHRINKAGE = 0.5  # where there are no held-out pairs to choose it by
 
 
 class JointEmbeddings(NamedTuple):
-    """Rows whose inner products are minus the calibrated energy; j = 2 d + 4."""
+    """Rows whose inner products are minus the calibrated energy."""
 
     image: Float[Tensor, "i j"]
     text: Float[Tensor, "t j"]
+
+
+class _Block(NamedTuple):
+    """What an item brings to one energy: E(x, y) = −w_x·w_y + own_x + own_y."""
+
+    w: Float[Tensor, "n k"]
+    own: Float[Tensor, " n"]
 
 
 @dataclass(frozen=True)
 class DirectionCalibration:
     """Means, W M, the whitening W (Wᵀ W = Σ⁻¹) of both Gaussians, and ½ log|Σ_r| − ½ log|Σ_y|.
 
-    `match` maps the energy of this direction to P(match).
+    W M has k ≤ q rows: what the prediction says of the first k whitened dimensions of the target;
+    of the others it says their mean.
     """
 
-    predicted_mean: Float[Tensor, " d"]
-    predicted_whiten: Float[Tensor, "d d"]
-    residual_whiten: Float[Tensor, "d d"]
-    target_mean: Float[Tensor, " d"]
-    target_whiten: Float[Tensor, "d d"]
+    predicted_mean: Float[Tensor, " p"]
+    predicted_whiten: Float[Tensor, "k p"]
+    residual_whiten: Float[Tensor, "q q"]
+    target_mean: Float[Tensor, " q"]
+    target_whiten: Float[Tensor, "q q"]
     offset: Float[Tensor, ""]
-    match: MatchProbability | None = None
 
     def energy(
-        self, predicted: Float[Tensor, "x d"], target: Float[Tensor, "y d"]
+        self, predicted: Float[Tensor, "x p"], target: Float[Tensor, "y q"]
     ) -> Float[Tensor, "x y"]:
         """E for every prediction and target."""
-        u, v = self.of_prediction(predicted), self.of_target(target)
-        square = u.square().sum(dim=1)[:, None] + v.square().sum(dim=1) - 2 * u @ v.T
-        energy = square.clamp_min(0) / 2 - self.typical(target) + self.offset
-        return energy.to(target.dtype)
+        x, y = self.of_prediction(predicted), self.of_target(target)
+        return (x.own[:, None] + y.own - x.w @ y.w.T).to(target.dtype)
 
-    def of_prediction(self, predicted: Float[Tensor, "x d"]) -> Float[Tensor, "x d"]:
-        """u = W M (p − μ_p), float64."""
-        return (predicted.double() - self.predicted_mean) @ self.predicted_whiten.T
+    def of_prediction(self, predicted: Float[Tensor, "x p"]) -> _Block:
+        """u = W M (p − μ_p) and a = ½ ‖u‖², float64."""
+        u = (predicted.double() - self.predicted_mean) @ self.predicted_whiten.T
+        return _Block(u, u.square().sum(dim=1) / 2)
 
-    def of_target(self, target: Float[Tensor, "y d"]) -> Float[Tensor, "y d"]:
-        """v = W (y − μ_y), float64."""
-        return (target.double() - self.target_mean) @ self.residual_whiten.T
-
-    def row_of_prediction(self, predicted: Float[Tensor, "x d"]) -> Float[Tensor, "x j"]:
-        """[u ; −½ ‖u‖² ; 1], j = d + 2, float64."""
-        u = self.of_prediction(predicted)
-        return torch.cat([u, -u.square().sum(1, True) / 2, torch.ones_like(u[:, :1])], dim=1)
-
-    def row_of_target(self, target: Float[Tensor, "y d"]) -> Float[Tensor, "y j"]:
-        """[v ; 1 ; −½ ‖v‖² + b − o], j = d + 2, float64."""
-        v = self.of_target(target)
-        c = v.square().sum(dim=1) / 2 - self.typical(target) + self.offset
-        return torch.cat([v, torch.ones_like(v[:, :1]), -c[:, None]], dim=1)
+    def of_target(self, target: Float[Tensor, "y q"]) -> _Block:
+        """v = W (y − μ_y), of which the first k, and c = ½ ‖v‖² − b + o, float64."""
+        y = target.double() - self.target_mean
+        v, typical = y @ self.residual_whiten.T, y @ self.target_whiten.T
+        own = (v.square().sum(dim=1) - typical.square().sum(dim=1)) / 2 + self.offset
+        return _Block(v[:, : len(self.predicted_whiten)], own)
 
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors."""
-        named = {name: getattr(self, name).contiguous() for name in _TENSORS}
-        return named | ({} if self.match is None else _under("match", self.match.state()))
+        # copies: the means of one direction are those of the other, and a file holds no tensor twice
+        return {name: getattr(self, name).clone() for name in self.__dataclass_fields__}
 
     @classmethod
     def from_state(cls, named: Mapping[str, Tensor], prefix: str) -> DirectionCalibration:
         """The inverse of `state`, of what stands under `prefix`."""
-        tensors = {name: named[f"{prefix}.{name}"].double() for name in _TENSORS}
-        return cls(**tensors, match=_match_in(named, f"{prefix}.match"))
-
-    def typical(self, target: Float[Tensor, "y d"]) -> Float[Tensor, " y"]:
-        """b = ½ ‖V (y − μ_y)‖², float64."""
-        return ((target.double() - self.target_mean) @ self.target_whiten.T).square().sum(dim=1) / 2
+        fields = cls.__dataclass_fields__
+        return cls(**{name: named[f"{prefix}.{name}"].double() for name in fields})
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """One calibration per direction, what both were fitted with, and P(match).
+class Directions(NamedTuple):
+    """One calibration per direction, and the shrinkage and ridge that both were fitted with.
 
-    `ridge` is None where predictions are taken as they are. `match` maps the energy of the model's
-    default form to a probability; None where there were no held-out pairs to fit it on. Those of
-    the directions map the energies that are searched by.
+    `ridge` is None where predictions are taken as they are.
     """
 
     to_text: DirectionCalibration
     to_image: DirectionCalibration
     shrinkage: float
-    ridge: float | None = None
-    match: MatchProbability | None = None
-
-    def energy(self, e: Embeddings) -> Float[Tensor, "i t"]:
-        """Calibrated energy of every image and text, in nats: the mean of both directions."""
-        by = self.search_energies(e)
-        return (by.images + by.texts) / 2
-
-    def search_energies(self, e: Embeddings) -> SearchEnergies:
-        """Images are found by E of the texts given images, texts by E of the images given texts."""
-        return SearchEnergies(
-            images=self.to_text.energy(e.text_from_image, e.text),
-            texts=self.to_image.energy(e.image_from_text, e.image).T,
-        )
-
-    def joint(self, e: Embeddings) -> JointEmbeddings:
-        """The rows of both directions side by side, times √½: inner product −E(i, t)."""
-        image = [
-            self.to_text.row_of_prediction(e.text_from_image),
-            self.to_image.row_of_target(e.image),
-        ]
-        text = [
-            self.to_text.row_of_target(e.text),
-            self.to_image.row_of_prediction(e.image_from_text),
-        ]
-        half = math.sqrt(0.5)
-        return JointEmbeddings(
-            (half * torch.cat(image, dim=1)).to(e.image.dtype),
-            (half * torch.cat(text, dim=1)).to(e.text.dtype),
-        )
+    ridge: float | None
 
     def state(self) -> dict[str, Tensor]:
-        """Everything as named tensors, for safetensors."""
+        """Everything as named tensors."""
         named = {"shrinkage": torch.tensor(self.shrinkage, dtype=torch.float64)}
         if self.ridge is not None:
             named["ridge"] = torch.tensor(self.ridge, dtype=torch.float64)
         named |= _under("to_text", self.to_text.state())
-        named |= _under("to_image", self.to_image.state())
-        return named | ({} if self.match is None else _under("match", self.match.state()))
+        return named | _under("to_image", self.to_image.state())
+
+    @classmethod
+    def from_state(cls, named: Mapping[str, Tensor], prefix: str) -> Directions:
+        """The inverse of `state`, of what stands under `prefix`."""
+        ridge = named.get(f"{prefix}.ridge")
+        return cls(
+            DirectionCalibration.from_state(named, f"{prefix}.to_text"),
+            DirectionCalibration.from_state(named, f"{prefix}.to_image"),
+            float(named[f"{prefix}.shrinkage"]),
+            None if ridge is None else float(ridge),
+        )
+
+
+class Matches(NamedTuple):
+    """P(match) from the energy of a pair, and from those by which images and texts are found.
+
+    The first is for the model's default form, whatever that is.
+    """
+
+    pair: MatchProbability
+    images: MatchProbability
+    texts: MatchProbability
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Both experts; `direct` is None where it helps nothing or pooled tokens are not known.
+
+    `match` is None where there were no held-out pairs to fit it on.
+    """
+
+    heads: Directions
+    direct: Directions | None = None
+    match: Matches | None = None
+
+    def energy(self, e: Embeddings) -> Float[Tensor, "i t"]:
+        """Calibrated energy of every image and text, in nats: the mean of both searches."""
+        by = self.search_energies(e)
+        return (by.images + by.texts) / 2
+
+    def search_energies(self, e: Embeddings) -> SearchEnergies:
+        """The energies by which images and texts are found, in nats."""
+        heads = (
+            self.heads.to_text.energy(e.text_from_image, e.text)
+            + self.heads.to_image.energy(e.image_from_text, e.image).T
+        ) / 2
+        if self.direct is None:
+            return SearchEnergies(heads, heads)
+        direct = direct_energies(self.direct, e)
+        return SearchEnergies((heads + direct.images) / 2, (heads + direct.texts) / 2)
+
+    def image_rows(self, image: Embedded) -> Float[Tensor, "i j"]:
+        """Both halves [w ; −a ; 1] of every image, times √½."""
+        heads = [
+            self.heads.to_text.of_prediction(image.predicted),
+            self.heads.to_image.of_target(image.own),
+        ]
+        halves = [heads, heads]
+        if self.direct is not None:
+            pooled = _known(image.pooled)
+            halves = [
+                [*heads, self.direct.to_text.of_prediction(pooled)],
+                [*heads, self.direct.to_image.of_target(pooled)],
+            ]
+        return _rows(halves, own_last=False).to(image.own.dtype)
+
+    def text_rows(self, text: Embedded) -> Float[Tensor, "t j"]:
+        """Both halves [w ; 1 ; −c] of every text, times √½."""
+        heads = [
+            self.heads.to_text.of_target(text.own),
+            self.heads.to_image.of_prediction(text.predicted),
+        ]
+        halves = [heads, heads]
+        if self.direct is not None:
+            pooled = _known(text.pooled)
+            halves = [
+                [*heads, self.direct.to_text.of_target(pooled)],
+                [*heads, self.direct.to_image.of_prediction(pooled)],
+            ]
+        return _rows(halves, own_last=True).to(text.own.dtype)
+
+    def joint(self, e: Embeddings) -> JointEmbeddings:
+        """Rows with the inner product −E(i, t); half of the energy of a search in each half."""
+        return JointEmbeddings(self.image_rows(e.of_images), self.text_rows(e.of_texts))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything as named tensors, for safetensors."""
+        named = _under("heads", self.heads.state())
+        if self.direct is not None:
+            named |= _under("direct", self.direct.state())
+        if self.match is not None:
+            for name, one in self.match._asdict().items():
+                named |= _under(f"match.{name}", one.state())
+        return named
 
     @classmethod
     def from_state(cls, named: Mapping[str, Tensor]) -> Calibration:
         """The inverse of `state`, in float32 too; `KeyError` where a tensor is missing."""
+        held = {name.partition(".")[0] for name in named}
+        matches = None
+        if "match" in held:
+            fields = MatchProbability.__dataclass_fields__
+            matches = Matches(
+                *(
+                    MatchProbability(**{f: float(named[f"match.{name}.{f}"]) for f in fields})
+                    for name in Matches._fields
+                )
+            )
         return cls(
-            DirectionCalibration.from_state(named, "to_text"),
-            DirectionCalibration.from_state(named, "to_image"),
-            float(named["shrinkage"]),
-            float(named["ridge"]) if "ridge" in named else None,
-            _match_in(named, "match"),
+            Directions.from_state(named, "heads"),
+            Directions.from_state(named, "direct") if "direct" in held else None,
+            matches,
         )
+
+
+def direct_energies(direct: Directions, e: Embeddings) -> SearchEnergies:
+    """The direct expert's energies: each side is found by the density of what asks."""
+    image, text = _known(e.image_pooled), _known(e.text_pooled)
+    return SearchEnergies(
+        images=direct.to_text.energy(image, text).to(e.image.dtype),
+        texts=direct.to_image.energy(text, image).T.to(e.image.dtype),
+    )
 
 
 @dataclass(frozen=True)
@@ -209,49 +283,92 @@ class PairMoments:
             to_image=DirectionMoments.of(pairs.image_from_text, pairs.image),
         )
 
-    def calibration(self, shrinkage: float, ridge: float | None) -> Calibration:
+    @classmethod
+    def of_pooled(cls, pairs: Embeddings) -> PairMoments:
+        """Of aligned pairs' pooled tokens, each the prediction of the other."""
+        image, text = _known(pairs.image_pooled), _known(pairs.text_pooled)
+        assert len(image) == len(text), (image.shape, text.shape)
+        to_text = replace(DirectionMoments.of(image, text), by_scale=True)
+        return cls(to_text=to_text, to_image=to_text.reversed())
+
+    def calibrated(self, shrinkage: float, ridge: float | None) -> Directions:
         """See `fit_calibration`."""
         assert 0.0 <= shrinkage <= 1.0, shrinkage
-        return Calibration(
+        return Directions(
             to_text=self.to_text.calibration(shrinkage, ridge),
             to_image=self.to_image.calibration(shrinkage, ridge),
             shrinkage=shrinkage,
             ridge=ridge,
         )
 
+    def shortened(self, found: Directions, lost: float) -> Directions:
+        """The same with as few rows of W M, as many in both directions, as keep all but a share
+        `lost` of the variance of u."""
+        turned = [
+            moments.turned(direction)
+            for moments, direction in (
+                (self.to_text, found.to_text),
+                (self.to_image, found.to_image),
+            )
+        ]
+        needed = [int((one.cumsum(0) < (1 - lost) * one.sum()).sum()) + 1 for _, one in turned]
+        rank = min(max(needed), *(len(one) for _, one in turned))
+        to_text, to_image = (
+            replace(direction, predicted_whiten=direction.predicted_whiten[:rank])
+            for direction, _ in turned
+        )
+        return found._replace(to_text=to_text, to_image=to_image)
+
 
 @dataclass(frozen=True)
 class DirectionMoments:
-    """Means of predictions p and targets y, and their covariances; `cross` is Cov(p, y)."""
+    """Means of predictions p and targets y, and their covariances; `cross` is Cov(p, y).
 
-    predicted_mean: Float[Tensor, " d"]
-    target_mean: Float[Tensor, " d"]
-    predicted: Float[Tensor, "d d"]
-    cross: Float[Tensor, "d d"]
-    target: Float[Tensor, "d d"]
+    Covariances are shrunk towards equal variances, or with `by_scale` towards such that are equal
+    in units of the dimensions' own: then the units of p and y do not matter.
+    """
+
+    predicted_mean: Float[Tensor, " p"]
+    target_mean: Float[Tensor, " q"]
+    predicted: Float[Tensor, "p p"]
+    cross: Float[Tensor, "p q"]
+    target: Float[Tensor, "q q"]
+    by_scale: bool = False
 
     @classmethod
-    def of(cls, predicted: Float[Tensor, "n d"], target: Float[Tensor, "n d"]) -> DirectionMoments:
+    def of(cls, predicted: Float[Tensor, "n p"], target: Float[Tensor, "n q"]) -> DirectionMoments:
         """Of n pairs."""
         p, y = predicted.detach().cpu().double(), target.detach().cpu().double()
         p_mean, y_mean, count = p.mean(dim=0), y.mean(dim=0), len(p)
         p, y = p - p_mean, y - y_mean
         return cls(p_mean, y_mean, p.T @ p / count, p.T @ y / count, y.T @ y / count)
 
+    def reversed(self) -> DirectionMoments:
+        """Those of predicting p by y."""
+        return DirectionMoments(
+            self.target_mean,
+            self.predicted_mean,
+            self.target,
+            self.cross.T,
+            self.predicted,
+            self.by_scale,
+        )
+
     def calibration(self, shrinkage: float, ridge: float | None) -> DirectionCalibration:
         """Σ_r = Σ_y − M Σ_py − (M Σ_py)ᵀ + M Σ_p Mᵀ with Mᵀ = Σ_p(ridge)⁻¹ Σ_py, or M = I."""
+        of_p, of_y = self._scales(self.predicted), self._scales(self.target)
         if ridge is None:
             transposed = torch.eye(len(self.predicted), dtype=self.predicted.dtype)
         else:
-            transposed = torch.linalg.solve(_shrunk(self.predicted, ridge), self.cross)
+            transposed = torch.linalg.solve(_shrunk(self.predicted, ridge, of_p), self.cross)
         explained = transposed.T @ self.cross
         residual = (
             self.target - explained - explained.T + transposed.T @ self.predicted @ transposed
         )
         # a difference: below this share of the target's variance it is rounding
-        residual = residual + 1e-10 * self.target.diagonal().mean() * torch.eye(len(residual))
-        factor = torch.linalg.cholesky(_shrunk(residual, shrinkage))
-        typical = torch.linalg.cholesky(_shrunk(self.target, shrinkage))
+        residual = residual + 1e-10 * _typical(self.target, of_y) * of_y.diag()
+        factor = torch.linalg.cholesky(_shrunk(residual, shrinkage, of_y))
+        typical = torch.linalg.cholesky(_shrunk(self.target, shrinkage, of_y))
         whiten = _inverse(factor)
         return DirectionCalibration(
             predicted_mean=self.predicted_mean,
@@ -262,35 +379,71 @@ class DirectionMoments:
             offset=factor.diagonal().log().sum() - typical.diagonal().log().sum(),
         )
 
+    def _scales(self, covariance: Float[Tensor, "d d"]) -> Float[Tensor, " d"]:
+        """Variances of equal weight in the shrinkage."""
+        own = covariance.diagonal()
+        return (
+            own.clamp_min(1e-9 * float(own.mean()) + 1e-12)
+            if self.by_scale
+            else own.new_ones(len(own))
+        )
+
+    def turned(
+        self, found: DirectionCalibration
+    ) -> tuple[DirectionCalibration, Float[Tensor, " q"]]:
+        """The same energy, the directions of most variance of u first, and these variances."""
+        of_u = found.predicted_whiten @ self.predicted @ found.predicted_whiten.T
+        variances, axes = torch.linalg.eigh(of_u)
+        turn = axes.flip(1).T
+        return replace(
+            found,
+            predicted_whiten=turn @ found.predicted_whiten,
+            residual_whiten=turn @ found.residual_whiten,
+        ), variances.flip(0).clamp_min(0)
+
 
 def fit_calibration(
     pairs: Embeddings, shrinkage: float = SHRINKAGE, ridge: float | None = None
 ) -> Calibration:
-    """Fit both directions on aligned pairs (row k of the images belongs to row k of the texts).
+    """Fit the heads' expert on aligned pairs (row k of the images belongs to row k of the texts).
 
     Every covariance is shrunk towards its mean variance: (1 − s) Σ + s · tr(Σ)/d · I, that of the
     predictions by `ridge` where M is to be regressed. Without shrinkage (s = 0) more pairs than
     dimensions are needed. Fitted and kept on the CPU in float64.
     """
-    return PairMoments.of(pairs).calibration(shrinkage, ridge)
+    return Calibration(PairMoments.of(pairs).calibrated(shrinkage, ridge))
+
+
+def _rows(halves: Sequence[Sequence[_Block]], *, own_last: bool) -> Float[Tensor, "n j"]:
+    """Heads weigh one half together, the direct expert the other where there is one."""
+    found = []
+    for blocks in halves:
+        weights = (0.5, 0.5) if len(blocks) == 2 else (0.25, 0.25, 0.5)
+        pairs = list(zip(weights, blocks, strict=True))
+        own = -torch.stack([weight * block.own for weight, block in pairs], dim=1).sum(1, True)
+        ends = [torch.ones_like(own), own] if own_last else [own, torch.ones_like(own)]
+        found += [*(math.sqrt(weight) * block.w for weight, block in pairs), *ends]
+    return math.sqrt(0.5) * torch.cat(found, dim=1)
+
+
+def _known(pooled: Tensor | None) -> Tensor:
+    assert pooled is not None, "the direct expert needs pooled tokens"
+    return pooled
 
 
 def _under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value for name, value in named.items()}
 
 
-def _match_in(named: Mapping[str, Tensor], prefix: str) -> MatchProbability | None:
-    if not any(name.startswith(f"{prefix}.") for name in named):
-        return None
-    names = MatchProbability.__dataclass_fields__
-    return MatchProbability(**{name: float(named[f"{prefix}.{name}"]) for name in names})
-
-
-def _shrunk(covariance: Tensor, share: float) -> Tensor:
+def _shrunk(covariance: Tensor, share: float, scales: Tensor) -> Tensor:
     """A tiny floor under the variances keeps a collapsed model finite."""
-    typical = covariance.diagonal().mean()
-    ridge = share * typical + 1e-6 * typical + 1e-12
-    return (1 - share) * covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype)
+    typical = _typical(covariance, scales)
+    return (1 - share) * covariance + (share * typical + 1e-6 * typical + 1e-12) * scales.diag()
+
+
+def _typical(covariance: Tensor, scales: Tensor) -> Tensor:
+    """The mean variance in units of `scales`."""
+    return (covariance.diagonal() / scales).mean()
 
 
 def _inverse(factor: Tensor) -> Tensor:

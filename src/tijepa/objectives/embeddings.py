@@ -27,10 +27,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Embedded:
-    """n items of one modality: what each is, and what each predicts of the other modality."""
+    """n items of one modality: what each is, and what each predicts of the other modality.
+
+    `pooled` is the context encoder's token before the head.
+    """
 
     own: Float[Tensor, "n d"]
     predicted: Float[Tensor, "n d"]
+    pooled: Float[Tensor, "n p"] | None = None
+
+    def part(self, index: slice | Tensor) -> Embedded:
+        """Some of the items, or all in another order."""
+        pooled = None if self.pooled is None else self.pooled[index]
+        return Embedded(self.own[index], self.predicted[index], pooled)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,30 @@ class Embeddings:
     text_from_image: Float[Tensor, "i d"]
     text: Float[Tensor, "t d"]
     image_from_text: Float[Tensor, "t d"]
+    image_pooled: Float[Tensor, "i p"] | None = None
+    text_pooled: Float[Tensor, "t q"] | None = None
+
+    @classmethod
+    def of(cls, images: Embedded, texts: Embedded) -> Embeddings:
+        """Of items of either modality."""
+        return cls(
+            images.own,
+            images.predicted,
+            texts.own,
+            texts.predicted,
+            images.pooled,
+            texts.pooled,
+        )
+
+    @property
+    def of_images(self) -> Embedded:
+        """The images alone."""
+        return Embedded(self.image, self.text_from_image, self.image_pooled)
+
+    @property
+    def of_texts(self) -> Embedded:
+        """The texts alone."""
+        return Embedded(self.text, self.image_from_text, self.text_pooled)
 
     @property
     def joint_image(self) -> Float[Tensor, "i j"]:
@@ -58,15 +91,11 @@ class Embeddings:
 
     def images(self, index: slice | Tensor) -> Embeddings:
         """The same texts with a part of the images."""
-        return Embeddings(
-            self.image[index], self.text_from_image[index], self.text, self.image_from_text
-        )
+        return Embeddings.of(self.of_images.part(index), self.of_texts)
 
     def texts(self, index: slice | Tensor) -> Embeddings:
         """The same images with a part of the texts."""
-        return Embeddings(
-            self.image, self.text_from_image, self.text[index], self.image_from_text[index]
-        )
+        return Embeddings.of(self.of_images, self.of_texts.part(index))
 
 
 class SearchEnergies(NamedTuple):
@@ -85,8 +114,7 @@ def embed(
     without predictors (CLIP, SigLIP, VICReg) compares unit vectors directly: each modality's
     embedding is its own prediction of the other.
     """
-    images, texts = embed_image(model, image), embed_text(model, text)
-    return Embeddings(images.own, images.predicted, texts.own, texts.predicted)
+    return Embeddings.of(embed_image(model, image), embed_text(model, text))
 
 
 def embed_image(model: TextImageModel, pooled: Float[Tensor, "i p"]) -> Embedded:
@@ -94,8 +122,8 @@ def embed_image(model: TextImageModel, pooled: Float[Tensor, "i p"]) -> Embedded
     z = model.context.embed_image(pooled)
     if model.predictors is None:
         z = F.normalize(z, dim=1)
-        return Embedded(z, z)
-    return Embedded(model.predictors.image_norm(z), model.predictors.image_to_text(z))
+        return Embedded(z, z, pooled)
+    return Embedded(model.predictors.image_norm(z), model.predictors.image_to_text(z), pooled)
 
 
 def embed_text(model: TextImageModel, pooled: Float[Tensor, "t q"]) -> Embedded:
@@ -103,8 +131,8 @@ def embed_text(model: TextImageModel, pooled: Float[Tensor, "t q"]) -> Embedded:
     z = model.context.embed_text(pooled)
     if model.predictors is None:
         z = F.normalize(z, dim=1)
-        return Embedded(z, z)
-    return Embedded(model.predictors.text_norm(z), model.predictors.text_to_image(z))
+        return Embedded(z, z, pooled)
+    return Embedded(model.predictors.text_norm(z), model.predictors.text_to_image(z), pooled)
 
 
 def squared_l2_energy(e: Embeddings) -> Float[Tensor, "i t"]:

@@ -3,24 +3,35 @@
 Judged by the cross-entropy of finding the own partner among the held-out ones, both ways by the
 energies that are searched by, at the temperature that suits them best: recall at 1 of some hundred
 pairs jumps about with the shrinkage, this does not, and the order of energies, all that retrieval
-sees, has no temperature.
+sees, has no temperature. So is whether the direct expert takes part.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
-from tijepa.objectives.calibration import Calibration, PairMoments
+from tijepa.objectives.calibration import (
+    Calibration,
+    Directions,
+    PairMoments,
+    direct_energies,
+)
 from tijepa.objectives.embeddings import Embeddings, SearchEnergies
 
-__all__ = ["GRID", "choose_calibration", "matching_cross_entropy"]
+C = TypeVar("C")
+
+__all__ = ["DIRECT_GRID", "GRID", "choose_calibration", "matching_cross_entropy"]
 
 # shrinkage, ridge (None: predictions as they are)
 GRID: tuple[tuple[float, float | None], ...] = (
     *((s, None) for s in (0.005, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8)),
     *((s, ridge) for ridge in (0.01, 0.03, 0.1, 0.3) for s in (0.005, 0.02, 0.1)),
 )
+DIRECT_GRID = tuple((s, ridge) for ridge in (0.001, 0.01, 0.1, 0.3) for s in (0.1, 0.35, 0.65))
+LOST = 1e-3  # share of the variance of the direct predictions that may be left out
 MAX_PAIRS = 512  # held-out pairs that are compared, each with each
 HOTTEST, COLDEST = 1e3, 0.1  # temperatures that are tried
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -33,13 +44,34 @@ def choose_calibration(
 ) -> Calibration:
     """The calibration of training `pairs` that suits the aligned `held_out` pairs best.
 
-    `grid` holds shrinkages with their ridges; of equal ones the first is taken.
+    `grid` holds shrinkages with their ridges; of equal ones the first is taken. Where the pairs
+    have pooled tokens, the direct expert is fitted too, and kept if both together are better.
     """
     some = held_out.images(slice(0, MAX_PAIRS)).texts(slice(0, MAX_PAIRS))
-    moments = PairMoments.of(pairs)
-    fitted = [moments.calibration(shrinkage, ridge) for shrinkage, ridge in grid]
-    costs = [matching_cross_entropy(calibration.search_energies(some)) for calibration in fitted]
-    return fitted[costs.index(min(costs))]
+    heads, cost = _best(
+        [Calibration(one) for one in _fits(PairMoments.of(pairs), grid)],
+        lambda one: one.search_energies(some),
+    )
+    if pairs.image_pooled is None:
+        return heads
+    moments = PairMoments.of_pooled(pairs)
+    direct, _ = _best(_fits(moments, DIRECT_GRID), lambda one: direct_energies(one, some))
+    both = replace(heads, direct=moments.shortened(direct, LOST))
+    return both if matching_cross_entropy(both.search_energies(some)) < cost else heads
+
+
+def _fits(moments: PairMoments, grid: Sequence[tuple[float, float | None]]) -> Iterator[Directions]:
+    return (moments.calibrated(shrinkage, ridge) for shrinkage, ridge in grid)
+
+
+def _best(candidates: Iterable[C], energies: Callable[[C], SearchEnergies]) -> tuple[C, float]:
+    """The first one of the lowest cost, and that."""
+    costs = [
+        (matching_cross_entropy(energies(one)), number, one)
+        for number, one in enumerate(candidates)
+    ]
+    cost, _, found = min(costs, key=lambda one: one[:2])
+    return found, cost
 
 
 def matching_cross_entropy(energy: SearchEnergies) -> float:

@@ -11,7 +11,7 @@ from tijepa.model.backbones.weights import hash_of_weights
 __all__ = ["fingerprint"]
 
 
-_LAYOUT = 2  # of a calibrated row: two directions side by side
+_LAYOUT = 2  # of a calibrated row: a half for each search
 
 
 def fingerprint(embedder: Embedder) -> str:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from tijepa.embedder import Form
 from tijepa.errors import DataError, MissingExtraError
 from tijepa.search.exact import exact_search, rerank
-from tijepa.search.points import as_points, as_queries
+from tijepa.search.points import as_asked, as_points, as_queries, point_floor
+from tijepa.search.shelf import Side
 
 __all__ = ["EXACT_UP_TO", "Lists", "ListsCard", "need_faiss"]
 
@@ -59,6 +60,7 @@ class Lists:
         values: NDArray[np.float32],
         queries: NDArray[np.float32],
         form: Form,
+        side: Side,
         seed: int = 0,
     ) -> Lists:
         """Cluster the searched parts of one side's rows (`points.searched`).
@@ -69,12 +71,13 @@ class Lists:
         Raises `MissingExtraError` where faiss is not installed.
         """
         faiss = need_faiss()
+        floor = point_floor(values, form, side)
         generator = np.random.default_rng(seed)
         count = max(1, min(round(4 * math.sqrt(len(values))), len(values) // 8))
         some = np.sort(
             generator.choice(len(values), min(_PER_LIST * count, len(values)), replace=False)
         )
-        sample = as_points(values[some], form)
+        sample = as_points(values[some], form, side, floor)
         width = sample.shape[1]
         index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatL2(width), width, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2
@@ -83,7 +86,7 @@ class Lists:
         index.cp.min_points_per_centroid = 1
         index.train(sample)
         for start in range(0, len(values), _BLOCK):
-            index.add(as_points(values[start : start + _BLOCK], form))
+            index.add(as_points(values[start : start + _BLOCK], form, side, floor))
         lists = cls(index, ListsCard(count, 1, 0.0, 0), form)
         if not len(queries):
             queries = as_queries(values[:: max(1, len(values) // _QUERIES)], form)
@@ -139,7 +142,7 @@ class Lists:
         allowed: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
         faiss = self._faiss
-        points = as_points(queries, self._form)
+        points = as_asked(queries, self._form)
         total = len(values)
         count = total if allowed is None else len(allowed)
         if count == 0:

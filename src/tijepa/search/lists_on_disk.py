@@ -35,7 +35,7 @@ def make_lists(
             continue
         with watched(console, f"making the lists of {len(values):,} {side}", None):
             queries = searched(shelf.vectors(_OTHER[side]).values, form, side)
-            made[side] = Lists.build(values, queries, form)
+            made[side] = Lists.build(values, queries, form, side)
         made[side].save(path)
     return made
 
