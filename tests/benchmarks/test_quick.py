@@ -16,7 +16,7 @@ SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 AWAITING = {
     "collapse",
     "mvsa",
-    "repeats",
+    
     "unpaired",
 }
 
