@@ -16,7 +16,6 @@ SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 AWAITING = {
     "collapse",
     "mvsa",
-    
     "unpaired",
 }
 
