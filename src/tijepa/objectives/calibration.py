@@ -115,7 +115,7 @@ class DirectionCalibration:
 
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors."""
-        # copies: the means of one direction are those of the other, and a file holds no tensor twice
+        # copies: both directions share their means, and a file holds no tensor twice
         return {name: getattr(self, name).clone() for name in self.__dataclass_fields__}
 
     @classmethod
