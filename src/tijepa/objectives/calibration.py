@@ -39,7 +39,7 @@ variance is that of the canonical correlations); the others are left out of u, a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -58,7 +58,6 @@ __all__ = [
     "JointEmbeddings",
     "Matches",
     "PairMoments",
-    "direct_energies",
     "fit_calibration",
 ]
 
@@ -136,6 +135,21 @@ class Directions(NamedTuple):
     shrinkage: float
     ridge: float | None
 
+    def of_image(self, image: Embedded) -> tuple[_Block, _Block]:
+        """What an image brings to the energy of either direction."""
+        return self.to_text.of_prediction(image.predicted), self.to_image.of_target(image.own)
+
+    def of_text(self, text: Embedded) -> tuple[_Block, _Block]:
+        """What a text brings."""
+        return self.to_text.of_target(text.own), self.to_image.of_prediction(text.predicted)
+
+    def energies(self, images: Embedded, texts: Embedded) -> SearchEnergies:
+        """E of either direction: the density of texts finds images, that of images finds texts."""
+        return SearchEnergies(
+            images=self.to_text.energy(images.predicted, texts.own),
+            texts=self.to_image.energy(texts.predicted, images.own).T,
+        )
+
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors."""
         named = {"shrinkage": torch.tensor(self.shrinkage, dtype=torch.float64)}
@@ -180,49 +194,25 @@ class Calibration:
 
     def energy(self, e: Embeddings) -> Float[Tensor, "i t"]:
         """Calibrated energy of every image and text, in nats: the mean of both searches."""
-        by = self.search_energies(e)
-        return (by.images + by.texts) / 2
+        return self.search_energies(e).pair
 
     def search_energies(self, e: Embeddings) -> SearchEnergies:
         """The energies by which images and texts are found, in nats."""
-        heads = (
-            self.heads.to_text.energy(e.text_from_image, e.text)
-            + self.heads.to_image.energy(e.image_from_text, e.image).T
-        ) / 2
+        heads = self.heads.energies(e.of_images, e.of_texts).pair
         if self.direct is None:
             return SearchEnergies(heads, heads)
-        direct = direct_energies(self.direct, e)
+        direct = self.direct.energies(e.of_images.direct, e.of_texts.direct)
         return SearchEnergies((heads + direct.images) / 2, (heads + direct.texts) / 2)
 
     def image_rows(self, image: Embedded) -> Float[Tensor, "i j"]:
         """Both halves [w ; −a ; 1] of every image, times √½."""
-        heads = [
-            self.heads.to_text.of_prediction(image.predicted),
-            self.heads.to_image.of_target(image.own),
-        ]
-        halves = [heads, heads]
-        if self.direct is not None:
-            pooled = _known(image.pooled)
-            halves = [
-                [*heads, self.direct.to_text.of_prediction(pooled)],
-                [*heads, self.direct.to_image.of_target(pooled)],
-            ]
-        return _rows(halves, own_last=False).to(image.own.dtype)
+        direct = None if self.direct is None else self.direct.of_image(image.direct)
+        return _rows(self.heads.of_image(image), direct, own_last=False).to(image.own.dtype)
 
     def text_rows(self, text: Embedded) -> Float[Tensor, "t j"]:
         """Both halves [w ; 1 ; −c] of every text, times √½."""
-        heads = [
-            self.heads.to_text.of_target(text.own),
-            self.heads.to_image.of_prediction(text.predicted),
-        ]
-        halves = [heads, heads]
-        if self.direct is not None:
-            pooled = _known(text.pooled)
-            halves = [
-                [*heads, self.direct.to_text.of_target(pooled)],
-                [*heads, self.direct.to_image.of_prediction(pooled)],
-            ]
-        return _rows(halves, own_last=True).to(text.own.dtype)
+        direct = None if self.direct is None else self.direct.of_text(text.direct)
+        return _rows(self.heads.of_text(text), direct, own_last=True).to(text.own.dtype)
 
     def joint(self, e: Embeddings) -> JointEmbeddings:
         """Rows with the inner product −E(i, t); half of the energy of a search in each half."""
@@ -258,15 +248,6 @@ class Calibration:
         )
 
 
-def direct_energies(direct: Directions, e: Embeddings) -> SearchEnergies:
-    """The direct expert's energies: each side is found by the density of what asks."""
-    image, text = _known(e.image_pooled), _known(e.text_pooled)
-    return SearchEnergies(
-        images=direct.to_text.energy(image, text).to(e.image.dtype),
-        texts=direct.to_image.energy(text, image).T.to(e.image.dtype),
-    )
-
-
 @dataclass(frozen=True)
 class PairMoments:
     """Means and covariances of predictions and targets of both directions, float64 on the CPU."""
@@ -286,7 +267,7 @@ class PairMoments:
     @classmethod
     def of_pooled(cls, pairs: Embeddings) -> PairMoments:
         """Of aligned pairs' pooled tokens, each the prediction of the other."""
-        image, text = _known(pairs.image_pooled), _known(pairs.text_pooled)
+        image, text = pairs.of_images.direct.own, pairs.of_texts.direct.own
         assert len(image) == len(text), (image.shape, text.shape)
         to_text = replace(DirectionMoments.of(image, text), by_scale=True)
         return cls(to_text=to_text, to_image=to_text.reversed())
@@ -414,21 +395,21 @@ def fit_calibration(
     return Calibration(PairMoments.of(pairs).calibrated(shrinkage, ridge))
 
 
-def _rows(halves: Sequence[Sequence[_Block]], *, own_last: bool) -> Float[Tensor, "n j"]:
+def _rows(
+    heads: tuple[_Block, _Block], direct: tuple[_Block, _Block] | None, *, own_last: bool
+) -> Float[Tensor, "n j"]:
     """Heads weigh one half together, the direct expert the other where there is one."""
+    weights: tuple[float, ...] = (0.5, 0.5)
+    halves: list[tuple[_Block, ...]] = [heads, heads]
+    if direct is not None:
+        weights, halves = (0.25, 0.25, 0.5), [(*heads, one) for one in direct]
     found = []
     for blocks in halves:
-        weights = (0.5, 0.5) if len(blocks) == 2 else (0.25, 0.25, 0.5)
         pairs = list(zip(weights, blocks, strict=True))
         own = -torch.stack([weight * block.own for weight, block in pairs], dim=1).sum(1, True)
         ends = [torch.ones_like(own), own] if own_last else [own, torch.ones_like(own)]
         found += [*(math.sqrt(weight) * block.w for weight, block in pairs), *ends]
     return math.sqrt(0.5) * torch.cat(found, dim=1)
-
-
-def _known(pooled: Tensor | None) -> Tensor:
-    assert pooled is not None, "the direct expert needs pooled tokens"
-    return pooled
 
 
 def _under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -36,6 +36,12 @@ class Embedded:
     predicted: Float[Tensor, "n d"]
     pooled: Float[Tensor, "n p"] | None = None
 
+    @property
+    def direct(self) -> Embedded:
+        """The pooled tokens, each its own prediction."""
+        assert self.pooled is not None, "pooled tokens are not known"
+        return Embedded(self.pooled, self.pooled)
+
     def part(self, index: slice | Tensor) -> Embedded:
         """Some of the items, or all in another order."""
         pooled = None if self.pooled is None else self.pooled[index]
@@ -103,6 +109,11 @@ class SearchEnergies(NamedTuple):
 
     images: Float[Tensor, "i t"]
     texts: Float[Tensor, "i t"]
+
+    @property
+    def pair(self) -> Float[Tensor, "i t"]:
+        """The energy of a pair: the mean of both."""
+        return (self.images + self.texts) / 2
 
 
 def embed(

@@ -13,12 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from tijepa.objectives.calibration import (
-    Calibration,
-    Directions,
-    PairMoments,
-    direct_energies,
-)
+from tijepa.objectives.calibration import Calibration, Directions, PairMoments
 from tijepa.objectives.embeddings import Embeddings, SearchEnergies
 
 C = TypeVar("C")
@@ -55,7 +50,8 @@ def choose_calibration(
     if pairs.image_pooled is None:
         return heads
     moments = PairMoments.of_pooled(pairs)
-    direct, _ = _best(_fits(moments, DIRECT_GRID), lambda one: direct_energies(one, some))
+    tokens = some.of_images.direct, some.of_texts.direct
+    direct, _ = _best(_fits(moments, DIRECT_GRID), lambda one: one.energies(*tokens))
     both = replace(heads, direct=moments.shortened(direct, LOST))
     return both if matching_cross_entropy(both.search_energies(some)) < cost else heads
 
