@@ -227,11 +227,13 @@ def test_the_calibrated_energy_is_the_default_of_a_calibrated_model(
 def test_calibrated_energy_is_minus_the_product_of_embeddings(
     model: Embedder, paths: list[Path]
 ) -> None:
-    """In halves of 2 D = 16 dimensions of the heads, some of the direct expert, and two more."""
+    """In halves of 2 D = 16 dimensions of the heads, those of the direct expert, and two more."""
+    assert model.calibration is not None
+    direct = model.calibration.direct
+    kept = 0 if direct is None else len(direct.to_text.predicted_whiten)
     images = model.encode_image(paths, form="calibrated")
     texts = model.encode_text(TEXTS, form="calibrated")
-    assert images.shape == texts.shape
-    assert images.shape[1] >= 2 * 18
+    assert images.shape == texts.shape == (5, 2 * (16 + kept + 2))
     energy = model.energy(paths, TEXTS, form="calibrated")
     scale = images.norm(dim=1).max() * texts.norm(dim=1).max()  # float32 products round by this
     assert torch.allclose(-images @ texts.T, energy, rtol=1e-4, atol=float(1e-6 * scale))

@@ -143,11 +143,10 @@ class Embedder:
         front is several. The largest centred square of each is used. With `form="cosine"` rows
         have length 1 and `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with
         `"squared_l2"` half the squared distance of two rows, divided by D, is the squared L2
-        energy. With `"calibrated"`
-        `-encode_image(x) @ encode_text(y).T` is the calibrated energy of a pair. To find images by
-        a text take the first half of both rows, to find texts by an image the second half: the
-        largest inner products are best (`objectives/calibration.py`). Without images the result
-        has no rows.
+        energy. With `"calibrated"` `-encode_image(x) @ encode_text(y).T` is the calibrated energy
+        of a pair. To find images by a text take the first half of both rows, to find texts by an
+        image the second half: the largest inner products are best (`objectives/calibration.py`).
+        Without images the result has no rows.
 
         At most `batch_size` are encoded at once (on a CPU fewer, on every core at the same time).
         `progress` shows a bar on stderr; `output="numpy"` gives an array of float32. Raises
@@ -268,7 +267,7 @@ class Embedder:
         it is 1 / n. Fitted on held-out pairs of the training data; a model without such pairs
         raises `ConfigError`, as does a prior outside (0, 1).
         """
-        match = self._match("match_probability() needs")
+        match = self._known_match(self.match, "match_probability() needs")
         energy = self.energy(images, texts, batch_size=batch_size)
         return match.probability(energy, prior)
 
@@ -281,8 +280,8 @@ class Embedder:
     def match_among(self, side: Literal["images", "texts"]) -> MatchProbability | None:
         """The same from the energy that `side` is searched by, in the default form."""
         matches = None if self.calibration is None else self.calibration.match
-        if matches is None or self.default_form != "calibrated":
-            return self.match
+        if matches is None:
+            return None
         return matches.images if side == "images" else matches.texts
 
     def embeddings(
@@ -334,9 +333,7 @@ class Embedder:
         `ConfigError` where the model has no probability of match, `DataError` where there are no
         labels or a label has no prompt.
         """
-        self._match("classify() needs")
-        match = self.match_among("texts")
-        assert match is not None
+        match = self._known_match(self.match_among("texts"), "classify() needs")
         prompts = prompt_list(labels)
         e = self.embeddings(images, [p for own in prompts for p in own], batch_size=batch_size)
         energy = self.search_energies_of(e, self.default_form).texts
@@ -392,22 +389,17 @@ class Embedder:
 
     def energy_of(self, e: Embeddings, form: Form) -> Float[Tensor, "i t"]:
         """Energy of embeddings computed before; `ConfigError` as in `energy`."""
-        self._check_form(form)
-        if form == "cosine":
-            return cosine_energy(e)
-        if form == "squared_l2":
-            return squared_l2_energy(e)
-        return self._calibration.energy(e)
+        return self.search_energies_of(e, form).pair
 
     def search_energies_of(self, e: Embeddings, form: Form) -> SearchEnergies:
         """Energies that images and texts are found by: the calibrated one depends on who asks.
 
         Of embeddings computed before; `ConfigError` as in `energy`.
         """
+        self._check_form(form)
         if form == "calibrated":
-            self._check_form(form)
             return self._calibration.search_energies(e)
-        energy = self.energy_of(e, form)
+        energy = cosine_energy(e) if form == "cosine" else squared_l2_energy(e)
         return SearchEnergies(energy, energy)
 
     def joint_of(self, e: Embeddings, form: Form) -> JointEmbeddings:
@@ -485,13 +477,13 @@ class Embedder:
     def _texts(self, texts: list[str], batch_size: int, progress: bool = False) -> Embedded:
         return encode_texts(self.engine, self.card, self.tokenizer, texts, batch_size, progress)
 
-    def _match(self, who: str) -> MatchProbability:
-        if self.match is None:
+    def _known_match(self, match: MatchProbability | None, who: str) -> MatchProbability:
+        if match is None:
             raise ConfigError(
                 "this model has no probability of match, which is fitted on a validation split:"
                 f" {who} one; use energy(), or train with validation pairs"
             )
-        return self.match
+        return match
 
     @property
     def _calibration(self) -> Calibration:

@@ -245,7 +245,7 @@ def test_matched_and_shuffled_energies_are_those_of_first_captions(
     )
     measured = measure(embedder, data)
     energy = embedder.energy_of(measured.embeddings, "squared_l2")[:, ::2]
-    assert measured.energy.shape == (10, 20)
+    assert measured.search.pair.shape == (10, 20)
     collapse = measured.results["collapse"]
     rows = torch.arange(10)
     assert math.isclose(collapse["matched_energy"], float(energy.diagonal().mean()), rel_tol=1e-5)

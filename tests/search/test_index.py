@@ -48,11 +48,14 @@ def energies_by_hand(embedder: Embedder, store: Path, tmp_path: Path) -> torch.T
 
 
 def test_the_index_covers_every_picture_and_caption_of_the_store(index: Index) -> None:
-    """32 + 12 + 12 pairs of two captions each."""
+    """32 + 12 + 12 pairs of two captions each; rows of halves, of 2 D = 16 dimensions of the heads,
+    those of the direct expert, and two more."""
     assert (index.card.rows, index.card.images, index.card.texts) == (56, 56, 112)
     assert (index.form, len(index), index.behind) == ("calibrated", 56, 0)
-    rows = index.embedder.encode_text("a", form="calibrated")
-    assert index.card.length == rows.shape[1]
+    assert index.embedder.calibration is not None
+    direct = index.embedder.calibration.direct
+    kept = 0 if direct is None else len(direct.to_text.predicted_whiten)
+    assert index.card.length == 2 * (16 + kept + 2)
 
 
 def test_hits_are_the_pictures_of_lowest_energy_in_order(

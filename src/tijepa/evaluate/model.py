@@ -64,13 +64,9 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class Measured:
-    """Embeddings of an evaluation set, energies by the default form, and the results.
-
-    `energy` is that of pairs, `search` what retrieval goes by.
-    """
+    """Embeddings of an evaluation set, the energies that retrieval goes by, and the results."""
 
     embeddings: Embeddings
-    energy: Float[Tensor, "i t"]
     search: SearchEnergies
     results: dict[str, Any]
 
@@ -179,9 +175,8 @@ def calibrate(
     unseen = _aligned(embedder, held_out)
     chosen = choose_calibration(e, unseen)
     calibrated = embedder.calibrated_by(chosen)
-    energy = calibrated.energy_of(unseen, calibrated.default_form)
-    by = chosen.search_energies(unseen)
-    return replace(chosen, match=Matches(*map(_match_probability, (energy, by.images, by.texts))))
+    by = calibrated.search_energies_of(unseen, calibrated.default_form)
+    return replace(chosen, match=Matches(*map(_match_probability, (by.pair, *by))))
 
 
 def _match_probability(energy: Float[Tensor, "n n"]) -> MatchProbability:
@@ -237,4 +232,4 @@ def measure(embedder: Embedder, data: EvaluationSet) -> Measured:
         "energies": by_form,
         "collapse": collapse.to_dict(),
     }
-    return Measured(e, embedder.energy_of(e, default), searched[default], without_nan(results))
+    return Measured(e, searched[default], without_nan(results))

@@ -168,7 +168,7 @@ def _keep(checkpoint: Path, model: Path) -> None:
 def _matrix(evaluation: EvaluationSet, measured: Measured) -> Tensor:
     """Energies of the first 64 pairs, one caption each."""
     first = evaluation.first_text[:MATRIX_PAIRS]
-    return measured.energy[: len(first)][:, first]
+    return measured.search.pair[: len(first)][:, first]
 
 
 def _gallery(
@@ -194,7 +194,7 @@ def _match(
     if embedder.match is None:
         say(console, "no probability of match: it is fitted on a validation split")
         return None
-    energy = measured.energy[:, evaluation.first_text]
+    energy = measured.search.pair[:, evaluation.first_text]
     results: dict[str, Any] = without_nan(match_results(energy, embedder.match, seen=seen))
     return results
 

@@ -173,7 +173,7 @@ class Directions(NamedTuple):
 class Matches(NamedTuple):
     """P(match) from the energy of a pair, and from those by which images and texts are found.
 
-    The first is for the model's default form, whatever that is.
+    By the model's default form, whatever that is.
     """
 
     pair: MatchProbability
