@@ -96,4 +96,4 @@ def _write(console: Console, store: str, new: str, done: Filtered, threads: int 
         written = write_store(reader, new, source=store, threads=threads, advance=advance)
     items = sum(written.added.values())
     click.echo(f"written   {new} version {written.version}: {items:,} items")
-    click.echo(f"train on it: tijepa train --data {shlex.quote(new)}")
+    click.echo(f"train on it: tijepa train --preset photos-tiny --data {shlex.quote(new)}")

@@ -121,7 +121,8 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
 
     from tijepa.data.doctor import print_report
 
-    train = {"why": "To train on it", "command": f"tijepa train --data {shlex.quote(done.uri)}"}
+    command = f"tijepa train --preset photos-tiny --data {shlex.quote(done.uri)}"
+    train = {"why": "To train on it", "command": command}
     count = sum(done.added.values())
     what = f"{done.uri} version {done.version}"
     if not append:

@@ -48,7 +48,7 @@ def train(
 
     \b
     tijepa train --preset scenes optim.steps=300
-    tijepa train --data photos --out runs/photos
+    tijepa train --preset photos-tiny --data photos --out runs/photos
     """
     settings = list(overrides)
     if data is not None:

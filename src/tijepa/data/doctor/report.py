@@ -103,7 +103,8 @@ def commands(
         cleaner = f"{prepare(f'{name}-clean')}{allowed}" if store is None else _again(store)
         found.append(Command(why, f"{cleaner} --duplicates set-aside"))
     if fit and not found and is_store:
-        found.append(Command("To train on it", shlex.join(["tijepa", "train", "--data", source])))
+        words = ["tijepa", "train", "--preset", "photos-tiny", "--data", source]
+        found.append(Command("To train on it", shlex.join(words)))
     elif fit and not found:
         found.append(Command("To make a pair store of it", prepare(name)))
     return found
