@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tijepa.errors import DataError
-from tijepa.evaluate.collapse import Collapse, collapse_readings, effective_rank, per_dimension_std
+from tijepa.evaluate.collapse import (
+    Collapse,
+    Learned,
+    collapse_readings,
+    effective_rank,
+    per_dimension_std,
+)
 
 
 def healthy(n: int = 200, d: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -161,6 +167,20 @@ def test_energies_that_are_not_numbers_are_collapsed() -> None:
     image, text = healthy()
     bad = torch.full((200,), math.nan)
     assert "not all finite" in collapse_readings(image, text, bad, bad).reason
+
+
+def test_only_what_is_learned_is_judged() -> None:
+    """Texts all alike and no gap between the energies, in a run that learns images alone."""
+    image, text = healthy()
+    alike, energy = torch.ones_like(text), torch.ones(200)
+    found = collapse_readings(image, alike, energy, energy, Learned(("image",), paired=False))
+    assert found.verdict == "healthy"
+    assert found.reason.endswith("(image) of 32 directions")
+    found = collapse_readings(alike, text, energy, energy, Learned(("image",), paired=False))
+    assert (found.verdict, found.reason[:28]) == ("collapsed", "image embeddings are nearly ")
+    found = collapse_readings(alike, alike, energy, energy, Learned((), paired=False))
+    assert found.verdict == "unjudged"
+    assert found.gap == 0
 
 
 def test_embeddings_that_are_not_numbers_are_collapsed() -> None:

@@ -70,6 +70,24 @@ def test_a_run_that_ended_in_trouble_says_so_beside_its_healthy_model(tmp_path: 
     assert "while training" not in printed(content, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("health", "told"),
+    [
+        ({}, "not judged: why"),
+        ({"verdict": "healthy", "reason": "fused use many"}, "healthy: fused use many"),
+        ({"verdict": "collapsed", "reason": "fused alike"}, "COLLAPSED: fused alike"),
+    ],
+)
+def test_a_run_without_pooled_task_has_the_verdict_of_its_guard(
+    health: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    content = results() | {"health": health}
+    content["collapse"] = content["collapse"] | {"verdict": "unjudged", "reason": "why"}
+    text = printed(content, tmp_path)
+    assert told in text
+    assert "while training" not in text
+
+
 def test_the_path_of_the_report_is_last_and_unbroken(tmp_path: Path) -> None:
     assert printed(results(), tmp_path, width=40).endswith(f"run: {tmp_path}")
     (tmp_path / "report.html").touch()

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tijepa.evaluate.vitals import vitals, watched
+from tijepa.evaluate.collapse import EVERYTHING, Learned
+from tijepa.evaluate.vitals import learned_by, vitals, watched
 from tijepa.objectives.embeddings import Embeddings
 
 
@@ -120,3 +121,18 @@ def test_only_what_is_trained_is_watched(
     z = gaussian(9, 4, 0)
     found = vitals(pairs(z, z, z, z), {"text": z}, modalities=modalities, directions=directions)
     assert [name for name in found if "targets" not in name] == [*modalities, *directions]
+
+
+@pytest.mark.parametrize(
+    ("energies", "learned"),
+    [
+        ((), EVERYTHING),  # an objective that compares the two
+        (("text_to_image/pooled",), EVERYTHING),
+        (("image_only/tokens",), Learned(("image",), paired=False)),
+        (("fusion_infill/tokens",), Learned((), paired=False)),
+    ],
+)
+def test_what_is_learned_follows_from_the_energies(
+    energies: tuple[str, ...], learned: Learned
+) -> None:
+    assert learned_by(energies) == learned

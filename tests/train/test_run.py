@@ -25,6 +25,8 @@ from tijepa.cli import main
 from tijepa.config import RunConfig
 from tijepa.data.picture_check import look_at_picture
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError, NonFiniteError
+from tijepa.evaluate.run import evaluate_run
+from tijepa.evaluate.verdict import shown_verdict
 from tijepa.model.saving import load_tensors, read_json
 from tijepa.train import loop, train
 from tijepa.train import run as run_module
@@ -148,11 +150,17 @@ def test_a_run_that_learns_no_retrieval_keeps_its_last_checkpoint(
     assert read_json(run / "results.json")["checkpoint"] == "step-00000006"
     record = metrics(run)[-1]
     assert record["kind"] == "eval"
+    assert record["collapse"]["verdict"] == "unjudged"  # no pooled embedding learns anything
     assert record["health"]["readings"].keys() == {"fused", "fused targets"}
     assert record["tasks"]["fusion_infill/tokens"].keys() == {
         "matched", "shuffled", "gap", "wrong_text", "wrong_text_gap", "target_variance",
     }  # fmt: skip
+    results = read_json(run / "results.json")
+    assert results["collapse"]["verdict"] == evaluate_run(run)["collapse"]["verdict"] == "unjudged"
+    verdict, reason = shown_verdict(results["collapse"], results["health"])
+    assert (verdict, reason) == (record["health"]["verdict"], record["health"]["reason"])
     report = (run / "report.html").read_text()
+    assert f'<p class="verdict {verdict}"><b>' in report
     assert "Gap between the wrong text and the right one in the context alone" in report
 
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from tijepa.errors import DataError
 
 __all__ = [
+    "EVERYTHING",
     "Collapse",
+    "Learned",
     "ModalityReadings",
     "collapse_readings",
     "effective_rank",
@@ -30,6 +32,7 @@ MIN_RANK_SHARE = 0.05  # of the directions that n items in d dimensions can have
 MIN_SPREAD = 0.01  # of the length of an embedding; rounding in bfloat16 alone reaches 0.003
 MIN_GAP_SHARE = 0.01  # of the shuffled energy
 MIN_GAP_ERRORS = 3.0  # standard errors of the paired difference
+_UNJUDGED = "no pooled embedding of one modality is trained; the collapse guard judges what is"
 ROUNDING = 1e-6  # of the whole matrix; smaller singular values are float32 rounding, thus zero
 
 
@@ -53,6 +56,18 @@ class ModalityReadings:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What an objective trains of the pooled embeddings, and so can be held against it: the
+    modalities, and whether one predicts the other (`paired`)."""
+
+    modalities: tuple[str, ...]
+    paired: bool
+
+
+EVERYTHING = Learned(("image", "text"), paired=True)
+
+
+@dataclass(frozen=True)
 class Collapse:
     """Readings of both modalities, the energies of matched and shuffled pairs, and a verdict."""
 
@@ -60,7 +75,7 @@ class Collapse:
     text: ModalityReadings
     matched_energy: float
     shuffled_energy: float
-    verdict: Literal["healthy", "collapsed"]
+    verdict: Literal["healthy", "collapsed", "unjudged"]
     reason: str
 
     @property
@@ -117,6 +132,7 @@ def collapse_readings(
     text: Float[Tensor, "n d"],
     matched_energy: Float[Tensor, " n"],
     shuffled_energy: Float[Tensor, " n"],
+    learned: Learned = EVERYTHING,
 ) -> Collapse:
     """Readings and verdict for n pairs; `shuffled_energy[k]` is image k's with another pair's text.
 
@@ -138,7 +154,8 @@ def collapse_readings(
     - **Not a number.** Any reading is not finite.
 
     All rules are unchanged when embeddings, or energies, are multiplied by a positive number.
-    Raises `DataError` for fewer than two pairs.
+    They apply to what is `learned` alone; where nothing is, the verdict is "unjudged". Raises
+    `DataError` for fewer than two pairs.
     """
     _enough(image)
     readings = {"image": _modality(image), "text": _modality(text)}
@@ -147,18 +164,26 @@ def collapse_readings(
     problems = [
         problem
         for name, x in (("image", image), ("text", text))
-        if (problem := _modality_problem(name, x, readings[name])) is not None
+        if name in learned.modalities
+        and (problem := _modality_problem(name, x, readings[name])) is not None
     ]
-    gap_problem = _gap_problem(matched_energy, shuffled_energy)
-    if gap_problem is not None:
-        problems.append(gap_problem)
+    if learned.paired:
+        gap_problem = _gap_problem(matched_energy, shuffled_energy)
+        problems += [] if gap_problem is None else [gap_problem]
+    verdict: Literal["healthy", "collapsed", "unjudged"]
+    if not (learned.modalities or learned.paired):
+        verdict, reason = "unjudged", _UNJUDGED
+    elif problems:
+        verdict, reason = "collapsed", "; ".join(problems)
+    else:
+        verdict, reason = "healthy", _healthy(readings, matched, shuffled, learned)
     return Collapse(
         image=readings["image"],
         text=readings["text"],
         matched_energy=matched,
         shuffled_energy=shuffled,
-        verdict="collapsed" if problems else "healthy",
-        reason="; ".join(problems) or _healthy(readings, matched, shuffled),
+        verdict=verdict,
+        reason=reason,
     )
 
 
@@ -213,11 +238,12 @@ def _gap_problem(matched: Tensor, shuffled: Tensor) -> str | None:
     )
 
 
-def _healthy(readings: dict[str, ModalityReadings], matched: float, shuffled: float) -> str:
-    image, text = readings["image"], readings["text"]
+def _healthy(
+    readings: dict[str, ModalityReadings], matched: float, shuffled: float, learned: Learned
+) -> str:
+    ranks = (f"{readings[name].effective_rank:.1f} ({name})" for name in learned.modalities)
+    words = f"embeddings use {' and '.join(ranks)} of {readings['image'].dimensions} directions"
+    if not learned.paired:
+        return words
     share = (shuffled - matched) / max(abs(shuffled), abs(matched))
-    return (
-        f"embeddings use {image.effective_rank:.1f} (image) and {text.effective_rank:.1f} (text)"
-        f" of {image.dimensions} directions, and matched pairs have {100 * share:.0f} % less energy"
-        " than shuffled ones"
-    )
+    return f"{words}, and matched pairs have {100 * share:.0f} % less energy than shuffled ones"

@@ -14,6 +14,7 @@ from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.formatting import count
 from tijepa.evaluate.json_values import without_nan
 from tijepa.evaluate.run_record import RunRecord, part, read_run, value
+from tijepa.evaluate.verdict import shown_verdict
 
 __all__ = ["Compared", "Comparison", "best_validation", "compare_runs"]
 
@@ -187,7 +188,7 @@ def _compared(name: str, record: RunRecord, measured: Mapping[str, Any]) -> Comp
     speeds = [value(line, "pairs_per_second") for line in record.train]
     known = [speed for speed in speeds if speed > 0]
     parameters = part(record.environment or {}, "parameters")
-    collapse = part(measured, "collapse")
+    verdict, reason = shown_verdict(part(measured, "collapse"), record.health)
     return Compared(
         name=name,
         record=record,
@@ -198,8 +199,8 @@ def _compared(name: str, record: RunRecord, measured: Mapping[str, Any]) -> Comp
         parameters=sum(value(parameters, key) for key in parameters) or float("nan"),
         retrieval=part(measured, "retrieval"),
         form=measured.get("form"),
-        verdict=collapse.get("verdict"),
-        reason=collapse.get("reason"),
+        verdict=verdict,
+        reason=reason,
         pairs_per_second=statistics.median(known) if known else float("nan"),
     )
 

@@ -16,7 +16,7 @@ from tijepa.data.images import centre_square, normalise
 from tijepa.data.pairs import Item, PairSource
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError, NonFiniteError
-from tijepa.evaluate.collapse import collapse_readings
+from tijepa.evaluate.collapse import EVERYTHING, Learned, collapse_readings
 from tijepa.evaluate.json_values import without_nan
 from tijepa.evaluate.match import match_energies
 from tijepa.evaluate.retrieval import retrieval
@@ -204,13 +204,14 @@ def _embeddings(embedder: Embedder, data: EvaluationSet, rows: Int[Tensor, " r"]
     return embedder.embeddings_of_inputs(images, [data.texts[k] for k in rows.tolist()])
 
 
-def measure(embedder: Embedder, data: EvaluationSet) -> Measured:
+def measure(embedder: Embedder, data: EvaluationSet, learned: Learned = EVERYTHING) -> Measured:
     """Retrieval by every form of energy that the model has, and the collapse readings.
 
     `results` holds `retrieval` (by the default form), `form`, `energies` (by every form) and
     `collapse`, as described in docs/architecture.md; numbers that are not finite are None. The
     collapse readings take the first text of each image, and energies in the form that is ≥ 0 and
-    was trained on; a shuffled pair is an image with the text half the set away.
+    was trained on; a shuffled pair is an image with the text half the set away. The verdict is on
+    what was `learned`.
     """
     e = _embeddings(embedder, data, torch.arange(len(data.texts)))
     default = embedder.default_form
@@ -224,7 +225,7 @@ def measure(embedder: Embedder, data: EvaluationSet) -> Measured:
     plain = embedder.energy_of(pairs, "squared_l2" if embedder.predicts else "cosine")
     own = torch.arange(count)
     collapse = collapse_readings(
-        pairs.image, pairs.text, plain[own, own], plain[own, own.roll(count // 2)]
+        pairs.image, pairs.text, plain[own, own], plain[own, own.roll(count // 2)], learned
     )
     results = {
         "retrieval": by_form[default],

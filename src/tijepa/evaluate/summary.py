@@ -22,9 +22,17 @@ from tijepa.evaluate.formatting import (
     times_chance,
 )
 from tijepa.evaluate.run_record import part, value
+from tijepa.evaluate.verdict import shown_verdict
 
 __all__ = ["print_summary", "summary_table"]
 
+_SIGNS = {
+    "healthy": ("healthy", "bold green"),
+    "early": ("early", "bold"),
+    "unjudged": ("not judged", "bold"),
+    "degrading": ("DEGRADING", "bold red"),
+    "collapsed": ("COLLAPSED", "bold red"),
+}
 DIRECTIONS = (("image_to_text", "image → text"), ("text_to_image", "text → image"))
 
 
@@ -122,12 +130,14 @@ def _readings(collapse: Mapping[str, Any], health: Mapping[str, Any]) -> Text:
         )
     ]
     lines.append(f"energy {', '.join(energies)}\n")
-    healthy = collapse.get("verdict") == "healthy"
-    lines.append(
-        "healthy" if healthy else "COLLAPSED", style="bold green" if healthy else "bold red"
-    )
-    lines.append(f": {collapse.get('reason', 'no reason recorded')}")
-    if health.get("verdict") in ("degrading", "collapsed"):
+    verdict, reason = shown_verdict(collapse, health)
+    sign, style = _SIGNS.get(verdict or "", _SIGNS["unjudged"])
+    lines.append(sign, style=style)
+    lines.append(f": {reason or 'no reason recorded'}")
+    if collapse.get("verdict") != "unjudged" and health.get("verdict") in (
+        "degrading",
+        "collapsed",
+    ):
         lines.append(f"\nwhile training, at its end {health['verdict']}: {health.get('reason')}")
     return lines
 

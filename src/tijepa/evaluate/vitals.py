@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tijepa.data.pairs import Batch
-from tijepa.evaluate.collapse import effective_rank, per_dimension_std
+from tijepa.evaluate.collapse import Learned, effective_rank, per_dimension_std
 from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.embeddings import Embeddings
@@ -25,6 +25,7 @@ __all__ = [
     "MODALITIES",
     "Vitals",
     "fused_vitals",
+    "learned_by",
     "target_embeddings",
     "vitals",
     "watched",
@@ -49,6 +50,12 @@ def watched(energies: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     used = {"image": any(t.needs_image for t in tasks), "text": any(t.needs_text for t in tasks)}
     pooled = {task for task, _, level in names if level == "pooled"}
     return tuple(m for m in MODALITIES if used[m]), tuple(d for d in DIRECTIONS if d in pooled)
+
+
+def learned_by(energies: Iterable[str]) -> Learned:
+    """What an objective with these energies trains of the pooled embeddings."""
+    modalities, directions = watched(energies)
+    return Learned(modalities, paired=bool(directions))
 
 
 @torch.no_grad()

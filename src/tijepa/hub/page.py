@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tijepa.evaluate.verdict import shown_verdict
 from tijepa.hub.provenance import PROVENANCE, Provenance
 from tijepa.model.saving import ModelCard
 
@@ -167,7 +168,8 @@ def _collapse(results: Mapping[str, Any]) -> list[str]:
     found = _part(results, "collapse")
     if not found:
         return ["Not measured, or not of this checkpoint."]
-    lines = [f"Verdict: **{found.get('verdict')}**: {found.get('reason')}.", ""]
+    verdict, reason = shown_verdict(found, _part(results, "health"))
+    lines = [f"Verdict: **{verdict}**: {reason}.", ""]
     for modality in ("image", "text"):
         own = _part(found, modality)
         lines.append(

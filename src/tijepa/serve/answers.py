@@ -159,7 +159,10 @@ class RunAnswer(_Answer):
     """The record of the run."""
 
     name: str = Field(description="Name of the run.")
-    verdict: str | None = Field(description="healthy or collapsed; null before an evaluation.")
+    verdict: str | None = Field(
+        description="healthy or collapsed; what the collapse guard says where no pooled embedding"
+        " is trained; null before an evaluation."
+    )
     reason: str | None = Field(description="What the verdict rests on.")
     measured: str = Field(description="Which model and split the figures below are of.")
     image_to_text: Direction | None = Field(description="Texts found for a picture.")

@@ -11,6 +11,7 @@ from tijepa.evaluate.formatting import count, plain
 from tijepa.evaluate.page.curves import curves
 from tijepa.evaluate.page.health import health
 from tijepa.evaluate.run_record import RunRecord, part, read_run, value
+from tijepa.evaluate.verdict import shown_verdict
 from tijepa.serve.answers import Direction, RunAnswer
 
 __all__ = ["run_answer"]
@@ -25,11 +26,12 @@ def run_answer(folder: Path) -> RunAnswer:
     run = read_run(folder)
     retrieval, measured = run.best_known("retrieval")
     collapse, _ = run.best_known("collapse")
-    found, judged = retrieval or {}, collapse or {}
+    found = retrieval or {}
+    verdict, reason = shown_verdict(collapse or {}, run.health)
     return RunAnswer(
         name=run.name,
-        verdict=_text(judged, "verdict"),
-        reason=_text(judged, "reason"),
+        verdict=verdict,
+        reason=reason,
         measured=measured,
         image_to_text=_direction(found, "image_to_text"),
         text_to_image=_direction(found, "text_to_image"),
@@ -71,11 +73,6 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
 def _minute(time: object) -> str | None:
     """2026-11-24T08:21:57+00:00 → 2026-11-24 08:21."""
     return time[:16].replace("T", " ") if isinstance(time, str) else None
-
-
-def _text(mapping: Mapping[str, Any], key: str) -> str | None:
-    found = mapping.get(key)
-    return found if isinstance(found, str) else None
 
 
 def _number(mapping: Mapping[str, Any], key: str) -> float | None:

@@ -10,6 +10,7 @@ import torch
 
 from tijepa.config import ObjectiveConfig, PooledPredictorConfig, RegularizerConfig, RunConfig
 from tijepa.config.named import PREDICTIVE
+from tijepa.config.weights import pooled_weights, token_weights
 from tijepa.errors import ConfigError
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.contract import Objective
@@ -42,7 +43,6 @@ __all__ = [
     "parameter_counts",
     "resolve_compute",
     "resumed_model",
-    "token_weights",
 ]
 
 
@@ -221,7 +221,7 @@ def _predictive(config: RunConfig, processes: Processes, grid: int) -> TIJEPAObj
     objective, masks = config.objective, config.objective.masks
     by_covariance = config.model.pooled_predictor.kind == "covariance"
     return TIJEPAObjective(
-        pooled=_pooled_weights(objective),
+        pooled=pooled_weights(objective),
         tokens=token_weights(objective),
         energy=ENERGIES[objective.energy],
         pooled_energy=ByCovariance(processes) if by_covariance else None,
@@ -241,39 +241,15 @@ def _predictive(config: RunConfig, processes: Processes, grid: int) -> TIJEPAObj
     )
 
 
-def token_weights(objective: ObjectiveConfig) -> dict[str, float]:
-    """Weights of the token-level energies that are not 0."""
-    tasks = objective.tasks
-    weights = {
-        "text_to_image": tasks.text_to_image.tokens,
-        "image_to_text": tasks.image_to_text.tokens,
-        "image_infill": tasks.image_infill,
-        "text_infill": tasks.text_infill,
-        "image_only": tasks.image_only,
-        "text_only": tasks.text_only,
-        "fusion_infill": tasks.fusion_infill,
-    }
-    return {name: weight for name, weight in weights.items() if weight > 0}
-
-
 def needs_text(objective: ObjectiveConfig) -> bool:
     """Whether any task reads or predicts text."""
-    if objective.name not in PREDICTIVE or _pooled_weights(objective):
+    if objective.name not in PREDICTIVE or pooled_weights(objective):
         return True
     return any(TASKS[name].needs_text for name in token_weights(objective))
 
 
-def _pooled_weights(objective: ObjectiveConfig) -> dict[str, float]:
-    tasks = objective.tasks
-    weights = {
-        "text_to_image": tasks.text_to_image.pooled,
-        "image_to_text": tasks.image_to_text.pooled,
-    }
-    return {name: weight for name, weight in weights.items() if weight > 0}
-
-
 def _uses_ema(objective: ObjectiveConfig) -> bool:
-    pooled = objective.pooled_targets == "ema" and bool(_pooled_weights(objective))
+    pooled = objective.pooled_targets == "ema" and bool(pooled_weights(objective))
     used = [TASKS[name] for name in token_weights(objective)]
     tokens = objective.token_targets == "ema" and any(not task.fused for task in used)
     return pooled or tokens or any(task.fused for task in used)

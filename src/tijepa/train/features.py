@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from tijepa.config import RunConfig
+from tijepa.config.weights import token_weights
 from tijepa.data.feature_table import COMPLETE, FeatureTable, SplitFeatures, open_table
 from tijepa.data.feature_writer import FeatureWriter, unwritable
 from tijepa.data.pairs import PairSource
@@ -31,7 +32,7 @@ from tijepa.evaluate.terminal import say
 from tijepa.model.backbones.weights import hash_of_weights
 from tijepa.model.encoders import Encoders
 from tijepa.objectives.tasks import TASKS
-from tijepa.train.build import Compute, token_weights
+from tijepa.train.build import Compute
 from tijepa.train.encoding import Encoding, ImageEncoding, TextEncoding
 
 __all__ = ["FeatureMaker", "kept_modalities"]

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from tijepa.config import RunConfig
+from tijepa.config.weights import energy_names
 from tijepa.data.loader import Loader
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import Tokenizer
@@ -20,6 +21,7 @@ from tijepa.evaluate.tasks import held_out_batch, task_energies
 from tijepa.evaluate.vitals import (
     Vitals,
     fused_vitals,
+    learned_by,
     target_embeddings,
     vitals,
     watched,
@@ -237,7 +239,8 @@ def _evaluate(
             ) from None
     measured = None
     if run.held_out is not None:
-        found = measure(embedder, run.held_out)
+        learned = learned_by(energy_names(run.config.objective))
+        found = measure(embedder, run.held_out, learned)
         record = {"kind": "eval", "step": state.step, "split": "validation", **found.results}
         pairs = held_out_batch(run.held_out, learner.tokenizer, learner.card.max_tokens)
         pairs = pairs.to(learner.compute.device)

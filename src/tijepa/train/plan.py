@@ -11,6 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from tijepa.config import RunConfig
+from tijepa.config.weights import token_weights
 from tijepa.data.features import Features
 from tijepa.data.pairs import Batch, PairSplits
 from tijepa.evaluate.run_data import open_run_data
@@ -25,7 +26,6 @@ from tijepa.train.build import (
     needs_text,
     parameter_counts,
     resolve_compute,
-    token_weights,
 )
 from tijepa.train.display import duration
 from tijepa.train.features import kept_modalities

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tijepa.evaluate.formatting import count, escape, percent, plain, rank, times_chance
+from tijepa.evaluate.page.health import SIGNS
 from tijepa.evaluate.page.pieces import DIRECTIONS, paragraph
 from tijepa.evaluate.run_record import RunRecord, part, value
+from tijepa.evaluate.verdict import shown_verdict
 
 __all__ = ["headline"]
 
@@ -39,9 +41,9 @@ def _verdict(run: RunRecord) -> str:
     if readings is None:
         state, sign, reason = "", "No verdict", "Collapse has not been measured yet."
     else:
-        healthy = readings.get("verdict") == "healthy"
-        state, sign = ("healthy", "✓ Healthy") if healthy else ("collapsed", "✕ Collapsed")
-        reason = str(readings.get("reason", "no reason recorded"))
+        verdict, words = shown_verdict(readings, run.health)
+        state, sign = verdict or "", SIGNS.get(verdict or "", "Not judged")
+        reason = words or "no reason recorded"
         reason = f"{reason[:1].upper()}{reason[1:]}."
     own = f'<p class="verdict {state}"><b>{sign}</b> <span>{escape(reason)}</span></p>'
     return own + _trouble_in_training(run)
@@ -50,6 +52,9 @@ def _verdict(run: RunRecord) -> str:
 def _trouble_in_training(run: RunRecord) -> str:
     """The guard's last verdict where the run ended in trouble; the model above is from before."""
     found = run.health or {}
+    readings, _ = run.best_known("collapse")
+    if (readings or {}).get("verdict") == "unjudged":  # the guard's verdict stands above
+        return ""
     if found.get("verdict") not in ("degrading", "collapsed"):
         return ""
     return paragraph(
