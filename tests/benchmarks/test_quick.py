@@ -15,7 +15,6 @@ SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 # written and tried, not run in full yet; README.md names them too
 AWAITING = {
     "collapse",
-    "mvsa",
     "unpaired",
 }
 
