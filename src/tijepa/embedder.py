@@ -412,6 +412,19 @@ class Embedder:
             self._image_rows(e.of_images, form), self._text_rows(e.of_texts, form)
         )
 
+    def image_rows(self, features: Features, form: Form) -> Float[Tensor, "i j"]:
+        """Joint embeddings of pictures as `encode_image` gives them, by features kept earlier.
+
+        Only a model in torch takes features (`ConfigError`).
+        """
+        self._check_form(form)
+        return self._image_rows(self._in_torch.image_features(features.pooled), form)
+
+    def text_rows(self, features: Features, form: Form) -> Float[Tensor, "t j"]:
+        """The same for texts."""
+        self._check_form(form)
+        return self._text_rows(self._in_torch.text_features(features.pooled), form)
+
     def _image_rows(self, image: Embedded, form: Form) -> Float[Tensor, "i j"]:
         if form == "calibrated":
             return self._calibration.image_rows(image)

@@ -21,7 +21,7 @@ from tijepa import ConfigError, DataError, Embedder
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
-from tijepa.search import Index
+from tijepa.search import Index, reading
 from tijepa.search import embedding as embedding_module
 from tijepa.search.filter import filter_store
 from tijepa.search.place import index_folder
@@ -304,7 +304,7 @@ def test_two_models_have_an_index_each(embedder: Embedder, index: Index, prepare
 def test_a_picture_that_cannot_be_read_is_counted_and_its_captions_are_found(
     embedder: Embedder, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = embedding_module.decode_image
+    decode = reading.decode_image
     broken = contents(store)[2][5]
 
     def damaged(data: bytes, min_side: int) -> np.ndarray:
@@ -312,7 +312,7 @@ def test_a_picture_that_cannot_be_read_is_counted_and_its_captions_are_found(
             raise DataError("damaged")
         return decode(data, min_side)
 
-    monkeypatch.setattr(embedding_module, "decode_image", damaged)
+    monkeypatch.setattr(reading, "decode_image", damaged)
     index = Index.build(embedder, str(store))
     assert (index.card.images, index.card.texts, index.card.unreadable) == (55, 112, 1)
     rows = embedder.encode_text(QUERIES, form=index.form)

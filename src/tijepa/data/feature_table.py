@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -59,6 +60,11 @@ class FeatureTable:
     def count(self, item: int) -> int:
         """How many rows an item has."""
         return int(self._first[item + 1] - self._first[item])
+
+    def pooled(self, item: int) -> Float[Tensor, "r p"]:
+        """The pooled tokens of all rows of an item."""
+        rows = self._pooled[self._first[item] : self._first[item + 1]]
+        return torch.from_numpy(np.array(rows))
 
     def take(self, items: Sequence[int], choices: Sequence[int | None]) -> Features:
         """Row `choices[k]` of item `items[k]`; zeros, without tokens, where it is None."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tijepa.evaluate.verdict import shown_verdict
 from tijepa.hub.provenance import PROVENANCE, Provenance
 from tijepa.model.saving import ModelCard
 
@@ -168,8 +167,9 @@ def _collapse(results: Mapping[str, Any]) -> list[str]:
     found = _part(results, "collapse")
     if not found:
         return ["Not measured, or not of this checkpoint."]
-    verdict, reason = shown_verdict(found, _part(results, "health"))
-    lines = [f"Verdict: **{verdict}**: {reason}.", ""]
+    health = _part(results, "health")
+    judge = health if found.get("verdict") == "unjudged" and health else found
+    lines = [f"Verdict: **{judge.get('verdict')}**: {judge.get('reason')}.", ""]
     for modality in ("image", "text"):
         own = _part(found, modality)
         lines.append(
@@ -186,7 +186,6 @@ def _collapse(results: Mapping[str, Any]) -> list[str]:
         )
     )
     lines.append(f"- energy: {energies}")
-    health = _part(results, "health")
     if health:
         lines.append(f"- while training, at its end: {health.get('verdict')}")
     return lines

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,24 +14,21 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tijepa.data.images import centre_square, decode_image
 from tijepa.data.store.lock import alone
-from tijepa.data.store.packing import unpack
 from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form
-from tijepa.errors import DataError, NonFiniteError
+from tijepa.errors import NonFiniteError
+from tijepa.evaluate.terminal import say
 from tijepa.search.fingerprint import fingerprint
 from tijepa.search.place import check_store, index_folder
+from tijepa.search.reading import CONTENT, Content, Kept, Page, digest, kept_beside, read_page
 from tijepa.search.shelf import Chunk, Shelf, Side, unwritable
 
 __all__ = ["Embedded", "embed_rows", "embedded_store", "verified"]
 
 ROWS = 512  # store rows of a chunk, all that an interrupt can lose
 _SCANNED = 8192
-_CONTENT = ("id", "content_hash", "captions")
-
-Content = tuple[str, str, list[str]]
 
 
 def verified(shelf: Shelf, store: Store, *, only_ends: bool = False) -> bool:
@@ -47,10 +42,10 @@ def verified(shelf: Shelf, store: Store, *, only_ends: bool = False) -> bool:
         return False
     if only_ends:
         ends = (shelf.chunks[0], shelf.chunks[-1])
-        return all(_digest(_rows(store, one.start, one.stop)) == one.digest for one in ends)
+        return all(digest(_rows(store, one.start, one.stop)) == one.digest for one in ends)
     rows = _content(store, shelf.rows)
     return all(
-        _digest([next(rows) for _ in range(chunk.start, chunk.stop)]) == chunk.digest
+        digest([next(rows) for _ in range(chunk.start, chunk.stop)]) == chunk.digest
         for chunk in shelf.chunks
     )
 
@@ -95,9 +90,15 @@ def embedded_store(
         total = opened.dataset.count_rows()
         if shelf.rows < total:
             threads = (os.cpu_count() or 1) if threads is None else threads
+            kept = kept_beside(embedder, opened)
+            for modality, features in kept.items():
+                whose = f"{modality} features of {len(features):,} of {total:,} rows"
+                say(console, f"features  {whose}, kept by training, are read instead of encoded")
             with watched(console, "embedding rows", total) as advance:
                 advance(shelf.rows)
-                embed_rows(embedder, form, opened, shelf, threads=threads, advance=advance)
+                embed_rows(
+                    embedder, form, opened, shelf, kept=kept, threads=threads, advance=advance
+                )
         yield Embedded(opened, model, form, shelf)
 
 
@@ -107,19 +108,21 @@ def embed_rows(
     store: Store,
     shelf: Shelf,
     *,
+    kept: Kept | None = None,
     threads: int = 1,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Embed the rows of `store` that the shelf lacks; `advance` is told of each chunk's rows.
 
-    The next chunk is read and decoded by `threads` threads while the model works on this one.
-    Raises `DataError` where store or disk fail, `NonFiniteError` for a broken model.
+    What is `kept` of them is read. The next chunk is read and decoded by `threads` threads while
+    the model works on this one. Raises `DataError` where store or disk fail, `NonFiniteError` for a
+    broken model.
     """
     total = store.dataset.count_rows()
     size = embedder.card.image_size
     starts = range(shelf.rows, total, ROWS)
     with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(max(threads, 1)) as pool:
-        read = partial(_read, store, size, pool, total)
+        read = partial(_next_page, store, kept or {}, size, pool, total)
         coming = ahead.submit(read, starts[0]) if starts else None
         for start in starts:
             assert coming is not None
@@ -130,56 +133,33 @@ def embed_rows(
             advance(page.stop - start)
 
 
-@dataclass(frozen=True)
-class _Page:
-    """Rows of a store up to `stop`, with decoded pictures (size, size, 3)."""
-
-    stop: int
-    digest: str
-    pictures: list[NDArray[np.uint8]]
-    picture_rows: list[int]
-    texts: list[str]
-    text_rows: list[int]
-    unreadable: int
+def _next_page(
+    store: Store, kept: Kept, size: int, pool: ThreadPoolExecutor, total: int, start: int
+) -> Page:
+    return read_page(store, range(start, min(start + ROWS, total)), kept, size, pool)
 
 
-def _read(store: Store, size: int, pool: ThreadPoolExecutor, total: int, start: int) -> _Page:
-    stop = min(start + ROWS, total)
-    rows = np.arange(start, stop)
-    table = store.take(rows, [*_CONTENT, "pair"])
-    ids, hashes, captions, pairs = (column.to_pylist() for column in table.columns)
-    images = (unpack(pair)[0] for pair in pairs)
-    held = [(start + k, data) for k, data in enumerate(images) if data is not None]
-    decoded = list(pool.map(partial(_square, size), (data for _, data in held)))
-    return _Page(
-        stop=stop,
-        digest=_digest(list(zip(ids, hashes, captions, strict=True))),
-        pictures=[picture for picture in decoded if picture is not None],
-        picture_rows=[row for (row, _), p in zip(held, decoded, strict=True) if p is not None],
-        texts=[text for own in captions for text in own],
-        text_rows=[start + k for k, own in enumerate(captions) for _ in own],
-        unreadable=sum(picture is None for picture in decoded),
-    )
-
-
-def _square(size: int, data: bytes) -> NDArray[np.uint8] | None:
-    """The largest centred square, as the model takes it; None where the bytes give no picture."""
-    try:
-        pixels = decode_image(data, size)
-    except DataError:
-        return None
-    return centre_square(pixels, size)
-
-
-def _put(embedder: Embedder, form: Form, shelf: Shelf, start: int, page: _Page) -> None:
+def _put(embedder: Embedder, form: Form, shelf: Shelf, start: int, page: Page) -> None:
     last = shelf.chunks[-1] if shelf.chunks else Chunk(0, 0, "", 0, 0, 0)
     values: dict[Side, NDArray[np.float32]] = {
-        "images": _finite(embedder.encode_image(page.pictures, form=form), "image"),
-        "texts": _finite(embedder.encode_text(page.texts, form=form), "text"),
+        "images": _finite(
+            page.pictures.embedded(
+                lambda pictures: embedder.encode_image(pictures, form=form),
+                lambda features: embedder.image_rows(features, form),
+            ),
+            "image",
+        ),
+        "texts": _finite(
+            page.texts.embedded(
+                lambda texts: embedder.encode_text(texts, form=form),
+                lambda features: embedder.text_rows(features, form),
+            ),
+            "text",
+        ),
     }
     rows: dict[Side, NDArray[np.int64]] = {
-        "images": np.array(page.picture_rows, np.int64),
-        "texts": np.array(page.text_rows, np.int64),
+        "images": np.array(page.pictures.rows, np.int64),
+        "texts": np.array(page.texts.rows, np.int64),
     }
     chunk = Chunk(
         start=start,
@@ -201,15 +181,11 @@ def _finite(rows: torch.Tensor, kind: str) -> NDArray[np.float32]:
 
 
 def _rows(store: Store, start: int, stop: int) -> list[Content]:
-    table = store.take(np.arange(start, stop), list(_CONTENT))
-    return list(zip(*(table[name].to_pylist() for name in _CONTENT), strict=True))
+    table = store.take(np.arange(start, stop), list(CONTENT))
+    return list(zip(*(table[name].to_pylist() for name in CONTENT), strict=True))
 
 
 def _content(store: Store, stop: int) -> Iterator[Content]:
-    scanner = store.dataset.scanner(columns=list(_CONTENT), batch_size=_SCANNED, limit=stop)
+    scanner = store.dataset.scanner(columns=list(CONTENT), batch_size=_SCANNED, limit=stop)
     for batch in scanner.to_batches():
         yield from zip(*(batch.column(i).to_pylist() for i in range(3)), strict=True)
-
-
-def _digest(rows: list[Content]) -> str:
-    return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()

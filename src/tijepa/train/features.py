@@ -1,15 +1,12 @@
 """Features of frozen encoders: made once for all items of a split, kept beside its store.
 
-`STORE.features/vVERSION/image-KEY/SPLIT` holds them (see `data/feature_table.py`); KEY is a hash of
-the encoder's weights, architecture and precision, of how its inputs are made, and of whether tokens
-are kept. So another size of pictures, another pooling or a store that has grown makes features of
-its own, and features under their key are right unless the store itself was made anew.
+`data/kept_features.py` says where they lie, `encoding/feature_keys.py` under which key: pictures of
+another size, another pooling or a store that has grown have features of their own, and features
+under their key are right unless the store itself was made anew.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,24 +18,20 @@ from tijepa.config import RunConfig
 from tijepa.config.weights import token_weights
 from tijepa.data.feature_table import COMPLETE, FeatureTable, SplitFeatures, open_table
 from tijepa.data.feature_writer import FeatureWriter, unwritable
+from tijepa.data.kept_features import features_folder, made_of
 from tijepa.data.pairs import PairSource
-from tijepa.data.store.cache import cache_folder
-from tijepa.data.store.location import is_remote
 from tijepa.data.store.lock import alone
 from tijepa.data.store.progress import watched
-from tijepa.data.store.source import Store, StoreSource
+from tijepa.data.store.source import StoreSource
 from tijepa.data.tokenizer import Tokenizer
+from tijepa.encoding.feature_keys import feature_key, picture_inputs, text_inputs
 from tijepa.evaluate.terminal import say
-from tijepa.model.backbones.weights import hash_of_weights
 from tijepa.model.encoders import Encoders
 from tijepa.objectives.tasks import TASKS
 from tijepa.train.build import Compute
 from tijepa.train.encoding import Encoding, ImageEncoding, TextEncoding
 
 __all__ = ["FeatureMaker", "kept_modalities"]
-
-_FORMAT = 2
-_UNTRAINED = ("mode", "layers", "rank")  # arguments of a backbone that do not change what it gives
 
 
 def kept_modalities(config: RunConfig, source: PairSource) -> dict[str, str | None]:
@@ -103,23 +96,25 @@ class FeatureMaker:
         data = config.data
         tokens = bool(token_weights(config.objective))
         encodings: dict[str, Encoding] = {}
-        inputs: dict[str, Any] = {}
+        inputs: dict[str, list[Any]] = {}
         if modalities.get("image", "") is None:
             encodings["image"] = ImageEncoding(
                 encoders.image, compute, data.image_size, data.mean, data.std, max(1, data.threads)
             )
-            inputs["image"] = [data.image_size, data.mean, data.std]
+            inputs["image"] = picture_inputs(data.image_size, data.mean, data.std)
         if modalities.get("text", "") is None:
             encodings["text"] = TextEncoding(encoders.text, compute, tokenizer, data.max_tokens)
-            inputs["text"] = [data.max_tokens, tokenizer.fingerprint()]
-        keys = {}
-        for modality in encodings:
-            part = encoders.image if modality == "image" else encoders.text
-            network = {k: v for k, v in arguments[modality].items() if k not in _UNTRAINED}
-            weights, precision = hash_of_weights(part.state_dict()), str(compute.precision)
-            made = [_FORMAT, network, inputs[modality], tokens, weights, precision]
-            text = json.dumps(made, sort_keys=True)
-            keys[modality] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+            inputs["text"] = text_inputs(data.max_tokens, tokenizer)
+        keys = {
+            modality: feature_key(
+                encoders.image if modality == "image" else encoders.text,
+                arguments[modality],
+                inputs[modality],
+                tokens=tokens,
+                precision=compute.precision,
+            )
+            for modality in encodings
+        }
         return cls(encodings, tokens, keys, console)
 
     def split(self, name: str, source: PairSource) -> SplitFeatures:
@@ -131,15 +126,12 @@ class FeatureMaker:
         tables: dict[str, FeatureTable] = {}
         for modality, encoding in self.encodings.items():
             assert isinstance(source, StoreSource)
-            folder = _place(source.store) / f"{modality}-{self.keys[modality]}" / name
-            made_of = {
-                "key": self.keys[modality],
-                "store": source.store.written(),
-                "items": len(source),
-            }
+            key = self.keys[modality]
+            folder = features_folder(source.store) / f"{modality}-{key}" / name
+            making = made_of(key, source)
             if not (folder / COMPLETE).exists():
-                self._make(modality, encoding, source, name, folder, made_of)
-            tables[modality] = open_table(folder, made_of)
+                self._make(modality, encoding, source, name, folder, making)
+            tables[modality] = open_table(folder, making)
         return SplitFeatures(**tables)
 
     def _make(
@@ -149,12 +141,12 @@ class FeatureMaker:
         source: StoreSource,
         split: str,
         folder: Path,
-        made_of: Mapping[str, Any],
+        making: Mapping[str, Any],
     ) -> None:
         with alone(folder, unwritable, self.console):
             if (folder / COMPLETE).exists():  # another process made them meanwhile
                 return
-            writer = FeatureWriter(folder, made_of, tokens=self.tokens)
+            writer = FeatureWriter(folder, making, tokens=self.tokens)
             text = f"features  {modality} encoder over the {split} split, once"
             with watched(self.console, text, len(source)) as advance:
                 advance(writer.items)
@@ -167,13 +159,3 @@ class FeatureMaker:
                     say(self.console, f"stopped; {done} items are kept, and the same goes on there")
                     raise
             writer.finish()
-
-
-def _place(store: Store) -> Path:
-    """The folder of the features of a store: beside it, for a remote one in the cache."""
-    if is_remote(store.uri):
-        name = hashlib.blake2b(store.uri.encode(), digest_size=6).hexdigest()
-        base = cache_folder().parent / "features" / name
-    else:
-        base = Path(store.uri.rstrip("/")).with_suffix(".features")
-    return base / f"v{store.version}"

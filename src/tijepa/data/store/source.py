@@ -109,6 +109,11 @@ class StoreSource(PairSource):
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def rows(self) -> Rows:
+        """The row of the store of each item, ascending."""
+        return self._rows
+
     def read(self, indexes: Sequence[int]) -> list[Item]:
         """The items at `indexes`, by one access to the store."""
         pairs = map(unpack, self._take(indexes, ["pair"])["pair"].to_pylist())

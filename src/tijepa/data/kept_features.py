@@ -1,0 +1,91 @@
+"""Features that a run kept of a store's items, found by the rows of the store.
+
+`STORE.features/vVERSION/MODALITY-KEY/SPLIT` holds them (`feature_table.py`); for a store on object
+storage they lie in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from tijepa.data.feature_table import COMPLETE, FeatureTable, open_table
+from tijepa.data.store.cache import cache_folder
+from tijepa.data.store.location import is_remote
+from tijepa.data.store.opening import open_store
+from tijepa.data.store.source import Store, StoreSource
+
+__all__ = ["KeptFeatures", "features_folder", "made_of"]
+
+
+def features_folder(store: Store) -> Path:
+    """The folder of the features of a store at its version."""
+    if is_remote(store.uri):
+        name = hashlib.blake2b(store.uri.encode(), digest_size=6).hexdigest()
+        base = cache_folder().parent / "features" / name
+    else:
+        base = Path(store.uri.rstrip("/")).with_suffix(".features")
+    return base / f"v{store.version}"
+
+
+def made_of(key: str, source: StoreSource) -> dict[str, Any]:
+    """What features of a split have to be made of to be right."""
+    return {"key": key, "store": source.store.written(), "items": len(source)}
+
+
+class KeptFeatures:
+    """The features of one modality that are there, by row of the store."""
+
+    def __init__(self, tables: Sequence[tuple[FeatureTable, StoreSource]], rows: int) -> None:
+        self._tables = [table for table, _ in tables]
+        self._table = np.full(rows, -1, np.int16)
+        self._item = np.zeros(rows, np.int64)
+        for number, (_, source) in enumerate(tables):
+            self._table[source.rows] = number
+            self._item[source.rows] = np.arange(len(source))
+
+    @classmethod
+    def find(
+        cls, store: Store, modality: Literal["image", "text"], keys: Iterable[str]
+    ) -> KeptFeatures | None:
+        """What lies beside `store` under the first of `keys` that has any complete split.
+
+        Raises `DataError` where that is damaged, or made of another store in the same place.
+        """
+        folders = [(key, features_folder(store) / f"{modality}-{key}") for key in keys]
+        for key, folder in folders:
+            complete = {path.parent.name for path in folder.glob(f"*/{COMPLETE}")}
+            if not complete:
+                continue
+            tables = []
+            for name, source in open_store(store.uri, store.version).splits.items():
+                if name in complete:
+                    assert isinstance(source, StoreSource)
+                    tables.append((open_table(folder / name, made_of(key, source)), source))
+            return cls(tables, store.dataset.count_rows())
+        return None
+
+    def __len__(self) -> int:
+        """Number of rows whose features are there."""
+        return int((self._table >= 0).sum())
+
+    def covers(self, row: int) -> bool:
+        """Whether the features of this row are there."""
+        return bool(self._table[row] >= 0)
+
+    def unreadable(self, row: int) -> bool:
+        """Whether the row has a picture that could not be read."""
+        return int(self._item[row]) in self._of(row).broken
+
+    def pooled(self, row: int) -> Float[Tensor, "c p"]:
+        """The pooled tokens of a row's captions, or of its picture."""
+        return self._of(row).pooled(int(self._item[row]))
+
+    def _of(self, row: int) -> FeatureTable:
+        return self._tables[int(self._table[row])]

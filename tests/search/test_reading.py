@@ -1,0 +1,116 @@
+"""Rows of a store whose features a run on frozen encoders has kept are read, not encoded."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import tijepa
+from tijepa import DataError, Embedder
+from tijepa.config import load_config
+from tijepa.data.readers import open_reader
+from tijepa.data.store.prepare import write_store
+from tijepa.model.backbones.image_backbone import ImageBackbone
+from tijepa.model.backbones.text_backbone import TextBackbone
+from tijepa.search import Index
+from tijepa.search.reading import Items
+from tijepa.search.shelf import SIDES
+from tijepa.train import train
+
+SETTINGS = """
+    data.max_tokens=16 model.image.pool=grid model.embed_dim=8 model.head.hidden=16
+    model.pooled_predictor.hidden=16 optim.steps=2 optim.batch_size=8 log.eval_every=2
+    log.save_every=2 compute.device=cpu compute.precision=float32 compute.threads=1
+    log.tensorboard=false
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(
+    backbones: dict[str, Path], prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Embedder]:
+    """A store with the features of its training and validation rows, and the model."""
+    folder = tmp_path_factory.mktemp("kept")
+    store = Path(shutil.copytree(prepared, folder / "pairs.lance"))
+    settings = [
+        f"data.source={json.dumps(str(store))}",
+        f"model.image.backbone={backbones['image']}",
+        f"model.text.backbone={backbones['text']}",
+        *SETTINGS.split(),
+    ]
+    run = train(load_config(overrides=settings), folder / "run", console=Console(quiet=True))
+    return store, tijepa.load(run)
+
+
+def count_encoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Grows with the pictures and captions that the frozen encoders see."""
+    seen = {"image": 0, "text": 0}
+    for name, kind in (("image", ImageBackbone), ("text", TextBackbone)):
+        forward = kind.forward
+
+        def counted(self: Any, x: Any, *a: Any, _f: Any = forward, _n: str = name) -> Any:
+            seen[_n] += len(x)
+            return _f(self, x, *a)
+
+        monkeypatch.setattr(kind, "forward", counted)
+    return seen
+
+
+def test_an_index_reads_what_training_has_kept_and_is_the_same(
+    trained: tuple[Path, Embedder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 12 pictures and 24 captions of the split test have none; one text measures rows."""
+    store, embedder = trained
+    bare = Path(shutil.copytree(store, tmp_path / "pairs.lance"))
+    whole = Index.build(embedder, str(bare), threads=1)
+    seen = count_encoded(monkeypatch)
+    told = io.StringIO()
+    index = Index.build(embedder, str(store), threads=1, console=Console(file=told, width=200))
+    assert seen == {"image": 12, "text": 24 + 1}
+    for modality in ("image", "text"):
+        words = f"features  {modality} features of 44 of 56 rows, kept by training, are read"
+        assert words in told.getvalue()
+    assert (index.card.images, index.card.texts, index.card.unreadable) == (56, 112, 0)
+    for side in SIDES:
+        ours, theirs = index._vectors[side], whole._vectors[side]
+        assert np.array_equal(ours.rows, theirs.rows)
+        np.testing.assert_allclose(ours.values, theirs.values, rtol=1e-4, atol=1e-4)
+
+
+def test_another_model_does_not_read_them(
+    trained: tuple[Path, Embedder], embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = io.StringIO()
+    Index.build(embedder, str(trained[0]), threads=1, console=Console(file=told))
+    assert "features" not in told.getvalue()
+
+
+def test_features_of_a_store_that_was_written_anew_are_an_error(
+    trained: tuple[Path, Embedder], prepared: Path, tmp_path: Path
+) -> None:
+    """Another store under the same name has version 1 as well, written at another time."""
+    store, embedder = trained
+    shutil.copytree(store.with_suffix(".features"), tmp_path / "pairs.features")
+    write_store(open_reader(str(prepared.parent / "pairs")), str(tmp_path / "pairs.lance"))
+    with pytest.raises(DataError, match=r"stale: their store is version 1 .* delete"):
+        Index.build(embedder, str(tmp_path / "pairs.lance"), threads=1)
+
+
+def test_what_is_kept_and_what_is_encoded_stand_in_the_order_of_the_rows() -> None:
+    import torch
+
+    items = Items(
+        rows=[4, 5, 5, 7], new=[0, 3], given=["a", "b"], kept=[torch.tensor([[1.0], [2.0]])]
+    )
+    found = items.embedded(
+        lambda texts: torch.tensor([[10.0 + ord(text)] for text in texts]),
+        lambda features: -features.pooled,
+    )
+    assert found.flatten().tolist() == [107, -1, -2, 108]
