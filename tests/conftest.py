@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -80,6 +81,24 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "image": write_timm_vit(folder / "vit", depth=2),
         "text": write_bert(folder / "bert", layers=2),
     }
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts the pictures and captions that pretrained encoders see from here on."""
+    from tijepa.model.backbones.image_backbone import ImageBackbone
+    from tijepa.model.backbones.text_backbone import TextBackbone
+
+    seen = {"image": 0, "text": 0}
+    for name, kind in (("image", ImageBackbone), ("text", TextBackbone)):
+        forward = kind.forward
+
+        def counted(self: Any, x: Any, *a: Any, _f: Any = forward, _n: str = name) -> Any:
+            seen[_n] += len(x)
+            return _f(self, x, *a)
+
+        monkeypatch.setattr(kind, "forward", counted)
+    return seen
 
 
 @pytest.fixture(scope="session")
