@@ -80,6 +80,7 @@ def main() -> None:
             outcome.table(f"Recall at 1 of {held_out} held-out scenes (chance {chance})")
         )
         summary, loss = outcome.summary(), losses(outcome)
+        window = losses(outcome, centred=False)
         payload = {
             "seeds": list(contest.seeds),
             "held_out": held_out,
@@ -91,6 +92,11 @@ def main() -> None:
                 "what": "1 - mean / best of validation over rates from 1/4 to 4 times the best",
                 "by_batch": loss,
                 **{name: fmean(by[name] for by in loss.values()) for name in OBJECTIVES},
+            },
+            "lr_robustness_best_range": {
+                "what": "the same over the range of 16 around the best in which it loses least",
+                "by_batch": window,
+                **{name: fmean(by[name] for by in window.values()) for name in OBJECTIVES},
             },
             "summary": summary,
             "learning_rates_tried": [

@@ -161,16 +161,22 @@ def ratios(
     }
 
 
-def losses(outcome: Outcome) -> dict[str, dict[str, float]]:
+def losses(outcome: Outcome, *, centred: bool = True) -> dict[str, dict[str, float]]:
     """What a badly chosen rate costs: for each cell and objective 1 − mean / best of validation.
 
-    The mean is over the rates from a quarter of the best one to four times it, a range of 16.
+    The mean is over a range of 16 around the best rate: from a quarter of it to four times it, or,
+    not `centred`, over that of the ranges of tried rates with the best one in them in which the
+    objective loses least. A plateau with a cliff behind it looks worse by the first than it is.
     """
     found: dict[str, dict[str, float]] = {}
     for (name, cell), by in outcome.tried.items():
         best = outcome.best[name, cell]
-        around = [recall for lr, recall in by.items() if best / 4.1 <= lr <= best * 4.1]
-        found.setdefault(cell, {})[name] = 1 - fmean(around) / max(1e-9, by[best])
+        lowest = [best / 4]
+        if not centred:  # further ranges that hold the best rate and were tried whole
+            whole = (lr for lr in by if any(15 * lr <= high <= 17 * lr for high in by))
+            lowest += [lr for lr in whole if best / 17 <= lr <= best]
+        means = [fmean(r for lr, r in by.items() if low / 1.1 <= lr <= low * 17) for low in lowest]
+        found.setdefault(cell, {})[name] = 1 - max(means) / max(1e-9, by[best])
     return found
 
 

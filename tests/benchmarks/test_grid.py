@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from grid.contest import RATES, Contest, losses, ratios
+from grid.contest import RATES, Contest, Outcome, losses, ratios
 from grid.held import Held, batches, pairs_of
 from grid.job import Job, configuration
 from grid.journal import Journal, digest, meaning_of
@@ -203,6 +203,17 @@ def test_the_summary_is_over_seeds_and_losses_over_sixteenfold(tmp_path: Path) -
     assert summary["8"]["tijepa"]["range"] == pytest.approx([0.80, 0.82])
     assert losses(outcome)["8"]["tijepa"] == pytest.approx(0.3)
     assert ratios(summary) == pytest.approx({"8": 1.0})
+
+
+def test_a_plateau_before_a_cliff_loses_little_over_the_best_range() -> None:
+    """Six rates at .6, .6, .6, .6, .64, 0, octaves apart, the best the last but one. Around it are
+    .6, .6, .64, 0: less by 1 - .46 / .64. Over the first five: 1 - .608 / .64."""
+    tried = {1e-3 * 2**k: r for k, r in enumerate((0.6, 0.6, 0.6, 0.6, 0.64, 0.0))}
+    outcome = Outcome({("tijepa", "8"): 16e-3}, {("tijepa", "8"): tried}, {})
+    assert losses(outcome)["8"]["tijepa"] == pytest.approx(1 - 0.46 / 0.64)
+    assert losses(outcome, centred=False)["8"]["tijepa"] == pytest.approx(1 - 0.608 / 0.64)
+    few = Outcome({("tijepa", "8"): 1e-3}, {("tijepa", "8"): {1e-3: 0.5}}, {})
+    assert losses(few, centred=False)["8"]["tijepa"] == 0
 
 
 def test_our_ratio_is_to_the_better_rival() -> None:
