@@ -13,10 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 # written and tried, not run in full yet; README.md names them too
-AWAITING = {
-    "collapse",
-    "unpaired",
-}
+AWAITING = {"unpaired"}
 
 
 @pytest.mark.slow
