@@ -82,9 +82,7 @@ def print_answer(console: Console, answer: Answer, index: Index) -> None:
     table.add_column("", justify="right")
     table.add_column(f"energy{_unit(index)}", justify="right")
     table.add_column("match", justify="right")
-    # a name is copied, a caption is read: the caption gives way where the terminal is narrow
-    longest = max(len(hit.id) for hit in answer.hits)
-    table.add_column("item", overflow="fold", min_width=min(longest, console.width // 2))
+    table.add_column("item", overflow="fold")
     table.add_column("caption", overflow="fold")
     for rank, hit in enumerate(answer.hits, start=1):
         p = DASH if hit.probability is None else percent(hit.probability)
