@@ -173,12 +173,12 @@ def test_only_what_is_learned_is_judged() -> None:
     """Texts all alike and no gap between the energies, in a run that learns images alone."""
     image, text = healthy()
     alike, energy = torch.ones_like(text), torch.ones(200)
-    found = collapse_readings(image, alike, energy, energy, Learned(("image",), paired=False))
+    found = collapse_readings(image, alike, energy, energy, Learned(("image",), ()))
     assert found.verdict == "healthy"
     assert found.reason.endswith("(image) of 32 directions")
-    found = collapse_readings(alike, text, energy, energy, Learned(("image",), paired=False))
+    found = collapse_readings(alike, text, energy, energy, Learned(("image",), ()))
     assert (found.verdict, found.reason[:28]) == ("collapsed", "image embeddings are nearly ")
-    found = collapse_readings(alike, alike, energy, energy, Learned((), paired=False))
+    found = collapse_readings(alike, alike, energy, energy, Learned((), ()))
     assert found.verdict == "unjudged"
     assert found.gap == 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -55,16 +55,14 @@ class ModalityReadings:
         }
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What an objective trains of the pooled embeddings, and so can be held against it: the
-    modalities, and whether one predicts the other (`paired`)."""
+class Learned(NamedTuple):
+    """What an objective trains of the pooled embeddings, and so can be held against it."""
 
     modalities: tuple[str, ...]
-    paired: bool
+    directions: tuple[str, ...]  # in which one modality predicts the other
 
 
-EVERYTHING = Learned(("image", "text"), paired=True)
+EVERYTHING = Learned(("image", "text"), ("image_to_text", "text_to_image"))
 
 
 @dataclass(frozen=True)
@@ -167,11 +165,11 @@ def collapse_readings(
         if name in learned.modalities
         and (problem := _modality_problem(name, x, readings[name])) is not None
     ]
-    if learned.paired:
+    if learned.directions:
         gap_problem = _gap_problem(matched_energy, shuffled_energy)
         problems += [] if gap_problem is None else [gap_problem]
     verdict: Literal["healthy", "collapsed", "unjudged"]
-    if not (learned.modalities or learned.paired):
+    if not any(learned):
         verdict, reason = "unjudged", _UNJUDGED
     elif problems:
         verdict, reason = "collapsed", "; ".join(problems)
@@ -243,7 +241,7 @@ def _healthy(
 ) -> str:
     ranks = (f"{readings[name].effective_rank:.1f} ({name})" for name in learned.modalities)
     words = f"embeddings use {' and '.join(ranks)} of {readings['image'].dimensions} directions"
-    if not learned.paired:
+    if not learned.directions:
         return words
     share = (shuffled - matched) / max(abs(shuffled), abs(matched))
     return f"{words}, and matched pairs have {100 * share:.0f} % less energy than shuffled ones"

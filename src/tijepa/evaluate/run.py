@@ -34,7 +34,7 @@ from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.run_record import read_run
 from tijepa.evaluate.summary import print_summary
 from tijepa.evaluate.terminal import phase, say
-from tijepa.evaluate.vitals import learned_by
+from tijepa.evaluate.vitals import watched
 from tijepa.evaluate.zero_shot_run import zero_shot_on
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
 from tijepa.model.writing import writing
@@ -82,7 +82,7 @@ def evaluate_run(
         f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
         f"{splits.description}, split {split}",
     )
-    measured = measure(embedder, evaluation, learned_by(energy_names(config.objective)))
+    measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
     seen = split == "validation" and data is None
     match = _match(embedder, evaluation, measured, console, seen=seen)
     results = {"split": split, **measured.results, "match_probability": match}
@@ -128,7 +128,7 @@ def finish_run(
         return
     embedder = load(run / "model", device=device)
     with phase(console, f"evaluating on the {split} split"):
-        measured = measure(embedder, evaluation, learned_by(energy_names(config.objective)))
+        measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
     results = {"split": split, "checkpoint": kept.name, **measured.results}
     results["match_probability"] = _match(
         embedder, evaluation, measured, console, seen=split == "validation"

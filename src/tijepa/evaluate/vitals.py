@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tijepa.data.pairs import Batch
-from tijepa.evaluate.collapse import Learned, effective_rank, per_dimension_std
+from tijepa.evaluate.collapse import EVERYTHING, Learned, effective_rank, per_dimension_std
 from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.embeddings import Embeddings
@@ -25,19 +25,17 @@ __all__ = [
     "MODALITIES",
     "Vitals",
     "fused_vitals",
-    "learned_by",
     "target_embeddings",
     "vitals",
     "watched",
 ]
 
-MODALITIES = ("image", "text")
-DIRECTIONS = ("image_to_text", "text_to_image")
+MODALITIES, DIRECTIONS = EVERYTHING
 CERTAIN = 1000.0  # standard errors; more are not told apart
 Vitals = dict[str, dict[str, float]]
 
 
-def watched(energies: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def watched(energies: Iterable[str]) -> Learned:
     """Modalities and directions that an objective with these energies (`TASK/LEVEL`) trains.
 
     An objective without energies (CLIP, SigLIP) compares both modalities both ways. Fused tasks
@@ -45,17 +43,14 @@ def watched(energies: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     names = [name.partition("/") for name in energies]
     if not names:
-        return MODALITIES, DIRECTIONS
+        return EVERYTHING
     tasks = [TASKS[task] for task, _, _ in names if not TASKS[task].fused]
     used = {"image": any(t.needs_image for t in tasks), "text": any(t.needs_text for t in tasks)}
     pooled = {task for task, _, level in names if level == "pooled"}
-    return tuple(m for m in MODALITIES if used[m]), tuple(d for d in DIRECTIONS if d in pooled)
-
-
-def learned_by(energies: Iterable[str]) -> Learned:
-    """What an objective with these energies trains of the pooled embeddings."""
-    modalities, directions = watched(energies)
-    return Learned(modalities, paired=bool(directions))
+    return Learned(
+        modalities=tuple(m for m in MODALITIES if used[m]),
+        directions=tuple(d for d in DIRECTIONS if d in pooled),
+    )
 
 
 @torch.no_grad()

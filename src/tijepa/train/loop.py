@@ -10,7 +10,6 @@ import torch
 from rich.console import Console
 
 from tijepa.config import RunConfig
-from tijepa.config.weights import energy_names
 from tijepa.data.loader import Loader
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import Tokenizer
@@ -21,7 +20,6 @@ from tijepa.evaluate.tasks import held_out_batch, task_energies
 from tijepa.evaluate.vitals import (
     Vitals,
     fused_vitals,
-    learned_by,
     target_embeddings,
     vitals,
     watched,
@@ -239,22 +237,22 @@ def _evaluate(
             ) from None
     measured = None
     if run.held_out is not None:
-        learned = learned_by(energy_names(run.config.objective))
-        found = measure(embedder, run.held_out, learned)
-        record = {"kind": "eval", "step": state.step, "split": "validation", **found.results}
         pairs = held_out_batch(run.held_out, learner.tokenizer, learner.card.max_tokens)
         pairs = pairs.to(learner.compute.device)
-        record["tasks"] = task_energies(learner.model, learner.objective, pairs)
-        modalities, directions = watched(record["tasks"])
+        tasks = task_energies(learner.model, learner.objective, pairs)
+        learned = watched(tasks)
+        found = measure(embedder, run.held_out, learned)
+        record = {"kind": "eval", "step": state.step, "split": "validation", **found.results}
+        record["tasks"] = tasks
         readings = vitals(
             found.embeddings.texts(run.held_out.first_text),
-            target_embeddings(learner.model, pairs) if modalities else {},
-            modalities=modalities,
-            directions=directions,
+            target_embeddings(learner.model, pairs) if learned.modalities else {},
+            modalities=learned.modalities,
+            directions=learned.directions,
         )
         readings |= fused_vitals(learner.model, pairs)
         record["seconds"] = time.perf_counter() - start
-        measured = _Measured(record, readings, retrieves=bool(directions))
+        measured = _Measured(record, readings, retrieves=bool(learned.directions))
     learner.model.train()
     return embedder.calibration, measured
 
