@@ -26,7 +26,7 @@ from tijepa.config import RunConfig
 from tijepa.data.picture_check import look_at_picture
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError, NonFiniteError
 from tijepa.evaluate.run import evaluate_run
-from tijepa.evaluate.verdict import shown_verdict
+from tijepa.hub.verdict import shown_verdict
 from tijepa.model.saving import load_tensors, read_json
 from tijepa.train import loop, train
 from tijepa.train import run as run_module

@@ -14,7 +14,7 @@ from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.formatting import count
 from tijepa.evaluate.json_values import without_nan
 from tijepa.evaluate.run_record import RunRecord, part, read_run, value
-from tijepa.evaluate.verdict import shown_verdict
+from tijepa.hub.verdict import shown_verdict
 
 __all__ = ["Compared", "Comparison", "best_validation", "compare_runs"]
 

@@ -22,7 +22,7 @@ from tijepa.evaluate.formatting import (
     times_chance,
 )
 from tijepa.evaluate.run_record import part, value
-from tijepa.evaluate.verdict import shown_verdict
+from tijepa.hub.verdict import shown_verdict, trouble_in_training
 
 __all__ = ["print_summary", "summary_table"]
 
@@ -134,11 +134,9 @@ def _readings(collapse: Mapping[str, Any], health: Mapping[str, Any]) -> Text:
     sign, style = _SIGNS.get(verdict or "", _SIGNS["unjudged"])
     lines.append(sign, style=style)
     lines.append(f": {reason or 'no reason recorded'}")
-    if collapse.get("verdict") != "unjudged" and health.get("verdict") in (
-        "degrading",
-        "collapsed",
-    ):
-        lines.append(f"\nwhile training, at its end {health['verdict']}: {health.get('reason')}")
+    ended = trouble_in_training(collapse, health)
+    if ended is not None:
+        lines.append(f"\nwhile training, at its end {ended}: {health.get('reason')}")
     return lines
 
 

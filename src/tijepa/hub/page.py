@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tijepa.hub.provenance import PROVENANCE, Provenance
+from tijepa.hub.verdict import shown_verdict
 from tijepa.model.saving import ModelCard
 
 __all__ = ["page"]
@@ -168,8 +169,8 @@ def _collapse(results: Mapping[str, Any]) -> list[str]:
     if not found:
         return ["Not measured, or not of this checkpoint."]
     health = _part(results, "health")
-    judge = health if found.get("verdict") == "unjudged" and health else found
-    lines = [f"Verdict: **{judge.get('verdict')}**: {judge.get('reason')}.", ""]
+    verdict, reason = shown_verdict(found, health)
+    lines = [f"Verdict: **{verdict}**: {reason}.", ""]
     for modality in ("image", "text"):
         own = _part(found, modality)
         lines.append(

@@ -11,7 +11,7 @@ from tijepa.evaluate.formatting import count, plain
 from tijepa.evaluate.page.curves import curves
 from tijepa.evaluate.page.health import health
 from tijepa.evaluate.run_record import RunRecord, part, read_run, value
-from tijepa.evaluate.verdict import shown_verdict
+from tijepa.hub.verdict import shown_verdict
 from tijepa.serve.answers import Direction, RunAnswer
 
 __all__ = ["run_answer"]

@@ -10,7 +10,7 @@ from tijepa.evaluate.formatting import count, escape, percent, plain, rank, time
 from tijepa.evaluate.page.health import SIGNS
 from tijepa.evaluate.page.pieces import DIRECTIONS, paragraph
 from tijepa.evaluate.run_record import RunRecord, part, value
-from tijepa.evaluate.verdict import shown_verdict
+from tijepa.hub.verdict import shown_verdict, trouble_in_training
 
 __all__ = ["headline"]
 
@@ -51,15 +51,13 @@ def _verdict(run: RunRecord) -> str:
 
 def _trouble_in_training(run: RunRecord) -> str:
     """The guard's last verdict where the run ended in trouble; the model above is from before."""
-    found = run.health or {}
     readings, _ = run.best_known("collapse")
-    if (readings or {}).get("verdict") == "unjudged":  # the guard's verdict stands above
-        return ""
-    if found.get("verdict") not in ("degrading", "collapsed"):
+    ended = trouble_in_training(readings or {}, run.health)
+    if ended is None:
         return ""
     return paragraph(
-        f"While it trained the run was {found['verdict']} at its last evaluation, step"
-        f" {count(value(found, 'step'))}: see Health."
+        f"While it trained the run was {ended} at its last evaluation, step"
+        f" {count(value(run.health or {}, 'step'))}: see Health."
     )
 
 

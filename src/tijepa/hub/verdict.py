@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["shown_verdict"]
+__all__ = ["shown_verdict", "trouble_in_training"]
 
 
 def shown_verdict(
@@ -24,3 +24,16 @@ def shown_verdict(
         verdict if isinstance(verdict, str) else None,
         reason if isinstance(reason, str) else None,
     )
+
+
+def trouble_in_training(
+    collapse: Mapping[str, Any], health: Mapping[str, Any] | None
+) -> str | None:
+    """How the run ended by the guard's verdict, where that is trouble and not shown already.
+
+    The model that was kept is from before it.
+    """
+    ended = (health or {}).get("verdict")
+    if collapse.get("verdict") == "unjudged" or ended not in ("degrading", "collapsed"):
+        return None
+    return str(ended)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tijepa.evaluate.verdict import shown_verdict
+from tijepa.hub.verdict import shown_verdict
 
 HEALTH = {"verdict": "degrading", "reason": "fused embeddings shrink"}
 
