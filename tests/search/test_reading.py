@@ -89,7 +89,10 @@ def test_features_of_a_store_that_was_written_anew_are_an_error(
 
 def test_what_is_kept_and_what_is_encoded_stand_in_the_order_of_the_rows() -> None:
     items = Items(
-        rows=[4, 5, 5, 7], new=[0, 3], given=["a", "b"], kept=[torch.tensor([[1.0], [2.0]])]
+        rows=[4, 5, 5, 7],
+        new=[True, False, False, True],
+        given=["a", "b"],
+        kept=[torch.tensor([[1.0], [2.0]])],
     )
     found = items.embedded(
         lambda texts: torch.tensor([[10.0 + ord(text)] for text in texts]),

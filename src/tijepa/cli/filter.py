@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +84,7 @@ def filter_(
 def _write(console: Console, store: str, new: str, done: Filtered, threads: int | None) -> None:
     import os
 
+    from tijepa.data.doctor import train_command
     from tijepa.data.records import ReaderOptions
     from tijepa.data.store.prepare import write_store
     from tijepa.data.store.progress import watched
@@ -96,4 +96,4 @@ def _write(console: Console, store: str, new: str, done: Filtered, threads: int 
         written = write_store(reader, new, source=store, threads=threads, advance=advance)
     items = sum(written.added.values())
     click.echo(f"written   {new} version {written.version}: {items:,} items")
-    click.echo(f"train on it: tijepa train --preset photos-tiny --data {shlex.quote(new)}")
+    click.echo(f"train on it: {train_command(new)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -119,10 +118,9 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
     """What was written, the doctor's report on it, and how to go on."""
     from dataclasses import replace
 
-    from tijepa.data.doctor import print_report
+    from tijepa.data.doctor import print_report, train_command
 
-    command = f"tijepa train --preset photos-tiny --data {shlex.quote(done.uri)}"
-    train = {"why": "To train on it", "command": command}
+    train = {"why": "To train on it", "command": train_command(done.uri)}
     count = sum(done.added.values())
     what = f"{done.uri} version {done.version}"
     if not append:

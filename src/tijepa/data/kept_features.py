@@ -7,7 +7,7 @@ storage they lie in the cache.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,9 @@ from tijepa.data.store.location import is_remote
 from tijepa.data.store.opening import open_store
 from tijepa.data.store.source import Store, StoreSource
 
-__all__ = ["KeptFeatures", "features_folder", "made_of"]
+__all__ = ["KeptFeatures", "Modality", "features_folder", "made_of"]
+
+Modality = Literal["image", "text"]
 
 
 def features_folder(store: Store) -> Path:
@@ -52,24 +54,28 @@ class KeptFeatures:
 
     @classmethod
     def find(
-        cls, store: Store, modality: Literal["image", "text"], keys: Iterable[str]
-    ) -> KeptFeatures | None:
-        """What lies beside `store` under the first of `keys` that has any complete split.
+        cls, store: Store, keys: Mapping[Modality, Sequence[str]]
+    ) -> dict[Modality, KeptFeatures]:
+        """What lies beside `store`, for each modality under the first of its keys that has a split.
 
-        Raises `DataError` where that is damaged, or made of another store in the same place.
+        Only complete splits count. Raises `DataError` where one is damaged, or made of another
+        store in the same place.
         """
-        folders = [(key, features_folder(store) / f"{modality}-{key}") for key in keys]
-        for key, folder in folders:
-            complete = {path.parent.name for path in folder.glob(f"*/{COMPLETE}")}
-            if not complete:
-                continue
-            tables = []
-            for name, source in open_store(store.uri, store.version).splits.items():
-                if name in complete:
-                    assert isinstance(source, StoreSource)
-                    tables.append((open_table(folder / name, made_of(key, source)), source))
-            return cls(tables, store.dataset.count_rows())
-        return None
+        place = features_folder(store)
+        splits = open_store(store.uri, store.version).splits
+        found = {}
+        for modality, own in keys.items():
+            for key in own:
+                tables = []
+                for name, source in splits.items():
+                    folder = place / f"{modality}-{key}" / name
+                    if (folder / COMPLETE).exists():
+                        assert isinstance(source, StoreSource)
+                        tables.append((open_table(folder, made_of(key, source)), source))
+                if tables:
+                    found[modality] = cls(tables, store.dataset.count_rows())
+                    break
+        return found
 
     def __len__(self) -> int:
         """Number of rows whose features are there."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from tijepa.data.kept_features import Modality
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.model.backbones.weights import hash_of_weights
 from tijepa.model.saving import ModelCard
@@ -51,10 +52,10 @@ def feature_key(
 
 def keys_of_model(
     model: TextImageModel, card: ModelCard, tokenizer: Tokenizer
-) -> dict[Literal["image", "text"], list[str]]:
+) -> dict[Modality, list[str]]:
     """For each pretrained encoder of a model the keys its features can have, the best first."""
     making = [(precision, tokens) for precision in _PRECISIONS for tokens in (False, True)]
-    parts: dict[Literal["image", "text"], tuple[nn.Module, list[Any]]] = {
+    parts: dict[Modality, tuple[nn.Module, list[Any]]] = {
         "image": (model.context.image, picture_inputs(card.image_size, card.mean, card.std)),
         "text": (model.context.text, text_inputs(card.max_tokens, tokenizer)),
     }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tijepa.data.features import Features
 from tijepa.data.images import centre_square, decode_image
-from tijepa.data.kept_features import KeptFeatures, features_folder
+from tijepa.data.kept_features import KeptFeatures, Modality, features_folder
 from tijepa.data.store.packing import unpack
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder
@@ -33,28 +33,27 @@ __all__ = ["CONTENT", "Content", "Items", "Kept", "Page", "digest", "kept_beside
 CONTENT = ("id", "content_hash", "captions")
 
 Content = tuple[str, str, list[str]]
-Kept = Mapping[Literal["image", "text"], KeptFeatures]
+Kept = Mapping[Modality, KeptFeatures]
 T = TypeVar("T")
 
 
 def kept_beside(embedder: Embedder, store: Store) -> Kept:
     """The features that lie beside the store and are those of this model's encoders."""
     if not features_folder(store).is_dir():
-        return {}
+        return {}  # without hashing the weights, which takes a second a gigabyte
     keys = keys_of_model(embedder.model, embedder.card, embedder.tokenizer)
-    found = {modality: KeptFeatures.find(store, modality, own) for modality, own in keys.items()}
-    return {modality: features for modality, features in found.items() if features is not None}
+    return KeptFeatures.find(store, keys)
 
 
 @dataclass(frozen=True)
 class Items(Generic[T]):
     """Pictures or texts of consecutive store rows, `rows` being that of each, ascending.
 
-    Those at the places `new` are `given`, to be encoded; the others' pooled tokens are `kept`.
+    Those that are `new` are `given`, to be encoded; the others' pooled tokens are `kept`.
     """
 
     rows: list[int]
-    new: list[int]
+    new: list[bool]
     given: list[T]
     kept: list[torch.Tensor]
 
@@ -69,9 +68,7 @@ class Items(Generic[T]):
         features = from_features(Features(torch.cat(self.kept)))
         if not self.given:
             return features
-        values = torch.empty(len(self.rows), features.shape[1])
-        new = torch.zeros(len(self.rows), dtype=torch.bool)
-        new[self.new] = True
+        values, new = torch.empty(len(self.rows), features.shape[1]), torch.tensor(self.new)
         values[new], values[~new] = encode(self.given), features
         return values
 
@@ -123,9 +120,8 @@ def _pictures(
     unreadable = sum(picture is None for picture in decoded.values())
     if kept is not None:
         unreadable += sum(kept.unreadable(row) for row in held.keys() - new.keys())
-    return {
-        row: [] if (picture := decoded.get(row)) is None else [picture] for row in files
-    }, unreadable
+    readable = {row: [picture] for row, picture in decoded.items() if picture is not None}
+    return {row: readable.get(row, []) for row in files}, unreadable
 
 
 def _items(of_row: Mapping[int, list[T]], kept: KeptFeatures | None) -> Items[T]:
@@ -134,12 +130,13 @@ def _items(of_row: Mapping[int, list[T]], kept: KeptFeatures | None) -> Items[T]
     for row, given in of_row.items():
         if kept is not None and kept.covers(row):
             features = kept.pooled(row)
-            found.rows.extend([row] * len(features))
             found.kept.append(features)
+            count, new = len(features), False
         else:
-            found.new.extend(range(len(found.rows), len(found.rows) + len(given)))
-            found.rows.extend([row] * len(given))
             found.given.extend(given)
+            count, new = len(given), True
+        found.rows.extend([row] * count)
+        found.new.extend([new] * count)
     return found
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tijepa.data.doctor.findings import Example
 
-__all__ = ["Command", "GroupExample", "Report", "commands", "unfit_reasons"]
+__all__ = ["Command", "GroupExample", "Report", "commands", "train_command", "unfit_reasons"]
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,15 @@ def commands(
         cleaner = f"{prepare(f'{name}-clean')}{allowed}" if store is None else _again(store)
         found.append(Command(why, f"{cleaner} --duplicates set-aside"))
     if fit and not found and is_store:
-        words = ["tijepa", "train", "--preset", "photos-tiny", "--data", source]
-        found.append(Command("To train on it", shlex.join(words)))
+        found.append(Command("To train on it", train_command(source)))
     elif fit and not found:
         found.append(Command("To make a pair store of it", prepare(name)))
     return found
+
+
+def train_command(store: str) -> str:
+    """The command that trains on a store of photos."""
+    return shlex.join(["tijepa", "train", "--preset", "photos-tiny", "--data", store])
 
 
 def _again(store: str) -> str:
