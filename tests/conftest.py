@@ -24,6 +24,12 @@ from tijepa.data.scenes import Scenes  # noqa: E402
 
 torch.set_num_threads(1)
 
+FROZEN = """
+    data.max_tokens=16 model.image.pool=grid model.embed_dim=8 model.head.hidden=16
+    model.pooled_predictor.hidden=16 optim.steps=2 optim.batch_size=8 log.eval_every=2
+    log.save_every=2 compute.device=cpu compute.precision=float32 compute.threads=1
+    log.tensorboard=false
+"""
 TINY = """
     data.image_size=32 data.max_tokens=16
     model.image.patch_size=8 model.image.width=16 model.image.depth=1 model.image.heads=2
@@ -81,6 +87,13 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "image": write_timm_vit(folder / "vit", depth=2),
         "text": write_bert(folder / "bert", layers=2),
     }
+
+
+@pytest.fixture(scope="session")
+def frozen_settings(backbones: dict[str, Path]) -> list[str]:
+    """Overrides for a run of two steps on both backbones, frozen, which keeps their features."""
+    towers = [f"model.{modality}.backbone={folder}" for modality, folder in backbones.items()]
+    return [*towers, *FROZEN.split()]
 
 
 @pytest.fixture

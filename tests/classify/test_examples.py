@@ -23,9 +23,9 @@ def test_fine_tuning_in_folds_encodes_all_items_as_they_are_once(
     real = examples_module.item_features
 
     def counted(kind: str) -> Callable[..., Any]:
-        def encode(embedder: Embedder, items: Items, *rest: Any) -> Any:
+        def encode(embedder: Embedder, items: Items, *rest: Any, **more: Any) -> Any:
             counts[kind].append(len(items))
-            return real(embedder, items, *rest)
+            return real(embedder, items, *rest, **more)
 
         return encode
 

@@ -22,27 +22,15 @@ from tijepa.search.reading import Items
 from tijepa.search.shelf import SIDES
 from tijepa.train import train
 
-SETTINGS = """
-    data.max_tokens=16 model.image.pool=grid model.embed_dim=8 model.head.hidden=16
-    model.pooled_predictor.hidden=16 optim.steps=2 optim.batch_size=8 log.eval_every=2
-    log.save_every=2 compute.device=cpu compute.precision=float32 compute.threads=1
-    log.tensorboard=false
-"""
-
 
 @pytest.fixture(scope="module")
 def trained(
-    backbones: dict[str, Path], prepared: Path, tmp_path_factory: pytest.TempPathFactory
+    frozen_settings: list[str], prepared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Embedder]:
     """A store with the features of its training and validation rows, and the model."""
     folder = tmp_path_factory.mktemp("kept")
     store = Path(shutil.copytree(prepared, folder / "pairs.lance"))
-    settings = [
-        f"data.source={json.dumps(str(store))}",
-        f"model.image.backbone={backbones['image']}",
-        f"model.text.backbone={backbones['text']}",
-        *SETTINGS.split(),
-    ]
+    settings = [f"data.source={json.dumps(str(store))}", *frozen_settings]
     run = train(load_config(overrides=settings), folder / "run", console=Console(quiet=True))
     return store, tijepa.load(run)
 

@@ -17,6 +17,7 @@ from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits
 from tijepa.data.store.progress import watched
 from tijepa.embedder import Embedder, load
+from tijepa.evaluate.kept_beside import kept_beside
 from tijepa.evaluate.probes import Examples, Head, cross_validate
 
 __all__ = ["MAX_BAD", "Labelled", "labelled_examples", "out_of_fold"]
@@ -61,8 +62,9 @@ def labelled_examples(
     items = everything.labelled
     classes = items.classes
     labels = items.numbers(classes)
+    kept = kept_beside(embedder, items.source.store, console)
     with watched(console, "encoding items", len(items)) as advance:
-        features = item_features(embedder, items, side, parts, advance)
+        features = item_features(embedder, items, side, parts, advance, kept=kept)
     examples = Examples(features, labels, items.group, len(classes))
     return Labelled(embedder, splits, items, len(everything) - len(items), classes, examples)
 

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from tijepa.classify.labels import Items, Side
 from tijepa.data.images import centre_square, normalise
+from tijepa.data.kept_features import KeptFeatures, Modality
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError
-from tijepa.model.encoded import Encoded
+from tijepa.evaluate.kept_beside import Kept
 from tijepa.objectives.embeddings import embed, pair_features
 
 __all__ = ["Parts", "batch_features", "item_features", "read_inputs"]
@@ -43,33 +44,57 @@ def batch_features(
     Cropped and normalised images and texts are given as `side` needs them. "encoders" are the
     pooled tokens alone, "embeddings" what the model adds to them, "both" is both, in that order.
     """
-    model, found = embedder.model, []
-    context = model.context
-    image = text = None
+    context = embedder.model.context
+    image = text = fused = None
     if images is not None and side != "text":
         image = context.image(images.to(embedder.device))
-        found.append(image.pooled)
     if texts is not None and side != "image":
         tokens = embedder.tokenizer.encode(list(texts), embedder.card.max_tokens)
         text = context.text(tokens.ids.to(embedder.device), tokens.mask.to(embedder.device))
-        found.append(text.pooled)
+    if _fuses(embedder, side, parts):
+        assert image is not None
+        assert text is not None
+        assert context.fusion is not None
+        fused = context.fusion(image, text).pooled
+    return _joined(
+        embedder,
+        None if image is None else image.pooled,
+        None if text is None else text.pooled,
+        fused,
+        parts,
+    )
+
+
+def _fuses(embedder: Embedder, side: Side, parts: Parts) -> bool:
+    """Whether features need the tokens of both encoders, not the pooled ones alone."""
+    return embedder.model.context.fusion is not None and side == "pair" and parts != "encoders"
+
+
+def _joined(
+    embedder: Embedder,
+    image: Float[Tensor, "n p"] | None,
+    text: Float[Tensor, "n q"] | None,
+    fused: Float[Tensor, "n w"] | None,
+    parts: Parts,
+) -> Float[Tensor, "n f"]:
+    """The parts that are wanted, from pooled and fused tokens."""
+    pooled = [x for x in (image, text) if x is not None]
     if parts == "encoders":
-        return torch.cat(found, dim=1)
-    if image is not None and text is not None and context.fusion is not None:
-        known = context.fusion(image, text).pooled
-    else:
-        known = _embeddings(embedder, image, text)
-    return known if parts == "embeddings" else torch.cat([*found, known], dim=1)
+        return torch.cat(pooled, dim=1)
+    known = _embeddings(embedder, image, text) if fused is None else fused
+    return known if parts == "embeddings" else torch.cat([*pooled, known], dim=1)
 
 
-def _embeddings(embedder: Embedder, image: Encoded | None, text: Encoded | None) -> Tensor:
+def _embeddings(
+    embedder: Embedder, image: Float[Tensor, "n p"] | None, text: Float[Tensor, "n q"] | None
+) -> Tensor:
     """Pair features, or embedding and prediction of the one side there is, at length √D each."""
     model, place = embedder.model, embedder.device
     context, predicts = model.context, model.predictors is not None
     e = embed(
         model,
-        torch.zeros(0, context.image.pooled_width, device=place) if image is None else image.pooled,
-        torch.zeros(0, context.text.pooled_width, device=place) if text is None else text.pooled,
+        torch.zeros(0, context.image.pooled_width, device=place) if image is None else image,
+        torch.zeros(0, context.text.pooled_width, device=place) if text is None else text,
     )
     if image is not None and text is not None:
         return pair_features(e, predicts=predicts)
@@ -84,19 +109,52 @@ def item_features(
     side: Side,
     parts: Parts = "both",
     advance: Callable[[int], None] = lambda count: None,
+    *,
+    kept: Kept | None = None,
 ) -> Float[Tensor, "n f"]:
-    """Features of all items with the model as it is, on the CPU and without gradient."""
+    """Features of all items with the model as it is, on the CPU and without gradient.
+
+    Pooled tokens that are `kept` of them are read, and what made them does not run again.
+    """
     embedder.model.eval()
+    usable: Kept = {} if kept is None or _fuses(embedder, side, parts) else kept
     found = []
     for start in range(0, len(items), _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, len(items)))
-        images, texts = read_inputs(embedder, items, rows, side)
         with torch.no_grad():
-            found.append(batch_features(embedder, side, images, texts, parts).float().cpu())
+            found.append(_of_rows(embedder, items, rows, side, parts, usable).float().cpu())
         advance(len(rows))
     if not found:
         raise DataError(f"split '{items.split}' has no item to classify: give another --split")
     return torch.cat(found)
+
+
+def _of_rows(
+    embedder: Embedder, items: Items, rows: Sequence[int], side: Side, parts: Parts, kept: Kept
+) -> Tensor:
+    wanted: tuple[Modality, ...] = ("image", "text") if side == "pair" else (side,)
+    pooled = {m: _read(kept[m], items, rows) for m in wanted if m in kept}
+    read = {m: x.to(embedder.device) for m, x in pooled.items() if x is not None}
+    if not read:
+        return batch_features(embedder, side, *read_inputs(embedder, items, rows, side), parts)
+    for modality in wanted:
+        if modality not in read:
+            inputs = read_inputs(embedder, items, rows, modality)
+            read[modality] = batch_features(embedder, modality, *inputs, "encoders")
+    return _joined(embedder, read.get("image"), read.get("text"), None, parts)
+
+
+def _read(kept: KeptFeatures, items: Items, rows: Sequence[int]) -> Float[Tensor, "n p"] | None:
+    """The pooled token of each picture or first caption; None where one is not kept."""
+    own = [int(row) for row in items.source.rows[np.array([items.rows[k] for k in rows])]]
+    if not all(kept.covers(row) for row in own):
+        return None
+    for k, row in zip(rows, own, strict=True):
+        if kept.unreadable(row):
+            raise DataError(
+                f"item {items.ids[k]}: its picture could not be read; prepare the store anew"
+            )
+    return torch.stack([kept.pooled(row)[0] for row in own])
 
 
 def read_inputs(

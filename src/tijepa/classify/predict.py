@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +12,17 @@ import torch
 from rich.console import Console
 
 from tijepa.classify.examples import MAX_BAD
-from tijepa.classify.features import read_inputs
+from tijepa.classify.features import item_features
 from tijepa.classify.labels import Items, read_items
 from tijepa.classify.saved import Classifier, load_classifier
 from tijepa.data import open_splits
 from tijepa.data.store.progress import watched
 from tijepa.errors import ConfigError, DataError
+from tijepa.evaluate.kept_beside import Kept, kept_beside
 from tijepa.model.writing import whole
 
 __all__ = ["Prediction", "predict_labels", "write_predictions"]
 
-_AT_ONCE = 64
 _FORMATS = (".csv", ".jsonl")
 
 
@@ -77,12 +77,12 @@ def predict_labels(
         raise DataError(
             f"no item of {splits.description} lacks a label in '{classifier.label}': use --all"
         )
+    kept = kept_beside(classifier.embedder, wanted[0].source.store, console)
     with watched(console, "predicting", total) as advance:
-        predictions = []
+        predictions: list[Prediction] = []
         for items in wanted:
-            for prediction in _predicted(classifier, items):
-                predictions.append(prediction)
-                advance(1)
+            if len(items):
+                predictions += _predicted(classifier, items, kept, advance)
     write_predictions(predictions, out)
     counts = {"predicted": total}
     for items in wanted:
@@ -104,11 +104,16 @@ def write_predictions(predictions: list[Prediction], out: Path) -> None:
                 file.write(json.dumps(vars(p), ensure_ascii=False) + "\n")
 
 
-def _predicted(classifier: Classifier, items: Items) -> Iterator[Prediction]:
-    for start in range(0, len(items), _AT_ONCE):
-        rows = range(start, min(start + _AT_ONCE, len(items)))
-        inputs = read_inputs(classifier.embedder, items, rows, classifier.side)
-        for row, shares in zip(rows, classifier.probabilities(*inputs).tolist(), strict=True):
-            by_class = dict(zip(classifier.classes, shares, strict=True))
-            label = max(by_class, key=lambda name: by_class[name])
-            yield Prediction(items.ids[row], items.split, label, by_class)
+def _predicted(
+    classifier: Classifier, items: Items, kept: Kept, advance: Callable[[int], None]
+) -> list[Prediction]:
+    features = item_features(
+        classifier.embedder, items, classifier.side, classifier.parts, advance, kept=kept
+    )
+    found = []
+    shares = classifier.probabilities(features).tolist()
+    for item, row in zip(items.ids, shares, strict=True):
+        by_class = dict(zip(classifier.classes, row, strict=True))
+        label = max(by_class, key=lambda name: by_class[name])
+        found.append(Prediction(item, items.split, label, by_class))
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.classify.features import Parts, batch_features
+from tijepa.classify.features import Parts
 from tijepa.classify.labels import Side
 from tijepa.classify.perceptron import Perceptron
 from tijepa.embedder import Embedder, load
@@ -45,14 +44,9 @@ class Classifier:
     side: Side
     parts: Parts
 
-    def probabilities(
-        self, images: Float[Tensor, "n 3 s s"] | None, texts: Sequence[str] | None
-    ) -> Float[Tensor, "n c"]:
-        """Probability of each class; inputs as `read_inputs` gives them."""
-        self.embedder.model.eval()
-        with torch.no_grad():
-            features = batch_features(self.embedder, self.side, images, texts, self.parts)
-        return self.head.logits(features.float().cpu()).double().softmax(dim=1)
+    def probabilities(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n c"]:
+        """Probability of each class; features as `item_features` gives them."""
+        return self.head.logits(features).double().softmax(dim=1)
 
 
 def check_name(name: str) -> str:

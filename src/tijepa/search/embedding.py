@@ -19,10 +19,10 @@ from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder, Form
 from tijepa.errors import NonFiniteError
-from tijepa.evaluate.terminal import say
+from tijepa.evaluate.kept_beside import Kept, kept_beside
 from tijepa.search.fingerprint import fingerprint
 from tijepa.search.place import check_store, index_folder
-from tijepa.search.reading import CONTENT, Content, Kept, Page, digest, kept_beside, read_page
+from tijepa.search.reading import CONTENT, Content, Page, digest, read_page
 from tijepa.search.shelf import Chunk, Shelf, Side, unwritable
 
 __all__ = ["Embedded", "embed_rows", "embedded_store", "verified"]
@@ -90,10 +90,7 @@ def embedded_store(
         total = opened.dataset.count_rows()
         if shelf.rows < total:
             threads = (os.cpu_count() or 1) if threads is None else threads
-            kept = kept_beside(embedder, opened)
-            for modality, features in kept.items():
-                whose = f"{modality} features of {len(features):,} of {total:,} rows"
-                say(console, f"features  {whose}, kept by training, are read instead of encoded")
+            kept = kept_beside(embedder, opened, console)
             with watched(console, "embedding rows", total) as advance:
                 advance(shelf.rows)
                 embed_rows(

@@ -21,28 +21,18 @@ from numpy.typing import NDArray
 
 from tijepa.data.features import Features
 from tijepa.data.images import centre_square, decode_image
-from tijepa.data.kept_features import KeptFeatures, Modality, features_folder
+from tijepa.data.kept_features import KeptFeatures
 from tijepa.data.store.packing import unpack
 from tijepa.data.store.source import Store
-from tijepa.embedder import Embedder
-from tijepa.encoding.feature_keys import keys_of_model
 from tijepa.errors import DataError
+from tijepa.evaluate.kept_beside import Kept
 
-__all__ = ["CONTENT", "Content", "Items", "Kept", "Page", "digest", "kept_beside", "read_page"]
+__all__ = ["CONTENT", "Content", "Items", "Page", "digest", "read_page"]
 
 CONTENT = ("id", "content_hash", "captions")
 
 Content = tuple[str, str, list[str]]
-Kept = Mapping[Modality, KeptFeatures]
 T = TypeVar("T")
-
-
-def kept_beside(embedder: Embedder, store: Store) -> Kept:
-    """The features that lie beside the store and are those of this model's encoders."""
-    if not features_folder(store).is_dir():
-        return {}  # without hashing the weights, which takes a second a gigabyte
-    keys = keys_of_model(embedder.model, embedder.card, embedder.tokenizer)
-    return KeptFeatures.find(store, keys)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""Items whose features a run on frozen encoders has kept are read, not encoded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+import tijepa
+from tijepa import DataError
+from tijepa.classify import FitOptions, fit_classifier, predict_labels
+from tijepa.classify.features import Parts, item_features
+from tijepa.classify.labels import Items, Side, read_items
+from tijepa.config import load_config
+from tijepa.data import open_splits
+from tijepa.data.readers import open_reader
+from tijepa.data.store.prepare import write_store
+from tijepa.evaluate.kept_beside import kept_beside
+from tijepa.train import train
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def kept_run(
+    frozen_settings: list[str], tweets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A run on the tweets and their store, beside which its features lie."""
+    folder = tmp_path_factory.mktemp("kept")
+    store = folder / "tweets.lance"
+    write_store(open_reader(str(tweets)), str(store))
+    settings = [f"data.source={json.dumps(str(store))}", *frozen_settings]
+    return train(load_config(overrides=settings), folder / "run", console=QUIET), store
+
+
+def items_of(store: Path, split: str, side: Side) -> Items:
+    splits = open_splits(str(store), image_size=32, seed=0, max_bad=0.5)
+    return read_items(splits, split, "mood", side)
+
+
+@pytest.mark.parametrize("side", ["pair", "image", "text"])
+@pytest.mark.parametrize("parts", ["both", "encoders"])
+def test_features_that_are_kept_make_the_same_ones(
+    kept_run: tuple[Path, Path], encoded: dict[str, int], side: Side, parts: Parts
+) -> None:
+    run, store = kept_run
+    embedder, items = tijepa.load(run), items_of(store, "train", side)
+    fresh = item_features(embedder, items, side, parts)
+    assert sum(encoded.values()) > 0
+    encoded |= dict.fromkeys(encoded, 0)
+    kept = kept_beside(embedder, items.source.store, QUIET)
+    read = item_features(embedder, items, side, parts, kept=kept)
+    assert encoded == {"image": 0, "text": 0}
+    torch.testing.assert_close(read, fresh, rtol=1e-4, atol=1e-4)
+
+
+def test_where_one_modality_is_kept_the_other_is_encoded(
+    kept_run: tuple[Path, Path], encoded: dict[str, int]
+) -> None:
+    run, store = kept_run
+    embedder, items = tijepa.load(run), items_of(store, "train", "pair")
+    fresh = item_features(embedder, items, "pair")
+    kept = kept_beside(embedder, items.source.store, QUIET)
+    encoded |= dict.fromkeys(encoded, 0)
+    read = item_features(embedder, items, "pair", kept={"image": kept["image"]})
+    assert encoded == {"image": 0, "text": len(items)}
+    torch.testing.assert_close(read, fresh, rtol=1e-4, atol=1e-4)
+
+
+def test_a_classifier_is_fitted_and_predicts_without_the_encoders(
+    kept_run: tuple[Path, Path], encoded: dict[str, int], tmp_path: Path
+) -> None:
+    """The test split, of which training keeps nothing, has 8 pairs with a mood."""
+    run, store = kept_run
+    told = io.StringIO()
+    console = Console(file=told, width=200)
+    fit_classifier(run, str(store), "mood", options=FitOptions(folds=2), console=console)
+    assert encoded == {"image": 8, "text": 8}
+    assert (
+        "features  image features of 46 of 56 rows, kept by training, are read" in told.getvalue()
+    )
+    out = tmp_path / "moods.csv"
+    predict_labels(run, str(store), out, name="mood", split="train")
+    assert encoded == {"image": 8, "text": 8}
+    assert len(list(csv.DictReader(out.read_text().splitlines()))) == 4
+
+
+def test_a_picture_that_training_could_not_read_is_named(
+    kept_run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store = kept_run
+    embedder, items = tijepa.load(run), items_of(store, "train", "image")
+    kept = kept_beside(embedder, items.source.store, QUIET)
+    broken = int(items.source.rows[items.rows[1]])
+    monkeypatch.setattr(kept["image"], "unreadable", lambda row: row == broken)
+    with pytest.raises(DataError, match=rf"item {items.ids[1]}: .*prepare the store anew"):
+        item_features(embedder, items, "image", kept=kept)
