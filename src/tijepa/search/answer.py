@@ -82,12 +82,11 @@ def print_answer(console: Console, answer: Answer, index: Index) -> None:
     table.add_column("", justify="right")
     table.add_column(f"energy{_unit(index)}", justify="right")
     table.add_column("match", justify="right")
-    table.add_column("item", overflow="fold")
-    table.add_column("caption", overflow="fold")
+    table.add_column("item and caption", overflow="fold")
     for rank, hit in enumerate(answer.hits, start=1):
         p = DASH if hit.probability is None else percent(hit.probability)
-        item, caption = Text(hit.id), Text(hit.caption or DASH)
-        table.add_row(str(rank), number(hit.energy), p, item, caption)
+        what = Text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long
+        table.add_row(str(rank), number(hit.energy), p, what)
     console.print(table)
 
 

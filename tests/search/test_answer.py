@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from tijepa.search import Index
+from tijepa.search.answer import Answer, print_answer
+from tijepa.search.hits import Hit
+
+
+def test_ids_and_captions_stand_whole_in_a_terminal_of_80_columns(index: Index) -> None:
+    """Beside energy and probability a cell has some 47 columns, which an id of 45 fills."""
+    item = "photos/2026-11-28/holiday_at_the_sea/0001.jpg"
+    caption = "two dogs, one of them wet, run along the sea and look at a bird that flies away"
+    answer = Answer("dogs", None, None, [Hit(item, 3, -25.8, 0.854, caption, "train")])
+    out = io.StringIO()
+    print_answer(Console(file=out, width=80), answer, index)
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert any(line.endswith(item) for line in lines)
+    assert caption in " ".join(lines)
