@@ -54,6 +54,7 @@ def test_the_record_of_the_run_is_that_of_its_folder(client: TestClient, tiny_ru
     answer = client.get("/run").json()
     assert answer["name"] == tiny_run.name
     assert answer["verdict"] in ("healthy", "collapsed")
+    assert answer["sign"].lower().endswith(answer["verdict"])
     assert 0 <= answer["text_to_image"]["recall_at_1"] <= 1
     assert (answer["images"], answer["chance"]) == (12, pytest.approx(1 / 12))
     assert "final model" in answer["measured"]
@@ -67,6 +68,7 @@ def test_the_record_of_the_run_is_that_of_its_folder(client: TestClient, tiny_ru
 def test_a_folder_that_holds_a_model_alone_says_so(tmp_path: Path) -> None:
     answer = run_answer(tmp_path)
     assert (answer.verdict, answer.image_to_text, answer.facts) == (None, None, [])
+    assert answer.sign == "No verdict"
     assert any("metrics.jsonl is not there" in one for one in answer.problems)
 
 

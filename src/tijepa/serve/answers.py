@@ -163,6 +163,7 @@ class RunAnswer(_Answer):
         description="healthy or collapsed; what the collapse guard says where no pooled embedding"
         " is trained; null before an evaluation."
     )
+    sign: str = Field(description="The verdict as readers see it.")
     reason: str | None = Field(description="What the verdict rests on.")
     measured: str = Field(description="Which model and split the figures below are of.")
     image_to_text: Direction | None = Field(description="Texts found for a picture.")

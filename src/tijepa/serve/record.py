@@ -9,7 +9,7 @@ from typing import Any
 
 from tijepa.evaluate.formatting import count, plain
 from tijepa.evaluate.page.curves import curves
-from tijepa.evaluate.page.health import health
+from tijepa.evaluate.page.health import health, sign_of
 from tijepa.evaluate.run_record import RunRecord, part, read_run, value
 from tijepa.hub.verdict import shown_verdict
 from tijepa.serve.answers import Direction, RunAnswer
@@ -31,6 +31,7 @@ def run_answer(folder: Path) -> RunAnswer:
     return RunAnswer(
         name=run.name,
         verdict=verdict,
+        sign=sign_of(verdict),
         reason=reason,
         measured=measured,
         image_to_text=_direction(found, "image_to_text"),

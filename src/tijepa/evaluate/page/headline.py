@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tijepa.evaluate.formatting import count, escape, percent, plain, rank, times_chance
-from tijepa.evaluate.page.health import SIGNS
+from tijepa.evaluate.page.health import sign_of
 from tijepa.evaluate.page.pieces import DIRECTIONS, paragraph
 from tijepa.evaluate.run_record import RunRecord, part, value
 from tijepa.hub.verdict import shown_verdict, trouble_in_training
@@ -39,14 +39,13 @@ def headline(run: RunRecord) -> str:
 def _verdict(run: RunRecord) -> str:
     readings, _ = run.best_known("collapse")
     if readings is None:
-        state, sign, reason = "", "No verdict", "Collapse has not been measured yet."
+        verdict, reason = None, "Collapse has not been measured yet."
     else:
         verdict, words = shown_verdict(readings, run.health)
-        state, sign = verdict or "", SIGNS.get(verdict or "", "Not judged")
         reason = words or "no reason recorded"
         reason = f"{reason[:1].upper()}{reason[1:]}."
-    own = f'<p class="verdict {state}"><b>{sign}</b> <span>{escape(reason)}</span></p>'
-    return own + _trouble_in_training(run)
+    sign = f"<b>{sign_of(verdict)}</b> <span>{escape(reason)}</span>"
+    return f'<p class="verdict {escape(verdict or "")}">{sign}</p>' + _trouble_in_training(run)
 
 
 def _trouble_in_training(run: RunRecord) -> str:

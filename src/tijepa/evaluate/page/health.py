@@ -11,14 +11,19 @@ from tijepa.evaluate.page.curves import all_series
 from tijepa.evaluate.page.pieces import paragraph, table, unknown
 from tijepa.evaluate.run_record import RunRecord, part, value
 
-__all__ = ["SIGNS", "health"]
+__all__ = ["health", "sign_of"]
 
-SIGNS = {
+_SIGNS = {
     "healthy": "✓ Healthy",
     "early": "Too early",
     "degrading": "! Degrading",
     "collapsed": "✕ Collapsed",
 }
+
+
+def sign_of(verdict: str | None) -> str:
+    """A verdict as readers see it."""
+    return "No verdict" if verdict is None else _SIGNS.get(verdict, "Not judged")
 
 
 def health(run: RunRecord) -> str:
@@ -27,7 +32,7 @@ def health(run: RunRecord) -> str:
     if found is None:
         return unknown("The collapse guard has not judged this run.")
     verdict, reason = str(found.get("verdict")), str(found.get("reason", "no reason recorded"))
-    sign = SIGNS.get(verdict, verdict)
+    sign = sign_of(verdict)
     about = (
         "The collapse guard watches the history of the held-out readings: directions used, spread,"
         " how much each prediction depends on its input, and how far targets are from the context"
@@ -65,7 +70,7 @@ def _history(run: RunRecord) -> str:
             spans.append([line["step"], line["step"], verdict])
     rows = "".join(
         f"<tr><td>{count(first)}</td><td>{count(last)}</td>"
-        f'<td class="words">{escape(SIGNS.get(verdict, verdict))}</td></tr>'
+        f'<td class="words">{escape(sign_of(verdict))}</td></tr>'
         for first, last, verdict in spans
     )
     head = (

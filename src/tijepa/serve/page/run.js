@@ -34,11 +34,9 @@ function show(body, run) {
 }
 
 function verdict(run) {
-  const signs = { healthy: "✓ Healthy", early: "Too early", degrading: "! Degrading", collapsed: "✕ Collapsed" };
-  const sign = signs[run.verdict] ?? (run.verdict ? "Not judged" : "No verdict");
   const reason = run.reason ?? "collapse has not been measured yet";
   return element("p", { className: `verdict ${run.verdict ?? ""}` },
-    element("b", {}, sign), element("span", {}, `${reason.charAt(0).toUpperCase()}${reason.slice(1)}.`));
+    element("b", {}, run.sign), element("span", {}, `${reason.charAt(0).toUpperCase()}${reason.slice(1)}.`));
 }
 
 function tiles(run) {
