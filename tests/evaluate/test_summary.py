@@ -104,3 +104,15 @@ def test_missing_readings_are_dashes(content: dict[str, Any], tmp_path: Path) ->
 
 def test_retrieval_without_forms_is_one_form(tmp_path: Path) -> None:
     assert "reported image → text 74.2 %" in printed({"retrieval": retrieval_of(0.742)}, tmp_path)
+
+
+def test_names_of_energies_stand_whole_in_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    """Also where every recall is 100.0 %, as in small splits."""
+    found = results()
+    sure = {"recall_at_1": 1.0, "recall_at_5": 1.0, "recall_at_10": 1.0, "median_rank": 1.0}
+    for one in found["energies"].values():
+        one |= {"image_to_text": sure, "text_to_image": sure}
+    del found["novel"]
+    text = printed(found, tmp_path, width=80)
+    assert "calibrated image → text 100.0 % 100.0 % 100.0 %" in text
+    assert "squared L2 image → text" in text

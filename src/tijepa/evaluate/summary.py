@@ -54,6 +54,7 @@ def summary_table(results: Mapping[str, Any]) -> Table:
     reported = part(results, "retrieval")
     table = Table(
         box=box.SIMPLE_HEAD,
+        pad_edge=False,
         title=_title(reported, results.get("split")),
         title_justify="left",
         title_style="bold",
@@ -63,7 +64,7 @@ def summary_table(results: Mapping[str, Any]) -> Table:
     )
     table.add_column("energy")
     table.add_column("direction", no_wrap=True)
-    for heading in ("R@1", "R@5", "R@10", "median", "R@1 is"):
+    for heading in ("R@1", "R@5", "R@10", "median", "R@1/chance"):
         table.add_column(heading, justify="right", no_wrap=True)
     forms = {str(form): one for form, one in part(results, "energies").items()}
     chosen = str(results.get("form", ""))
@@ -89,7 +90,7 @@ def _add_rows(table: Table, name: str, one: Mapping[str, Any], style: str) -> No
     for shown, (key, direction) in zip((name, ""), DIRECTIONS, strict=True):
         readings = part(one, key)
         recalls = [value(readings, f"recall_at_{k}") for k in (1, 5, 10)]
-        times = DASH if math.isnan(recalls[0]) else f"{times_chance(recalls[0], chance)} chance"
+        times = DASH if math.isnan(recalls[0]) else times_chance(recalls[0], chance)
         table.add_row(
             Text(shown),
             direction,
