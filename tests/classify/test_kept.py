@@ -14,13 +14,12 @@ from rich.console import Console
 import tijepa
 from tijepa import DataError
 from tijepa.classify import FitOptions, fit_classifier, predict_labels
-from tijepa.classify.features import Parts, item_features
+from tijepa.classify.features import Parts, item_features, kept_of
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.config import load_config
 from tijepa.data import open_splits
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
-from tijepa.evaluate.kept_beside import kept_beside
 from tijepa.train import train
 
 QUIET = Console(quiet=True)
@@ -53,7 +52,8 @@ def test_features_that_are_kept_make_the_same_ones(
     fresh = item_features(embedder, items, side, parts)
     assert sum(encoded.values()) > 0
     encoded |= dict.fromkeys(encoded, 0)
-    kept = kept_beside(embedder, items.source.store, QUIET)
+    kept = kept_of(embedder, items, side, parts, QUIET)
+    assert set(kept) == ({"image", "text"} if side == "pair" else {side})
     read = item_features(embedder, items, side, parts, kept=kept)
     assert encoded == {"image": 0, "text": 0}
     torch.testing.assert_close(read, fresh, rtol=1e-4, atol=1e-4)
@@ -65,7 +65,7 @@ def test_where_one_modality_is_kept_the_other_is_encoded(
     run, store = kept_run
     embedder, items = tijepa.load(run), items_of(store, "train", "pair")
     fresh = item_features(embedder, items, "pair")
-    kept = kept_beside(embedder, items.source.store, QUIET)
+    kept = kept_of(embedder, items, "pair", "both", QUIET)
     encoded |= dict.fromkeys(encoded, 0)
     read = item_features(embedder, items, "pair", kept={"image": kept["image"]})
     assert encoded == {"image": 0, "text": len(items)}
@@ -95,8 +95,20 @@ def test_a_picture_that_training_could_not_read_is_named(
 ) -> None:
     run, store = kept_run
     embedder, items = tijepa.load(run), items_of(store, "train", "image")
-    kept = kept_beside(embedder, items.source.store, QUIET)
+    kept = kept_of(embedder, items, "image", "both", QUIET)
     broken = int(items.source.rows[items.rows[1]])
     monkeypatch.setattr(kept["image"], "unreadable", lambda row: row == broken)
     with pytest.raises(DataError, match=rf"item {items.ids[1]}: .*prepare the store anew"):
         item_features(embedder, items, "image", kept=kept)
+
+
+def test_fused_features_need_tokens_and_read_nothing(
+    kept_run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store = kept_run
+    embedder, items = tijepa.load(run), items_of(store, "train", "pair")
+    monkeypatch.setattr(embedder.model.context, "fusion", torch.nn.Identity())
+    told = io.StringIO()
+    assert kept_of(embedder, items, "pair", "both", Console(file=told)) == {}
+    assert told.getvalue() == ""
+    assert set(kept_of(embedder, items, "pair", "encoders", QUIET)) == {"image", "text"}

@@ -11,13 +11,12 @@ from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
-from tijepa.classify.features import Parts, item_features
+from tijepa.classify.features import Parts, item_features, kept_of
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits
 from tijepa.data.store.progress import watched
 from tijepa.embedder import Embedder, load
-from tijepa.evaluate.kept_beside import kept_beside
 from tijepa.evaluate.probes import Examples, Head, cross_validate
 
 __all__ = ["MAX_BAD", "Labelled", "labelled_examples", "out_of_fold"]
@@ -62,7 +61,7 @@ def labelled_examples(
     items = everything.labelled
     classes = items.classes
     labels = items.numbers(classes)
-    kept = kept_beside(embedder, items.source.store, console)
+    kept = kept_of(embedder, items, side, parts, console)
     with watched(console, "encoding items", len(items)) as advance:
         features = item_features(embedder, items, side, parts, advance, kept=kept)
     examples = Examples(features, labels, items.group, len(classes))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from rich.console import Console
 from torch import Tensor
 
 from tijepa.classify.labels import Items, Side
@@ -22,10 +23,10 @@ from tijepa.data.images import centre_square, normalise
 from tijepa.data.kept_features import KeptFeatures, Modality
 from tijepa.embedder import Embedder
 from tijepa.errors import DataError
-from tijepa.evaluate.kept_beside import Kept
+from tijepa.evaluate.kept_beside import Kept, kept_beside
 from tijepa.objectives.embeddings import embed, pair_features
 
-__all__ = ["Parts", "batch_features", "item_features", "read_inputs"]
+__all__ = ["Parts", "batch_features", "item_features", "kept_of", "read_inputs"]
 
 Parts = Literal["both", "encoders", "embeddings"]
 
@@ -114,25 +115,35 @@ def item_features(
 ) -> Float[Tensor, "n f"]:
     """Features of all items with the model as it is, on the CPU and without gradient.
 
-    Pooled tokens that are `kept` of them are read, and what made them does not run again.
+    Pooled tokens that are `kept_of` them are read, and what made them does not run again.
     """
     embedder.model.eval()
-    usable: Kept = {} if kept is None or _fuses(embedder, side, parts) else kept
     found = []
     for start in range(0, len(items), _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, len(items)))
         with torch.no_grad():
-            found.append(_of_rows(embedder, items, rows, side, parts, usable).float().cpu())
+            found.append(_of_rows(embedder, items, rows, side, parts, kept or {}).float().cpu())
         advance(len(rows))
     if not found:
         raise DataError(f"split '{items.split}' has no item to classify: give another --split")
     return torch.cat(found)
 
 
+def kept_of(embedder: Embedder, items: Items, side: Side, parts: Parts, console: Console) -> Kept:
+    """What training kept of the items, as far as their features can be made of it."""
+    if _fuses(embedder, side, parts):
+        return {}
+    return kept_beside(embedder, items.source.store, console, _modalities(side))
+
+
+def _modalities(side: Side) -> tuple[Modality, ...]:
+    return ("image", "text") if side == "pair" else (side,)
+
+
 def _of_rows(
     embedder: Embedder, items: Items, rows: Sequence[int], side: Side, parts: Parts, kept: Kept
 ) -> Tensor:
-    wanted: tuple[Modality, ...] = ("image", "text") if side == "pair" else (side,)
+    wanted = _modalities(side)
     pooled = {m: _read(kept[m], items, rows) for m in wanted if m in kept}
     read = {m: x.to(embedder.device) for m, x in pooled.items() if x is not None}
     if not read:

@@ -12,13 +12,13 @@ import torch
 from rich.console import Console
 
 from tijepa.classify.examples import MAX_BAD
-from tijepa.classify.features import item_features
+from tijepa.classify.features import item_features, kept_of
 from tijepa.classify.labels import Items, read_items
 from tijepa.classify.saved import Classifier, load_classifier
 from tijepa.data import open_splits
 from tijepa.data.store.progress import watched
 from tijepa.errors import ConfigError, DataError
-from tijepa.evaluate.kept_beside import Kept, kept_beside
+from tijepa.evaluate.kept_beside import Kept
 from tijepa.model.writing import whole
 
 __all__ = ["Prediction", "predict_labels", "write_predictions"]
@@ -77,7 +77,7 @@ def predict_labels(
         raise DataError(
             f"no item of {splits.description} lacks a label in '{classifier.label}': use --all"
         )
-    kept = kept_beside(classifier.embedder, wanted[0].source.store, console)
+    kept = kept_of(classifier.embedder, wanted[0], classifier.side, classifier.parts, console)
     with watched(console, "predicting", total) as advance:
         predictions: list[Prediction] = []
         for items in wanted:

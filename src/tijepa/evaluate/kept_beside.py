@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rich.console import Console
 
@@ -18,7 +18,12 @@ __all__ = ["Kept", "kept_beside"]
 Kept = Mapping[Modality, KeptFeatures]
 
 
-def kept_beside(embedder: Embedder, store: Store, console: Console) -> Kept:
+def kept_beside(
+    embedder: Embedder,
+    store: Store,
+    console: Console,
+    modalities: Collection[Modality] = ("image", "text"),
+) -> Kept:
     """The features that lie beside the store and are those of this model's encoders; says so.
 
     Raises `DataError` where they are damaged, or made of another store in the same place.
@@ -26,7 +31,7 @@ def kept_beside(embedder: Embedder, store: Store, console: Console) -> Kept:
     if not features_folder(store).is_dir():
         return {}  # without hashing the weights, which takes a second a gigabyte
     keys = keys_of_model(embedder.model, embedder.card, embedder.tokenizer)
-    found = KeptFeatures.find(store, keys)
+    found = KeptFeatures.find(store, {m: own for m, own in keys.items() if m in modalities})
     rows = store.dataset.count_rows()
     for modality, features in found.items():
         whose = f"{modality} features of {count(len(features))} of {count(rows)} rows"
