@@ -251,8 +251,7 @@ def test_untrusted_words_in_the_health_section_are_not_interpreted(run_dir: Path
     judged(run_dir, ATTACK, words=ATTACK)
     page = report(run_dir)
     assert not page.all("script")
-    assert page.text.count(ATTACK) >= 3  # reason, advice, rollback
-    assert "Not judged" in page.text
+    assert page.text.count(ATTACK) >= 4
 
 
 def test_captions_with_broken_characters_are_written(run_dir: Path) -> None:

@@ -8,7 +8,7 @@ beside embedding and prediction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -26,7 +26,14 @@ from tijepa.errors import DataError
 from tijepa.evaluate.kept_beside import Kept, kept_beside
 from tijepa.objectives.embeddings import embed, pair_features
 
-__all__ = ["Parts", "batch_features", "item_features", "kept_of", "read_inputs"]
+__all__ = [
+    "Parts",
+    "batch_features",
+    "feature_batches",
+    "item_features",
+    "kept_of",
+    "read_inputs",
+]
 
 Parts = Literal["both", "encoders", "embeddings"]
 
@@ -117,16 +124,25 @@ def item_features(
 
     Pooled tokens that are `kept_of` them are read, and what made them does not run again.
     """
-    embedder.model.eval()
     found = []
-    for start in range(0, len(items), _AT_ONCE):
-        rows = range(start, min(start + _AT_ONCE, len(items)))
-        with torch.no_grad():
-            found.append(_of_rows(embedder, items, rows, side, parts, kept or {}).float().cpu())
-        advance(len(rows))
+    for features in feature_batches(embedder, items, side, parts, kept or {}):
+        found.append(features)
+        advance(len(features))
     if not found:
         raise DataError(f"split '{items.split}' has no item to classify: give another --split")
     return torch.cat(found)
+
+
+def feature_batches(
+    embedder: Embedder, items: Items, side: Side, parts: Parts, kept: Kept
+) -> Iterator[Float[Tensor, "b f"]]:
+    """The same, some items at a time, in order."""
+    embedder.model.eval()
+    for start in range(0, len(items), _AT_ONCE):
+        rows = range(start, min(start + _AT_ONCE, len(items)))
+        with torch.no_grad():
+            features = _of_rows(embedder, items, rows, side, parts, kept).float().cpu()
+        yield features
 
 
 def kept_of(embedder: Embedder, items: Items, side: Side, parts: Parts, console: Console) -> Kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from tijepa.classify.examples import MAX_BAD
-from tijepa.classify.features import item_features, kept_of
+from tijepa.classify.features import feature_batches, kept_of
 from tijepa.classify.labels import Items, read_items
 from tijepa.classify.saved import Classifier, load_classifier
 from tijepa.data import open_splits
@@ -79,10 +79,11 @@ def predict_labels(
         )
     kept = kept_of(classifier.embedder, wanted[0], classifier.side, classifier.parts, console)
     with watched(console, "predicting", total) as advance:
-        predictions: list[Prediction] = []
+        predictions = []
         for items in wanted:
-            if len(items):
-                predictions += _predicted(classifier, items, kept, advance)
+            for prediction in _predicted(classifier, items, kept):
+                predictions.append(prediction)
+                advance(1)
     write_predictions(predictions, out)
     counts = {"predicted": total}
     for items in wanted:
@@ -104,16 +105,12 @@ def write_predictions(predictions: list[Prediction], out: Path) -> None:
                 file.write(json.dumps(vars(p), ensure_ascii=False) + "\n")
 
 
-def _predicted(
-    classifier: Classifier, items: Items, kept: Kept, advance: Callable[[int], None]
-) -> list[Prediction]:
-    features = item_features(
-        classifier.embedder, items, classifier.side, classifier.parts, advance, kept=kept
-    )
-    found = []
-    shares = classifier.probabilities(features).tolist()
-    for item, row in zip(items.ids, shares, strict=True):
-        by_class = dict(zip(classifier.classes, row, strict=True))
-        label = max(by_class, key=lambda name: by_class[name])
-        found.append(Prediction(item, items.split, label, by_class))
-    return found
+def _predicted(classifier: Classifier, items: Items, kept: Kept) -> Iterator[Prediction]:
+    names = iter(items.ids)
+    for features in feature_batches(
+        classifier.embedder, items, classifier.side, classifier.parts, kept
+    ):
+        for shares in classifier.probabilities(features).tolist():
+            by_class = dict(zip(classifier.classes, shares, strict=True))
+            label = max(by_class, key=lambda name: by_class[name])
+            yield Prediction(next(names), items.split, label, by_class)

@@ -21,9 +21,9 @@ _SIGNS = {
 }
 
 
-def sign_of(verdict: str | None) -> str:
-    """A verdict as readers see it."""
-    return "No verdict" if verdict is None else _SIGNS.get(verdict, "Not judged")
+def sign_of(verdict: str | None, unknown: str = "Not judged") -> str:
+    """A verdict as readers see it; `unknown` for one that is none of ours."""
+    return "No verdict" if verdict is None else _SIGNS.get(verdict, unknown)
 
 
 def health(run: RunRecord) -> str:
@@ -32,7 +32,7 @@ def health(run: RunRecord) -> str:
     if found is None:
         return unknown("The collapse guard has not judged this run.")
     verdict, reason = str(found.get("verdict")), str(found.get("reason", "no reason recorded"))
-    sign = sign_of(verdict)
+    sign = sign_of(verdict, verdict)
     about = (
         "The collapse guard watches the history of the held-out readings: directions used, spread,"
         " how much each prediction depends on its input, and how far targets are from the context"
@@ -70,7 +70,7 @@ def _history(run: RunRecord) -> str:
             spans.append([line["step"], line["step"], verdict])
     rows = "".join(
         f"<tr><td>{count(first)}</td><td>{count(last)}</td>"
-        f'<td class="words">{escape(sign_of(verdict))}</td></tr>'
+        f'<td class="words">{escape(sign_of(verdict, verdict))}</td></tr>'
         for first, last, verdict in spans
     )
     head = (
