@@ -17,7 +17,7 @@ from grid.runner import Runner
 
 __all__ = ["RATES", "RIVALS", "Contest", "Outcome", "best_rival", "losses", "ratios"]
 
-RATES = tuple(1.25e-4 * 2**k for k in range(-4, 8))  # 7.8e-6 to 1.6e-2
+RATES = tuple(1.25e-4 * 2**k for k in range(-4, 9))  # 7.8e-6 to 3.2e-2
 RIVALS = ("clip", "siglip")
 Entry = tuple[str, str]  # objective, cell
 

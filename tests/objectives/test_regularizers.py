@@ -39,7 +39,7 @@ def test_full_collapse_at_the_origin_costs_its_closed_form() -> None:
     Expanded: G(1) − 2 G(2) + G(3) with G(a) = ∫ e^{−a t²/2} dt over [−3, 3]; about 0.402 per point.
     """
     closed = gaussian_integral(1) - 2 * gaussian_integral(2) + gaussian_integral(3)
-    got = SIGReg(slices=8, samples=None)(torch.zeros(10, 4), generator()).item()
+    got = SIGReg(slices=8, samples=None, variance=0.0)(torch.zeros(10, 4), generator()).item()
     assert got == pytest.approx(10 * closed, rel=1e-3)
     assert epps_pulley(np.zeros(10)) == pytest.approx(10 * closed, rel=1e-6)
 
@@ -48,7 +48,8 @@ def test_full_collapse_at_the_origin_costs_its_closed_form() -> None:
 @settings(deadline=None, max_examples=40)
 def test_sigreg_is_the_epps_pulley_statistic(x: list[float], slices: int) -> None:
     """In one dimension every direction is ±1 and the statistic is even: no randomness is left."""
-    got = SIGReg(slices=slices, samples=None)(torch.tensor(x)[:, None], generator()).item()
+    penalty = SIGReg(slices=slices, samples=None, variance=0.0)
+    got = penalty(torch.tensor(x)[:, None], generator()).item()
     assert got == pytest.approx(epps_pulley(np.array(x)), rel=2e-3, abs=2e-3)
 
 
@@ -58,7 +59,7 @@ def test_gaussian_samples_cost_what_sampling_noise_costs() -> None:
     That is G(1) − G(3), about 1.05 whatever n; collapse costs about 0.4 n.
     """
     expected = gaussian_integral(1) - gaussian_integral(3)
-    penalty = SIGReg(slices=64)
+    penalty = SIGReg(slices=64, variance=0.0)
     got = [
         penalty(torch.randn(64, 8, generator=generator(s)), generator(s + 1000)).item()
         for s in range(60)
@@ -121,6 +122,63 @@ def test_sigreg_spreads_almost_collapsed_embeddings() -> None:
         penalty(z, directions).backward()
         optimizer.step()
     torch.testing.assert_close(z.detach().std(dim=0), torch.ones(3), atol=0.15, rtol=0)
+
+
+def variance_term(z: torch.Tensor, slices: int = 16) -> float:
+    """What `variance` of weight 1 adds to SIGReg."""
+    with_it = SIGReg(slices=slices, variance=1.0)(z, generator(4))
+    return float(with_it - SIGReg(slices=slices, variance=0.0)(z, generator(4)))
+
+
+@given(x=st.lists(st.floats(-9, 9, width=32), min_size=2, max_size=9))
+@settings(deadline=None, max_examples=40)
+def test_the_variance_term_of_one_dimension_by_hand(x: list[float]) -> None:
+    """d = 1, n points: directions are ±1, so v is the sample variance whatever is drawn.
+
+    (n − 1)/(n + 1) v² − 2v + 1. Two points ±a: v = 2a², so 4a⁴/3 − 4a² + 1, which is −2 at
+    a² = 3/2, its minimum.
+    """
+    n, v = len(x), float(np.var(np.array(x), ddof=1))
+    expected = (n - 1) / (n + 1) * v**2 - 2 * v + 1
+    got = variance_term(torch.tensor(x)[:, None])
+    assert got == pytest.approx(expected, rel=1e-4, abs=1e-3 * (1 + v))
+    assert variance_term(torch.tensor([[1.5**0.5], [-(1.5**0.5)]])) == pytest.approx(-2, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 4, 64])
+def test_the_variance_that_costs_least_is_one_at_every_batch_size(n: int) -> None:
+    """E v² = σ⁴ (n + 1)/(n − 1), so the mean is (σ² − 1)²: 0 at σ = 1, 1 at √2, 9/16 at 1/2."""
+
+    def mean(sigma: float) -> float:
+        each = [
+            variance_term(sigma * torch.randn(n, 64, generator=generator(s)), slices=256)
+            for s in range(160)
+        ]
+        return float(np.mean(each))
+
+    assert mean(1.0) == pytest.approx(0, abs=0.1)
+    assert mean(2**0.5) == pytest.approx(1, abs=0.3)
+    assert mean(0.5) == pytest.approx(9 / 16, abs=0.05)
+
+
+def test_embeddings_that_escaped_come_back_by_their_variance_alone() -> None:
+    """The bug: at a high rate of learning, texts were embedded at 50 standard deviations, where
+    exp(i t x) of 16 knots and many directions points everywhere, and nothing brought them back."""
+
+    def longest(variance: float) -> float:
+        z = torch.randn(64, 16, generator=generator())
+        z[:4] *= 30
+        z.requires_grad_()
+        optimizer = torch.optim.SGD([z], lr=0.5)
+        penalty, directions = SIGReg(slices=64, variance=variance), generator(1)
+        for _ in range(300):
+            optimizer.zero_grad()
+            penalty(z, directions).backward()
+            optimizer.step()
+        return float(z.detach().norm(dim=1).max()) / 16**0.5
+
+    assert longest(0.0) > 15
+    assert longest(1.0) < 5
 
 
 def test_vicreg_variance_by_hand() -> None:
@@ -263,6 +321,7 @@ def test_sigreg_weighs_an_item_as_the_energy_does_whatever_the_batch(copies: int
     """The same items k times over: the same value, 1 / k of the gradient for each, as of a mean.
 
     With the factor n, as published, the value is k times as large and the gradient the same.
+    Without the variance term, which knows that a batch is a sample.
     """
     z = torch.randn(6, 3, generator=generator())
     many = z.repeat(copies, 1)
@@ -274,11 +333,12 @@ def test_sigreg_weighs_an_item_as_the_energy_does_whatever_the_batch(copies: int
         assert x.grad is not None
         return value.detach(), x.grad[:6]
 
-    value, gradient = both(SIGReg(slices=16), z)
-    value_of_many, gradient_of_many = both(SIGReg(slices=16), many)
+    value, gradient = both(SIGReg(slices=16, variance=0.0), z)
+    value_of_many, gradient_of_many = both(SIGReg(slices=16, variance=0.0), many)
     torch.testing.assert_close(value_of_many, value)
     torch.testing.assert_close(gradient_of_many, gradient / copies)
-    published, of_published = both(SIGReg(slices=16, samples=None), z)
-    published_of_many, of_published_of_many = both(SIGReg(slices=16, samples=None), many)
+    as_published = SIGReg(slices=16, samples=None, variance=0.0)
+    published, of_published = both(as_published, z)
+    published_of_many, of_published_of_many = both(as_published, many)
     torch.testing.assert_close(published_of_many, copies * published)
     torch.testing.assert_close(of_published_of_many, of_published)

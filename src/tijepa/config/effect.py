@@ -164,5 +164,6 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
         if name not in ("sigreg", "visreg"):
             idle[f"{regularizer}.slices"] = f"{regularizer}.name is '{name}'"
         if name != "sigreg":
-            idle[f"{regularizer}.by_batch"] = f"{regularizer}.name is '{name}'"
+            for setting in ("by_batch", "variance"):
+                idle[f"{regularizer}.{setting}"] = f"{regularizer}.name is '{name}'"
     return idle

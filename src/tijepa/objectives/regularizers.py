@@ -47,6 +47,13 @@ class SIGReg:
     integrated by the trapezoid rule on 17 knots over [0, 3] (the integrand is even, and 0 at t = 0,
     where both functions are 1), averaged over the directions. Nothing pulls fully collapsed
     embeddings apart: equal embeddings have equal gradients, which vanish at the origin.
+
+    Far from the origin the statistic is blind: exp(i t x) of a large x turns fast, the pull on it
+    changes sign from knot to knot, and few such rows hardly count. At high rates of learning
+    embeddings escape there (docs/log.md). `variance` is the weight of a term, not in the paper,
+    that sees them: the mean over directions of (n − 1)/(n + 1) v² − 2v + 1, with v the unbiased
+    sample variance of the projections. For Gaussian ones of variance σ² the mean of v² is
+    σ⁴ (n + 1)/(n − 1), so the term's is (σ² − 1)² whatever n: it does not shrink small batches.
     """
 
     def __init__(
@@ -55,10 +62,12 @@ class SIGReg:
         knots: int = 17,
         reach: float = 3.0,
         samples: int | None = 64,
+        variance: float = 1.0,
         processes: Processes = ALONE,
     ) -> None:
         self.slices = slices
         self.samples = samples
+        self.variance = variance
         self.processes = processes
         self.spacing = reach / (knots - 1)
         t = self.spacing * torch.arange(1, knots)
@@ -72,13 +81,22 @@ class SIGReg:
     ) -> Float[Tensor, ""]:
         """The mean statistic over fresh directions."""
         directions = _directions(embedding, self.slices, generator, self.processes)
-        angle = self.spacing * (embedding @ directions)
+        projections = embedding @ directions
         n = _count(embedding, self.processes)
-        real, imaginary = self.processes.total(harmonic_sums(angle, len(self.weight))) / n
+        sums = harmonic_sums(self.spacing * projections, len(self.weight))
+        real, imaginary = self.processes.total(sums) / n
         error = (real - self.gaussian.to(real.device)[:, None]).square() + imaginary.square()
         samples = n if self.samples is None else self.samples
         statistic: Tensor = samples * (error.mean(dim=1) * self.weight.to(error.device)).sum()
+        if self.variance:
+            statistic = statistic + self.variance * self._variance_off(projections, n)
         return statistic
+
+    def _variance_off(self, projections: Float[Tensor, "b s"], n: Tensor) -> Float[Tensor, ""]:
+        total = self.processes.total
+        centred = projections - total(projections.sum(dim=0)) / n
+        variance = total(centred.square().sum(dim=0)) / (n - 1).clamp(min=1.0)
+        return (variance.square() * (n - 1) / (n + 1) - 2 * variance + 1).mean()
 
 
 class VICReg:

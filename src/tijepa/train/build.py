@@ -260,7 +260,10 @@ def _regularizer(config: RegularizerConfig, processes: Processes) -> WeightedReg
         return None
     penalties: dict[str, Callable[[], Regularizer]] = {
         "sigreg": lambda: SIGReg(
-            config.slices, samples=None if config.by_batch else 64, processes=processes
+            config.slices,
+            samples=None if config.by_batch else 64,
+            variance=config.variance,
+            processes=processes,
         ),
         "vicreg": lambda: VICReg(processes=processes),
         "visreg": lambda: VISReg(config.slices, processes=processes),
