@@ -29,7 +29,7 @@ class Regularizer(Protocol):
     def __call__(
         self, embedding: Float[Tensor, "b d"], generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """Zero at best."""
+        """Smallest at best; where it estimates from a sample, that may be a little below zero."""
         ...
 
 
