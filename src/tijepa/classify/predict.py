@@ -106,11 +106,9 @@ def write_predictions(predictions: list[Prediction], out: Path) -> None:
 
 
 def _predicted(classifier: Classifier, items: Items, kept: Kept) -> Iterator[Prediction]:
-    names = iter(items.ids)
-    for features in feature_batches(
-        classifier.embedder, items, classifier.side, classifier.parts, kept
-    ):
-        for shares in classifier.probabilities(features).tolist():
-            by_class = dict(zip(classifier.classes, shares, strict=True))
-            label = max(by_class, key=lambda name: by_class[name])
-            yield Prediction(next(names), items.split, label, by_class)
+    batches = feature_batches(classifier.embedder, items, classifier.side, classifier.parts, kept)
+    rows = (row for features in batches for row in classifier.probabilities(features).tolist())
+    for item, row in zip(items.ids, rows, strict=True):
+        by_class = dict(zip(classifier.classes, row, strict=True))
+        label = max(by_class, key=lambda name: by_class[name])
+        yield Prediction(item, items.split, label, by_class)
