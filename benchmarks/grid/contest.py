@@ -1,11 +1,11 @@
-"""Objectives against each other: rates tuned on validation, then every seed on test.
+"""Objectives against each other: rates tuned on validation, then judged on test by every seed.
 
 A cell is what is equal for all objectives in one comparison: a batch size, a number of steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -28,7 +28,8 @@ class Contest:
 
     The search of an entry's rate starts at `first` and its neighbours, and walks on until the best
     one has been tried with `reach` rates on either side, each twice the last: with two the rates
-    tried around it span a factor of 16. 0 takes the first as it is.
+    tried around it span a factor of 16. 0 takes the first as it is. The search is by the first
+    seed; of its `finalists` best rates the one with the highest mean over all seeds is the best.
     """
 
     objectives: Sequence[str]
@@ -37,6 +38,7 @@ class Contest:
     first: Callable[[str, str], float]
     seeds: Sequence[int]
     reach: int = 2
+    finalists: int = 1
 
     @property
     def entries(self) -> list[Entry]:
@@ -44,37 +46,53 @@ class Contest:
         return [(name, cell) for cell in self.cells for name in self.objectives]
 
     def held(self, runner: Runner) -> Outcome:
-        """Tune, then train every seed at the best rate."""
+        """Tune, then judge the best rate by every seed."""
         tried = {entry: self._nearest(entry) for entry in self.entries}
         while True:
-            wanted = [(entry, k) for entry in self.entries for k in sorted(tried[entry])]
-            jobs = [self.job(*entry, RATES[k], 0) for entry, k in wanted]
-            found = dict(zip(wanted, runner.results(jobs, _validation), strict=True))
-            best = {
-                entry: max(tried[entry], key=lambda k, e=entry: found[e, k]["validation"])
-                for entry in self.entries
+            found = self._results(runner, tried, self.seeds[:1])
+            final = {
+                entry: sorted(ks, key=lambda k, e=entry: -_mean(found[e, k]))[: self.finalists]
+                for entry, ks in tried.items()
             }
-            grown = {entry: tried[entry] | self._around(best[entry]) for entry in self.entries}
+            grown = self._grown(tried, {entry: ks[0] for entry, ks in final.items()})
+            if grown == tried:
+                seeded = self._results(runner, final, self.seeds)
+                best = {
+                    entry: max(ks, key=lambda k, e=entry: _mean(seeded[e, k]))
+                    for entry, ks in final.items()
+                }
+                grown = self._grown(tried, best)
             if grown == tried:
                 break
             tried = grown
-        finals = [
-            (entry, self.job(*entry, RATES[best[entry]], seed))
-            for entry in self.entries
-            for seed in self.seeds
-        ]
-        results = runner.results([job for _, job in finals], _validation)
-        tests: dict[Entry, list[dict[str, Any]]] = {}
-        for (entry, job), result in zip(finals, results, strict=True):
-            tests.setdefault(entry, []).append({"seed": job.seed, "steps": job.steps, **result})
         return Outcome(
             best={entry: RATES[k] for entry, k in best.items()},
             tried={
-                entry: {RATES[k]: float(found[entry, k]["validation"]) for k in sorted(ks)}
+                entry: {RATES[k]: _mean(found[entry, k]) for k in sorted(ks)}
                 for entry, ks in tried.items()
             },
-            tests=tests,
+            finals={
+                entry: {RATES[k]: _mean(seeded[entry, k]) for k in sorted(ks)}
+                for entry, ks in final.items()
+            },
+            tests={entry: seeded[entry, k] for entry, k in best.items()},
         )
+
+    def _results(
+        self, runner: Runner, rates: Mapping[Entry, Iterable[int]], seeds: Sequence[int]
+    ) -> dict[tuple[Entry, int], list[dict[str, Any]]]:
+        wanted = [(entry, k) for entry, ks in rates.items() for k in sorted(ks)]
+        jobs = [self.job(*entry, RATES[k], seed) for entry, k in wanted for seed in seeds]
+        results = [
+            {"seed": job.seed, "steps": job.steps, **result}
+            for job, result in zip(jobs, runner.results(jobs, _validation), strict=True)
+        ]
+        return {key: results[k * len(seeds) :][: len(seeds)] for k, key in enumerate(wanted)}
+
+    def _grown(
+        self, tried: Mapping[Entry, set[int]], best: Mapping[Entry, int]
+    ) -> dict[Entry, set[int]]:
+        return {entry: ks | self._around(best[entry]) for entry, ks in tried.items()}
 
     def _nearest(self, entry: Entry) -> set[int]:
         start = min(range(len(RATES)), key=lambda k: abs(RATES[k] / self.first(*entry) - 1))
@@ -87,10 +105,15 @@ class Contest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The best rate of every entry, validation at every rate tried, every seed's result."""
+    """The best rate of every entry, and what it was chosen by.
+
+    `tried` is validation of the first seed at every rate tried, `finals` the mean over all seeds at
+    the rates that all were trained at, `tests` every seed's result at the best.
+    """
 
     best: Mapping[Entry, float]
     tried: Mapping[Entry, Mapping[float, float]]
+    finals: Mapping[Entry, Mapping[float, float]]
     tests: Mapping[Entry, list[dict[str, Any]]]
 
     def summary(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -109,10 +132,17 @@ class Outcome:
         return rows
 
     def rates_tried(self) -> list[dict[str, Any]]:
-        """Every rate that was tried, with what it gave on validation."""
+        """Every rate that was tried, with what it gave on validation by the first seed."""
         return [
-            {"objective": name, "cell": cell, "lr": lr, "validation": recall}
+            {
+                "objective": name,
+                "cell": cell,
+                "lr": lr,
+                "validation": recall,
+                **({"mean": finals[lr]} if lr in finals else {}),
+            }
             for (name, cell), by in self.tried.items()
+            for finals in [self.finals[name, cell]]
             for lr, recall in by.items()
         ]
 
@@ -162,9 +192,10 @@ def ratios(
 
 
 def losses(outcome: Outcome, *, centred: bool = True) -> dict[str, dict[str, float]]:
-    """What a badly chosen rate costs: for each cell and objective 1 − mean / best of validation.
+    """What a badly chosen rate costs: for each cell and objective 1 − mean / highest validation.
 
-    The mean is over a range of 16 around the best rate: from a quarter of it to four times it, or,
+    Both are of the first seed. The mean is over a range of 16 around the best rate: from a quarter
+    of it to four times it, or,
     not `centred`, over that of the ranges of tried rates with the best one in them in which the
     objective loses least. A plateau with a cliff behind it looks worse by the first than it is.
     """
@@ -176,8 +207,12 @@ def losses(outcome: Outcome, *, centred: bool = True) -> dict[str, dict[str, flo
             whole = (lr for lr in by if any(15 * lr <= high <= 17 * lr for high in by))
             lowest += [lr for lr in whole if best / 17 <= lr <= best]
         means = [fmean(r for lr, r in by.items() if low / 1.1 <= lr <= low * 17) for low in lowest]
-        found.setdefault(cell, {})[name] = 1 - max(means) / max(1e-9, by[best])
+        found.setdefault(cell, {})[name] = 1 - max(means) / max(1e-9, *by.values())
     return found
+
+
+def _mean(results: Iterable[Mapping[str, Any]]) -> float:
+    return fmean(float(result["validation"]) for result in results)
 
 
 def _validation(result: dict[str, Any]) -> str:

@@ -193,6 +193,29 @@ def test_tuning_walks_until_the_best_rate_has_two_on_either_side(tmp_path: Path)
     assert set(theirs) <= set(RATES)
 
 
+def _lucky(job: Job, folder: Path) -> dict[str, Any]:
+    """As `_peaked`, but for the first seed, which finds 5e-4 a little better than it is."""
+    luck = 0.25 if job.seed == 0 and job.lr == 5e-4 else 0.0
+    found = _peaked(job, folder)
+    return found | {"validation": found["validation"] + luck}
+
+
+def test_of_two_finalists_the_one_that_all_seeds_find_better_is_the_best(tmp_path: Path) -> None:
+    """At 5e-4 the seeds have .85, .6, .6, at 1e-3 .8 each: the first seed alone takes the former.
+    Around both there are two rates on either side in the end: 1.25e-4 to 4e-3."""
+    alone, two = (replace(_contest(("tijepa",)), finalists=count) for count in (1, 2))
+    with Runner(_lucky, tmp_path, Journal(None), processes=1) as runner:
+        lucky, sound = alone.held(runner), two.held(runner)
+    assert lucky.best["tijepa", "8"] == pytest.approx(5e-4)
+    assert sound.best["tijepa", "8"] == pytest.approx(1e-3)
+    assert sound.finals["tijepa", "8"] == pytest.approx({5e-4: 2.05 / 3, 1e-3: 0.8})
+    assert [lr / 1e-3 for lr in sound.tried["tijepa", "8"]] == pytest.approx(
+        [0.125, 0.25, 0.5, 1, 2, 4]
+    )
+    assert sound.summary()["8"]["tijepa"]["mean"] == pytest.approx(0.81)
+    assert losses(sound)["8"]["tijepa"] == pytest.approx(1 - (0.4 + 0.85 + 0.8 + 0.6 + 0.4) / 4.25)
+
+
 def test_the_summary_is_over_seeds_and_losses_over_sixteenfold(tmp_path: Path) -> None:
     """Seeds give 0.8, 0.81, 0.82. Rates at 0, 1, 2 octaves give .8, .6, .4: a mean of .56, less
     by 30 % than the best."""
@@ -209,10 +232,10 @@ def test_a_plateau_before_a_cliff_loses_little_over_the_best_range() -> None:
     """Six rates at .6, .6, .6, .6, .64, 0, octaves apart, the best the last but one. Around it are
     .6, .6, .64, 0: less by 1 - .46 / .64. Over the first five: 1 - .608 / .64."""
     tried = {1e-3 * 2**k: r for k, r in enumerate((0.6, 0.6, 0.6, 0.6, 0.64, 0.0))}
-    outcome = Outcome({("tijepa", "8"): 16e-3}, {("tijepa", "8"): tried}, {})
+    outcome = Outcome({("tijepa", "8"): 16e-3}, {("tijepa", "8"): tried}, {}, {})
     assert losses(outcome)["8"]["tijepa"] == pytest.approx(1 - 0.46 / 0.64)
     assert losses(outcome, centred=False)["8"]["tijepa"] == pytest.approx(1 - 0.608 / 0.64)
-    few = Outcome({("tijepa", "8"): 1e-3}, {("tijepa", "8"): {1e-3: 0.5}}, {})
+    few = Outcome({("tijepa", "8"): 1e-3}, {("tijepa", "8"): {1e-3: 0.5}}, {}, {})
     assert losses(few, centred=False)["8"]["tijepa"] == 0
 
 
