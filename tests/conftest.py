@@ -62,6 +62,24 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_photos(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first of Flickr8k's photos with their captions: 100 train, 40 validation, 40 test."""
+    source, folder = real_data / "data" / "flickr8k", tmp_path_factory.mktemp("few")
+    (folder / "images").symlink_to(source / "images")
+    left = {"train": 100, "validation": 40, "val": 40, "test": 40}
+    with (
+        (source / "captions.jsonl").open(encoding="utf-8") as lines,
+        (folder / "captions.jsonl").open("w", encoding="utf-8") as few,
+    ):
+        for line in lines:
+            split = json.loads(line)["split"]
+            left[split] -= 1
+            if left[split] >= 0:
+                few.write(line)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of small pictures with two captions each: 32 train, 12 validation, 12 test."""
     folder = tmp_path_factory.mktemp("pairs")

@@ -152,10 +152,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Walked:
     return walk("Your own photos", folder, 1700)
 
 
+@pytest.mark.slow
 def test_every_step_of_the_scenes_yields_what_is_shown(scenes: Walked) -> None:
     check_shown("Scenes", scenes)
 
 
+@pytest.mark.slow
 def test_a_search_finds_scenes_that_fit(scenes: Walked) -> None:
     """Of four scenes in ten a caption says blue; here it is nearly all of the ten first."""
     hits = json.loads((scenes.folder / "found.json").read_text())["hits"]
@@ -165,17 +167,20 @@ def test_a_search_finds_scenes_that_fit(scenes: Walked) -> None:
     assert "blue" in printed_by("ask.py", "Scenes", scenes)
 
 
+@pytest.mark.slow
 def test_energy_over_http_tells_right_from_wrong(scenes: Walked) -> None:
     (energies,) = json.loads((scenes.folder / "energy.json").read_text())["energy"]
     assert energies[0] < energies[1]
 
 
+@pytest.mark.slow
 def test_the_scenes_leave_what_the_page_names(scenes: Walked) -> None:
     for name in ("runs/demo/report.html", "gallery.html"):
         assert (scenes.folder / name).read_text().lower().startswith("<!doctype html>")
     check_overlay(scenes)
 
 
+@pytest.mark.slow
 def test_the_server_has_stopped(scenes: Walked) -> None:
     with socket.socket() as one:
         assert one.connect_ex(("127.0.0.1", scenes.port)) != 0

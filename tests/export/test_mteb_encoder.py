@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import tijepa
 from tijepa.data.scenes import SHAPES, Scenes
-from tijepa.errors import DataError
+from tijepa.errors import ConfigError, DataError
 from tijepa.export.mteb_encoder import MtebEncoder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mteb and what it imports warn of themselves
@@ -51,6 +51,27 @@ def test_similarity_is_one_minus_the_cosine_energy(encoder: MtebEncoder) -> None
     rows = encoder.encode([{"image": images}])
     assert torch.allclose(encoder.similarity_pairwise(rows, rows), torch.ones(3), atol=1e-5)
     assert encoder.similarity(rows[0], rows[1]).shape == (1, 1)
+
+
+def test_calibrated_similarity_is_minus_the_calibrated_energy(tiny_run: Path) -> None:
+    """Inner products, in nats; of a pair in one batch there is no calibrated row."""
+    model = tijepa.load(tiny_run)
+    encoder = MtebEncoder(model, form="calibrated")
+    images, texts = pictures(3), ["a red ball", "a blue square"]
+    rows, others = encoder.encode([{"image": images}]), encoder.encode([{"text": texts}])
+    energy = model.energy(images, texts, form="calibrated")
+    assert torch.allclose(encoder.similarity(rows, others), -energy, atol=1e-3, rtol=1e-4)
+    assert encoder.mteb_model_meta.embed_dim == rows.shape[1] == others.shape[1]
+    with pytest.raises(DataError, match="use form='cosine'"):
+        encoder.encode([{"image": images[:2], "text": texts}])
+
+
+def test_another_form_or_a_missing_calibration_is_refused(tiny_run: Path) -> None:
+    model = tijepa.load(tiny_run)
+    with pytest.raises(ConfigError, match="form is 'squared_l2': must be 'cosine' or 'calibrated'"):
+        MtebEncoder(model, form="squared_l2")
+    with pytest.raises(ConfigError, match="needs a calibration"):
+        MtebEncoder(model.calibrated_by(None), form="calibrated")
 
 
 def test_a_batch_without_image_and_text_is_refused(encoder: MtebEncoder) -> None:
