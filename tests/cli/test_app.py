@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tijepa.cli import main
 from tijepa.cli.app import app
@@ -121,6 +122,36 @@ def test_a_disk_that_cannot_be_written_is_the_users_matter(
     assert main(["train"]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate"
+                " memory: you tried to allocate 80000 bytes. Error code 12 (Cannot allocate memory)"
+            ),
+            " (80000 bytes were asked for at once)",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+            " (2.00 GiB were asked for at once)",
+        ),
+        (MemoryError(), ""),
+    ],
+)
+def test_too_little_memory_is_the_users_matter(
+    error: Exception,
+    asked: str,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(error)
+    assert main(["train"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: out of memory{asked}; a run needs less with a larger")
     assert err.count("\n") == 1
 
 

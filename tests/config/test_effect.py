@@ -72,6 +72,11 @@ FUSED = "objective.tasks.fusion_infill=1"
             "objective.regularize_image.name is 'none'",
         ),
         (["objective.regularize_text={name: vicreg, slices: 9}"], "name is 'vicreg'"),
+        (
+            ["objective.regularize_image={weight: 0, variance: 3}"],
+            "objective.regularize_image.weight is 0",
+        ),
+        (["objective.regularize_text={weight: 0, slices: 9}"], "regularize_text.weight is 0"),
         (["model.head={depth: 0, hidden: 9}"], "model.head.depth is 0"),
         (["model.head={depth: 0, skip: true}"], "model.head.depth is 0"),
         (["model.pooled_predictor={depth: 0, norm: none}"], "model.pooled_predictor.depth is 0"),

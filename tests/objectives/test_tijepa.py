@@ -407,6 +407,27 @@ def test_token_tasks_use_exactly_the_items_that_have_what_they_need(
     )
 
 
+@pytest.mark.parametrize("task", ["text_infill", "text_only"])
+def test_a_caption_of_which_nothing_can_be_hidden_is_no_item_of_the_task(
+    setting: Callable[..., Setting], make_batch: Callable[..., Batch], task: str
+) -> None:
+    """Of [CLS] and one word nothing is hidden: the mean is that over the other rows."""
+    batch = make_batch()
+    mask = batch.token_mask.clone()
+    mask[[1, 4], 2:] = False
+    mixed = setting(batch=replace(batch, token_mask=mask, tokens=batch.tokens * mask))
+    usable = [0, 2, 3, 5]
+    alone = setting(batch=rows(mixed.batch, usable))
+    made = objective(tokens={task: 1.0})
+    masks = mixed.draw(made)
+    torch.testing.assert_close(
+        mixed.items(made, masks).loss,
+        alone.items(made, mask_rows(masks, usable)).loss,
+        atol=1e-6,
+        rtol=1e-6,
+    )
+
+
 def test_pooled_tasks_and_regularizers_use_exactly_the_items_that_have_what_they_need(
     setting: Callable[..., Setting],
 ) -> None:
@@ -553,4 +574,7 @@ def test_without_token_tasks_there_is_nothing_per_item(setting: Callable[..., Se
 
 
 def test_counts_are_those_of_the_batch(make_batch: Callable[..., Batch]) -> None:
-    assert Counts.of(make_batch(*HALF)) == Counts(images=4, texts=5, pairs=3)
+    """Of the five captions the last one, of a pair, is cut to two tokens."""
+    batch = make_batch(*HALF)
+    batch.token_mask[5, 2:] = False
+    assert Counts.of(batch) == Counts(images=4, texts=5, pairs=3, long_texts=4, long_pairs=2)

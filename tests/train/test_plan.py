@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,27 @@ def test_targets_are_counted_as_weights_alone(tiny_config: Configure, planned: P
     copied = sum(count for name, count in planned.parameters.items() if name != "predictors")
     added = with_targets.memory - planned.memory
     assert 4 * copied <= added < 4 * copied * 1.2  # the rest are buffers
+
+
+def test_the_towers_have_the_threads_that_the_run_will_have(
+    tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread in all leaves none to share out, whatever torch had before."""
+    module = sys.modules["tijepa.train.plan"]
+    step, found = module.training_step, []
+
+    def noting(*arguments: Any, **keywords: Any) -> Any:
+        found.append(keywords["compute"].tower_threads)
+        return step(*arguments, **keywords)
+
+    monkeypatch.setattr(module, "training_step", noting)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        plan(tiny_config("compute.threads=1"))
+    finally:
+        torch.set_num_threads(before)
+    assert set(found) == {0}
 
 
 def test_activations_of_a_quarter_of_a_batch_are_about_a_quarter(tiny_config: Configure) -> None:

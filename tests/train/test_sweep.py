@@ -171,6 +171,19 @@ def test_the_command_trains_with_the_threads_that_are_left(tmp_path: Path) -> No
     assert command(free, tmp_path, True)[3:] == ["train", "--out", str(tmp_path), "--resume"]
 
 
+def test_what_a_run_took_from_its_backbone_makes_no_other_run(tmp_path: Path) -> None:
+    """The run's own pixels, of 224 in place of the default 64; what a cell sets stands."""
+    backbone = "model.image.backbone=some/vit"
+    taken = ["data.image_size=224", "data.mean=[0.4,0.4,0.4]", "data.std=[0.2,0.2,0.2]"]
+    stored = cells_of([], overrides=[backbone, *taken])[0].config
+    (tmp_path / "config.yaml").write_text(stored.to_yaml())
+    (tmp_path / "report.html").touch()
+    assert state_of(tmp_path, cells_of([], overrides=[backbone])[0].config) == "finished"
+    [other] = cells_of([], overrides=[backbone, "data.image_size=64"])
+    with pytest.raises(ConfigError, match=r"data\.image_size is 224 in .*, not 64"):
+        state_of(tmp_path, other.config)
+
+
 def test_threads_alone_make_no_other_run(tmp_path: Path) -> None:
     [cell] = cells_of([], overrides=["seed=4"])
     (tmp_path / "config.yaml").write_text(

@@ -16,7 +16,6 @@ import click
 from tijepa.cli.classify import classify
 from tijepa.cli.compare import compare
 from tijepa.cli.demo import demo
-from tijepa.cli.disk import disk_problem
 from tijepa.cli.doctor import doctor
 from tijepa.cli.embed import embed
 from tijepa.cli.evaluate import evaluate
@@ -24,6 +23,7 @@ from tijepa.cli.explain import explain
 from tijepa.cli.export import export
 from tijepa.cli.filter import filter_
 from tijepa.cli.index import index
+from tijepa.cli.machine import machine_problem
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.probe import probe
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TijepaError as error:
         return _fail(str(error), 2, debug)
     except Exception as error:  # noqa: BLE001  the outermost frame: nothing is swallowed
-        known = disk_problem(error)
+        known = machine_problem(error)
         if known is not None:
             return _fail(known, 2, debug)
         kind = type(error).__name__

@@ -87,7 +87,7 @@ def _stored(
     out: Path | None, preset: str | None, file: Path | None, settings: list[str]
 ) -> tuple[RunConfig, Path]:
     """The configuration of the run in `out`, which nothing given may contradict."""
-    from tijepa.config import ADOPTED, load_config
+    from tijepa.config import load_config
 
     if out is None:
         raise ConfigError("--resume needs --out RUN, the folder of the run to continue")
@@ -97,15 +97,9 @@ def _stored(
     stored = load_config(file=path)
     if preset is None and file is None:
         file = path
-    given = load_config(preset, file, settings)
-    asked = given.settings()
-    adopted = set()  # what an unnamed setting took from the image backbone
-    if stored.model.image.backbone is not None:
-        adopted = {f"data.{name}" for name in ADOPTED if name not in given.data.model_fields_set}
-    for key, value in stored.settings().items():
-        if asked[key] != value and key not in adopted:
-            raise ConfigError(
-                f"{key} is {value} in {path}, not {asked[key]}: a resumed run keeps its settings;"
-                " leave it out, or start anew with another --out"
-            )
+    for key, here, there in load_config(preset, file, settings).differences(stored):
+        raise ConfigError(
+            f"{key} is {there} in {path}, not {here}: a resumed run keeps its settings; leave it"
+            " out, or start anew with another --out"
+        )
     return stored, out

@@ -51,6 +51,7 @@ _HIDDEN_LAYERS = {
     "model.head": ("hidden", "norm", "skip"),
     "model.pooled_predictor": ("hidden", "norm"),
 }
+_OF_REGULARIZERS = ("slices", "by_batch", "variance")
 _BLOCK_TASKS = ("image_infill", "image_only", "fusion_infill")
 _BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale")
 
@@ -161,6 +162,10 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
         name = value(f"{regularizer}.name")
         if name == "none":
             idle[f"{regularizer}.weight"] = f"{regularizer}.name is 'none'"
+        elif value(f"{regularizer}.weight") == 0:
+            reason = f"{regularizer}.weight is 0"
+            idle |= {f"{regularizer}.{key}": reason for key in _OF_REGULARIZERS}
+            continue
         if name not in ("sigreg", "visreg"):
             idle[f"{regularizer}.slices"] = f"{regularizer}.name is '{name}'"
         if name != "sigreg":

@@ -42,7 +42,7 @@ InnerFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**53)]  # exact as a float
 
 
 class Section(BaseModel):
@@ -371,6 +371,19 @@ class RunConfig(Section):
     guard: GuardConfig = GuardConfig()
     compute: ComputeConfig = ComputeConfig()
     log: LogConfig = LogConfig()
+
+    def differences(self, run: RunConfig) -> Iterator[tuple[str, Any, Any]]:
+        """Settings in which a stored `run` differs from this one: key, value here, value there.
+
+        Without those that the run took from its image backbone because this one leaves them open.
+        """
+        adopted = set()
+        if run.model.image.backbone is not None:
+            adopted = {f"data.{name}" for name in ADOPTED if name not in self.data.model_fields_set}
+        here = self.settings()
+        for key, there in run.settings().items():
+            if here[key] != there and key not in adopted:
+                yield key, here[key], there
 
     @model_validator(mode="before")
     @classmethod

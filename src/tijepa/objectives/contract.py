@@ -20,25 +20,35 @@ from torch import Tensor, nn
 from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Encoded
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.masks import Masks
+from tijepa.objectives.masks import SHORTEST, Masks
 
-__all__ = ["Counts", "DrawnMasks", "Objective", "Pooled", "Terms", "Views"]
+__all__ = ["Counts", "DrawnMasks", "Objective", "Pooled", "Terms", "Views", "long_texts"]
+
+
+def long_texts(batch: Batch) -> Bool[Tensor, " b"]:
+    """Rows with a caption of which a part can be hidden."""
+    return batch.has_text & (batch.token_mask.sum(dim=1) >= SHORTEST)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many items of the whole batch a task can use; the divisors of its mean."""
+    """How many items of the whole batch a task can use; the divisors of its mean.
+
+    `long_texts` and `long_pairs` have a caption of which a part can be hidden.
+    """
 
     images: int
     texts: int
     pairs: int
+    long_texts: int
+    long_pairs: int
 
     @classmethod
     def of(cls, batch: Batch) -> Counts:
         """Count the rows of a batch (one read from the device)."""
-        both = batch.has_image & batch.has_text
-        numbers = torch.stack([batch.has_image.sum(), batch.has_text.sum(), both.sum()]).tolist()
-        return cls(images=int(numbers[0]), texts=int(numbers[1]), pairs=int(numbers[2]))
+        image, text, long = batch.has_image, batch.has_text, long_texts(batch)
+        rows = [image, text, image & text, long, image & long]
+        return cls(*map(int, torch.stack(rows).sum(dim=1).tolist()))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 from tijepa.errors import ConfigError
 from tijepa.model.encoded import Visible
 
-__all__ = ["BlockMasks", "Masks", "SpanMasks"]
+__all__ = ["SHORTEST", "BlockMasks", "Masks", "SpanMasks"]
 
 ATTEMPTS = 1000
 
@@ -122,6 +122,9 @@ def _side(length: float, grid: int, rng: np.random.Generator) -> int:
     return min(grid, max(1, int(length + rng.random())))
 
 
+SHORTEST = 3  # tokens of a caption of which one can be hidden: the first, one seen, one hidden
+
+
 @dataclass(frozen=True)
 class SpanMasks:
     """Hidden spans of a caption's tokens; the first token of a caption always stays visible."""
@@ -135,7 +138,7 @@ class SpanMasks:
         Of the n = length − 1 words, h = round(hidden · n) are hidden (at least 1, at most n − 1)
         in about h / span spans; hidden and visible words are cut into spans and gaps uniformly at
         random, so every word can be hidden and the marginals are symmetric. Captions of fewer than
-        two words get an empty target.
+        two words (`SHORTEST` tokens) get an empty target.
         """
         longest = max(lengths)
         hidden = np.zeros((len(lengths), longest), dtype=bool)
@@ -143,7 +146,7 @@ class SpanMasks:
         for row, length in enumerate(lengths):
             shown[row, :length] = True
             words = length - 1
-            if words < 2:
+            if length < SHORTEST:
                 continue
             count = min(words - 1, max(1, round(self.hidden * words)))
             spans = min(max(1, round(count / self.span)), count, words - count + 1)

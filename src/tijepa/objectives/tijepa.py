@@ -17,7 +17,15 @@ from torch import Tensor
 from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Encoded, Visible, gather_tokens
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Counts, DrawnMasks, Objective, Pooled, Terms, Views
+from tijepa.objectives.contract import (
+    Counts,
+    DrawnMasks,
+    Objective,
+    Pooled,
+    Terms,
+    Views,
+    long_texts,
+)
 from tijepa.objectives.energies import Energy
 from tijepa.objectives.fused import fused_energy
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
@@ -234,6 +242,10 @@ def _without_lone_items(pooled: Pooled) -> Pooled:
 
 def _usable(task: Task, batch: Batch, counts: Counts) -> tuple[Bool[Tensor, " b"], int]:
     """Which rows the task can use, and how many such rows the whole batch has."""
+    if task.hides and task.predicts == "text":
+        if task.needs_image:
+            return batch.has_image & long_texts(batch), counts.long_pairs
+        return long_texts(batch), counts.long_texts
     if task.needs_image and task.needs_text:
         return batch.has_image & batch.has_text, counts.pairs
     if task.needs_image:

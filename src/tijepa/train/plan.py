@@ -80,9 +80,9 @@ def plan(config: RunConfig) -> Plan:
     the data cannot be used.
     """
     config = adopted(config)
-    compute = resolve_compute(config)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
+    compute = resolve_compute(config)  # which shares the threads out
     splits = open_run_data(config, None, Console(stderr=True))
     tokenizer = tokenizer_of(config, splits.split("train"), needs_text=needs_text(config.objective))
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
@@ -115,7 +115,9 @@ def plan(config: RunConfig) -> Plan:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     counts = parameter_counts(model)
-    held = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    # a target shares the weights that its context encoder does not train
+    storages = [tensor.untyped_storage() for tensor in model.state_dict().values()]
+    held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
     moving = 3 * 4 * sum(counts.values())  # a gradient and two moments, all float32
     return Plan(
         config=config,

@@ -95,12 +95,11 @@ def state_of(folder: Path, config: RunConfig) -> State:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"{folder} holds files but no run: empty it, or name another --out")
         return "new"
-    asked, found = config.settings(), load_config(file=stored).settings()
-    for key, there in found.items():
-        if key != "compute.threads" and asked[key] != there:
+    for key, here, there in config.differences(load_config(file=stored)):
+        if key != "compute.threads":
             raise ConfigError(
-                f"{key} is {there} in {stored}, not {asked[key]}: a sweep keeps the settings of"
-                " its runs; delete that folder, or name another --out"
+                f"{key} is {there} in {stored}, not {here}: a sweep keeps the settings of its"
+                " runs; delete that folder, or name another --out"
             )
     if (folder / "report.html").is_file():
         return "finished"
