@@ -32,6 +32,7 @@ from tijepa.objectives.embeddings import (
     Embedded,
     Embeddings,
     SearchEnergies,
+    before_target_norm,
     cosine_energy,
     pair_features,
     squared_l2_energy,
@@ -434,6 +435,17 @@ class Embedder:
         if form == "calibrated":
             return self._calibration.text_rows(text)
         return _joint(text.predicted, text.own, form)
+
+    def before_target_norm(
+        self, e: Embeddings
+    ) -> tuple[Float[Tensor, "i d"], Float[Tensor, "t d"]]:
+        """The images' and texts' own embeddings as the heads give them; onnxruntime's as they are.
+
+        Collapse is read from these: `objective.pooled_target_norm` hides it.
+        """
+        if isinstance(self.engine, TorchEngine):
+            return before_target_norm(self.engine.model, e)
+        return e.image, e.text
 
     @property
     def _in_torch(self) -> TorchEngine:

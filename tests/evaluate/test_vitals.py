@@ -6,9 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tijepa.evaluate.collapse import EVERYTHING, Learned
-from tijepa.evaluate.vitals import vitals, watched
-from tijepa.objectives.embeddings import Embeddings
+from tijepa.config import load_config
+from tijepa.data.pairs import Batch
+from tijepa.evaluate.collapse import EVERYTHING, Learned, collapse_readings
+from tijepa.evaluate.vitals import target_embeddings, vitals, watched
+from tijepa.objectives.embeddings import Embeddings, before_target_norm, embed
+from tijepa.objectives.views import image_view, text_view
+from tijepa.train.build import build_model
 
 
 def gaussian(n: int, d: int, seed: int) -> Tensor:
@@ -136,3 +140,47 @@ def test_what_is_learned_follows_from_the_energies(
     energies: tuple[str, ...], learned: Learned
 ) -> None:
     assert watched(energies) == learned
+
+
+@pytest.mark.parametrize("norm", ["none", "center", "standardise", "layer"])
+def test_a_norm_of_the_targets_hides_neither_drift_nor_a_constant(norm: str) -> None:
+    """Targets equal to the context's have drift 0; embeddings of mean 5 and std 5e-4 have no
+    spread, though the norm, once it has seen them, makes them centred and of length 1 a dimension.
+    """
+    small = ["data.image_size=16", "model.image.patch_size=8", "model.image.width=16"]
+    small += ["model.text.width=16", "model.image.depth=1", "model.text.depth=1"]
+    small += ["model.head.norm=none", "objective.pooled_targets=ema"]
+    model = build_model(load_config(overrides=[*small, f"objective.pooled_target_norm={norm}"]), 90)
+    assert model.predictors is not None
+    seeded = torch.Generator().manual_seed(0)
+    everyone = torch.ones(40, dtype=torch.bool)
+    batch = Batch(
+        images=torch.randn(40, 3, 16, 16, generator=seeded),
+        has_image=everyone,
+        tokens=torch.randint(3, 90, (40, 6), generator=seeded),
+        token_mask=torch.ones(40, 6, dtype=torch.bool),
+        has_text=everyone,
+        indices=torch.arange(40),
+        cursor=40,
+    )
+    with torch.no_grad():
+        for head in (model.context.image_head, model.context.text_head):
+            last = [layer for layer in head.modules() if isinstance(layer, torch.nn.Linear)][-1]
+            last.weight.mul_(1e-3)
+            last.bias.fill_(5.0)
+        model.update_targets(0.0)
+        image = image_view(model.context, batch).pooled
+        text = text_view(model.context, batch).pooled
+        for _ in range(100):  # until the running statistics are those of the batch
+            model.predictors.train()
+            model.predictors.image_norm(model.context.embed_image(image))
+            model.predictors.text_norm(model.context.embed_text(text))
+        model.eval()
+        e = embed(model, image, text)
+    own = before_target_norm(model, e)
+    found = vitals(e, target_embeddings(model, batch), own=own)
+    for name in ("image", "text"):
+        assert found[name]["spread"] < 0.01
+        assert found[f"{name} targets"]["drift"] == pytest.approx(0.0, abs=1e-6)
+    nothing = torch.zeros(40)
+    assert "nearly the same" in collapse_readings(*own, nothing, nothing).reason

@@ -94,10 +94,14 @@ def vitals(
     pairs: Embeddings,
     targets: dict[str, Float[Tensor, "b d"]],
     *,
+    own: tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]] | None = None,
     modalities: Iterable[str] = MODALITIES,
     directions: Iterable[str] = DIRECTIONS,
 ) -> Vitals:
     """Readings of n pairs by subject; `targets` are target embeddings of the first b of them.
+
+    `own` are the images' and texts' embeddings before `objective.pooled_target_norm`, as `targets`
+    are: what a modality and its targets are judged by. Without it there is no such norm.
 
     - A modality, and its targets under the name `image targets`: `rank` (effective rank),
       `available` (directions that n items in d dimensions can have), `spread` (√d · mean std, as a
@@ -110,16 +114,17 @@ def vitals(
       has 0, one that explains a share ρ of the variance 2ρ. `certainty` is the gap in standard
       errors.
     """
-    own = {"image": pairs.image, "text": pairs.text}
     predicted = {"image_to_text": pairs.text_from_image, "text_to_image": pairs.image_from_text}
-    found: Vitals = {name: _modality(own[name]) for name in modalities}
+    image, text = own or (pairs.image, pairs.text)
+    plain = {"image": image, "text": text}
+    found: Vitals = {name: _modality(plain[name]) for name in modalities}
     for name in modalities:
         if name in targets:
-            context = own[name][: len(targets[name])]
+            context = plain[name][: len(targets[name])]
             drift = {"drift": _drift(context, targets[name])}
             found[f"{name} targets"] = _modality(targets[name]) | drift
     for name in directions:
-        target = own["text" if name == "image_to_text" else "image"]
+        target = pairs.text if name == "image_to_text" else pairs.image
         found[name] = _direction(predicted[name], target)
     return found
 

@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from tijepa.model.target_norm import NoTargetNorm
 from tijepa.model.text_image_model import TextImageModel
 
 __all__ = [
     "Embedded",
     "Embeddings",
     "SearchEnergies",
+    "before_target_norm",
     "cosine_energy",
     "embed",
     "embed_image",
@@ -144,6 +146,27 @@ def embed_text(model: TextImageModel, pooled: Float[Tensor, "t q"]) -> Embedded:
         z = F.normalize(z, dim=1)
         return Embedded(z, z, pooled)
     return Embedded(model.predictors.text_norm(z), model.predictors.text_to_image(z), pooled)
+
+
+@torch.no_grad()
+def before_target_norm(
+    model: TextImageModel, e: Embeddings
+) -> tuple[Float[Tensor, "i d"], Float[Tensor, "t d"]]:
+    """The images' and texts' own embeddings as the heads give them, whatever targets are made of.
+
+    A norm over items takes away what makes a constant: `e` of a collapsed model may look well.
+    """
+    norms = model.predictors
+    if norms is None or isinstance(norms.image_norm, NoTargetNorm):
+        return e.image, e.text
+    assert e.image_pooled is not None
+    assert e.text_pooled is not None
+    model.eval()
+    device = next(model.parameters()).device
+    return (
+        model.context.embed_image(e.image_pooled.to(device)).to(e.image.device),
+        model.context.embed_text(e.text_pooled.to(device)).to(e.text.device),
+    )
 
 
 def squared_l2_energy(e: Embeddings) -> Float[Tensor, "i t"]:

@@ -244,9 +244,11 @@ def _evaluate(
         found = measure(embedder, run.held_out, learned)
         record = {"kind": "eval", "step": state.step, "split": "validation", **found.results}
         record["tasks"] = tasks
+        aligned = found.embeddings.texts(run.held_out.first_text)
         readings = vitals(
-            found.embeddings.texts(run.held_out.first_text),
+            aligned,
             target_embeddings(learner.model, pairs) if learned.modalities else {},
+            own=embedder.before_target_norm(aligned),
             modalities=learned.modalities,
             directions=learned.directions,
         )
