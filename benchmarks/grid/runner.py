@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from grid.job import Job, configuration
 from grid.journal import Journal, digest
+from tijepa.train.environment import processor
 
 __all__ = ["Runner"]
 
@@ -24,6 +26,8 @@ Work = Callable[[Job, Path], dict[str, Any]]
 
 class Runner:
     """Does jobs by `work(job, folder)`, which must be importable, and remembers their results.
+
+    Each result says when and on which processor it was made: a record may join runs of several.
 
     `folder` holds the data; `base` are the settings that all jobs of the script share.
     """
@@ -93,7 +97,9 @@ class Runner:
         ) as progress:
             task = progress.add_task("training", total=len(missing))
 
-            def finished(job: Job, result: dict[str, Any]) -> None:
+            def finished(job: Job, found: dict[str, Any]) -> None:
+                today = datetime.datetime.now(datetime.UTC).date().isoformat()
+                result = {**found, "date": today, "processor": processor()}
                 self._journal.record(job, made_of[job], result)
                 known[job] = result
                 progress.advance(task)

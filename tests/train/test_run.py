@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from rich.console import Console
 
@@ -283,16 +284,36 @@ def test_ctrl_c_in_the_last_step_stops_before_the_final_evaluation(
     assert not (folder / "run/results.json").exists()
 
 
-def test_resume_refuses_data_of_another_size(
-    tiny_config: Configure, tiny_run: Path, pairs_folder: Path, folder: Path
+def test_a_resumed_run_sees_its_data_as_they_were_when_it_began(
+    tiny_config: Configure,
+    pairs_folder: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(tiny_run, folder / "run")
-    shutil.copytree(pairs_folder, folder / "pairs")
-    lines = (folder / "pairs/captions.jsonl").read_text().splitlines(keepends=True)
-    (folder / "pairs/captions.jsonl").write_text("".join(lines[1:]))
-    config = tiny_config(f"data.source={folder / 'pairs'}")
-    with pytest.raises(DataError, match="has 31 items, and had 32 when"):
-        train(config, folder / "run", resume=True, console=quiet())
+    """Its captions are rewritten after 4 of 6 steps, none fewer. The copy in the cache is as it
+    was; when that is gone too the run is refused, and so is its evaluation without --data."""
+    monkeypatch.setenv("TIJEPA_CACHE", str(folder / "cache"))
+    pairs = Path(shutil.copytree(pairs_folder, folder / "pairs"))
+    config = tiny_config(f"data.source={pairs}")
+    train(config, folder / "whole", console=quiet())
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folder / "run", console=quiet())
+    shutil.copytree(folder / "run", folder / "late")
+    captions = pairs / "captions.jsonl"
+    captions.write_text(captions.read_text().replace('"captions": ["', '"captions": ["other '))
+    train(config, folder / "run", resume=True, console=Console(width=200))
+    assert "as it was before it changed" in capsys.readouterr().out
+    assert_same_run(folder / "whole", folder / "run")
+    shutil.rmtree(folder / "cache")
+    with pytest.raises(DataError, match=r"pairs has changed since .*late began .* restore it; or"):
+        train(config, folder / "late", resume=True, console=quiet())
+    with pytest.raises(DataError, match="pairs has changed since"):
+        evaluate_run(folder / "run", device="cpu")
+    evaluated = evaluate_run(folder / "run", device="cpu", data=str(pairs))
+    assert evaluated["retrieval"]["num_images"] == 12
 
 
 def test_resume_refuses_a_checkpoint_of_another_shape(
@@ -807,3 +828,17 @@ def test_a_few_steps_on_real_photos(few_photos: Path, tiny_config: Configure, fo
     assert results["retrieval"]["num_texts"] == 100
     assert results["form"] == "calibrated"
     assert set(results["collapse"]) >= {"image", "text", "gap", "verdict", "reason"}
+
+
+def test_a_direction_without_weight_says_nothing(tiny_config: Configure, folder: Path) -> None:
+    """Image to text alone is trained: the cosine energy is that of this direction, by half, and
+    what orders texts and images is the cosine of the one prediction with the text."""
+    train(tiny_config("objective.tasks.text_to_image.pooled=0"), folder / "run", console=quiet())
+    model = tijepa.load(folder / "run", device="cpu")
+    pictures = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    e = model.embeddings([(255 * p).byte() for p in pictures], ["a red ball", "b", "c", "d"])
+    assert not e.image_from_text.any()
+    to_text = F.normalize(e.text_from_image, dim=1) @ F.normalize(e.text, dim=1).T
+    torch.testing.assert_close(model.energy_of(e, "cosine"), 1 - to_text / 2)
+    joint = model.joint_of(e, "cosine")
+    torch.testing.assert_close(joint.image @ joint.text.T, to_text / 2)

@@ -20,13 +20,15 @@ def open_splits(
     seed: int,
     max_bad: float,
     version: int | None = None,
+    state: str | None = None,
     console: Console | None = None,
 ) -> PairSplits:
     """Open the splits of `source`.
 
     That is "scenes" (procedural), a store (its path or URI ends with .lance; its latest version
     unless `version` is given), or whatever `tijepa prepare` reads: this is prepared into the cache
-    first, unless it stands there unchanged, and `console` shows how far that is. `seed` and
+    first, unless it stands there unchanged, and `console` shows how far that is; where the cache
+    still holds what was prepared of its earlier `state`, that is opened. `seed` and
     `image_size` (pixels) define the scenes; `max_bad` bounds the share of broken items of what is
     prepared. Raises `DataError` if the source cannot be used.
     """
@@ -55,4 +57,4 @@ def open_splits(
                 advance=advance,
             )
 
-    return open_cached(source, reader, max_bad, prepare)
+    return open_cached(source, reader, max_bad, prepare, state)

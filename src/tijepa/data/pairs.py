@@ -84,7 +84,8 @@ class SetAside:
 class PairSplits:
     """The splits of one source and what was set aside when it was made or opened.
 
-    `uri` and `version` say which store they are read from; None where there is no store.
+    `uri` and `version` say which store they are read from; None where there is no store. `state` is
+    that of the source of which the store was made, where it was made into the cache.
     """
 
     splits: Mapping[str, PairSource]
@@ -92,6 +93,7 @@ class PairSplits:
     description: str
     uri: str | None = None
     version: int | None = None
+    state: str | None = None
 
     def split(self, name: str) -> PairSource:
         """The split called `name`; `DataError` naming the known ones if there is none."""

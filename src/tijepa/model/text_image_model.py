@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from tijepa.model.covariance_predictor import CovariancePredictor
 from tijepa.model.ema import target_copy, update_ema
@@ -16,18 +18,33 @@ from tijepa.model.token_predictor import TokenPredictor
 
 __all__ = ["Predictors", "TextImageModel"]
 
+DIRECTIONS = ("image_to_text", "text_to_image")
+
 
 def _of_context(name: str) -> bool:
     return name.startswith("context.")
 
 
+class NoPrediction(nn.Module):
+    """Zero for every input: of a direction that nothing trains there is nothing to expect."""
+
+    def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Zeros of the shape of `x`."""
+        return torch.zeros_like(x)
+
+
 class Predictors(nn.Module):
     """g_φ: two between pooled embeddings, one transformer between tokens (or none).
 
-    `pooled` holds a `kind`, "mlp" or "covariance", and its arguments. `fused` predicts fused
+    `pooled` holds a `kind`, "mlp" or "covariance", and its arguments; a direction that is not among
+    `directions` is not trained and predicts zero for every input, so that it changes no ranking by
+    cosine. `fused` predicts fused
     image tokens from such tokens, where a task needs it. `image_norm` and `text_norm` normalise the
     pooled embeddings that are predicted.
     """
+
+    image_to_text: nn.Module
+    text_to_image: nn.Module
 
     def __init__(
         self,
@@ -37,10 +54,13 @@ class Predictors(nn.Module):
         tokens: Mapping[str, Any] | None,
         target_norm: str = "none",
         fused: Mapping[str, Any] | None = None,
+        directions: Sequence[str] = DIRECTIONS,
     ) -> None:
         super().__init__()
-        self.image_to_text = _pooled_predictor(embed_dim, **pooled)
-        self.text_to_image = _pooled_predictor(embed_dim, **pooled)
+        for direction in DIRECTIONS:
+            trained = direction in directions
+            predictor = _pooled_predictor(embed_dim, **pooled) if trained else NoPrediction()
+            self.add_module(direction, predictor)
         self.image_norm = TARGET_NORMS[target_norm](embed_dim)
         self.text_norm = TARGET_NORMS[target_norm](embed_dim)
         self.tokens = None if tokens is None else TokenPredictor(**tokens)

@@ -129,6 +129,7 @@ def _arguments(config: RunConfig, towers: _Towers) -> dict[str, Any]:
     if any(TASKS[name].fused for name in weights):
         encoders["fusion"] = {**model.fusion.model_dump(), **shared}
         fused = {"image_width": model.fusion.width, **predictor}
+    directions = list(pooled_weights(objective))
     predictors = {
         "embed_dim": model.embed_dim,
         "pooled": _pooled_predictor(model.pooled_predictor),
@@ -136,6 +137,8 @@ def _arguments(config: RunConfig, towers: _Towers) -> dict[str, Any]:
         "fused": fused,
         "target_norm": objective.pooled_target_norm,
     }
+    if len(directions) == 1:  # the other one would stay as the seed made it
+        predictors["directions"] = directions
     return {"encoders": encoders, "predictors": predictors, "ema": _uses_ema(objective)}
 
 

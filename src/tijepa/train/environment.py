@@ -37,11 +37,16 @@ def environment_of(
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": config.seed,
         "data": splits.description,
-        "store": None if splits.uri is None else {"uri": splits.uri, "version": splits.version},
+        "store": None if splits.uri is None else _store(splits),
         "items": {name: len(source) for name, source in splits.splits.items()},
         "vocabulary": tokenizer.vocab_size,
         "parameters": dict(parameters),
     }
+
+
+def _store(splits: PairSplits) -> dict[str, Any]:
+    state = {} if splits.state is None else {"state": splits.state}
+    return {"uri": splits.uri, "version": splits.version, **state}
 
 
 def processor() -> str:

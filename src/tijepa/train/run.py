@@ -21,7 +21,7 @@ from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_s
 from tijepa.evaluate.run import finish_run
 from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
-from tijepa.model.saving import ModelCard, read_card, read_json, write_json
+from tijepa.model.saving import ModelCard, read_card, write_json
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import write_whole, writing
 from tijepa.train.backbones import adopted, tokenizer_of
@@ -75,7 +75,6 @@ def train(
     source = splits.split("train")
     _announce_data(console, run_dir, splits)
     if resume:
-        _check_same_data(run_dir, source)
         tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     else:
         own = config.model.text.backbone is not None
@@ -187,17 +186,6 @@ def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
             f"{run_dir} has no checkpoint to resume from; delete it, or train into another --out"
         )
     return last
-
-
-def _check_same_data(run_dir: Path, source: PairSource) -> None:
-    """Another number of items is another order of pairs, so the run would not be the same."""
-    environment = read_json(run_dir / "environment.json")
-    recorded = environment.get("items", {}).get("train") if isinstance(environment, dict) else None
-    if recorded != len(source):
-        raise DataError(
-            f"the training split has {len(source)} items, and had {recorded} when {run_dir} began:"
-            " restore the data, or train anew into another --out"
-        )
 
 
 def _features(

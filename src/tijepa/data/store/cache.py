@@ -37,15 +37,29 @@ def cache_folder() -> Path:
 
 
 def open_cached(
-    source: str, reader: Reader, max_bad: float, prepare: Callable[[str], None]
+    source: str,
+    reader: Reader,
+    max_bad: float,
+    prepare: Callable[[str], None],
+    state: str | None = None,
 ) -> PairSplits:
     """Open the store of `source` as it is now; `prepare` is called with its path if there is none.
+
+    Where `state` is given, an earlier one of the source, and its store is still kept, that is
+    opened instead, and the description says so.
 
     Two processes that ask at once make one store: the second waits. Stores of earlier states of the
     source are removed unless somebody reads them. Raises what `prepare` raises, and `DataError`
     where the folder cannot be written.
     """
-    path = _entry(source, reader, max_bad)
+    now = _hash(f"{reader.fingerprint()} {max_bad} {SCHEMA_VERSION}")
+    path = _entry(source, reader, now)
+    if state not in (None, now):
+        earlier = _entry(source, reader, str(state))
+        hold = _held(earlier)
+        if hold is not None:
+            description = f"{reader.describe()}, as it was before it changed"
+            return _opened(earlier, hold, description, str(state))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         hold, making = FileLock(path.with_suffix(".lock")), FileLock(path.with_suffix(".making"))
@@ -60,16 +74,28 @@ def open_cached(
             making.take()
             _make(path, prepare)
             _remove_stale(path)
+    return _opened(path, hold, reader.describe(), now)
+
+
+def _opened(path: Path, hold: FileLock, description: str, state: str) -> PairSplits:
     return open_store(
-        str(path), hold=hold, set_aside=_set_aside(path), description=reader.describe()
+        str(path), hold=hold, set_aside=_set_aside(path), description=description, state=state
     )
 
 
-def _entry(source: str, reader: Reader, max_bad: float) -> Path:
+def _held(path: Path) -> FileLock | None:
+    """A share of the store at `path`, so that nobody removes it; None where it is not there."""
+    if not path.exists():
+        return None
+    hold = FileLock(path.with_suffix(".lock"))
+    hold.share()
+    return hold if path.exists() else None
+
+
+def _entry(source: str, reader: Reader, state: str) -> Path:
     place = str(Path(source).expanduser().absolute()) if os.path.exists(source) else source
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(place).name).strip("-")[:40] or "source"
-    state = f"{reader.fingerprint()} {max_bad} {SCHEMA_VERSION}"
-    return cache_folder() / f"{name}-{_hash(f'{reader.name} {place}')}-{_hash(state)}.lance"
+    return cache_folder() / f"{name}-{_hash(f'{reader.name} {place}')}-{state}.lance"
 
 
 def _hash(text: str) -> str:

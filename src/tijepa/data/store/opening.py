@@ -23,6 +23,7 @@ def open_store(
     hold: object = None,
     set_aside: tuple[SetAside, ...] = (),
     description: str | None = None,
+    state: str | None = None,
 ) -> PairSplits:
     """Open the splits of the store at `uri`: train, validation, test first, others by appearance.
 
@@ -37,6 +38,7 @@ def open_store(
         description=description or f"{store.uri} version {store.version}",
         uri=store.uri,
         version=store.version,
+        state=state,
     )
 
 
