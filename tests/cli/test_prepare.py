@@ -117,6 +117,24 @@ def test_appending_the_same_source_twice_adds_nothing(
     )
 
 
+def test_appending_what_is_all_set_aside_says_so(
+    pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["prepare", str(pairs_folder), "--out", "pairs.lance"])
+    (tmp_path / "more").mkdir()
+    line = '{"image": null, "captions": ["a"], "split": "train", "id": "train-0.png"}\n'
+    (tmp_path / "more/captions.jsonl").write_text(line)
+    more = [str(tmp_path / "more"), "--out", "pairs.lance", "--append"]
+    assert main(["prepare", *more]) == 2
+    capsys.readouterr()
+    assert main(["prepare", *more, "--max-bad", "1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "nothing added to pairs.lance version 1: 1 items set aside, 0 stood there already" in told
+    )
+    assert "pairs.prepared/version-2/doctor.html" in told
+
+
 def test_appending_adds_new_rows(
     pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

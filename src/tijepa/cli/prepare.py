@@ -127,9 +127,14 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
         written = f"written   {what}: {count:,} items"
     elif count:
         written = f"added     {what}: {count:,} items; {done.skipped:,} stood there already"
-    else:
+    elif not done.set_aside:
         _say(console, f"nothing added: all {done.skipped:,} items stand in {what} already")
         return
+    else:
+        written = (
+            f"nothing added to {what}: {done.set_aside:,} items set aside, {done.skipped:,} stood"
+            " there already"
+        )
     cleaner = [c for c in done.report.facts["commands"] if "--duplicates" in c["command"]]
     facts = {**done.report.facts, "description": written, "commands": [train, *cleaner]}
     print_report(console, replace(done.report, facts=facts))

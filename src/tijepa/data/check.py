@@ -73,15 +73,14 @@ def check_record(record: Record) -> Checked:
             findings.append((error.kind, str(error), True))
         else:
             findings += [(kind, reason, False) for kind, reason in peculiarities(picture)]
-    captions = []
-    total = len(record.captions)
+    usable, total = 0, len(record.captions)
     for number, caption in enumerate(record.captions, start=1):
         problem = _caption_problem(caption)
         if problem is None:
-            captions.append(caption)
+            usable += 1
         else:
             findings.append((problem[0], f"caption {number} of {total} {problem[1]}", False))
-    if total and not captions:
+    if total and not usable:
         first = findings[-total][1]
         reason = f"none of its {total} captions can be used; {first}"
         findings.append(("captions-all-invalid", reason, True))
@@ -90,9 +89,14 @@ def check_record(record: Record) -> Checked:
     found = tuple(Finding(record.id, record.reference, *finding) for finding in findings)
     if any(finding.set_aside for finding in found):
         return Checked(None, found, record)
-    valid = tuple(captions)
-    content_hash = _picture_hash(record.image) if record.image is not None else _text_hash(valid)
+    valid, content_hash = content_of(record)
     return Checked(Sound(record, valid, picture, content_hash), found, record)
+
+
+def content_of(record: Record) -> tuple[tuple[str, ...], str]:
+    """The captions that can be used and the hash, as in `Sound`, whatever the picture is worth."""
+    valid = tuple(c for c in record.captions if _caption_problem(c) is None)
+    return valid, _text_hash(valid) if record.image is None else _picture_hash(record.image)
 
 
 def _caption_problem(caption: Any) -> tuple[str, str] | None:

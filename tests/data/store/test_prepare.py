@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,23 @@ def test_appending_adds_what_is_lacking_as_a_new_version_and_only_once(
     again = append_store(more, out)
     assert (again.version, again.added, again.skipped) == (2, {}, 3)
     assert names(open_store(out, 1)) == {"train": ["i0", "i1", "i2"]}
+
+
+def test_another_item_of_a_known_id_is_set_aside_and_not_taken_for_the_known_one(
+    make_reader: MakeReader, make_pair: MakePair, out: str
+) -> None:
+    """A camera gives its names again: i1 with the picture of i7, i2 with a new caption."""
+    write_store(make_reader([make_pair(i) for i in range(4)]), out)
+    renamed = replace(make_pair(7), id="i1", captions=make_pair(1).captions)
+    corrected = replace(make_pair(2), captions=("corrected",))
+    more = [make_pair(0), renamed, corrected, make_pair(9)]
+    added = append_store(make_reader(more), out, max_bad=1.0)
+    assert (added.added, added.skipped, added.set_aside) == ({"train": 1}, 1, 2)
+    assert names(open_store(out)) == {"train": ["i0", "i1", "i2", "i3", "i9"]}
+    listed = (added.report.folder / "quarantine.jsonl").read_text()
+    assert listed.count("the store holds another picture or other captions under this id") == 2
+    with pytest.raises(DataError, match="under this id: rename it"):
+        append_store(make_reader(more), out)
 
 
 def test_appending_finds_duplicates_of_what_the_store_holds(

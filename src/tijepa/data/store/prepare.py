@@ -19,7 +19,7 @@ from tijepa.data.pairs import SetAside
 from tijepa.data.records import Reader, Record
 from tijepa.data.store.extras import ExtraColumns
 from tijepa.data.store.intake import Intake, RedundantError
-from tijepa.data.store.known import KnownIds
+from tijepa.data.store.known import KnownItems
 from tijepa.data.store.location import is_remote, local_path, store_exists
 from tijepa.data.store.rows import grouped, to_batch
 from tijepa.data.store.schema import StoreInfo, schema_of
@@ -139,15 +139,16 @@ def append_store(
     threads: int = 1,
     advance: Advance = lambda count: None,
 ) -> Prepared:
-    """Add what the store at `uri` lacks as one new version; ids that it holds are skipped.
+    """Add what the store at `uri` lacks as one new version; items that it holds are skipped.
 
+    An item whose id stands for something else there is set aside.
     Where the store's splits were named, an item without one is set aside; else it is split by the
     hash. The diagnosis is of the new items; duplicates are sought among them and all that stand in
     the store, for which its rows are read without their pictures. Nothing new leaves the version as
     it is. Raises `DataError` like `write_store`; then the store stays at its version.
     """
     store = Store(uri)
-    known = KnownIds(store)
+    known = KnownItems(store)
     settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
     folder = doctor or diagnosis_folder(uri) / f"version-{store.version + 1}"
     with Diagnosis(
