@@ -465,8 +465,9 @@ class Embedder:
 
         Safetensors and JSON only. `tijepa.load(folder)` gives the model back. The page states the
         data, objective, measured results and collapse report that the run's own files hold
-        (`provenance.json` keeps them, without paths). Raises `CheckpointError` where the folder
-        cannot be written, `ConfigError` for a model that runs in onnxruntime.
+        (`provenance.json` keeps them, without paths). A model that was saved there is replaced.
+        Raises `CheckpointError` where the folder cannot be written, `ConfigError` where it holds
+        other files and for a model that runs in onnxruntime.
         """
         return write_model(
             Path(folder),

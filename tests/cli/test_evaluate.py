@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         asked.update(run=run, **options)
         return RESULTS
 
-    def print_summary(console: Console, results: dict[str, Any], run_dir: Path) -> None:
+    def print_summary(console: Console, results: dict[str, Any], run_dir: Path | None) -> None:
         console.print(f"table of {run_dir}: {results['collapse']['verdict']}")
 
     for name, function in [("run", evaluate_run), ("summary", print_summary)]:
@@ -57,13 +57,17 @@ def test_by_default_the_final_model_is_measured_on_the_test_split(
     assert "pointing 50.0\u00a0% (chance 6.2\u00a0%) of 4 objects" in out
 
 
-def test_options_reach_the_evaluation(asked: dict[str, Any]) -> None:
+def test_options_reach_the_evaluation(
+    asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run's report holds other figures, so it is not pointed to."""
     options = ["--data", "photos", "--split", "novel", "--checkpoint", "300", "--meaning"]
     assert main(["evaluate", "run", *options]) == 0
     assert asked["data"] == "photos"
     assert asked["split"] == "novel"
     assert asked["checkpoint"] == "300"
     assert asked["parts"] is True
+    assert "table of None: healthy" in capsys.readouterr().out
 
 
 def test_json_is_alone_on_stdout(asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,3 +137,21 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert capsys.readouterr().out == "plan with lr 0.125\n"
     assert calls.trained == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["train", "sweep"])
+def test_a_preset_for_photos_does_not_train_on_drawn_scenes_unasked(
+    verb: str, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [verb, "--preset", "photos-tiny", "--out", "runs/x"]
+    arguments += ["--grid", "seed=0,1"] if verb == "sweep" else []
+    if verb == "sweep":  # it needs more of the package than the stand-in has
+        sys.modules.pop("tijepa.train")
+    assert main(arguments) == 2
+    assert "preset photos-tiny is for data of your own: name them with --data" in (
+        capsys.readouterr().err
+    )
+    assert not calls.trained
+    if verb == "train":
+        assert main([*arguments, "--data", "scenes"]) == 0
+        assert calls.trained[0][0].data.source == "scenes"

@@ -35,7 +35,7 @@ def results(verdict: str = "healthy") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def printed(content: dict[str, Any], run_dir: Path, width: int = 100) -> str:
+def printed(content: dict[str, Any], run_dir: Path | None, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     print_summary(console, content, run_dir)
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -92,6 +92,7 @@ def test_the_path_of_the_report_is_last_and_unbroken(tmp_path: Path) -> None:
     assert printed(results(), tmp_path, width=40).endswith(f"run: {tmp_path}")
     (tmp_path / "report.html").touch()
     assert printed(results(), tmp_path, width=40).endswith(f"report: {tmp_path / 'report.html'}")
+    assert "report:" not in printed(results(), None)
 
 
 @pytest.mark.parametrize("content", [{}, {"retrieval": {}, "collapse": {}, "energies": {}}])

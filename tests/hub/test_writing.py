@@ -8,7 +8,7 @@ import torch
 
 import tijepa
 from tijepa.embedder import Embedder
-from tijepa.errors import CheckpointError
+from tijepa.errors import CheckpointError, ConfigError
 
 
 def test_a_saved_model_gives_the_same_energies_and_probabilities(
@@ -43,3 +43,29 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write"):
         trained.save(tmp_path / "file/model")
+
+
+def test_a_folder_of_other_files_is_refused_and_stays_as_it_is(
+    trained: Embedder, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("my notes")
+    with pytest.raises(ConfigError, match="holds files that are no saved model: name a new or"):
+        trained.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "my notes"
+
+
+def test_a_save_that_was_cut_off_can_be_done_again(
+    trained: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tijepa.hub.writing.save_model", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            trained.save(tmp_path / "model")
+    trained.save(tmp_path / "model")
+    assert torch.equal(
+        tijepa.load(tmp_path / "model").encode_text(["a"]), trained.encode_text(["a"])
+    )

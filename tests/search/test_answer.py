@@ -2,11 +2,19 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
+from tijepa.errors import ConfigError
 from tijepa.search import Index
-from tijepa.search.answer import Answer, print_answer
+from tijepa.search.answer import Answer, ask, print_answer
 from tijepa.search.hits import Hit
+
+
+def test_an_empty_text_is_no_question(index: Index) -> None:
+    for text in ("", "  "):
+        with pytest.raises(ConfigError, match="the text is empty: say what to look for"):
+            ask(index, text=text)
 
 
 def test_ids_and_captions_stand_whole_in_a_terminal_of_80_columns(index: Index) -> None:

@@ -62,6 +62,16 @@ def test_rows_are_counted_over_what_is_left_after_deletions(store: Path) -> None
     assert rows_where(Store(str(store)), "likes = 4")[:3].tolist() == [2, 7, 12]
 
 
+def test_a_second_statement_is_refused_and_a_semicolon_in_quotes_is_not(store: Path) -> None:
+    opened = Store(str(store))
+    for where in ("likes = 4; split = 'test'", "1=1; drop table x", "likes = 4;"):
+        with pytest.raises(ConfigError, match='holds a ";"; join conditions with AND'):
+            rows_where(opened, where)
+    assert len(rows_where(opened, "likes = 4 OR split = 'a;b'")) == len(
+        rows_where(opened, "likes = 4")
+    )
+
+
 @pytest.mark.parametrize("where", ["", "likes", "split = 3", "captions > 2", "'"])
 def test_what_is_no_condition_is_refused_in_one_line(prepared: Path, where: str) -> None:
     with pytest.raises(ConfigError, match="cannot filter by") as caught:

@@ -812,6 +812,15 @@ def test_pixels_are_seen_as_configured_while_training_and_afterwards(
     assert losses["host"] == pytest.approx(losses["device"], rel=1e-3)
 
 
+def test_a_place_that_cannot_be_written_is_known_before_any_work(
+    tiny_config: Configure, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "file").touch()
+    monkeypatch.setattr(run_module, "open_run_data", pytest.fail)
+    with pytest.raises(CheckpointError, match=r"file/run: Not a directory; a part of the path is"):
+        train(tiny_config(), folder / "file/run", console=quiet())
+
+
 def test_a_few_steps_on_real_photos(few_photos: Path, tiny_config: Configure, folder: Path) -> None:
     config = tiny_config(
         f"data.source={few_photos}",

@@ -68,7 +68,8 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
     else:
-        print_summary(console, results, run)
+        reported = (data, split, checkpoint) == (None, "test", None)
+        print_summary(console, results, run if reported else None)
         for line in meaning_lines(results):
             click.echo(line)
         if column is not None:

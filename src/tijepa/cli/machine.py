@@ -5,18 +5,10 @@ from __future__ import annotations
 import errno
 import re
 
+from tijepa.model.writing import remedy_of
+
 __all__ = ["machine_problem"]
 
-_REMEDIES = {
-    errno.ENOSPC: "free some space or name another --out",
-    errno.EDQUOT: "free some space or name another --out",
-    errno.EACCES: "change its permissions or name another folder",
-    errno.EPERM: "change its permissions or name another folder",
-    errno.EROFS: "name a folder that can be written",
-    errno.ENOTDIR: "a part of the path is a file; name another",
-    errno.EISDIR: "the path is a folder; name a file",
-    errno.ENAMETOOLONG: "shorten the path",
-}
 # of torch's allocators on CPU (Linux, Windows and macOS) and on GPUs
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 _ASKED = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGT]iB))")
@@ -28,9 +20,10 @@ _LESS_MEMORY = (
 
 def machine_problem(error: BaseException) -> str | None:
     """One line that names what is wrong and the remedy; None where it may be a bug."""
-    if isinstance(error, OSError) and error.errno in _REMEDIES:
+    if isinstance(error, OSError) and error.errno != errno.ENOENT:
+        remedy = remedy_of(error)
         path = f"{error.filename}: " if error.filename else ""
-        return f"{path}{error.strerror}; {_REMEDIES[error.errno]}"
+        return f"{path}{error.strerror}; {remedy}" if remedy else None
     said = str(error)
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and _NO_MEMORY.search(said)

@@ -60,6 +60,7 @@ def sweep(
 
     from rich.console import Console
 
+    from tijepa.cli.train import check_data_named
     from tijepa.evaluate.terminal import say
     from tijepa.train.grid import cells_of, parse_axis
     from tijepa.train.sweep import run_sweep, train_command
@@ -71,6 +72,7 @@ def sweep(
     cells = cells_of(
         [parse_axis(text) for text in grid], preset=preset, file=file, overrides=settings
     )
+    check_data_named(preset, cells[0].config)
     command = train_command(preset, file, threads=max(1, (os.cpu_count() or 1) // jobs))
     console = Console()
     outcomes = run_sweep(cells, out, command, console, jobs=jobs)

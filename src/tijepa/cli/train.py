@@ -14,7 +14,7 @@ from tijepa.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from tijepa.config import RunConfig
 
-__all__ = ["train"]
+__all__ = ["check_data_named", "train"]
 
 
 @click.command()
@@ -59,6 +59,7 @@ def train(
         from tijepa.config import load_config
 
         config = load_config(preset, file, settings)
+        check_data_named(preset, config)
         run_dir = _new_run_dir(out, preset, file)
     if dry_run:
         from tijepa.train import plan
@@ -68,6 +69,15 @@ def train(
         from tijepa.train import train as run_training
 
         run_training(config, run_dir, resume=resume)
+
+
+def check_data_named(preset: str | None, config: RunConfig) -> None:
+    """Refuse to train a preset for data of one's own on the drawn scenes because none are named."""
+    if preset not in (None, "scenes") and "source" not in config.data.model_fields_set:
+        raise ConfigError(
+            f"preset {preset} is for data of your own: name them with --data FOLDER, or the drawn"
+            " scenes with --data scenes"
+        )
 
 
 def _new_run_dir(out: Path | None, preset: str | None, file: Path | None) -> Path:

@@ -36,9 +36,14 @@ _SIGNS = {
 DIRECTIONS = (("image_to_text", "image → text"), ("text_to_image", "text → image"))
 
 
-def print_summary(console: Console, results: Mapping[str, Any], run_dir: Path) -> None:
-    """Print the summary table and where the run and its report lie."""
+def print_summary(console: Console, results: Mapping[str, Any], run_dir: Path | None) -> None:
+    """Print the summary table and where the run and its report lie.
+
+    `run_dir` is None for results that are not those of the run's report.
+    """
     console.print(summary_table(results))
+    if run_dir is None:
+        return
     report = run_dir / "report.html"
     shown = report if report.exists() else run_dir
     console.print(Text(f"{'report' if report.exists() else 'run'}: {shown}"), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +10,24 @@ from pathlib import Path
 
 from tijepa.errors import CheckpointError
 
-__all__ = ["whole", "write_whole", "writing"]
+__all__ = ["check_writable", "remedy_of", "whole", "write_whole", "writing"]
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space or name another --out",
+    errno.EDQUOT: "free some space or name another --out",
+    errno.EACCES: "change its permissions or name another folder",
+    errno.EPERM: "change its permissions or name another folder",
+    errno.EROFS: "name a folder that can be written",
+    errno.ENOENT: "make its folder first, or name another",
+    errno.ENOTDIR: "a part of the path is a file; name another",
+    errno.EISDIR: "the path is a folder; name a file",
+    errno.ENAMETOOLONG: "shorten the path",
+}
+
+
+def remedy_of(error: OSError) -> str | None:
+    """What the user can do about an error of the disk; None where it may be a bug."""
+    return _REMEDIES.get(error.errno or 0)
 
 
 @contextmanager
@@ -19,9 +37,21 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another"
-            " --out"
+            f"cannot write {path}: {error.strerror or error};"
+            f" {remedy_of(error) or 'free some space or name another --out'}"
         ) from None
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `CheckpointError` where `folder` cannot be made or written, without making it."""
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    with writing(folder):
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 @contextmanager

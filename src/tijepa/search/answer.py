@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tijepa.data.doctor.pieces import escape, plural
 from tijepa.data.doctor.thumbnails import thumbnail
+from tijepa.errors import ConfigError
 from tijepa.evaluate.formatting import DASH, number, percent
 from tijepa.search.hits import Hit
 from tijepa.search.index import Index
@@ -45,12 +46,17 @@ def ask(
     k: int = 10,
     where: str | None = None,
 ) -> Answer:
-    """Search by one text or one picture file. Raises `DataError` where it cannot be read."""
+    """Search by one text or one picture file.
+
+    Raises `DataError` where the picture cannot be read, `ConfigError` for an empty text.
+    """
     assert (text is None) != (image is None), "one of text and image"
     if image is not None:
         rows = index.embedder.encode_image(image, form=index.form)
         return Answer(None, image, where, index.search(rows, k, among="texts", where=where)[0])
     assert text is not None
+    if not text.strip():
+        raise ConfigError("the text is empty: say what to look for, such as 'a red circle'")
     rows = index.embedder.encode_text(text, form=index.form)
     return Answer(text, None, where, index.search(rows, k, where=where)[0])
 

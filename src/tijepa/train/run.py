@@ -23,7 +23,7 @@ from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import ModelCard, read_card, write_json
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.model.writing import write_whole, writing
+from tijepa.model.writing import check_writable, write_whole, writing
 from tijepa.train.backbones import adopted, tokenizer_of
 from tijepa.train.build import (
     Compute,
@@ -177,6 +177,7 @@ def _check_vacant(run_dir: Path) -> None:
         raise ConfigError(
             f"{run_dir} is not an empty folder: resume the run there, or name another --out"
         )
+    check_writable(run_dir)
 
 
 def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:

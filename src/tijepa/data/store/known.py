@@ -71,7 +71,8 @@ class KnownItems:
         first = self._hashes.searchsorted(number, "left")
         last = self._hashes.searchsorted(number, "right")
         same = self._sums[first:last] == zlib.crc32(item.encode())
-        return self._contents[first:last][same]
+        contents: NDArray[np.uint64] = self._contents[first:last][same]
+        return contents
 
 
 def _content(captions: Sequence[str], content_hash: str) -> int:
