@@ -135,6 +135,23 @@ def test_appending_what_is_all_set_aside_says_so(
     assert "pairs.prepared/version-2/doctor.html" in told
 
 
+def test_what_no_filter_will_find_and_a_mistyped_split_are_told(
+    pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store has no column `mood`; a split `trian` may be meant, but hardly is."""
+    main(["prepare", str(pairs_folder), "--out", "pairs.lance"])
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/captions.jsonl").write_text(
+        '{"image": null, "captions": ["a"], "split": "trian", "mood": "glad"}\n'
+        '{"image": null, "captions": ["b"], "split": "train", "mood": null}\n'
+    )
+    capsys.readouterr()
+    assert main(["prepare", str(tmp_path / "more"), "--out", "pairs.lance", "--append"]) == 0
+    told = capsys.readouterr().out
+    assert "column    'mood': 1 values kept, but not searchable: the store has no such" in told
+    assert "split 'trian' of 1 item: did you mean 'train'?" in told
+
+
 def test_appending_adds_new_rows(
     pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

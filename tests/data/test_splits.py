@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.data.splits import canonical_split, split_in_name, split_of
+from tijepa.data.splits import canonical_split, mistyped_split, split_in_name, split_of
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", " Dev "])
@@ -57,3 +57,23 @@ def test_the_split_by_id_never_changes() -> None:
     splits = {number: split_of(str(number)) for number in range(30)}
     assert [number for number, split in splits.items() if split == "test"] == [1, 10, 15, 24]
     assert [number for number, split in splits.items() if split == "validation"] == [7]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("trian", "train"),
+        ("tests", "test"),
+        ("validaton", "validation"),
+        ("train", None),
+        ("validation", None),
+        ("novel", None),
+        ("extra", None),
+        ("unlabelled", None),
+        ("indoor", None),
+    ],
+)
+def test_a_split_whose_name_is_nearly_a_usual_one_is_known_as_such(
+    name: str, meant: str | None
+) -> None:
+    assert mistyped_split(name) == meant

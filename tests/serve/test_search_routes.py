@@ -36,6 +36,21 @@ def test_hits_are_those_of_the_index(
     assert posted["hits"] == answer["hits"]
 
 
+def test_a_parameter_that_the_route_lacks_is_refused(client: TestClient) -> None:
+    """So that a misspelt `where` does not give what was to be left out."""
+    misspelt = client.get("/search", params={"text": "red", "wher": "split = 'test'"})
+    assert misspelt.status_code == 422
+    assert misspelt.json()["error"] == (
+        "unknown parameter 'wher'; did you mean 'where'? (known: k, text, where)"
+    )
+    posted = client.post("/search", data={"text": "red", "count": 5})
+    assert posted.status_code == 422
+    assert posted.json()["error"].startswith("unknown field 'count'")
+    as_json = client.post("/search", json={"text": "red"})
+    assert as_json.status_code == 415
+    assert as_json.json() == {"error": "the body is JSON: send a form, multipart or url-encoded"}
+
+
 def test_a_picture_finds_items_by_their_nearest_caption_each_once(
     client: TestClient, served_model: Embedder, served_index: Index
 ) -> None:

@@ -135,6 +135,12 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
             f"nothing added to {what}: {done.set_aside:,} items set aside, {done.skipped:,} stood"
             " there already"
         )
+    for name, values in done.misfits.items():
+        _say(
+            console,
+            f"column    '{name}': {values:,} values kept, but not searchable: the store has no such"
+            " column, or one of another type",
+        )
     cleaner = [c for c in done.report.facts["commands"] if "--duplicates" in c["command"]]
     facts = {**done.report.facts, "description": written, "commands": [train, *cleaner]}
     print_report(console, replace(done.report, facts=facts))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from difflib import get_close_matches
 
-__all__ = ["canonical_split", "hash_fraction", "split_in_name", "split_of"]
+__all__ = ["canonical_split", "hash_fraction", "mistyped_split", "split_in_name", "split_of"]
 
 _CANONICAL = {
     "train": "train",
@@ -25,6 +26,14 @@ def canonical_split(name: str) -> str:
     """`name` in lower case; val, valid and dev are "validation", training and restval "train"."""
     stripped = name.strip().lower()
     return _CANONICAL.get(stripped, stripped)
+
+
+def mistyped_split(name: str) -> str | None:
+    """The usual split that `name` is probably meant to be; None for that and for other names."""
+    if name in _CANONICAL.values():
+        return None
+    near = get_close_matches(name, _CANONICAL, n=1, cutoff=0.75)
+    return _CANONICAL[near[0]] if near else None
 
 
 def split_in_name(name: str) -> str | None:

@@ -15,6 +15,10 @@ __all__ = ["energy_of_labels", "prompt_list"]
 
 def prompt_list(labels: Mapping[str, str | Sequence[str]]) -> list[list[str]]:
     """The prompts of each label; `DataError` where there is no label, or no prompt for one."""
+    if not isinstance(labels, Mapping):
+        raise DataError(
+            'labels are no mapping: give each label its prompts, such as {"cat": ["a cat"]}'
+        )
     if not labels:
         raise DataError('there are no labels: give at least one, such as {"cat": ["a cat"]}')
     prompts = [[own] if isinstance(own, str) else list(own) for own in labels.values()]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from typing import Annotated
 
 from fastapi import File, Form, Request, UploadFile
+from fastapi.dependencies.models import Dependant
 from starlette.datastructures import UploadFile as Upload
 from starlette.exceptions import HTTPException
 
@@ -21,6 +23,7 @@ __all__ = [
     "catalogue_of",
     "check_texts",
     "contents",
+    "only_known",
     "service_of",
 ]
 
@@ -59,6 +62,36 @@ def check_texts(texts: Sequence[str], limits: Limits) -> None:
                 413,
                 f"a text of {len(text):,} characters exceeds the bound of {limits.text_length:,}",
             )
+
+
+async def only_known(request: Request) -> None:
+    """Refuse parameters that the route does not have, and JSON where a form is wanted."""
+    query, form = _names(request.scope["route"].dependant)
+    _check_known("parameter", request.query_params.keys(), query)
+    if not form:
+        return
+    if request.headers.get("content-type", "").startswith("application/json"):
+        raise HTTPException(415, "the body is JSON: send a form, multipart or url-encoded")
+    _check_known("field", (await request.form()).keys(), form)
+
+
+def _names(dependant: Dependant) -> tuple[set[str], set[str]]:
+    """Names of the query's parameters and of the form's fields."""
+    query = {field.alias for field in dependant.query_params}
+    form = {field.alias for field in dependant.body_params}
+    for part in dependant.dependencies:
+        further = _names(part)
+        query, form = query | further[0], form | further[1]
+    return query, form
+
+
+def _check_known(what: str, given: Iterable[str], known: Collection[str]) -> None:
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            listed = ", ".join(sorted(known)) or "none"
+            raise HTTPException(422, f"unknown {what} '{name}'{hint} (known: {listed})")
 
 
 async def contents(uploads: Sequence[Upload], limits: Limits) -> list[bytes]:

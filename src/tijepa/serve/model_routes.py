@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.exceptions import HTTPException
 
 from tijepa.embedder import Form as EnergyForm
@@ -19,6 +19,7 @@ from tijepa.serve.asked import (
     catalogue_of,
     check_texts,
     contents,
+    only_known,
     service_of,
 )
 from tijepa.serve.refusals import REFUSALS
@@ -26,7 +27,7 @@ from tijepa.serve.service import Service
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["model"], responses=REFUSALS)
+router = APIRouter(tags=["model"], responses=REFUSALS, dependencies=[Depends(only_known)])
 
 FormField = Annotated[
     EnergyForm | None, Form(description="Form of the energy; by default the model's own.")

@@ -25,8 +25,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         (404, "There is no such thing, or no store."),
         (408, "The request did not arrive in time."),
         (413, "A body, picture or text beyond its bound."),
-        (415, "A file that is no picture of a known format."),
-        (422, "A parameter that is missing or out of bounds, or a damaged picture."),
+        (415, "A file that is no picture of a known format, or JSON in place of a form."),
+        (422, "A parameter that is missing, unknown or out of bounds, or a damaged picture."),
         (429, "Too many requests at once; Retry-After says when to try again."),
     )
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from tijepa.serve.answers import Found, ItemAnswer, SearchAnswer
-from tijepa.serve.asked import catalogue_of, check_texts, contents, service_of
+from tijepa.serve.asked import catalogue_of, check_texts, contents, only_known, service_of
 from tijepa.serve.refusals import REFUSALS
 
 __all__ = ["router"]
@@ -18,7 +18,7 @@ __all__ = ["router"]
 MOST_HITS = 200
 SIDES = (160, 320, 640, 1280)  # pixels of a shown picture; few, so that they are remembered
 
-router = APIRouter(tags=["search"], responses=REFUSALS)
+router = APIRouter(tags=["search"], responses=REFUSALS, dependencies=[Depends(only_known)])
 
 _WHERE = "Condition on the store's columns in SQL, such as split = 'test'."
 _ROW = "Number of the item in the store, from 0."

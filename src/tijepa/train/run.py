@@ -74,6 +74,12 @@ def train(
     splits = open_run_data(config, run_dir if resume else None, console)
     source = splits.split("train")
     _announce_data(console, run_dir, splits)
+    if len(source) < config.optim.batch_size:
+        say(
+            console,
+            f"optim.batch_size {config.optim.batch_size} exceeds the {len(source)} training items:"
+            " each stands in a batch more than once",
+        )
     if resume:
         tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     else:

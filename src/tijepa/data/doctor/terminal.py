@@ -8,6 +8,7 @@ from rich.markup import escape
 from tijepa.data.doctor.kinds import DUPLICATES, kind_of
 from tijepa.data.doctor.pieces import plural
 from tijepa.data.doctor.report import Report
+from tijepa.data.splits import mistyped_split
 
 __all__ = ["print_report"]
 
@@ -33,6 +34,11 @@ def print_report(console: Console, report: Report) -> None:
     if len(splits) > 1:
         first = ", ".join(f"{name} {n['items']:,}" for name, n in list(splits.items())[:6])
         _say(console, f"splits: {first}{', …' if len(splits) > 6 else ''}")
+    for name, numbers in splits.items():
+        meant = mistyped_split(name)
+        if meant is not None:
+            items = plural(numbers["items"], "item", "items")
+            _say(console, f"  split '{name}' of {items}: did you mean '{meant}'?")
     for line in _worst(report):
         _say(console, f"  {line}")
     for step in facts["commands"]:

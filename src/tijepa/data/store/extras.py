@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,16 @@ class ExtraColumns:
                     rest.setdefault(number, {}).update(new)
         packed = [json.dumps(rest[i]) if i in rest else None for i in range(len(rows))]
         return [*arrays, pa.array(packed, pa.string())]
+
+    def misfits(self, rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
+        """How many values of each name no column holds: they are kept, and no filter finds them."""
+        found: Counter[str] = Counter()
+        for row in rows:
+            for name, value in row.items():
+                column = self.named(name)
+                if value is not None and (column is None or not column.fits(value)):
+                    found[name] += 1
+        return found
 
     def rows(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
         """What `arrays` was given, from a batch that holds `fields`; without the Nones."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -36,7 +37,10 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was written: the store and its version, items added by split, and what was not."""
+    """What was written: the store and its version, items added by split, and what was not.
+
+    `misfits` are values by column of the source for which the store has no column that takes them.
+    """
 
     uri: str
     version: int
@@ -44,6 +48,7 @@ class Prepared:
     skipped: int
     set_aside: int
     report: Report
+    misfits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def append_store(
     it is. Raises `DataError` like `write_store`; then the store stays at its version.
     """
     store = Store(uri)
-    known = KnownItems(store)
+    known, misfits = KnownItems(store), Counter[str]()
     settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
     folder = doctor or diagnosis_folder(uri) / f"version-{store.version + 1}"
     with Diagnosis(
@@ -169,11 +174,22 @@ def append_store(
             version = store.version
             if first is not None:
                 schema = schema_of(store.info)
-                batches = (to_batch(group, store.info, schema) for group in chain([first], groups))
+                counted = _counting(chain([first], groups), store.info.extras, misfits)
+                batches = (to_batch(group, store.info, schema) for group in counted)
                 version = append_batches(uri, schema, batches)
     assert intake.report is not None
     counts = dict(intake.counts)
-    return Prepared(uri, version, counts, known.skipped, intake.set_aside, intake.report)
+    return Prepared(
+        uri, version, counts, known.skipped, intake.set_aside, intake.report, dict(misfits)
+    )
+
+
+def _counting(
+    groups: Iterable[list[Sound]], extras: ExtraColumns, misfits: Counter[str]
+) -> Iterator[list[Sound]]:
+    for group in groups:
+        misfits.update(extras.misfits(sound.record.extra for sound in group))
+        yield group
 
 
 def _create(description: str, uri: str, settler: SplitSettler, sounds: Iterator[Sound]) -> int:
