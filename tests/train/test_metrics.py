@@ -63,7 +63,8 @@ def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
 def test_after_a_resume_later_records_and_torn_lines_are_gone(tmp_path: Path) -> None:
     steps = [{"kind": "train", "step": step} for step in (1, 2, 3, 4)]
     whole = [json.dumps(step) for step in steps]
-    text = "\n".join([*whole[:2], "[1]", "null", '{"kind": "x"}', *whole[2:], '{"kind": "tr'])
+    odd = ["[1]", "null", '{"kind": "x"}', '{"step": null}', '{"step": "1"}']
+    text = "\n".join([*whole[:2], *odd, *whole[2:], '{"kind": "tr'])
     (tmp_path / "metrics.jsonl").write_text(text)
     metrics = plain(tmp_path, after_step=2)
     metrics.write({"kind": "train", "step": 3, "again": True})

@@ -137,7 +137,8 @@ def _is_up_to(line: str, step: int) -> bool:
         record = json.loads(line)
     except ValueError:
         return False
-    return isinstance(record, dict) and int(record.get("step", step + 1)) <= step
+    at = record.get("step") if isinstance(record, dict) else None
+    return isinstance(at, int) and at <= step
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -60,7 +60,7 @@ def training_step(
     the batch terms are differentiated with respect to them, and each micro-batch is then encoded
     again and receives its share (the chain rule cut at the pooled tokens; GradCache, arXiv
     2101.06983). Where the loss or the gradient is not finite no weight is updated, only the
-    running statistics of the heads have moved, and the reading says so.
+    running statistics of heads, target norms and covariances have moved, and the reading says so.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
