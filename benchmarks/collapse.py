@@ -170,7 +170,7 @@ def main() -> None:
 def draw(
     path: Path, cells: list[dict[str, Any]], columns: list[str], rows: tuple[str, ...]
 ) -> None:
-    """The matrix: colour by the worst verdict of the seeds, recall at 1 as their mean."""
+    """The matrix: worst verdict and worst outcome of the seeds, recall at 1 as their mean."""
     panels: dict[str, dict[tuple[str, str], Cell]] = {}
     for cell in cells:
         same = [
@@ -179,11 +179,12 @@ def draw(
             if all(c[name] == cell[name] for name in ("batch", "targets", "regularizer"))
         ]
         worst = max((c["verdict"] for c in same), key=lambda v: (*VERDICTS, "diverged").index(v))
+        outcome = max((c["retrieval"] for c in same), key=OUTCOMES.index)
         key = (cell["regularizer"], cell["targets"])
         panels.setdefault(f"batch {cell['batch']}", {})[key] = Cell(
             COLOURS.get(worst, COLOURS["collapsed"]),
             f"{100 * fmean(c['test'] for c in same):.1f} %",
-            cell["retrieval"] if worst != "diverged" else worst,
+            outcome if worst != "diverged" else worst,
             mark=(cell["targets"], cell["regularizer"]) == DEFAULT,
         )
     draw_matrix(
@@ -194,7 +195,7 @@ def draw(
         columns=columns,
         legend=COLOURS,
         note="Colour: the guard's last verdict. Number: recall at 1 on scenes, and what it means. "
-        "Framed: the default.",
+        "Verdict and meaning are the worst of the seeds. Framed: the default.",
     )
 
 
