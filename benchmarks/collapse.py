@@ -194,8 +194,8 @@ def draw(
         rows=rows,
         columns=columns,
         legend=COLOURS,
-        note="Colour: the guard's last verdict. Number: recall at 1 on scenes, and what it means. "
-        "Verdict and meaning are the worst of the seeds. Framed: the default.",
+        note="Colour: the guard's last verdict. Number: mean recall at 1 on scenes. Verdict and "
+        "what recall means: worst of the seeds. Framed: the default.",
     )
 
 
