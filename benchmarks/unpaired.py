@@ -51,7 +51,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 @cache
 def view(folder: Path, name: str) -> Held:
-    """The pairs that are left, or a mix of these and all images and texts alone."""
+    """The pairs that are left, or a mix of these and all images and texts alone.
+
+    `name` is "alone" or "mixed" and, where they are not as usual, the number of images.
+    """
+    name, _, _ = name.partition(" of ")
     held = open_scenes(folder)
     count = len(held.pictures)
     kept = max(2, count // SHARE)
@@ -81,18 +85,26 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
 def main() -> None:
     options_of = parser("unpaired", __doc__)
     options_of.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    options_of.add_argument(
+        "--items", type=int, default=ITEMS, help="images, and texts, of which a tenth are pairs"
+    )
+    options_of.add_argument(
+        "--variants", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS)
+    )
     options = options_of.parse_args()
     quick = options.quick
-    items, held_out = (300, 40) if quick else (ITEMS, HELD_OUT)
+    items, held_out = (300, 40) if quick else (options.items, HELD_OUT)
+    which = "" if items in (300, ITEMS) else f" of {items}"
 
     def job(name: str, cell: str, lr: float, seed: int) -> Job:
         alone = name == "alone"
         settings = (*options.set, *options.ours, *VARIANTS[name])
         batch = BATCH if alone else 3 * BATCH
-        return Job("tijepa", batch, lr, seed, int(cell), "alone" if alone else "mixed", settings)
+        data = ("alone" if alone else "mixed") + which
+        return Job("tijepa", batch, lr, seed, int(cell), data, settings)
 
     contest = Contest(
-        objectives=tuple(VARIANTS),
+        objectives=options.variants,
         cells=[str(steps) for steps in ((3,) if quick else options.steps)],
         job=job,
         first=lambda name, cell: 1e-3,
@@ -105,19 +117,20 @@ def main() -> None:
         outcome = contest.held(made)
         made.console.print(outcome.table(f"Recall at 1 of {held_out} held-out scenes, by steps"))
         summary = outcome.summary()
-        best = {name: max(rows[name]["mean"] for rows in summary.values()) for name in VARIANTS}
+        best = {n: max(rows[n]["mean"] for rows in summary.values()) for n in options.variants}
+        helped = [recall for name, recall in best.items() if name != "alone"]
         payload = {
             "seeds": list(contest.seeds),
             "pairs": items // SHARE,
             "images_and_texts": items,
             "best": best,
-            "gain": max(best["regularized"], best["predicted"]) / max(1e-9, best["alone"]),
+            "gain": max(helped, default=0.0) / max(1e-9, best.get("alone", 0.0)),
             "summary": summary,
             "learning_rates_tried": outcome.rates_tried(),
             "runs": outcome.runs(),
             "configuration": {
                 name: configuration(job(name, contest.cells[0], 1e-3, 0), SMALL).to_yaml()
-                for name in VARIANTS
+                for name in options.variants
             },
         }
         path = written(options, payload)
