@@ -94,7 +94,7 @@ def main() -> None:
     options = options_of.parse_args()
     quick = options.quick
     items, held_out = (300, 40) if quick else (options.items, HELD_OUT)
-    which = "" if items in (300, ITEMS) else f" of {items}"
+    which = "" if quick or items == ITEMS else f" of {items}"
 
     def job(name: str, cell: str, lr: float, seed: int) -> Job:
         alone = name == "alone"
