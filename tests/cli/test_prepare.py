@@ -148,7 +148,7 @@ def test_what_no_filter_will_find_and_a_mistyped_split_are_told(
     capsys.readouterr()
     assert main(["prepare", str(tmp_path / "more"), "--out", "pairs.lance", "--append"]) == 0
     told = capsys.readouterr().out
-    assert "column    'mood': 1 values kept, but not searchable: the store has no such" in told
+    assert "column    'mood': 1 value kept, but not searchable: the store has no such" in told
     assert "split 'trian' of 1 item: did you mean 'train'?" in told
 
 

@@ -119,6 +119,7 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
     from dataclasses import replace
 
     from tijepa.data.doctor import print_report, train_command
+    from tijepa.data.doctor.pieces import plural
 
     train = {"why": "To train on it", "command": train_command(done.uri)}
     count = sum(done.added.values())
@@ -138,8 +139,8 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
     for name, values in done.misfits.items():
         _say(
             console,
-            f"column    '{name}': {values:,} values kept, but not searchable: the store has no such"
-            " column, or one of another type",
+            f"column    '{name}': {plural(values, 'value', 'values')} kept, but not searchable: the"
+            " store has no such column, or one of another type",
         )
     cleaner = [c for c in done.report.facts["commands"] if "--duplicates" in c["command"]]
     facts = {**done.report.facts, "description": written, "commands": [train, *cleaner]}
