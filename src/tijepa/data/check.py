@@ -16,7 +16,16 @@ from tijepa.data.picture_check import PictureFacts, look_at_picture, peculiariti
 from tijepa.data.records import Record
 from tijepa.errors import PictureError
 
-__all__ = ["MAX_CAPTION", "Checked", "Finding", "PictureFacts", "Sound", "check_record"]
+__all__ = [
+    "MAX_CAPTION",
+    "Checked",
+    "Finding",
+    "PictureFacts",
+    "Sound",
+    "check_record",
+    "content_of",
+    "text_hash",
+]
 
 MAX_CAPTION = 10_000  # characters
 
@@ -73,14 +82,15 @@ def check_record(record: Record) -> Checked:
             findings.append((error.kind, str(error), True))
         else:
             findings += [(kind, reason, False) for kind, reason in peculiarities(picture)]
-    usable, total = 0, len(record.captions)
+    captions = []
+    total = len(record.captions)
     for number, caption in enumerate(record.captions, start=1):
         problem = _caption_problem(caption)
         if problem is None:
-            usable += 1
+            captions.append(caption)
         else:
             findings.append((problem[0], f"caption {number} of {total} {problem[1]}", False))
-    if total and not usable:
+    if total and not captions:
         first = findings[-total][1]
         reason = f"none of its {total} captions can be used; {first}"
         findings.append(("captions-all-invalid", reason, True))
@@ -89,14 +99,14 @@ def check_record(record: Record) -> Checked:
     found = tuple(Finding(record.id, record.reference, *finding) for finding in findings)
     if any(finding.set_aside for finding in found):
         return Checked(None, found, record)
-    valid, content_hash = content_of(record)
-    return Checked(Sound(record, valid, picture, content_hash), found, record)
+    valid = tuple(captions)
+    return Checked(Sound(record, valid, picture, _content_hash(record, valid)), found, record)
 
 
 def content_of(record: Record) -> tuple[tuple[str, ...], str]:
     """The captions that can be used and the hash, as in `Sound`, whatever the picture is worth."""
     valid = tuple(c for c in record.captions if _caption_problem(c) is None)
-    return valid, _text_hash(valid) if record.image is None else _picture_hash(record.image)
+    return valid, _content_hash(record, valid)
 
 
 def _caption_problem(caption: Any) -> tuple[str, str] | None:
@@ -115,11 +125,16 @@ def _caption_problem(caption: Any) -> tuple[str, str] | None:
     return None
 
 
+def _content_hash(record: Record, valid: Sequence[str]) -> str:
+    return text_hash(valid) if record.image is None else _picture_hash(record.image)
+
+
 def _picture_hash(image: bytes) -> str:
     return hashlib.blake2b(image, digest_size=16).hexdigest()
 
 
-def _text_hash(captions: Sequence[str]) -> str:
+def text_hash(captions: Sequence[str]) -> str:
+    """blake2b-128 (hex) of texts in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for caption in captions:
         data = caption.encode("utf-8")

@@ -12,11 +12,17 @@ from PIL import Image
 from torch import Tensor
 
 from tijepa.data.images import centre_square, decode_image, normalise, pixels_of
-from tijepa.errors import DataError
+from tijepa.errors import ConfigError, DataError
 
-__all__ = ["ImageLike", "image_input", "image_list", "read_image", "text_list"]
+__all__ = ["ImageLike", "check_text", "image_input", "image_list", "read_image", "text_list"]
 
 ImageLike = Image.Image | str | Path | np.ndarray | Tensor
+
+
+def check_text(text: str) -> None:
+    """Raise `ConfigError` for a text that asks for nothing."""
+    if not text.strip():
+        raise ConfigError("the text is empty: say what to look for, such as 'a red circle'")
 
 
 def text_list(texts: str | Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tijepa.data.images import centre_square
 from tijepa.embedder import load, read_image
+from tijepa.encoding.inputs import check_text
 from tijepa.errors import ConfigError
 from tijepa.evaluate.overlay import write_overlay
 
@@ -40,8 +41,7 @@ def explain_pair(
     bounds, `DataError` for an image that cannot be read, `CheckpointError` for a run without model
     or where `out` cannot be written.
     """
-    if not text.strip():
-        raise ConfigError("the text is empty: say what to look for, such as 'a red circle'")
+    check_text(text)
     if out.suffix.lower() != ".png":
         raise ConfigError(f"--out {out} is no PNG: give a name that ends with .png")
     if out.resolve() == image.resolve():

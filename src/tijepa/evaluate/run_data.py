@@ -33,7 +33,7 @@ def open_run_data(
     source = other or config.data.source
     if other is None and run is not None:
         recorded = _recorded(run, source)
-        source = str(recorded["uri"]) if "version" in recorded else source
+        source = recorded.get("uri", source)
     state = recorded.get("state")
     splits = open_splits(
         source,

@@ -38,9 +38,8 @@ class Predictors(nn.Module):
 
     `pooled` holds a `kind`, "mlp" or "covariance", and its arguments; a direction that is not among
     `directions` is not trained and predicts zero for every input, so that it changes no ranking by
-    cosine. `fused` predicts fused
-    image tokens from such tokens, where a task needs it. `image_norm` and `text_norm` normalise the
-    pooled embeddings that are predicted.
+    cosine. `fused` predicts fused image tokens from such tokens, where a task needs it.
+    `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
     """
 
     image_to_text: nn.Module

@@ -24,6 +24,7 @@ from tijepa.model.encoded import Visible
 __all__ = ["SHORTEST", "BlockMasks", "Masks", "SpanMasks"]
 
 ATTEMPTS = 1000
+SHORTEST = 3  # tokens of a caption of which one can be hidden: the first, one seen, one hidden
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,6 @@ class BlockMasks:
 def _side(length: float, grid: int, rng: np.random.Generator) -> int:
     """Round at random so that the mean side is `length` also on coarse grids; 1 to `grid`."""
     return min(grid, max(1, int(length + rng.random())))
-
-
-SHORTEST = 3  # tokens of a caption of which one can be hidden: the first, one seen, one hidden
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tijepa.data.doctor.pieces import escape, plural
 from tijepa.data.doctor.thumbnails import thumbnail
-from tijepa.errors import ConfigError
+from tijepa.encoding.inputs import check_text
 from tijepa.evaluate.formatting import DASH, number, percent
 from tijepa.search.hits import Hit
 from tijepa.search.index import Index
@@ -55,8 +55,7 @@ def ask(
         rows = index.embedder.encode_image(image, form=index.form)
         return Answer(None, image, where, index.search(rows, k, among="texts", where=where)[0])
     assert text is not None
-    if not text.strip():
-        raise ConfigError("the text is empty: say what to look for, such as 'a red circle'")
+    check_text(text)
     rows = index.embedder.encode_text(text, form=index.form)
     return Answer(text, None, where, index.search(rows, k, where=where)[0])
 

@@ -21,7 +21,6 @@ __all__ = ["columns_of", "in_store_names", "rows_where"]
 _OWN = ("id", "split", "width", "height", "format", "reference", "captions", "content_hash")
 # a string, a name in backticks, or a bare name that is no function
 _TOKENS = re.compile(r"('(?:[^']|'')*')|\"[^\"]*\"|`([^`]*)`|([^\W\d]\w*)(?!\w|\s*\()")
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`")
 
 
 def columns_of(info: StoreInfo) -> list[str]:
@@ -49,7 +48,7 @@ def rows_where(store: Store, where: str) -> NDArray[np.int64]:
 
     Raises `ConfigError` where it cannot be understood.
     """
-    if ";" in _QUOTED.sub("", where):  # of several statements only the first would be read
+    if ";" in _TOKENS.sub("", where):  # of several statements only the first would be read
         raise ConfigError(f'cannot filter by "{where}": it holds a ";"; join conditions with AND')
     translated = in_store_names(where, store.info)
     try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["REST", "ExtraColumn", "ExtraColumns"]
+__all__ = ["REST", "ExtraColumn", "ExtraColumns", "misfits"]
 
 REST = "more"  # the column of JSON objects that hold what fits no other column
 
@@ -98,16 +98,6 @@ class ExtraColumns:
         packed = [json.dumps(rest[i]) if i in rest else None for i in range(len(rows))]
         return [*arrays, pa.array(packed, pa.string())]
 
-    def misfits(self, rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
-        """How many values of each name no column holds: they are kept, and no filter finds them."""
-        found: Counter[str] = Counter()
-        for row in rows:
-            for name, value in row.items():
-                column = self.named(name)
-                if value is not None and (column is None or not column.fits(value)):
-                    found[name] += 1
-        return found
-
     def rows(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
         """What `arrays` was given, from a batch that holds `fields`; without the Nones."""
         packed = batch.column(REST).to_pylist()
@@ -121,6 +111,12 @@ class ExtraColumns:
     def named(self, name: str) -> ExtraColumn | None:
         """The column of this name in the source, None where it has none of its own."""
         return next((column for column in self.columns if column.name == name), None)
+
+
+def misfits(batch: pa.RecordBatch) -> Counter[str]:
+    """How many values of each name no column holds: they are kept, and no filter finds them."""
+    packed = filter(None, batch.column(REST).to_pylist())
+    return Counter(name for rest in packed for name in json.loads(rest))
 
 
 def _kinds(value: Any) -> set[str]:

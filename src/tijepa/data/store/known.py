@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tijepa.data.check import content_of
+from tijepa.data.check import content_of, text_hash
 from tijepa.data.pairs import SetAside
 from tijepa.data.records import Record
 from tijepa.data.store.rows import storable
@@ -56,13 +55,12 @@ class KnownItems:
         two folders may use one file name, and nobody is to lose a photo by that.
         """
         for item in items:
-            contents = self._under(item.id) if isinstance(item, Record) else ()
-            if not isinstance(item, Record) or not len(contents):
-                yield item
-            elif _content(*content_of(item)) in contents:
-                self.skipped += 1
-            else:
-                yield SetAside(item.id, _TAKEN)
+            if isinstance(item, Record) and len(contents := self._under(item.id)):
+                if _content(*content_of(item)) in contents:
+                    self.skipped += 1
+                    continue
+                item = SetAside(item.id, _TAKEN)
+            yield item
 
     def _under(self, item: str) -> NDArray[np.uint64]:
         """What stands in the store under this id: nothing, or one entry."""
@@ -76,9 +74,4 @@ class KnownItems:
 
 
 def _content(captions: Sequence[str], content_hash: str) -> int:
-    digest = hashlib.blake2b(content_hash.encode(), digest_size=8)
-    for caption in captions:
-        data = caption.encode()
-        digest.update(len(data).to_bytes(4, "big"))
-        digest.update(data)
-    return int.from_bytes(digest.digest(), "big")
+    return int(text_hash([content_hash, *captions])[:16], 16)

@@ -18,7 +18,7 @@ from tijepa.data.check import Sound
 from tijepa.data.doctor import Diagnosis, Report
 from tijepa.data.pairs import SetAside
 from tijepa.data.records import Reader, Record
-from tijepa.data.store.extras import ExtraColumns
+from tijepa.data.store.extras import ExtraColumns, misfits
 from tijepa.data.store.intake import Intake, RedundantError
 from tijepa.data.store.known import KnownItems
 from tijepa.data.store.location import is_remote, local_path, store_exists
@@ -153,7 +153,7 @@ def append_store(
     it is. Raises `DataError` like `write_store`; then the store stays at its version.
     """
     store = Store(uri)
-    known, misfits = KnownItems(store), Counter[str]()
+    known, unfit = KnownItems(store), Counter[str]()
     settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
     folder = doctor or diagnosis_folder(uri) / f"version-{store.version + 1}"
     with Diagnosis(
@@ -174,22 +174,19 @@ def append_store(
             version = store.version
             if first is not None:
                 schema = schema_of(store.info)
-                counted = _counting(chain([first], groups), store.info.extras, misfits)
-                batches = (to_batch(group, store.info, schema) for group in counted)
-                version = append_batches(uri, schema, batches)
+                batches = (to_batch(group, store.info, schema) for group in chain([first], groups))
+                version = append_batches(uri, schema, _noting(batches, unfit))
     assert intake.report is not None
     counts = dict(intake.counts)
     return Prepared(
-        uri, version, counts, known.skipped, intake.set_aside, intake.report, dict(misfits)
+        uri, version, counts, known.skipped, intake.set_aside, intake.report, dict(unfit)
     )
 
 
-def _counting(
-    groups: Iterable[list[Sound]], extras: ExtraColumns, misfits: Counter[str]
-) -> Iterator[list[Sound]]:
-    for group in groups:
-        misfits.update(extras.misfits(sound.record.extra for sound in group))
-        yield group
+def _noting(batches: Iterable[pa.RecordBatch], unfit: Counter[str]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        unfit.update(misfits(batch))
+        yield batch
 
 
 def _create(description: str, uri: str, settler: SplitSettler, sounds: Iterator[Sound]) -> int:
