@@ -44,8 +44,10 @@ def test_equal_seeds_give_equal_folds_and_others_do_not() -> None:
 def test_a_class_in_too_few_groups_is_refused() -> None:
     labels = torch.tensor([0, 0, 0, 0, 1, 1])
     groups = torch.tensor([0, 1, 2, 3, 4, 4])
-    with pytest.raises(DataError, match="class 1 has 1 items that are no copies"):
+    with pytest.raises(DataError, match="class 1 has 1 item that is no copy of another"):
         assign_folds(labels, groups, 2, 0)
+    with pytest.raises(DataError, match="class 'sad' has 1 item that"):
+        assign_folds(labels, groups, 2, 0, names=["glad", "sad"])
 
 
 def test_a_group_larger_than_a_fold_is_refused() -> None:
@@ -76,7 +78,7 @@ def test_a_rare_class_is_held_out_as_well_and_a_large_group_is_not() -> None:
 
 
 def test_a_class_of_one_group_cannot_be_held_out() -> None:
-    with pytest.raises(DataError, match="class 1 has 1 items"):
+    with pytest.raises(DataError, match="class 1 has 1 item that"):
         hold_out(torch.tensor([0, 0, 1]), torch.arange(3), 0.1, 0)
 
 

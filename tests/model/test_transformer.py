@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from tijepa.model.transformer import Attention, Transformer, initialise
+from tijepa.errors import ConfigError
+from tijepa.model.transformer import Attention, Transformer, feed_forward, initialise
 
 
 @given(tokens=st.integers(1, 40), heads=st.sampled_from([1, 2, 4]), masked=st.booleans())
@@ -123,3 +124,17 @@ def test_padded_and_packed_tokens_give_the_same() -> None:
     packed = transformer(x, mask)
     transformer.packs = False
     torch.testing.assert_close(transformer(x, mask)[mask], packed[mask])
+
+
+def test_a_ratio_without_a_hidden_unit_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"mlp_ratio is 0.01, .* width 96: .* at least 1/96"):
+        feed_forward(96, 0.01)
+    assert feed_forward(96, 1 / 96)[0].out_features == 1
+
+
+@given(width=st.integers(1, 2048), hidden=st.integers(1, 8192))
+@settings(deadline=None)
+def test_the_ratio_of_a_weights_shape_gives_that_shape_back(width: int, hidden: int) -> None:
+    """Without the margin 49 · (1 / 49) falls short of 1 by rounding."""
+    with torch.device("meta"):
+        assert feed_forward(width, hidden / width)[0].out_features == hidden

@@ -64,7 +64,7 @@ def labelled_examples(
     kept = kept_of(embedder, items, side, parts, console)
     with watched(console, "encoding items", len(items)) as advance:
         features = item_features(embedder, items, side, parts, advance, kept=kept)
-    examples = Examples(features, labels, items.group, len(classes))
+    examples = Examples(features, labels, items.group, len(classes), classes)
     return Labelled(embedder, splits, items, len(everything) - len(items), classes, examples)
 
 

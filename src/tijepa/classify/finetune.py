@@ -22,9 +22,8 @@ from tijepa.classify.features import Parts, batch_features, item_features, read_
 from tijepa.classify.labels import Items, Side
 from tijepa.embedder import Embedder
 from tijepa.errors import ConfigError
-from tijepa.evaluate.folds import hold_out
 from tijepa.evaluate.logistic import Affine, balanced_weights, log_loss
-from tijepa.evaluate.probes import HELD_OUT, Examples, Linear, Standard, fit_linear
+from tijepa.evaluate.probes import Examples, Linear, Standard, fit_linear
 from tijepa.model.backbones.tuning import Tuning as LayerChoice
 
 __all__ = ["Tune", "Tuning", "check_tune", "fine_tune"]
@@ -77,7 +76,7 @@ def fine_tune(
     tuned = Embedder(
         copy.deepcopy(embedder.model), embedder.tokenizer, embedder.card, None, embedder.device
     )
-    held = hold_out(examples.labels, examples.groups, HELD_OUT, seed)
+    held = examples.held_out(seed)
     rest, unseen = items.where((~held).tolist()), items.where(held.tolist())
     own = examples.labels[~held]
     probe = fit_linear(examples.where(~held), seed=seed, balanced=balanced)

@@ -21,7 +21,6 @@ from tijepa.classify.saved import Classifier, classifier_folder, save_classifier
 from tijepa.data.store.progress import watched
 from tijepa.embedder import Embedder
 from tijepa.errors import ConfigError
-from tijepa.evaluate.folds import assign_folds
 from tijepa.evaluate.probes import Examples, Linear, fit_linear
 from tijepa.evaluate.scores import score
 
@@ -151,7 +150,7 @@ class _Fitting:
             return out_of_fold(
                 examples, self._head, text, folds=folds, seed=seed, console=self.console
             )
-        fold = assign_folds(examples.labels, examples.groups, folds, seed)
+        fold = examples.folds(folds, seed)
         logits = torch.zeros(len(items), examples.classes, dtype=torch.float64)
         for number in range(folds):
             apart = fold == number

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.evaluate.folds import hold_out
 from tijepa.evaluate.logistic import log_loss
-from tijepa.evaluate.probes import HELD_OUT, Examples, Standard
+from tijepa.evaluate.probes import Examples, Standard
 
 __all__ = ["Perceptron", "fit_perceptron"]
 
@@ -47,7 +46,7 @@ def fit_perceptron(examples: Examples, *, seed: int, balanced: bool = False) -> 
     A tenth of the examples is held out and never trained on. Start, order and dropout come from
     `seed`: the same examples give the same head on the same machine.
     """
-    held = hold_out(examples.labels, examples.groups, HELD_OUT, seed)
+    held = examples.held_out(seed)
     rest, unseen = examples.where(~held), examples.where(held)
     standard = Standard.of(rest.features)
     x, y = standard(rest.features).float(), standard(unseen.features).float()

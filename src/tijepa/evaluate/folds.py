@@ -14,7 +14,12 @@ __all__ = ["assign_folds", "hold_out", "join_groups"]
 
 
 def assign_folds(
-    labels: Int[Tensor, " n"], groups: Int[Tensor, " n"], folds: int, seed: int
+    labels: Int[Tensor, " n"],
+    groups: Int[Tensor, " n"],
+    folds: int,
+    seed: int,
+    *,
+    names: Sequence[str] = (),
 ) -> Int[Tensor, " n"]:
     """The fold of every item, 0 to folds - 1.
 
@@ -22,17 +27,22 @@ def assign_folds(
     the fold that has the fewest items of the group's commonest class, among equals to the one with
     the fewest items. So where no item has a copy, the folds' items of a class differ by at most 1.
     Raises `ConfigError` where `folds` is under 2 and `DataError` where a class stands in fewer
-    groups than there are folds, or a group is larger than a fold.
+    groups than there are folds, or a group is larger than a fold; `names` of classes are for that.
     """
     if folds < 2:
         raise ConfigError(f"folds is {folds}: it must be at least 2")
     table, group = _table(labels, groups)
-    _check(table, len(labels), folds)
+    _check(table, len(labels), folds, names)
     return _assigned(table, folds, seed)[group]
 
 
 def hold_out(
-    labels: Int[Tensor, " n"], groups: Int[Tensor, " n"], share: float, seed: int
+    labels: Int[Tensor, " n"],
+    groups: Int[Tensor, " n"],
+    share: float,
+    seed: int,
+    *,
+    names: Sequence[str] = (),
 ) -> Bool[Tensor, " n"]:
     """True at items held out: about `share` (at most ½) of each class, at least one group.
 
@@ -44,7 +54,7 @@ def hold_out(
     table, group = _table(labels, groups)
     present = (table > 0).sum(dim=0)
     parts = max(2, min(round(1 / share), int(present[present > 0].min())))
-    _check_classes(table, parts)
+    _check_classes(table, parts, names)
     return _assigned(table, parts, seed)[group] == parts - 1  # the largest groups stay in part 0
 
 
@@ -100,20 +110,22 @@ def _assigned(table: Int[Tensor, "g c"], folds: int, seed: int) -> Int[Tensor, "
     return torch.tensor(fold_of_group)
 
 
-def _check(table: Int[Tensor, "g c"], items: int, folds: int) -> None:
+def _check(table: Int[Tensor, "g c"], items: int, folds: int, names: Sequence[str]) -> None:
     largest = int(table.sum(dim=1).max())
     if largest > max(1, items // folds):
         raise DataError(
             f"{largest} of {items} items are copies of each other, more than one of {folds} folds"
             " holds: take fewer folds, or count equal pictures alone as copies"
         )
-    _check_classes(table, folds)
+    _check_classes(table, folds, names)
 
 
-def _check_classes(table: Int[Tensor, "g c"], parts: int) -> None:
+def _check_classes(table: Int[Tensor, "g c"], parts: int, names: Sequence[str]) -> None:
     for number, present in enumerate((table > 0).sum(dim=0).tolist()):
         if 0 < present < parts:
+            name = repr(names[number]) if names else number
+            items = "1 item that is" if present == 1 else f"{present} items that are"
             raise DataError(
-                f"class {number} has {present} items that are no copies of each other, and {parts}"
-                " parts need one each: take fewer folds, or leave the class out"
+                f"class {name} has {items} no copy of another, and {parts} parts need one each:"
+                " take fewer folds, or leave the class out"
             )

@@ -6,8 +6,8 @@ they are judged by. Pure functions of features, without model or files in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -38,19 +38,32 @@ _NO_VOTE = 1e-3  # votes added to every class, so that none has probability 0
 
 @dataclass(frozen=True)
 class Examples:
-    """Features with labels 0 to classes - 1; copies of an item share a group."""
+    """Features with labels 0 to classes - 1; copies of an item share a group.
+
+    `names` are those of the classes, for messages.
+    """
 
     features: Float[Tensor, "n d"]
     labels: Int[Tensor, " n"]
     groups: Int[Tensor, " n"]
     classes: int
+    names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def where(self, mask: Bool[Tensor, " n"]) -> Examples:
         """The examples at which `mask` is true."""
-        return Examples(self.features[mask], self.labels[mask], self.groups[mask], self.classes)
+        features, labels, groups = self.features[mask], self.labels[mask], self.groups[mask]
+        return replace(self, features=features, labels=labels, groups=groups)
+
+    def held_out(self, seed: int) -> Bool[Tensor, " n"]:
+        """True at a tenth of the examples, as `hold_out` draws them; raises as it does."""
+        return hold_out(self.labels, self.groups, HELD_OUT, seed, names=self.names)
+
+    def folds(self, count: int, seed: int) -> Int[Tensor, " n"]:
+        """The fold of every example, as `assign_folds` gives it; raises as it does."""
+        return assign_folds(self.labels, self.groups, count, seed, names=self.names)
 
     def class_weights(self, balanced: bool) -> Float[Tensor, " c"] | None:
         """Weights under which all classes count the same, or None."""
@@ -104,7 +117,7 @@ def fit_linear(examples: Examples, *, seed: int, balanced: bool = False) -> Line
     Decays are tried from the strongest on until two in a row are no better; then the chosen one is
     fitted to all examples.
     """
-    held = hold_out(examples.labels, examples.groups, HELD_OUT, seed)
+    held = examples.held_out(seed)
     rest, unseen = examples.where(~held), examples.where(held)
     standard = Standard.of(rest.features)
     x, y = standard(rest.features), standard(unseen.features)
@@ -165,7 +178,7 @@ class Neighbours:
 
 def fit_neighbours(examples: Examples, *, seed: int, balanced: bool = False) -> Neighbours:
     """k-nearest neighbours whose k has the lowest cross-entropy on held-out examples."""
-    held = hold_out(examples.labels, examples.groups, HELD_OUT, seed)
+    held = examples.held_out(seed)
     rest, unseen = examples.where(~held), examples.where(held)
     weights = rest.class_weights(balanced)
     widest = _neighbours(rest, max(NEIGHBOURS), balanced)
@@ -193,7 +206,7 @@ def cross_validate(
 
     Raises as `assign_folds` does.
     """
-    fold = assign_folds(examples.labels, examples.groups, folds, seed)
+    fold = examples.folds(folds, seed)
     logits = torch.zeros(len(examples), examples.classes, dtype=torch.float64)
     for number in range(folds):
         head = fit(examples.where(fold != number))

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tijepa.model.encoded import Encoded, pool
 from tijepa.model.packing import Packing
-from tijepa.model.transformer import Attention, attend, initialise
+from tijepa.model.transformer import Attention, attend, feed_forward, initialise
 
 __all__ = ["CrossAttention", "Fusion", "FusionBlock"]
 
@@ -54,13 +54,12 @@ class FusionBlock(nn.Module):
 
     def __init__(self, width: int, text_width: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
-        hidden = int(width * mlp_ratio)
         self.norm_attention = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.norm_cross = nn.LayerNorm(width)
         self.cross = CrossAttention(width, text_width, heads)
         self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp = feed_forward(width, mlp_ratio)
 
     def forward(
         self,

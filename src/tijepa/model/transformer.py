@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tijepa.errors import ConfigError
 from tijepa.model.packing import Packing
 
-__all__ = ["Attention", "Block", "Transformer", "attend", "initialise"]
+__all__ = ["Attention", "Block", "Transformer", "attend", "feed_forward", "initialise"]
 
 
 def attend(
@@ -35,6 +36,20 @@ def attend(
         q, k, v = q.float(), k.float(), v.float()
     with torch.autocast(q.device.type, enabled=False) if on_cpu else nullcontext():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
+
+
+def feed_forward(width: int, ratio: float) -> nn.Sequential:
+    """Two linear maps with a GELU between, `ratio` times `width` hidden units.
+
+    Raises `ConfigError` where that is less than one.
+    """
+    hidden = int(width * ratio + 1e-6)  # a ratio read off a weight's shape may fall short by a bit
+    if hidden < 1:
+        raise ConfigError(
+            f"mlp_ratio is {ratio:g}, which leaves no hidden unit at width {width}: it must be at"
+            f" least 1/{width}"
+        )
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
 class Attention(nn.Module):
@@ -66,11 +81,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, epsilon: float) -> None:
         super().__init__()
-        hidden = int(width * mlp_ratio)
         self.norm_attention = nn.LayerNorm(width, eps=epsilon)
         self.attention = Attention(width, heads)
         self.norm_mlp = nn.LayerNorm(width, eps=epsilon)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp = feed_forward(width, mlp_ratio)
 
     def forward(
         self,

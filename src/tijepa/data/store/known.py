@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tijepa.data.check import content_of, text_hash
+from tijepa.data.doctor.duplicates import Known
 from tijepa.data.pairs import SetAside
 from tijepa.data.records import Record
 from tijepa.data.store.rows import storable
-from tijepa.data.store.source import Store
 
 __all__ = ["KnownItems"]
 
-_ROWS_AT_ONCE = 65536
 _TAKEN = (
     "the store holds another picture or other captions under this id: rename it, or prepare all"
     " into a new store"
@@ -26,27 +25,26 @@ _TAKEN = (
 class KnownItems:
     """The ids of a store, two unlike hashes of together 96 bits each, and what they stand for.
 
-    Among 10 million ids a new one is taken for a known one with a chance of 10^-15. Picture and
-    captions are one hash of 64 bits.
+    Made for `count` rows, which `passing` then notes. Among 10 million ids a new one is taken for a
+    known one with a chance of 10^-15. Picture and captions are one hash of 64 bits.
     """
 
-    def __init__(self, store: Store) -> None:
-        count = store.dataset.count_rows()
-        hashes = np.empty(count, dtype=np.int64)
-        sums = np.empty(count, dtype=np.uint32)
-        contents = np.empty(count, dtype=np.uint64)
-        start = 0
-        columns = ["id", "captions", "content_hash"]
-        for batch in store.dataset.scanner(columns=columns, batch_size=_ROWS_AT_ONCE).to_batches():
-            ids, captions, content = (batch.column(name).to_pylist() for name in columns)
-            part = slice(start, start + len(ids))
-            hashes[part] = [hash(item) for item in ids]
-            sums[part] = [zlib.crc32(item.encode()) for item in ids]
-            contents[part] = [_content(*row) for row in zip(captions, content, strict=True)]
-            start += len(ids)
-        order = np.argsort(hashes)
-        self._hashes, self._sums, self._contents = hashes[order], sums[order], contents[order]
+    def __init__(self, count: int) -> None:
+        self._hashes = np.empty(count, dtype=np.int64)
+        self._sums = np.empty(count, dtype=np.uint32)
+        self._contents = np.empty(count, dtype=np.uint64)
         self.skipped = 0
+
+    def passing(self, items: Iterable[Known]) -> Iterator[Known]:
+        """The `items` of the store as they are, each noted; known once the last is through."""
+        for row, item in enumerate(items):
+            self._hashes[row] = hash(item.id)
+            self._sums[row] = zlib.crc32(item.id.encode())
+            self._contents[row] = _content(item.captions, item.content_hash)
+            yield item
+        order = np.argsort(self._hashes)
+        self._hashes, self._sums = self._hashes[order], self._sums[order]
+        self._contents = self._contents[order]
 
     def without(self, items: Iterator[Record | SetAside]) -> Iterator[Record | SetAside]:
         """The `items` that the store does not hold; those that it does are counted in `skipped`.

@@ -153,7 +153,7 @@ def append_store(
     it is. Raises `DataError` like `write_store`; then the store stays at its version.
     """
     store = Store(uri)
-    known, unfit = KnownItems(store), Counter[str]()
+    known, unfit = KnownItems(store.dataset.count_rows()), Counter[str]()
     settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
     folder = doctor or diagnosis_folder(uri) / f"version-{store.version + 1}"
     with Diagnosis(
@@ -164,7 +164,7 @@ def append_store(
         store=uri,
         max_bad=max_bad,
     ) as diagnosis:
-        diagnosis.know(standing(store))
+        diagnosis.know(known.passing(standing(store)))
         intake = Intake(source or uri, diagnosis, settler, max_bad=max_bad)
         records = known.without(_counted(_records(reader, most), advance))
         sounds = intake.items(records, threads=threads, advance=lambda count: None, fewest=0)
