@@ -9,6 +9,7 @@ import torch
 
 import collapse
 import unpaired
+from grid.job import Job
 from grid.scenes import keep_scenes
 from picture import Cell, draw_matrix
 from repeating import CAPTIONS, caption_of, caption_to_image, image_to_caption
@@ -86,6 +87,17 @@ def test_a_third_of_the_mixed_items_are_pairs_and_no_other_pair_is_left(tmp_path
     assert {tuple(row) for row in pairs.tolist()} == {(k, k) for k in range(4)}
     assert sorted(items[items[:, 1] < 0][:, 0].tolist()) == list(range(40))
     assert unpaired.view(tmp_path, "alone").items.tolist() == [[k, k] for k in range(4)]
+
+
+def test_pseudo_pairs_match_each_item_without_partner_at_most_once(tmp_path: Path) -> None:
+    """40 scenes: 4 pairs; of the 36 images and texts left over at least one a round is matched."""
+    keep_scenes(tmp_path, items=40, held_out=4)
+    items = unpaired.matched(tmp_path, Job("tijepa", 4, 1e-3, 0, 2, "alone")).items
+    assert items[:4].tolist() == [[k, k] for k in range(4)]
+    images, texts = items[4:].T.tolist()
+    assert unpaired.ROUNDS <= len(images) <= 36
+    assert len(set(images)) == len(set(texts)) == len(images)
+    assert min(images + texts) >= 4
 
 
 def test_a_matrix_shows_every_cell_and_frames_the_marked_one(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tijepa.cli.export import export
 from tijepa.cli.filter import filter_
 from tijepa.cli.index import index
 from tijepa.cli.machine import machine_problem
+from tijepa.cli.pair import pair
 from tijepa.cli.prepare import prepare
 from tijepa.cli.presets import presets
 from tijepa.cli.probe import probe
@@ -70,6 +71,7 @@ for _verb in (
     export,
     filter_,
     index,
+    pair,
     prepare,
     presets,
     probe,

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from tijepa.cli.new_store import check_new_store, new_store_option, write_new_store
 from tijepa.cli.run_options import RUN, checkpoint_option, stopping, threads_option
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from tijepa.search.filter import Filtered
 
 __all__ = ["filter_"]
 
@@ -34,7 +29,7 @@ __all__ = ["filter_"]
     help="For kept.jsonl, dropped.jsonl, filter.json and filter.html.",
 )
 @click.option("--where", metavar="CONDITION", help="Judge these alone: \"split = 'train'\".")
-@click.option("--store", "new", metavar="NAME.lance", help="Also write what stays as a store.")
+@new_store_option("Also write what stays as a store.")
 @checkpoint_option
 @threads_option
 def filter_(
@@ -55,15 +50,12 @@ def filter_(
     """
     from rich.console import Console
 
-    from tijepa.data.store.location import is_store, store_exists
+    from tijepa.data.records import ReaderOptions
     from tijepa.embedder import load
-    from tijepa.errors import ConfigError, DataError
     from tijepa.search.filter import filter_store
+    from tijepa.search.kept import KeptReader
 
-    if new is not None and not is_store(new):
-        raise ConfigError(f"--store {new} does not end with .lance: name it {new}.lance")
-    if new is not None and store_exists(new):
-        raise DataError(f"{new} exists already: name another --store")
+    check_new_store(new)
     console = Console()
     model = load(run, checkpoint=checkpoint)
     with stopping("what is embedded is kept; the same command goes on"):
@@ -78,22 +70,5 @@ def filter_(
     )
     click.echo(f"report    {out / 'filter.html'}")
     if new is not None:
-        _write(console, store, new, done, threads)
-
-
-def _write(console: Console, store: str, new: str, done: Filtered, threads: int | None) -> None:
-    import os
-
-    from tijepa.data.doctor import train_command
-    from tijepa.data.records import ReaderOptions
-    from tijepa.data.store.prepare import write_store
-    from tijepa.data.store.progress import watched
-    from tijepa.search.kept import KeptReader
-
-    reader = KeptReader(store, ReaderOptions(), done.dropped)
-    with watched(console, f"writing {new}", reader.count()) as advance:
-        threads = threads or os.cpu_count() or 1
-        written = write_store(reader, new, source=store, threads=threads, advance=advance)
-    items = sum(written.added.values())
-    click.echo(f"written   {new} version {written.version}: {items:,} items")
-    click.echo(f"train on it: {train_command(new)}")
+        reader = KeptReader(store, ReaderOptions(), done.dropped)
+        write_new_store(console, reader, store, new, threads)

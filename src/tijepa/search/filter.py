@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -19,15 +18,14 @@ from tijepa.evaluate.page.shell import write_page
 from tijepa.model.saving import write_json
 from tijepa.model.writing import whole, writing
 from tijepa.search.embedding import embedded_store
-from tijepa.search.filter_page import Example, filter_page
-from tijepa.search.judged import Judged, check_keep, judge, keep_best
+from tijepa.search.energies_page import energies_page, shown, spread
+from tijepa.search.judged import Judged, check_keep, judge, keep_best, match_probabilities
 from tijepa.search.place import check_store
 from tijepa.search.where import rows_where
 
 __all__ = ["Filtered", "filter_store"]
 
 EXAMPLES = 24
-BINS = 40
 _ROWS = 8192
 
 
@@ -62,7 +60,7 @@ def filter_store(
         judged = judge(embedded.shelf, embedded.form, rows)
     opened = embedded.store
     kept = keep_best(judged, keep)
-    probabilities = _probabilities(embedder, judged)
+    probabilities = match_probabilities(embedder, judged.energies)
     facts: dict[str, Any] = {
         "store": opened.uri,
         "version": opened.version,
@@ -73,15 +71,7 @@ def filter_store(
         "pairs": len(judged),
         "kept": int(kept.sum()),
         "dropped": int((~kept).sum()),
-        "highest_energy_kept": float(judged.energies[kept].max()),
-        "histogram": _histogram(judged.energies, kept),
-        "match_probability": None
-        if probabilities is None
-        else {
-            "mean": float(probabilities.mean()),
-            "lowest_kept": float(probabilities[kept].min()),
-            "histogram": _histogram(probabilities, kept, (0.0, 1.0)),
-        },
+        **spread(judged.energies, probabilities, kept),
     }
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -90,35 +80,20 @@ def filter_store(
     order = np.argsort(judged.energies, kind="stable")
     worst = _about(opened, judged, probabilities, order[::-1][:EXAMPLES])
     best = _about(opened, judged, probabilities, order[:EXAMPLES])
-    page = filter_page(facts, _shown(opened, worst), _shown(opened, best))
+    page = energies_page(
+        f"Filter: {facts['store']}",
+        f"{facts['pairs']:,} pairs{f' where {where}' if where else ''}, judged in store version"
+        f" {facts['version']}.",
+        {"Pairs": facts["pairs"], "Kept": facts["kept"], "Dropped": facts["dropped"]},
+        facts,
+        shown(opened, worst),
+        shown(opened, best),
+    )
     write_page(out / "filter.html", page)
     facts |= {"worst": worst, "best": best}
     write_json(facts, out / "filter.json")
     gone = ~kept
     return Filtered(facts, _by_row(judged.rows[gone], judged.captions[gone]))
-
-
-def _probabilities(embedder: Embedder, judged: Judged) -> NDArray[np.float64] | None:
-    if embedder.match is None:
-        return None
-    found: NDArray[np.float64] = embedder.match.probability(
-        torch.from_numpy(judged.energies)
-    ).numpy()
-    return found
-
-
-def _histogram(
-    values: NDArray[np.float64],
-    kept: NDArray[np.bool_],
-    bounds: tuple[float, float] | None = None,
-) -> dict[str, list[float]]:
-    """`edges` of equal bins and the numbers of `kept` and `dropped` pairs between them."""
-    edges = np.histogram_bin_edges(values, BINS, bounds)
-    return {
-        "edges": edges.tolist(),
-        "kept": np.histogram(values[kept], edges)[0].tolist(),
-        "dropped": np.histogram(values[~kept], edges)[0].tolist(),
-    }
 
 
 def _about(
@@ -158,15 +133,6 @@ def _list_pairs(
             some = np.arange(start, min(start + _ROWS, len(judged)))
             for pair, about in zip(some, _about(store, judged, probabilities, some), strict=True):
                 (good if kept[pair] else bad).write(json.dumps(about) + "\n")
-
-
-def _shown(store: Store, pairs: list[dict[str, Any]]) -> list[Example]:
-    rows = np.unique([pair["row"] for pair in pairs])
-    pictures = dict(zip(rows.tolist(), store.pictures(rows), strict=True))
-    return [
-        Example(p["id"], p["caption"], p["energy"], p["probability"], pictures[p["row"]])
-        for p in pairs
-    ]
 
 
 def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, frozenset[int]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from tijepa.embedder import Form
+from tijepa.embedder import Embedder, Form
 from tijepa.errors import ConfigError, DataError
 from tijepa.search.shelf import Shelf
 
-__all__ = ["Judged", "check_keep", "judge", "keep_best"]
+__all__ = ["Judged", "check_keep", "judge", "keep_best", "match_probabilities"]
 
 _BLOCK = 65_536
 
@@ -65,3 +66,13 @@ def keep_best(judged: Judged, keep: float) -> NDArray[np.bool_]:
     count = max(1, round(keep * len(judged)))
     kept[np.argsort(judged.energies, kind="stable")[:count]] = True
     return kept
+
+
+def match_probabilities(
+    embedder: Embedder, energies: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """The probability of match of each energy, None where the model has none."""
+    if embedder.match is None:
+        return None
+    found: NDArray[np.float64] = embedder.match.probability(torch.from_numpy(energies)).numpy()
+    return found

@@ -1,16 +1,22 @@
-"""filter.html: how the energies are spread, and the pairs at both ends."""
+"""How the energies of many pairs are spread, and the pairs at both ends: a page and its facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tijepa.data.doctor.pieces import escape, percent
+from tijepa.data.store.source import Store
 from tijepa.evaluate.formatting import number
 from tijepa.search.page import Card, cards, document
 
-__all__ = ["Example", "filter_page"]
+__all__ = ["Example", "energies_page", "shown", "spread"]
+
+BINS = 40
 
 _WIDTH, _HEIGHT, _FOOT = 640, 180, 20  # of the viewBox
 
@@ -26,19 +32,57 @@ class Example:
     picture: bytes | None
 
 
-def filter_page(facts: dict[str, Any], worst: Iterable[Example], best: Iterable[Example]) -> str:
-    """The page as HTML text."""
+def _histogram(
+    values: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    bounds: tuple[float, float] | None = None,
+) -> dict[str, list[float]]:
+    """`edges` of equal bins and the numbers of `kept` and `dropped` pairs between them."""
+    edges = np.histogram_bin_edges(values, BINS, bounds)
+    return {
+        "edges": edges.tolist(),
+        "kept": np.histogram(values[kept], edges)[0].tolist(),
+        "dropped": np.histogram(values[~kept], edges)[0].tolist(),
+    }
+
+
+def spread(
+    energies: NDArray[np.float64],
+    probabilities: NDArray[np.float64] | None,
+    kept: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """How energies and, where the model has them, probabilities of match lie, as facts."""
+    return {
+        "highest_energy_kept": float(energies[kept].max()),
+        "histogram": _histogram(energies, kept),
+        "match_probability": None
+        if probabilities is None
+        else {
+            "mean": float(probabilities.mean()),
+            "lowest_kept": float(probabilities[kept].min()),
+            "histogram": _histogram(probabilities, kept, (0.0, 1.0)),
+        },
+    }
+
+
+def energies_page(
+    title: str,
+    lead: str,
+    tiles: Mapping[str, int],
+    facts: dict[str, Any],
+    worst: Iterable[Example],
+    best: Iterable[Example],
+) -> str:
+    """The page as HTML text: counts, what `spread` says, and the pairs at both ends."""
     unit = ", nats" if facts["form"] == "calibrated" else ""
-    where = f" where {facts['where']}" if facts["where"] else ""
-    lead = f"{facts['pairs']:,} pairs{where}, judged in store version {facts['version']}."
-    tiles = "".join(
-        f'<div class="tile"><dt>{name}</dt><dd>{facts[key]:,}</dd></div>'
-        for name, key in (("Pairs", "pairs"), ("Kept", "kept"), ("Dropped", "dropped"))
+    boxes = "".join(
+        f'<div class="tile"><dt>{name}</dt><dd>{count:,}</dd></div>'
+        for name, count in tiles.items()
     )
-    header = f'<p class="soft">{escape(lead)}</p><dl class="tiles">{tiles}</dl>'
+    header = f'<p class="soft">{escape(lead)}</p><dl class="tiles">{boxes}</dl>'
     parts = [
         f"<h2>Energies ({escape(facts['form'])}{unit})</h2>",
-        _histogram("Pairs by energy", facts["histogram"]),
+        _bars("Pairs by energy", facts["histogram"]),
     ]
     match = facts["match_probability"]
     if match is not None:
@@ -46,7 +90,7 @@ def filter_page(facts: dict[str, Any], worst: Iterable[Example], best: Iterable[
             "<h2>Probability of match</h2>",
             f'<p class="soft">On average {percent(match["mean"])}, at equal odds of a matched and a'
             " shuffled pair.</p>",
-            _histogram("Pairs by probability of match", match["histogram"]),
+            _bars("Pairs by probability of match", match["histogram"]),
         ]
     parts += [
         "<h2>The worst pairs</h2>",
@@ -56,7 +100,17 @@ def filter_page(facts: dict[str, Any], worst: Iterable[Example], best: Iterable[
         '<p class="soft">Of lowest energy, the best first.</p>',
         cards(map(_card, best)),
     ]
-    return document(f"Filter: {facts['store']}", header, "".join(parts))
+    return document(title, header, "".join(parts))
+
+
+def shown(store: Store, pairs: list[dict[str, Any]]) -> list[Example]:
+    """Pairs as the lists name them, with their pictures."""
+    rows = np.unique([pair["row"] for pair in pairs])
+    pictures = dict(zip(rows.tolist(), store.pictures(rows), strict=True))
+    return [
+        Example(p["id"], p["caption"], p["energy"], p["probability"], pictures[p["row"]])
+        for p in pairs
+    ]
 
 
 def _card(example: Example) -> Card:
@@ -66,7 +120,7 @@ def _card(example: Example) -> Card:
     return Card(example.picture, example.id, note, example.caption)
 
 
-def _histogram(title: str, bins: dict[str, list[float]]) -> str:
+def _bars(title: str, bins: dict[str, list[float]]) -> str:
     """Bars with the kept part in one colour and the dropped part, on top of it, in another."""
     kept, dropped, edges = bins["kept"], bins["dropped"], bins["edges"]
     most = max((a + b for a, b in zip(kept, dropped, strict=True)), default=1) or 1
@@ -89,10 +143,12 @@ def _histogram(title: str, bins: dict[str, list[float]]) -> str:
         f'<text x="0" y="{_HEIGHT - 4}">{number(edges[0])}</text>'
         f'<text x="{_WIDTH}" y="{_HEIGHT - 4}" text-anchor="end">{number(edges[-1])}</text>'
     )
+    dropped_above = (
+        '<p class="soft">Kept below, <span style="color:var(--bad)">dropped above</span>.</p>'
+    )
     about = f"{title}: from {number(edges[0])} to {number(edges[-1])}"
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(about)}"'
         ' style="width:100%;max-width:760px;font-size:13px;fill:var(--soft)">'
-        f"{''.join(shapes)}{ends}</svg>"
-        '<p class="soft">Kept below, <span style="color:var(--bad)">dropped above</span>.</p>'
+        f"{''.join(shapes)}{ends}</svg>" + (dropped_above if any(dropped) else "")
     )

@@ -1,0 +1,86 @@
+"""A store whose pseudo-pairs are pairs, as a source for a new store."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from tijepa.data.pairs import SetAside
+from tijepa.data.readers.lance_store import LanceStoreReader
+from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.store.source import Store
+
+__all__ = ["PSEUDO", "PairedReader"]
+
+PSEUDO = "pseudo_pair"  # the column that is true where model and not source made the pair
+
+
+class PairedReader(Reader):
+    """The items of a store in order; `partners` gives the text's row for the rows of pictures.
+
+    Such a picture gets the captions and, where it lacks them, the further columns of its text,
+    whose row goes. Every item says in the column `pseudo_pair` whether it is one.
+    """
+
+    name: ClassVar[str] = "paired"
+    layout: ClassVar[str] = "a pair store with pseudo-pairs"
+
+    def __init__(
+        self,
+        source: str,
+        options: ReaderOptions,
+        partners: Mapping[int, int] | None = None,
+    ) -> None:
+        self._source = source
+        self._store = LanceStoreReader(source, options)
+        self._partners = partners or {}
+
+    @classmethod
+    def recognises(cls, source: str) -> bool:
+        """Never: it is made from a model's matches alone."""
+        del source
+        return False
+
+    def __iter__(self) -> Iterator[Record | SetAside]:
+        texts = self._texts()
+        for row, record in enumerate(self._store):
+            if isinstance(record, SetAside):
+                yield record
+            elif row not in texts:
+                partner = self._partners.get(row)
+                pseudo = partner is not None or bool(record.extra.get(PSEUDO, False))
+                captions, extra = texts[partner] if partner is not None else (record.captions, {})
+                yield dataclasses.replace(
+                    record, captions=captions, extra={**extra, **record.extra, PSEUDO: pseudo}
+                )
+
+    def describe(self) -> str:
+        """See `Reader.describe`."""
+        return f"{self._store.describe()} with {len(self._partners):,} pseudo-pairs"
+
+    def fingerprint(self) -> str:
+        """Of the store and of who is whose partner."""
+        words = f"{self._store.fingerprint()} {json.dumps(sorted(self._partners.items()))}"
+        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+
+    def count(self) -> int | None:
+        """Rows of the store that is read, of which the partners' go."""
+        return self._store.count()
+
+    def _texts(self) -> dict[int, tuple[tuple[str, ...], dict[str, object]]]:
+        """Captions and further columns of the rows that find a picture."""
+        store = Store(self._source)
+        extras = store.info.extras
+        rows = np.unique(np.fromiter(self._partners.values(), np.int64, len(self._partners)))
+        table = store.take(rows, ["captions", *(field.name for field in extras.fields)])
+        captions = table["captions"].to_pylist()
+        others = [one for batch in table.to_batches() for one in extras.rows(batch)]
+        return {
+            int(row): (tuple(own), other)
+            for row, own, other in zip(rows, captions, others, strict=True)
+        }

@@ -1,0 +1,134 @@
+"""Pictures without caption and texts without picture: `tijepa pair`, and training on its store."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tijepa
+from tijepa.cli import main
+from tijepa.data.readers import open_reader
+from tijepa.data.store.prepare import write_store
+from tijepa.data.store.source import Store
+
+
+@pytest.fixture(scope="module")
+def mixed(pairs_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the 56 pairs of which 20 in training are taken apart: 20 pictures, 20 texts, all
+    texts behind all pictures, and one text of the test split alone. Texts have a mood."""
+    folder = tmp_path_factory.mktemp("cli-pair")
+    source = folder / "pairs"
+    shutil.copytree(pairs_folder, source)
+    rows = [json.loads(line) for line in (source / "captions.jsonl").read_text().splitlines()]
+    texts: list[dict[str, Any]] = []
+    for number, row in enumerate(rows[:20]):
+        texts.append({"captions": row.pop("captions"), "split": "train", "mood": number})
+    texts.append({"captions": ["nothing to be seen"], "split": "test", "mood": 99})
+    lines = "".join(json.dumps(row) + "\n" for row in (*rows, *texts))
+    (source / "captions.jsonl").write_text(lines)
+    write_store(open_reader(str(source)), str(folder / "mixed.lance"))
+    return folder / "mixed.lance"
+
+
+def held(store: Path) -> list[dict[str, Any]]:
+    dataset = Store(str(store)).dataset
+    fields = [name for name in dataset.schema.names if name.startswith("extra_")]
+    found: list[dict[str, Any]] = dataset.to_table(
+        ["id", "captions", "split", "width", *fields]
+    ).to_pylist()
+    return found
+
+
+def test_who_chose_each_other_becomes_a_pair_of_the_new_store(
+    tiny_run: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With 20 rounds each of the 20 pictures finds a text: at least one a round does."""
+    out, new = tmp_path / "matches", tmp_path / "more.lance"
+    arguments = ["--run", str(tiny_run), "--out", str(out), "--store", str(new), "--rounds", "20"]
+    assert main(["pair", str(mixed), *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "20 of 20 pictures and 20 texts, by energy (calibrated)" in printed
+    assert f"tijepa train --preset photos-tiny --data {new}" in printed
+    facts = json.loads((out / "pair.json").read_text())
+    assert (facts["images"], facts["texts"], facts["matches"], facts["pairs"]) == (20, 20, 20, 20)
+    pairs = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
+    assert [p["energy"] for p in pairs] == sorted(p["energy"] for p in pairs)
+    before, after = held(mixed), held(new)
+    own = {row["id"]: row for row in before}
+    assert len(after) == len(before) - 20
+    for pair in pairs:
+        row = next(row for row in after if row["id"] == pair["id"])
+        partner = own[pair["partner"]]
+        assert row["captions"] == pair["captions"] == partner["captions"]
+        assert (row["extra_mood"], row["extra_pseudo_pair"]) == (partner["extra_mood"], True)
+        assert own[pair["id"]]["captions"] == []
+        assert pair["partner"] not in {row["id"] for row in after}
+    matched = {pair["id"] for pair in pairs}
+    rest = [row for row in after if row["id"] not in matched]
+    assert [{**row, "extra_pseudo_pair": None} for row in rest] == [
+        {**row, "extra_pseudo_pair": None} for row in before if row["captions"] and row["width"]
+    ] + [{**own[before[-1]["id"]], "extra_pseudo_pair": None}]
+    assert not any(row["extra_pseudo_pair"] for row in rest)
+    html = (out / "pair.html").read_text()
+    assert html.count("<li>") == 40
+    assert not re.search(r"https?://|<script|<link", html)
+
+
+def test_the_energies_of_matches_are_those_of_the_model(
+    tiny_run: Path, mixed: Path, tmp_path: Path
+) -> None:
+    """Of a text of two captions the mean over both."""
+    out = tmp_path / "matches"
+    given = ["--run", str(tiny_run), "--out", str(out), "--keep", "0.5", "--rounds", "2"]
+    assert main(["pair", str(mixed), *given]) == 0
+    facts = json.loads((out / "pair.json").read_text())
+    assert facts["pairs"] == round(facts["matches"] / 2)
+    pair = json.loads((out / "pairs.jsonl").read_text().splitlines()[0])
+    image = Store(str(mixed)).pictures(np.array([pair["row"]]))[0]
+    (tmp_path / "image.png").write_bytes(image or b"")
+    energy = tijepa.load(tiny_run).energy(tmp_path / "image.png", pair["captions"]).mean().item()
+    assert pair["energy"] == pytest.approx(energy, abs=1e-4)
+    assert pair["energy"] == min(one["energy"] for one in facts["best"])
+
+
+def test_a_second_pairing_keeps_what_the_first_one_said(
+    tiny_run: Path, mixed: Path, tmp_path: Path
+) -> None:
+    run = ["--run", str(tiny_run), "--rounds", "1"]
+    first, second = tmp_path / "first.lance", tmp_path / "second.lance"
+    for store, new in ((mixed, first), (first, second)):
+        given = [*run, "--out", str(new.with_suffix("")), "--store", str(new)]
+        assert main(["pair", str(store), *given]) == 0
+    pseudo = [{r["id"] for r in held(s) if r["extra_pseudo_pair"]} for s in (first, second)]
+    assert pseudo[0] < pseudo[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--keep", "80"], "--keep is 80.0: it must lie between 0 and 1"),
+        (["--store", "more"], "--store more does not end with .lance"),
+        (["--where", "likes > 3"], "No field named likes"),
+        (["--where", "split = 'test'"], "0 pictures without caption and 0 texts without picture"),
+        (["--rounds", "0"], "0 is not in the range x>=1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_writes_nothing(
+    tiny_run: Path,
+    mixed: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "matches"
+    given = ["pair", str(mixed), "--run", str(tiny_run), "--out", str(out), *arguments]
+    assert main(given) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
