@@ -264,6 +264,20 @@ def test_an_earlier_report_is_replaced_but_no_other_folder(tmp_path: Path) -> No
         run(other / "thesis.tex", pair("a", 1))
 
 
+def test_an_interrupt_leaves_what_was_set_aside_and_otherwise_no_folder(tmp_path: Path) -> None:
+    for items in ([pair("a", 1)], [pair("a", 1), Record("b", "b", None, ())]):
+        folder = tmp_path / str(len(items))
+        with (
+            pytest.raises(KeyboardInterrupt),
+            Diagnosis(folder, source="s", description="d") as diagnosis,
+        ):
+            for item in items:
+                diagnosis.add(check_record(item))
+            raise KeyboardInterrupt
+    assert not (tmp_path / "1").exists()
+    assert [path.name for path in (tmp_path / "2").iterdir()] == ["quarantine.jsonl"]
+
+
 def test_examples_and_listed_groups_are_bounded(tmp_path: Path) -> None:
     """30 broken items give 12 examples; 60 equal items are listed by 50 of them."""
     broken = [Record(f"b{n}", "", b"", ()) for n in range(30)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = ["Diagnosis", "PicturesOf"]
 
 PicturesOf = Callable[[Collection[str]], Mapping[str, bytes]]
 
+_QUARANTINE = "quarantine.jsonl"
 _LISTED_GROUPS = 1_000  # of each kind, in doctor.json
 _LISTED_ITEMS = 50  # of each such group
 _SHOWN_GROUPS = 12  # of each kind, with pictures, on the page
@@ -46,6 +48,8 @@ class Diagnosis:
     `finish`. Memory: 35 bytes and the deflated id (3 bytes where ids are numbered) for each item,
     about 100 MB for captions whatever their number, and while duplicates are sought 50 bytes an
     item more: below 1 GiB for 10 million items, unless most of them are copies (see `duplicates`).
+
+    An error or an interrupt leaves the lines that were written, and no folder where there were none.
 
     `source` and `arguments` (options by which it is read) go into the commands that are proposed;
     `store` is the one that the items are added to, whose own items `know` takes before all others.
@@ -64,6 +68,7 @@ class Diagnosis:
         max_tokens: int | None = None,
         tokenizer: Tokenizer | None = None,
     ) -> None:
+        self._new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._source = source
@@ -72,7 +77,7 @@ class Diagnosis:
         self._store = store
         self._max_bad = max_bad
         self._max_tokens = max_tokens
-        self._findings = FindingBook(folder / "quarantine.jsonl")
+        self._findings = FindingBook(folder / _QUARANTINE)
         self._captions = CaptionStatistics(
             max_tokens, None if tokenizer is None else tokenizer.would_cut
         )
@@ -94,6 +99,11 @@ class Diagnosis:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        quarantine = self._folder / _QUARANTINE
+        if error is not None and self._new and not quarantine.stat().st_size:
+            quarantine.unlink()
+            with suppress(OSError):  # it holds more
+                self._folder.rmdir()
 
     def close(self) -> None:
         """Close the quarantine file; what is in it stays."""
