@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -267,12 +268,9 @@ def test_an_earlier_report_is_replaced_but_no_other_folder(tmp_path: Path) -> No
 def test_an_interrupt_leaves_what_was_set_aside_and_otherwise_no_folder(tmp_path: Path) -> None:
     for items in ([pair("a", 1)], [pair("a", 1), Record("b", "b", None, ())]):
         folder = tmp_path / str(len(items))
-        with (
-            pytest.raises(KeyboardInterrupt),
-            Diagnosis(folder, source="s", description="d") as diagnosis,
-        ):
+        with suppress(KeyboardInterrupt), Diagnosis(folder, source="s", description="d") as taken:
             for item in items:
-                diagnosis.add(check_record(item))
+                taken.add(check_record(item))
             raise KeyboardInterrupt
     assert not (tmp_path / "1").exists()
     assert [path.name for path in (tmp_path / "2").iterdir()] == ["quarantine.jsonl"]
