@@ -5,7 +5,8 @@
   partner to predict: the regularizers see their embeddings.
 - `predicted`: the same, with the tasks `image_only` and `text_only` for all of them.
 - `matched`: the same pairs, and pseudo-pairs, as `tijepa pair` finds them: a run of `alone` of the
-  same seed and steps, at `--teacher-lr`, matches the images and texts that lack a partner.
+  same seed and steps, at `--teacher-lr`, gives each image that lacks a partner its nearest text and
+  each text its nearest image.
 
 A third of the items of a `regularized` or `predicted` batch are pairs, a third images, a third
 texts, so a batch three times as large sees as many pairs a step; one of `matched` is twice as
@@ -27,6 +28,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grid.contest import Contest
 from grid.held import Held, pairs_of
@@ -37,7 +39,7 @@ from grid.scenes import keep_scenes, open_scenes
 from grid.training import Training
 from tijepa.data.scenes import Scenes
 from tijepa.evaluate.model import EvaluationSet
-from tijepa.search.partners import match_in_rounds
+from tijepa.search.partners import nearest_pairs
 
 ITEMS, HELD_OUT = 6_000, 500
 SHARE = 10  # one pair in ten keeps its partner
@@ -46,7 +48,7 @@ BATCH = 32  # pairs a step, in all variants
 STEPS = (1200,)
 WEIGHT = 0.5  # of each of the tasks of one modality
 TEACHER_LR = 8e-3  # the best of `alone` at these pairs and steps
-ROUNDS = 16  # as `tijepa pair` has by default
+REPEATS = 12  # rows of an image, over which its texts are spread
 VARIANTS: dict[str, tuple[str, ...]] = {
     "alone": (),
     "regularized": (),
@@ -98,9 +100,15 @@ def matched(folder: Path, teacher: Job) -> Held:
     ]
     captions = embedder.encode_text(texts, form="calibrated", output="numpy")
     means = captions.reshape(len(rest), -1, captions.shape[1]).mean(axis=1)
-    found = np.stack(match_in_rounds(images, means, ROUNDS), axis=1)
-    pairs = rest[found].astype(np.int32)
-    return replace(alone, items=np.concatenate([alone.items, pairs]))
+    at_image, at_text, _ = nearest_pairs(images, means)
+    pairs = np.stack([rest[at_image], rest[at_text]], axis=1).astype(np.int32)
+    return replace(alone, items=spread(np.concatenate([alone.items, pairs])))
+
+
+def spread(pairs: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The pairs, repeated so that images count the same whatever the number of their texts."""
+    _, image, texts = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
+    return pairs.repeat(np.maximum(1, np.rint(REPEATS / texts[image])).astype(int), axis=0)
 
 
 def run(job: Job, folder: Path) -> dict[str, Any]:
@@ -115,9 +123,9 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     held = matched(folder, teacher)
     training = Training(job, held, SMALL)
     training.advance(job.steps)
-    pseudo = held.items[len(view(folder, "alone").items) :]
-    exact = float((pseudo[:, 0] == pseudo[:, 1]).mean())
-    return {**trained_recalls(training), "pseudo_pairs": len(pseudo), "true_share": exact}
+    pseudo = np.unique(held.items[held.items[:, 0] >= len(view(folder, "alone").items)], axis=0)
+    true = float((pseudo[:, 0] == pseudo[:, 1]).mean())
+    return {**trained_recalls(training), "pseudo_pairs": len(pseudo), "true_share": true}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,15 +90,19 @@ def test_a_third_of_the_mixed_items_are_pairs_and_no_other_pair_is_left(tmp_path
     assert unpaired.view(tmp_path, "alone").items.tolist() == [[k, k] for k in range(4)]
 
 
-def test_pseudo_pairs_match_each_item_without_partner_at_most_once(tmp_path: Path) -> None:
-    """40 scenes: 4 pairs; of the 36 images and texts left over at least one a round is matched."""
+def test_every_item_without_partner_gets_pseudo_pairs_and_images_count_the_same(
+    tmp_path: Path,
+) -> None:
+    """40 scenes: 4 pairs, 12 times each; 36 images of one text or more, and all 36 texts."""
     keep_scenes(tmp_path, items=40, held_out=4)
     items = unpaired.matched(tmp_path, Job("tijepa", 4, 1e-3, 0, 2, "alone")).items
-    assert items[:4].tolist() == [[k, k] for k in range(4)]
-    images, texts = items[4:].T.tolist()
-    assert unpaired.ROUNDS <= len(images) <= 36
-    assert len(set(images)) == len(set(texts)) == len(images)
-    assert min(images + texts) >= 4
+    assert items[:48].tolist() == [[k, k] for k in range(4) for _ in range(12)]
+    images, texts = items[48:].T
+    assert set(images.tolist()) == set(texts.tolist()) == set(range(4, 40))
+    pairs = unpaired.spread(
+        np.array([[0, 0], [1, 5], [1, 6], [1, 7], *([2, k] for k in range(30))])
+    )
+    assert np.bincount(pairs[:, 0]).tolist() == [12, 12, 30]
 
 
 def test_a_matrix_shows_every_cell_and_frames_the_marked_one(tmp_path: Path) -> None:

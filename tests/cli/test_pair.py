@@ -29,7 +29,7 @@ def mixed(pairs_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts: list[dict[str, Any]] = []
     for number, row in enumerate(rows[:20]):
         texts.append({"captions": row.pop("captions"), "split": "train", "mood": number})
-    texts.append({"captions": ["nothing to be seen"], "split": "test", "mood": 99})
+    texts.append({"captions": ["nothing to be seen", "at all"], "split": "test", "mood": 99})
     lines = "".join(json.dumps(row) + "\n" for row in (*rows, *texts))
     (source / "captions.jsonl").write_text(lines)
     write_store(open_reader(str(source)), str(folder / "mixed.lance"))
@@ -45,38 +45,39 @@ def held(store: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_who_chose_each_other_becomes_a_pair_of_the_new_store(
+def test_everybody_gets_a_partner_in_the_new_store(
     tiny_run: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With 20 rounds each of the 20 pictures finds a text: at least one a round does."""
     out, new = tmp_path / "matches", tmp_path / "more.lance"
-    arguments = ["--run", str(tiny_run), "--out", str(out), "--store", str(new), "--rounds", "20"]
+    arguments = ["--run", str(tiny_run), "--out", str(out), "--store", str(new)]
     assert main(["pair", str(mixed), *arguments]) == 0
     printed = capsys.readouterr().out
-    assert "20 of 20 pictures and 20 texts, by energy (calibrated)" in printed
-    assert f"tijepa train --preset photos-tiny --data {new}" in printed
     facts = json.loads((out / "pair.json").read_text())
-    assert (facts["images"], facts["texts"], facts["matches"], facts["pairs"]) == (20, 20, 20, 20)
     pairs = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
+    mutual = sum(pair["mutual"] for pair in pairs)
+    assert (facts["images"], facts["texts"], facts["mutual"]) == (20, 20, mutual)
+    assert facts["pairs"] == facts["kept"] == len(pairs) == 40 - mutual
+    assert f"20 pictures and 20 texts by energy (calibrated): {len(pairs)} pseudo-pairs" in printed
+    assert f"tijepa train --preset photos-tiny --data {new}" in printed
     assert [p["energy"] for p in pairs] == sorted(p["energy"] for p in pairs)
     before, after = held(mixed), held(new)
-    own = {row["id"]: row for row in before}
-    assert len(after) == len(before) - 20
+    own, then = ({row["id"]: row for row in rows} for rows in (before, after))
+    by_image: dict[str, list[dict[str, Any]]] = {}
     for pair in pairs:
-        row = next(row for row in after if row["id"] == pair["id"])
-        partner = own[pair["partner"]]
-        assert row["captions"] == pair["captions"] == partner["captions"]
-        assert (row["extra_mood"], row["extra_pseudo_pair"]) == (partner["extra_mood"], True)
-        assert own[pair["id"]]["captions"] == []
-        assert pair["partner"] not in {row["id"] for row in after}
-    matched = {pair["id"] for pair in pairs}
-    rest = [row for row in after if row["id"] not in matched]
-    assert [{**row, "extra_pseudo_pair": None} for row in rest] == [
-        {**row, "extra_pseudo_pair": None} for row in before if row["captions"] and row["width"]
-    ] + [{**own[before[-1]["id"]], "extra_pseudo_pair": None}]
-    assert not any(row["extra_pseudo_pair"] for row in rest)
+        by_image.setdefault(pair["id"], []).append(own[pair["partner"]])
+    assert len(by_image) == 20
+    for image, partners in by_image.items():
+        row = then.pop(image)
+        assert row["captions"] == [text for partner in partners for text in partner["captions"]]
+        assert (row["extra_mood"], row["extra_pseudo_pair"]) == (partners[0]["extra_mood"], True)
+        assert own[image]["captions"] == []
+    assert list(then) == [row["id"] for row in before if row["captions"] and row["width"]] + [
+        before[-1]["id"]  # the text of the test split
+    ]
+    for name, row in then.items():
+        assert {**own[name], "extra_pseudo_pair": False} == row
     html = (out / "pair.html").read_text()
-    assert html.count("<li>") == 40
+    assert html.count("<li>") == 48
     assert not re.search(r"https?://|<script|<link", html)
 
 
@@ -85,10 +86,10 @@ def test_the_energies_of_matches_are_those_of_the_model(
 ) -> None:
     """Of a text of two captions the mean over both."""
     out = tmp_path / "matches"
-    given = ["--run", str(tiny_run), "--out", str(out), "--keep", "0.5", "--rounds", "2"]
+    given = ["--run", str(tiny_run), "--out", str(out), "--keep", "0.5"]
     assert main(["pair", str(mixed), *given]) == 0
     facts = json.loads((out / "pair.json").read_text())
-    assert facts["pairs"] == round(facts["matches"] / 2)
+    assert facts["kept"] == round(facts["pairs"] / 2)
     pair = json.loads((out / "pairs.jsonl").read_text().splitlines()[0])
     image = Store(str(mixed)).pictures(np.array([pair["row"]]))[0]
     (tmp_path / "image.png").write_bytes(image or b"")
@@ -100,13 +101,15 @@ def test_the_energies_of_matches_are_those_of_the_model(
 def test_a_second_pairing_keeps_what_the_first_one_said(
     tiny_run: Path, mixed: Path, tmp_path: Path
 ) -> None:
-    run = ["--run", str(tiny_run), "--rounds", "1"]
+    """The best tenth alone leaves pictures and texts for the second."""
     first, second = tmp_path / "first.lance", tmp_path / "second.lance"
-    for store, new in ((mixed, first), (first, second)):
-        given = [*run, "--out", str(new.with_suffix("")), "--store", str(new)]
-        assert main(["pair", str(store), *given]) == 0
+    for store, new, keep in ((mixed, first, ["--keep", "0.1"]), (first, second, [])):
+        given = ["--run", str(tiny_run), "--out", str(new.with_suffix("")), "--store", str(new)]
+        assert main(["pair", str(store), *given, *keep]) == 0
     pseudo = [{r["id"] for r in held(s) if r["extra_pseudo_pair"]} for s in (first, second)]
+    assert 0 < len(pseudo[0]) < 20
     assert pseudo[0] < pseudo[1]
+    assert len(pseudo[1]) == 20
 
 
 @pytest.mark.parametrize(
@@ -115,8 +118,7 @@ def test_a_second_pairing_keeps_what_the_first_one_said(
         (["--keep", "80"], "--keep is 80.0: it must lie between 0 and 1"),
         (["--store", "more"], "--store more does not end with .lance"),
         (["--where", "likes > 3"], "No field named likes"),
-        (["--where", "split = 'test'"], "0 pictures without caption and 0 texts without picture"),
-        (["--rounds", "0"], "0 is not in the range x>=1"),
+        (["--where", "split = 'test'"], "0 pictures without caption and 0 captions"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_writes_nothing(

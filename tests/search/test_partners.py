@@ -1,4 +1,4 @@
-"""Pictures and texts that choose each other."""
+"""Pictures and texts without partner, each with its nearest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tijepa.errors import DataError
 from tijepa.search import partners
-from tijepa.search.partners import find_partners, match_in_rounds, mutual_nearest
+from tijepa.search.partners import find_partners, nearest_pairs, without_partner
 from tijepa.search.shelf import Chunk, Shelf
 
 
@@ -33,23 +33,20 @@ def shelf(tmp_path: Path) -> Shelf:
 def test_partners_by_hand(shelf: Shelf) -> None:
     """The captions of row 3 have the mean (2, 1). Products of the pictures (1, 0), (2, 1) with it
     and with (1, 0) are 2, 1 and 5, 2: both pictures like row 3 best, both texts the picture of
-    row 2. So rows 2 and 3 are a pair of energy −5, and of those left over, in a second round, rows
-    1 and 4 one of energy −1."""
-    found = find_partners(shelf, "calibrated", np.arange(5), rounds=1)
-    assert (found.images, found.texts) == (2, 2)
-    assert (found.matches.images.tolist(), found.matches.texts.tolist()) == ([2], [3])
-    assert found.matches.energies.tolist() == [-5]
-    matches = find_partners(shelf, "cosine", np.arange(5), rounds=9).matches
-    assert (matches.images.tolist(), matches.texts.tolist()) == ([2, 1], [3, 4])
-    assert matches.energies.tolist() == [-4, 0]
-    assert matches.best(0.6).images.tolist() == [2]
+    row 2. So rows 2 and 3 are a mutual pair of energy −5, and 1 has 3, and 4 has 2, at −2."""
+    found = find_partners(shelf, "calibrated", without_partner(shelf, np.arange(5)))
+    assert (found.images.tolist(), found.texts.tolist()) == ([2, 1, 2], [3, 3, 4])
+    assert found.energies.tolist() == [-5, -2, -2]
+    assert found.mutual.tolist() == [True, False, False]
+    best = find_partners(shelf, "cosine", without_partner(shelf, np.arange(5))).best(0.6)
+    assert (best.images.tolist(), best.energies.tolist()) == ([2, 1], [-4, -1])
 
 
 def test_only_the_rows_that_were_asked_for_are_matched(shelf: Shelf) -> None:
-    matches = find_partners(shelf, "calibrated", np.array([0, 1, 3, 4]), rounds=9).matches
-    assert (matches.images.tolist(), matches.texts.tolist()) == ([1], [3])
-    with pytest.raises(DataError, match="2 pictures without caption and 0 texts without picture"):
-        find_partners(shelf, "calibrated", np.array([0, 1, 2]), rounds=1)
+    found = find_partners(shelf, "calibrated", without_partner(shelf, np.array([0, 1, 3])))
+    assert (found.images.tolist(), found.texts.tolist()) == ([1], [3])
+    with pytest.raises(DataError, match="2 pictures without caption and 0 captions without"):
+        without_partner(shelf, np.array([0, 1, 2]))
 
 
 @given(
@@ -59,7 +56,7 @@ def test_only_the_rows_that_were_asked_for_are_matched(shelf: Shelf) -> None:
     block=st.integers(1, 4),
 )
 @settings(deadline=None)
-def test_who_chose_each_other_is_largest_in_row_and_column(
+def test_every_row_has_the_largest_product_of_its_own(
     images: int, texts: int, seed: int, block: int
 ) -> None:
     """Small whole numbers, so that products are exact and some are equal: then the first counts."""
@@ -69,28 +66,9 @@ def test_who_chose_each_other_is_largest_in_row_and_column(
     products = x @ y.T
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partners, "_BLOCK", block)
-        found = list(zip(*(places.tolist() for places in mutual_nearest(x, y)), strict=True))
-    assert found == [
-        (i, int(products[i].argmax()))
-        for i in range(images)
-        if products[:, products[i].argmax()].argmax() == i
-    ]
-
-
-@given(images=st.integers(1, 9), texts=st.integers(1, 9), seed=st.integers(0, 99))
-@settings(deadline=None)
-def test_after_enough_rounds_the_smaller_side_is_matched_and_nobody_twice(
-    images: int, texts: int, seed: int
-) -> None:
-    """Each round matches somebody: the pair of the largest product of all. And no picture and text
-    would both rather have each other than who they got (a stable matching)."""
-    generator = np.random.default_rng(seed)
-    x = generator.standard_normal((images, 4)).astype(np.float32)
-    y = generator.standard_normal((texts, 4)).astype(np.float32)
-    a, b = match_in_rounds(x, y, rounds=9)
-    assert len(a) == min(images, texts)
-    assert len(set(a.tolist())) == len(set(b.tolist())) == len(a)
-    products = x @ y.T
-    mine, theirs = np.full(images, -np.inf), np.full(texts, -np.inf)
-    mine[a] = theirs[b] = products[a, b]
-    assert not ((products > mine[:, None]) & (products > theirs)).any()
+        at_image, at_text, mutual = nearest_pairs(x, y)
+    by_image = {(i, int(products[i].argmax())) for i in range(images)}
+    by_text = {(int(products[:, j].argmax()), j) for j in range(texts)}
+    found = list(zip(at_image.tolist(), at_text.tolist(), strict=True))
+    assert found == sorted(by_image | by_text)
+    assert {pair for pair, both in zip(found, mutual, strict=True) if both} == by_image & by_text

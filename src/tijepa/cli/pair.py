@@ -23,15 +23,7 @@ __all__ = ["pair"]
     help="For pairs.jsonl, pair.json and pair.html.",
 )
 @click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=16,
-    metavar="N",
-    show_default=True,
-    help="Who found nobody chooses again among the rest.",
-)
-@click.option(
-    "--keep", type=float, metavar="SHARE", help="Of the matches, the best.  [default: all]"
+    "--keep", type=float, metavar="SHARE", help="Of the pseudo-pairs, the best.  [default: all]"
 )
 @click.option("--where", metavar="CONDITION", help="Among these alone: \"source = 'web'\".")
 @new_store_option("Also write the store with them as pairs.")
@@ -41,7 +33,6 @@ def pair(
     store: str,
     run: Path,
     out: Path,
-    rounds: int,
     keep: float | None,
     where: str | None,
     new: str | None,
@@ -50,8 +41,9 @@ def pair(
 ) -> None:
     """Match pictures without caption and texts without picture in STORE.
 
-    A picture and a text of the train split that are each other's nearest by energy become a
-    pseudo-pair. Train on those and the true pairs, match again with that run, and so on.
+    Each picture of the train split gets the text of lowest energy and each text
+    its picture, as pseudo-pairs beside the true ones. Train on them, match again
+    with that run, and so on.
 
     \b
     tijepa pair mixed.lance --run runs/few --out matches --store more.lance
@@ -71,7 +63,6 @@ def pair(
             model,
             store,
             out,
-            rounds=rounds,
             keep=keep,
             where=where,
             threads=threads,
@@ -79,8 +70,8 @@ def pair(
         )
     facts = done.facts
     click.echo(
-        f"matched   {facts['pairs']:,} of {facts['images']:,} pictures and"
-        f" {facts['texts']:,} texts, by energy ({facts['form']})"
+        f"matched   {facts['images']:,} pictures and {facts['texts']:,} texts by energy"
+        f" ({facts['form']}): {facts['kept']:,} pseudo-pairs, {facts['mutual']:,} of them mutual"
     )
     click.echo(f"report    {out / 'pair.html'}")
     if new is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,14 @@ from rich.console import Console
 from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder
-from tijepa.errors import ConfigError
 from tijepa.evaluate.page.shell import write_page
 from tijepa.model.saving import write_json
 from tijepa.model.writing import whole, writing
 from tijepa.search.embedding import embedded_store
 from tijepa.search.energies_page import energies_page, shown, spread
 from tijepa.search.judged import check_keep, match_probabilities
-from tijepa.search.partners import Partners, find_partners
+from tijepa.search.partners import Partners, find_partners, without_partner
 from tijepa.search.place import check_store
-from tijepa.search.shelf import SIDES
 from tijepa.search.where import rows_where
 
 __all__ = ["Paired", "pair_store"]
@@ -35,10 +33,10 @@ _ROWS = 8192
 
 @dataclass(frozen=True)
 class Paired:
-    """`facts` are what pair.json holds; `partners` the row of the text by that of the picture."""
+    """`facts` are what pair.json holds; `partners` the rows of texts by that of their picture."""
 
     facts: dict[str, Any]
-    partners: Mapping[int, int]
+    partners: Mapping[int, Sequence[int]]
 
 
 def pair_store(
@@ -46,7 +44,6 @@ def pair_store(
     store: str,
     out: Path,
     *,
-    rounds: int,
     keep: float | None = None,
     where: str | None = None,
     threads: int | None = None,
@@ -54,13 +51,11 @@ def pair_store(
 ) -> Paired:
     """Match pictures without caption and texts without picture of the train split of `store`.
 
-    A picture and a text are a pseudo-pair where each has the other as the one of lowest energy, in
-    further `rounds` among those left over; `keep` takes the best share. `pairs.jsonl` has one line
-    for each, best first, `pair.json` counts, `pair.html` shows the best and the worst. The store
-    stays as it is. Raises `ConfigError`, `DataError` and `CheckpointError`.
+    Each picture is paired with the text of lowest energy, and each text with its picture; `keep`
+    takes the share of lowest energy. `pairs.jsonl` has one line for each, best first, `pair.json`
+    counts, `pair.html` shows the best and the worst. The store stays as it is. Raises
+    `ConfigError`, `DataError` and `CheckpointError`.
     """
-    if rounds < 1:
-        raise ConfigError(f"--rounds is {rounds}: it must be at least 1")
     if keep is not None:
         check_keep(keep)
     console = console or Console(quiet=True)
@@ -69,29 +64,26 @@ def pair_store(
     if where is not None:
         rows = np.intersect1d(rows, rows_where(opened, where))
     with embedded_store(embedder, store, threads=threads, console=console) as embedded:
-        held, with_text = (embedded.shelf.vectors(side).rows for side in SIDES)
-        alone = int((np.isin(held, rows) & ~np.isin(held, with_text)).sum())
-        with watched(console, "comparing pictures", alone) as advance:
-            found = find_partners(
-                embedded.shelf, embedded.form, rows, rounds=rounds, advance=advance
-            )
+        alone = without_partner(embedded.shelf, rows)
+        with watched(console, "comparing pictures", len(alone["images"])) as advance:
+            found = find_partners(embedded.shelf, embedded.form, alone, advance)
     opened = embedded.store
-    chosen = found.matches if keep is None else found.matches.best(keep)
-    kept = np.arange(len(found.matches)) < len(chosen)
-    probabilities = match_probabilities(embedder, found.matches.energies)
+    chosen = found if keep is None else found.best(keep)
+    kept = np.arange(len(found)) < len(chosen)
+    probabilities = match_probabilities(embedder, found.energies)
     facts: dict[str, Any] = {
         "store": opened.uri,
         "version": opened.version,
         "model": embedded.model,
         "form": embedded.form,
         "where": where,
-        "rounds": rounds,
         "keep": keep,
-        "images": found.images,
-        "texts": found.texts,
-        "matches": len(found.matches),
-        "pairs": len(chosen),
-        **spread(found.matches.energies, probabilities, kept),
+        "images": len(np.unique(found.images)),
+        "texts": len(np.unique(found.texts)),
+        "pairs": len(found),
+        "kept": len(chosen),
+        "mutual": int(chosen.mutual.sum()),
+        **spread(found.energies, probabilities, kept),
     }
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -106,9 +98,14 @@ def pair_store(
     page = energies_page(
         f"Pseudo-pairs: {facts['store']}",
         f"Pictures without caption and texts without picture of the train split"
-        f"{f' where {where}' if where else ''}, store version {facts['version']}; pairs are"
-        " those who chose each other.",
-        {"Pictures": found.images, "Texts": found.texts, "Pseudo-pairs": len(chosen)},
+        f"{f' where {where}' if where else ''}, store version {facts['version']}, each"
+        " with its nearest.",
+        {
+            "Pictures": facts["images"],
+            "Texts": facts["texts"],
+            "Pseudo-pairs": len(chosen),
+            "Mutual": facts["mutual"],
+        },
         facts,
         shown(opened, worst),
         shown(opened, best),
@@ -116,7 +113,10 @@ def pair_store(
     write_page(out / "pair.html", page)
     facts |= {"worst": worst, "best": best}
     write_json(facts, out / "pair.json")
-    return Paired(facts, dict(zip(chosen.images.tolist(), chosen.texts.tolist(), strict=True)))
+    partners: dict[int, list[int]] = {}
+    for image, text in zip(chosen.images.tolist(), chosen.texts.tolist(), strict=True):
+        partners.setdefault(image, []).append(text)
+    return Paired(facts, partners)
 
 
 def _about(
@@ -136,6 +136,7 @@ def _about(
             "partner_row": int(partners.texts[pair]),
             "caption": text["captions"][0],
             "captions": text["captions"],
+            "mutual": bool(partners.mutual[pair]),
             "energy": float(partners.energies[pair]),
             "probability": None if probabilities is None else float(probabilities[pair]),
         }

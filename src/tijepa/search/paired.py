@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import ClassVar
 
 import numpy as np
@@ -21,10 +22,11 @@ PSEUDO = "pseudo_pair"  # the column that is true where model and not source mad
 
 
 class PairedReader(Reader):
-    """The items of a store in order; `partners` gives the text's row for the rows of pictures.
+    """The items of a store in order; `partners` gives rows of texts for the rows of pictures.
 
-    Such a picture gets the captions and, where it lacks them, the further columns of its text,
-    whose row goes. Every item says in the column `pseudo_pair` whether it is one.
+    Such a picture gets the captions of its texts and, where it lacks them, the further columns of
+    the first; the texts' rows go. A text may have several pictures. Every item says in the column
+    `pseudo_pair` whether it is one.
     """
 
     name: ClassVar[str] = "paired"
@@ -34,7 +36,7 @@ class PairedReader(Reader):
         self,
         source: str,
         options: ReaderOptions,
-        partners: Mapping[int, int] | None = None,
+        partners: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self._source = source
         self._store = LanceStoreReader(source, options)
@@ -52,16 +54,16 @@ class PairedReader(Reader):
             if isinstance(record, SetAside):
                 yield record
             elif row not in texts:
-                partner = self._partners.get(row)
-                pseudo = partner is not None or bool(record.extra.get(PSEUDO, False))
-                captions, extra = texts[partner] if partner is not None else (record.captions, {})
-                yield dataclasses.replace(
-                    record, captions=captions, extra={**extra, **record.extra, PSEUDO: pseudo}
-                )
+                own = [texts[partner] for partner in self._partners.get(row, ())]
+                pseudo = bool(own) or bool(record.extra.get(PSEUDO, False))
+                extra = {**(own[0][1] if own else {}), **record.extra, PSEUDO: pseudo}
+                captions = tuple(text for some, _ in own for text in some) or record.captions
+                yield dataclasses.replace(record, captions=captions, extra=extra)
 
     def describe(self) -> str:
         """See `Reader.describe`."""
-        return f"{self._store.describe()} with {len(self._partners):,} pseudo-pairs"
+        count = sum(map(len, self._partners.values()))
+        return f"{self._store.describe()} with {count:,} pseudo-pairs"
 
     def fingerprint(self) -> str:
         """Of the store and of who is whose partner."""
@@ -76,7 +78,7 @@ class PairedReader(Reader):
         """Captions and further columns of the rows that find a picture."""
         store = Store(self._source)
         extras = store.info.extras
-        rows = np.unique(np.fromiter(self._partners.values(), np.int64, len(self._partners)))
+        rows = np.unique(np.fromiter(chain.from_iterable(self._partners.values()), np.int64))
         table = store.take(rows, ["captions", *(field.name for field in extras.fields)])
         captions = table["captions"].to_pylist()
         others = [one for batch in table.to_batches() for one in extras.rows(batch)]

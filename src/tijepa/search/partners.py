@@ -1,4 +1,4 @@
-"""Pseudo-pairs: which picture without caption and which text without picture choose each other.
+"""Pseudo-pairs: the text that each picture without caption is nearest to, and the other way round.
 
 Shape letters: i pictures, t texts, j numbers of a joint embedding.
 """
@@ -14,105 +14,87 @@ from numpy.typing import NDArray
 
 from tijepa.embedder import Form
 from tijepa.errors import DataError
-from tijepa.search.shelf import Shelf, Vectors
+from tijepa.search.shelf import SIDES, Shelf, Side, Vectors
 
-__all__ = ["Found", "Partners", "find_partners", "match_in_rounds", "mutual_nearest"]
+__all__ = ["Partners", "find_partners", "nearest_pairs", "without_partner"]
 
 _BLOCK = 8192  # pictures and texts multiplied at once: 256 MiB of products
 
 
 @dataclass(frozen=True)
 class Partners:
-    """n pseudo-pairs: the store rows of picture and text, and the energy of each, lowest first."""
+    """n pseudo-pairs, lowest energy first: the store rows of picture and text, and the energy.
+
+    `mutual` are those in which each chose the other.
+    """
 
     images: NDArray[np.int64]
     texts: NDArray[np.int64]
     energies: NDArray[np.float64]
+    mutual: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.energies)
 
     def best(self, share: float) -> Partners:
         """The share of lowest energy, rounded, at least one."""
-        count = max(1, round(share * len(self)))
-        return Partners(self.images[:count], self.texts[:count], self.energies[:count])
+        kept = slice(max(1, round(share * len(self))))
+        return Partners(self.images[kept], self.texts[kept], self.energies[kept], self.mutual[kept])
 
 
-@dataclass(frozen=True)
-class Found:
-    """How many `images` and `texts` had no partner, and which were matched."""
+def without_partner(shelf: Shelf, rows: NDArray[np.int64]) -> dict[Side, NDArray[np.int64]]:
+    """Positions of the vectors whose store row is one of `rows` and lacks the other modality.
 
-    images: int
-    texts: int
-    matches: Partners
+    Raises `DataError` where either kind is missing.
+    """
+    images, texts = (shelf.vectors(side).rows for side in SIDES)
+    found: dict[Side, NDArray[np.int64]] = {
+        "images": np.flatnonzero(np.isin(images, rows) & ~np.isin(images, texts)),
+        "texts": np.flatnonzero(np.isin(texts, rows) & ~np.isin(texts, images)),
+    }
+    if not len(found["images"]) or not len(found["texts"]):
+        raise DataError(
+            f"{len(found['images']):,} pictures without caption and {len(found['texts']):,}"
+            " captions without picture: pseudo-pairs need some of both, in the train split"
+        )
+    return found
 
 
 def find_partners(
     shelf: Shelf,
     form: Form,
-    rows: NDArray[np.int64],
-    *,
-    rounds: int,
+    alone: dict[Side, NDArray[np.int64]],
     advance: Callable[[int], None] = lambda count: None,
-) -> Found:
-    """Match pictures and texts of the store `rows` that lack a partner, by `match_in_rounds`.
+) -> Partners:
+    """Each picture of `alone` with the text of lowest energy, and each text with its picture.
 
-    The energy of a picture with a row of several captions is the mean over them. `advance` is told
-    how many pictures were compared in the first round. Raises `DataError` where either kind is
-    missing.
+    `alone` is what `without_partner` found. A store row of several captions is one text: its energy
+    is the mean over them. `advance` is told how many pictures were compared.
     """
     images, texts = shelf.vectors("images"), shelf.vectors("texts")
-    lone_images = _alone(images, texts, rows)
-    lone_texts, means = _row_means(texts, _alone(texts, images, rows))
-    if not len(lone_images) or not len(lone_texts):
-        raise DataError(
-            f"{len(lone_images):,} pictures without caption and {len(lone_texts):,} texts without"
-            " picture: pseudo-pairs need some of both"
-        )
-    values = images.values[lone_images]
-    at_image, at_text = match_in_rounds(values, means, rounds, advance)
+    rows, means = _row_means(texts, alone["texts"])
+    values = images.values[alone["images"]]
+    at_image, at_text, mutual = nearest_pairs(values, means, advance)
     products = (values[at_image].astype(np.float64) * means[at_text]).sum(axis=1)
     energies = (1.0 if form == "cosine" else 0.0) - products
     order = np.argsort(energies, kind="stable")
-    matches = Partners(
-        images.rows[lone_images[at_image[order]]], lone_texts[at_text[order]], energies[order]
+    return Partners(
+        images.rows[alone["images"][at_image[order]]],
+        rows[at_text[order]],
+        energies[order],
+        mutual[order],
     )
-    return Found(len(lone_images), len(lone_texts), matches)
 
 
-def match_in_rounds(
-    images: NDArray[np.float32],
-    texts: NDArray[np.float32],
-    rounds: int,
-    advance: Callable[[int], None] = lambda count: None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of those who choose each other; then of the rest who choose among the rest; ...
-
-    With enough rounds, at most as many as the smaller side has rows, all of it is matched, and no
-    picture and text would both have a larger product with each other than with who they got: the
-    stable matching of Gale and Shapley, the only one as both sides go by the same products.
-    """
-    left, right = np.arange(len(images)), np.arange(len(texts))
-    found = []
-    for number in range(rounds):
-        a, b = mutual_nearest(
-            images[left], texts[right], advance if number == 0 else lambda count: None
-        )
-        found.append((left[a], right[b]))
-        left, right = np.delete(left, a), np.delete(right, b)
-        if not len(left) or not len(right):
-            break
-    return np.concatenate([a for a, _ in found]), np.concatenate([b for _, b in found])
-
-
-def mutual_nearest(
+def nearest_pairs(
     images: NDArray[np.float32],
     texts: NDArray[np.float32],
     advance: Callable[[int], None] = lambda count: None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions in (i, j) and (t, j) of rows whose inner product is the largest of both.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Positions in (i, j) and (t, j) of every row and its largest inner product on the other side.
 
-    All products are computed, block by block; of equal ones the first counts. No row appears twice.
+    Each pair once, in order, and whether it is the largest of both. All products are computed,
+    block by block; of equal ones the first counts.
     """
     best_text, best_image = _Best(len(images)), _Best(len(texts))
     for a in range(0, len(images), _BLOCK):
@@ -122,9 +104,11 @@ def mutual_nearest(
             best_text.see(a, products.max(dim=1), b)
             best_image.see(b, products.max(dim=0), a)
         advance(len(block))
-    chosen = best_text.place.numpy()
-    mutual = best_image.place.numpy()[chosen] == np.arange(len(images))
-    return np.flatnonzero(mutual), chosen[mutual]
+    chosen, choosing = best_text.place.numpy(), best_image.place.numpy()
+    by_image = np.stack([np.arange(len(images)), chosen], axis=1)
+    by_text = np.stack([choosing, np.arange(len(texts))], axis=1)
+    pairs, count = np.unique(np.concatenate([by_image, by_text]), axis=0, return_counts=True)
+    return pairs[:, 0], pairs[:, 1], count == 2
 
 
 class _Best:
@@ -141,18 +125,10 @@ class _Best:
         self.place[part] = torch.where(better, found.indices + offset, self.place[part])
 
 
-def _alone(own: Vectors, other: Vectors, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of vectors whose store row is one of `rows` and has none of the other modality."""
-    lone = np.isin(own.rows, rows) & ~np.isin(own.rows, other.rows)
-    return np.flatnonzero(lone)
-
-
 def _row_means(
     texts: Vectors, places: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The store rows of some captions, each once, and the mean vector of each row's captions."""
     rows, first, counts = np.unique(texts.rows[places], return_index=True, return_counts=True)
-    if not len(rows):
-        return rows, np.empty((0, texts.values.shape[1]), np.float32)
     sums = np.add.reduceat(texts.values[places], first, axis=0)
     return rows, (sums / counts[:, None]).astype(np.float32)
