@@ -272,7 +272,7 @@ class RegularizerConfig(Section):
     weight: NonNegative = 0.05
     slices: PositiveInt = 256  # random directions of SIGReg and VISReg
     by_batch: bool = False  # SIGReg times the batch size, as published; else as for a batch of 64
-    variance: NonNegative = 1.0  # weight, in SIGReg, of its variance term; 0 as published
+    variance: NonNegative = 1.0  # weight, in SIGReg, of variance beyond 2; 0 as published
 
 
 class ObjectiveConfig(Section):

@@ -20,6 +20,7 @@ from tijepa.objectives.processes import Alone, Processes
 __all__ = ["Regularizer", "SIGReg", "VICReg", "VISReg"]
 
 ALONE = Alone()
+_WIDEST = 2.0  # variance along a direction that is still as it should be; 1 is the aim
 
 
 @runtime_checkable
@@ -51,9 +52,8 @@ class SIGReg:
     Far from the origin the statistic is blind: exp(i t x) of a large x turns fast, the pull on it
     changes sign from knot to knot, and few such rows hardly count. At high rates of learning
     embeddings escape there (docs/log.md). `variance` is the weight of a term, not in the paper,
-    that sees them: the mean over directions of (n − 1)/(n + 1) v² − 2v + 1, with v the unbiased
-    sample variance of the projections. For Gaussian ones of variance σ² the mean of v² is
-    σ⁴ (n + 1)/(n − 1), so the term's is (σ² − 1)² whatever n: it does not shrink small batches.
+    that sees them: the mean over directions of max(0, v − 2)², with v the unbiased sample variance
+    of the projections. Where training goes well v is 1 ± 0.4, so that the term is next to nothing.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ class SIGReg:
         samples = n if self.samples is None else self.samples
         statistic: Tensor = samples * (error.mean(dim=1) * self.weight.to(error.device)).sum()
         if self.variance:
-            statistic = statistic + self.variance * self._variance_off(projections, n)
+            statistic = statistic + self.variance * self._too_wide(projections, n)
         return statistic
 
-    def _variance_off(self, projections: Float[Tensor, "b s"], n: Tensor) -> Float[Tensor, ""]:
+    def _too_wide(self, projections: Float[Tensor, "b s"], n: Tensor) -> Float[Tensor, ""]:
         total = self.processes.total
         centred = projections - total(projections.sum(dim=0)) / n
         variance = total(centred.square().sum(dim=0)) / (n - 1).clamp(min=1.0)
-        return (variance.square() * (n - 1) / (n + 1) - 2 * variance + 1).mean()
+        return (variance - _WIDEST).relu().square().mean()
 
 
 class VICReg:
