@@ -22,6 +22,7 @@ from tijepa.config.dialect import read_yaml
 from tijepa.config.effect import without_effect
 from tijepa.config.keys import covers, leaves, remove
 from tijepa.config.named import fixed_settings
+from tijepa.config.names import unknown
 from tijepa.config.sections import RunConfig
 from tijepa.errors import ConfigError
 
@@ -66,9 +67,7 @@ def load_config(
 def _read_preset(name: str) -> dict[str, Any]:
     names = preset_names()
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ConfigError(f"preset '{name}' is unknown{hint} (known: {', '.join(names) or 'none'})")
+        raise ConfigError(unknown("preset", name, names))
     text = resources.files("tijepa.presets").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     loaded: dict[str, Any] = read_yaml(text) or {}
     return loaded

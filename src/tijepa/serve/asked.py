@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from difflib import get_close_matches
 from typing import Annotated
 
 from fastapi import File, Form, Request, UploadFile
@@ -11,6 +10,7 @@ from fastapi.dependencies.models import Dependant
 from starlette.datastructures import UploadFile as Upload
 from starlette.exceptions import HTTPException
 
+from tijepa.config.names import unknown
 from tijepa.serve.catalogue import Catalogue
 from tijepa.serve.limits import Limits
 from tijepa.serve.service import Service
@@ -88,10 +88,7 @@ def _names(dependant: Dependant) -> tuple[set[str], set[str]]:
 def _check_known(what: str, given: Iterable[str], known: Collection[str]) -> None:
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            listed = ", ".join(sorted(known)) or "none"
-            raise HTTPException(422, f"unknown {what} '{name}'{hint} (known: {listed})")
+            raise HTTPException(422, unknown(what, name, known))
 
 
 async def contents(uploads: Sequence[Upload], limits: Limits) -> list[bytes]:

@@ -34,7 +34,7 @@ def test_what_does_not_exist_is_refused_in_one_line(source: str) -> None:
 
 
 def test_an_unknown_reader_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'webdatasets' is unknown, did you mean 'webdataset'"):
+    with pytest.raises(ConfigError, match="'webdatasets' is unknown; did you mean 'webdataset'"):
         open_reader(str(tmp_path), reader="webdatasets")
 
 

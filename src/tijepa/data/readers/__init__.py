@@ -10,9 +10,9 @@ was made from; parquet; text files beside pictures. `reader` overrides the order
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from pathlib import Path
 
+from tijepa.config.names import unknown
 from tijepa.data.readers.coco import CocoReader
 from tijepa.data.readers.hf_disk import DiskDatasetReader
 from tijepa.data.readers.hub import HubReader
@@ -84,10 +84,7 @@ def _opened(kind: type[Reader], source: str, options: ReaderOptions) -> Reader:
 
 def _named(reader: str) -> type[Reader]:
     if reader not in READERS:
-        near = difflib.get_close_matches(reader, READERS, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"reader '{reader}' is unknown, did you mean '{near}'? Known: {', '.join(READERS)}"
-        )
+        raise ConfigError(unknown("reader", reader, READERS))
     return READERS[reader]
 
 
