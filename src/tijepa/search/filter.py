@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,14 @@ from rich.console import Console
 
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder
-from tijepa.evaluate.page.shell import write_page
-from tijepa.model.saving import write_json
-from tijepa.model.writing import whole, writing
+from tijepa.model.writing import writing
 from tijepa.search.embedding import embedded_store
-from tijepa.search.energies_page import energies_page, shown, spread
+from tijepa.search.energies_report import spread, write_list, write_report
 from tijepa.search.judged import Judged, check_keep, judge, keep_best, match_probabilities
 from tijepa.search.place import check_store
 from tijepa.search.where import rows_where
 
 __all__ = ["Filtered", "filter_store"]
-
-EXAMPLES = 24
-_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -73,25 +68,23 @@ def filter_store(
         "dropped": int((~kept).sum()),
         **spread(judged.energies, probabilities, kept),
     }
+    about = partial(_about, opened, judged, probabilities)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with whole(out / "kept.jsonl") as a, whole(out / "dropped.jsonl") as b:
-        _list_pairs(opened, judged, kept, probabilities, a, b)
-    order = np.argsort(judged.energies, kind="stable")
-    worst = _about(opened, judged, probabilities, order[::-1][:EXAMPLES])
-    best = _about(opened, judged, probabilities, order[:EXAMPLES])
-    page = energies_page(
-        f"Filter: {facts['store']}",
-        f"{facts['pairs']:,} pairs{f' where {where}' if where else ''}, judged in store version"
-        f" {facts['version']}.",
-        {"Pairs": facts["pairs"], "Kept": facts["kept"], "Dropped": facts["dropped"]},
-        facts,
-        shown(opened, worst),
-        shown(opened, best),
+    write_list(out / "kept.jsonl", about, np.flatnonzero(kept))
+    write_list(out / "dropped.jsonl", about, np.flatnonzero(~kept))
+    facts = write_report(
+        out,
+        "filter",
+        title=f"Filter: {facts['store']}",
+        lead=f"{facts['pairs']:,} pairs{f' where {where}' if where else ''}, judged in store"
+        f" version {facts['version']}.",
+        tiles={"Pairs": facts["pairs"], "Kept": facts["kept"], "Dropped": facts["dropped"]},
+        facts=facts,
+        store=opened,
+        about=about,
+        order=np.argsort(judged.energies, kind="stable"),
     )
-    write_page(out / "filter.html", page)
-    facts |= {"worst": worst, "best": best}
-    write_json(facts, out / "filter.json")
     gone = ~kept
     return Filtered(facts, _by_row(judged.rows[gone], judged.captions[gone]))
 
@@ -115,24 +108,6 @@ def _about(
         }
         for pair, own in zip(some, taken, strict=True)
     ]
-
-
-def _list_pairs(
-    store: Store,
-    judged: Judged,
-    kept: NDArray[np.bool_],
-    probabilities: NDArray[np.float64] | None,
-    kept_path: Path,
-    dropped_path: Path,
-) -> None:
-    with (
-        open(kept_path, "w", encoding="utf-8") as good,
-        open(dropped_path, "w", encoding="utf-8") as bad,
-    ):
-        for start in range(0, len(judged), _ROWS):
-            some = np.arange(start, min(start + _ROWS, len(judged)))
-            for pair, about in zip(some, _about(store, judged, probabilities, some), strict=True):
-                (good if kept[pair] else bad).write(json.dumps(about) + "\n")
 
 
 def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, frozenset[int]]:

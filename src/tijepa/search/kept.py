@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from tijepa.data.pairs import SetAside
-from tijepa.data.readers.lance_store import LanceStoreReader
-from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.records import ReaderOptions, Record
+from tijepa.search.changed import ChangedStore
 
 __all__ = ["KeptReader"]
 
 
-class KeptReader(Reader):
+class KeptReader(ChangedStore):
     """The items of a store in order, less the captions whose numbers `dropped` gives by row.
 
     An item that loses all its captions goes; one that had none stays.
@@ -30,14 +28,8 @@ class KeptReader(Reader):
         options: ReaderOptions,
         dropped: Mapping[int, frozenset[int]] | None = None,
     ) -> None:
-        self._store = LanceStoreReader(source, options)
+        super().__init__(source, options)
         self._dropped = dropped or {}
-
-    @classmethod
-    def recognises(cls, source: str) -> bool:
-        """Never: it is made by a filter alone."""
-        del source
-        return False
 
     def __iter__(self) -> Iterator[Record | SetAside]:
         for row, record in enumerate(self._store):
@@ -54,12 +46,6 @@ class KeptReader(Reader):
         count = sum(map(len, self._dropped.values()))
         return f"{self._store.describe()} without {count:,} captions"
 
-    def fingerprint(self) -> str:
-        """Of the store and of what is dropped."""
-        gone = [(row, sorted(numbers)) for row, numbers in sorted(self._dropped.items())]
-        words = f"{self._store.fingerprint()} {json.dumps(gone)}"
-        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
-
-    def count(self) -> int | None:
-        """Rows of the store that is read, some of which may go."""
-        return self._store.count()
+    def changes(self) -> list[tuple[int, list[int]]]:
+        """See `ChangedStore.changes`."""
+        return [(row, sorted(numbers)) for row, numbers in sorted(self._dropped.items())]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,15 @@ from rich.console import Console
 from tijepa.data.store.progress import watched
 from tijepa.data.store.source import Store
 from tijepa.embedder import Embedder
-from tijepa.evaluate.page.shell import write_page
-from tijepa.model.saving import write_json
-from tijepa.model.writing import whole, writing
+from tijepa.model.writing import writing
 from tijepa.search.embedding import embedded_store
-from tijepa.search.energies_page import energies_page, shown, spread
+from tijepa.search.energies_report import spread, write_list, write_report
 from tijepa.search.judged import check_keep, match_probabilities
 from tijepa.search.partners import Partners, find_partners, without_partner
 from tijepa.search.place import check_store
 from tijepa.search.where import rows_where
 
 __all__ = ["Paired", "pair_store"]
-
-EXAMPLES = 24
-_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -85,34 +80,29 @@ def pair_store(
         "mutual": int(chosen.mutual.sum()),
         **spread(found.energies, probabilities, kept),
     }
+    about = partial(_about, opened, chosen, probabilities)
+    every = np.arange(len(chosen))
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with whole(out / "pairs.jsonl") as path, open(path, "w", encoding="utf-8") as file:
-        for start in range(0, len(chosen), _ROWS):
-            some = np.arange(start, min(start + _ROWS, len(chosen)))
-            file.writelines(
-                json.dumps(line) + "\n" for line in _about(opened, chosen, probabilities, some)
-            )
-    best = _about(opened, chosen, probabilities, np.arange(len(chosen))[:EXAMPLES])
-    worst = _about(opened, chosen, probabilities, np.arange(len(chosen))[::-1][:EXAMPLES])
-    page = energies_page(
-        f"Pseudo-pairs: {facts['store']}",
-        f"Pictures without caption and texts without picture of the train split"
-        f"{f' where {where}' if where else ''}, store version {facts['version']}, each"
-        " with its nearest.",
-        {
+    write_list(out / "pairs.jsonl", about, every)
+    facts = write_report(
+        out,
+        "pair",
+        title=f"Pseudo-pairs: {facts['store']}",
+        lead=f"Pictures without caption and texts without picture of the train split"
+        f"{f' where {where}' if where else ''}, store version {facts['version']}, each with its"
+        " nearest.",
+        tiles={
             "Pictures": facts["images"],
             "Texts": facts["texts"],
             "Pseudo-pairs": len(chosen),
             "Mutual": facts["mutual"],
         },
-        facts,
-        shown(opened, worst),
-        shown(opened, best),
+        facts=facts,
+        store=opened,
+        about=about,
+        order=every,
     )
-    write_page(out / "pair.html", page)
-    facts |= {"worst": worst, "best": best}
-    write_json(facts, out / "pair.json")
     partners: dict[int, list[int]] = {}
     for image, text in zip(chosen.images.tolist(), chosen.texts.tolist(), strict=True):
         partners.setdefault(image, []).append(text)

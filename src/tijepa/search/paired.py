@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import ClassVar
@@ -12,16 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from tijepa.data.pairs import SetAside
-from tijepa.data.readers.lance_store import LanceStoreReader
-from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.records import ReaderOptions, Record
 from tijepa.data.store.source import Store
+from tijepa.search.changed import ChangedStore
 
 __all__ = ["PSEUDO", "PairedReader"]
 
 PSEUDO = "pseudo_pair"  # the column that is true where model and not source made the pair
 
 
-class PairedReader(Reader):
+class PairedReader(ChangedStore):
     """The items of a store in order; `partners` gives rows of texts for the rows of pictures.
 
     Such a picture gets the captions of its texts and, where it lacks them, the further columns of
@@ -39,14 +37,8 @@ class PairedReader(Reader):
         partners: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self._source = source
-        self._store = LanceStoreReader(source, options)
+        super().__init__(source, options)
         self._partners = partners or {}
-
-    @classmethod
-    def recognises(cls, source: str) -> bool:
-        """Never: it is made from a model's matches alone."""
-        del source
-        return False
 
     def __iter__(self) -> Iterator[Record | SetAside]:
         texts = self._texts()
@@ -65,14 +57,9 @@ class PairedReader(Reader):
         count = sum(map(len, self._partners.values()))
         return f"{self._store.describe()} with {count:,} pseudo-pairs"
 
-    def fingerprint(self) -> str:
-        """Of the store and of who is whose partner."""
-        words = f"{self._store.fingerprint()} {json.dumps(sorted(self._partners.items()))}"
-        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
-
-    def count(self) -> int | None:
-        """Rows of the store that is read, of which the partners' go."""
-        return self._store.count()
+    def changes(self) -> list[tuple[int, list[int]]]:
+        """See `ChangedStore.changes`."""
+        return [(row, list(texts)) for row, texts in sorted(self._partners.items())]
 
     def _texts(self) -> dict[int, tuple[tuple[str, ...], dict[str, object]]]:
         """Captions and further columns of the rows that find a picture."""

@@ -1,9 +1,11 @@
-"""How the energies of many pairs are spread, and the pairs at both ends: a page and its facts."""
+"""How the energies of many pairs are spread, and the pairs at both ends: facts, list and page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +14,22 @@ from numpy.typing import NDArray
 from tijepa.data.doctor.pieces import escape, percent
 from tijepa.data.store.source import Store
 from tijepa.evaluate.formatting import number
+from tijepa.evaluate.page.shell import write_page
+from tijepa.model.saving import write_json
+from tijepa.model.writing import whole
 from tijepa.search.page import Card, cards, document
 
-__all__ = ["Example", "energies_page", "shown", "spread"]
+__all__ = ["spread", "write_list", "write_report"]
 
 BINS = 40
+EXAMPLES = 24  # shown at either end
+_ROWS = 8192  # of a list, looked up together
 
 _WIDTH, _HEIGHT, _FOOT = 640, 180, 20  # of the viewBox
 
 
 @dataclass(frozen=True)
-class Example:
+class _Example:
     """One judged pair, with the bytes of its picture."""
 
     id: str
@@ -65,13 +72,49 @@ def spread(
     }
 
 
-def energies_page(
+def write_report(
+    out: Path,
+    name: str,
+    *,
     title: str,
     lead: str,
     tiles: Mapping[str, int],
     facts: dict[str, Any],
-    worst: Iterable[Example],
-    best: Iterable[Example],
+    store: Store,
+    about: Callable[[NDArray[np.int64]], list[dict[str, Any]]],
+    order: NDArray[np.int64],
+) -> dict[str, Any]:
+    """Write `name`.html and `name`.json into `out`; the facts, with the pairs at both ends.
+
+    `order` are the pairs by energy, the lowest first, and `about` tells what lists say of some.
+    """
+    best, worst = about(order[:EXAMPLES]), about(order[::-1][:EXAMPLES])
+    page = _page(title, lead, tiles, facts, _shown(store, worst), _shown(store, best))
+    write_page(out / f"{name}.html", page)
+    facts = {**facts, "worst": worst, "best": best}
+    write_json(facts, out / f"{name}.json")
+    return facts
+
+
+def write_list(
+    path: Path,
+    about: Callable[[NDArray[np.int64]], list[dict[str, Any]]],
+    pairs: NDArray[np.int64],
+) -> None:
+    """Write one line of JSON for each of `pairs`, whole or not at all."""
+    with whole(path) as part, open(part, "w", encoding="utf-8") as file:
+        for start in range(0, len(pairs), _ROWS):
+            lines = about(pairs[start : start + _ROWS])
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _page(
+    title: str,
+    lead: str,
+    tiles: Mapping[str, int],
+    facts: dict[str, Any],
+    worst: Iterable[_Example],
+    best: Iterable[_Example],
 ) -> str:
     """The page as HTML text: counts, what `spread` says, and the pairs at both ends."""
     unit = ", nats" if facts["form"] == "calibrated" else ""
@@ -103,17 +146,17 @@ def energies_page(
     return document(title, header, "".join(parts))
 
 
-def shown(store: Store, pairs: list[dict[str, Any]]) -> list[Example]:
+def _shown(store: Store, pairs: list[dict[str, Any]]) -> list[_Example]:
     """Pairs as the lists name them, with their pictures."""
     rows = np.unique([pair["row"] for pair in pairs])
     pictures = dict(zip(rows.tolist(), store.pictures(rows), strict=True))
     return [
-        Example(p["id"], p["caption"], p["energy"], p["probability"], pictures[p["row"]])
+        _Example(p["id"], p["caption"], p["energy"], p["probability"], pictures[p["row"]])
         for p in pairs
     ]
 
 
-def _card(example: Example) -> Card:
+def _card(example: _Example) -> Card:
     p = example.probability
     match = "" if p is None else f", match {percent(p)}"
     note = f"energy {number(example.energy)}{match}"
