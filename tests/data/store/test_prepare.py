@@ -176,7 +176,7 @@ def test_an_interrupted_prepare_leaves_nothing_and_an_append_the_old_version(
     records = [make_pair(i) for i in range(7)]
     with pytest.raises(type(error)):
         write_store(make_reader([*records, error]), out)
-    assert [path.name for path in Path(out).parent.iterdir()] == ["pairs.prepared"]
+    assert list(Path(out).parent.iterdir()) == []
     write_store(make_reader(records[:3]), out)
     with pytest.raises(type(error)):
         append_store(make_reader([*records, error]), out)
