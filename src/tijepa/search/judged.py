@@ -12,7 +12,15 @@ from tijepa.embedder import Embedder, Form
 from tijepa.errors import ConfigError, DataError
 from tijepa.search.shelf import Shelf
 
-__all__ = ["Judged", "check_keep", "judge", "keep_best", "match_probabilities"]
+__all__ = [
+    "Judged",
+    "check_keep",
+    "judge",
+    "keep_best",
+    "kept_count",
+    "match_probabilities",
+    "pair_energies",
+]
 
 _BLOCK = 65_536
 
@@ -42,13 +50,24 @@ def judge(shelf: Shelf, form: Form, rows: NDArray[np.int64] | None = None) -> Ju
     if not len(chosen):
         raise DataError("there is no pair of a picture and a caption to judge")
     own = np.searchsorted(images.rows, texts.rows[chosen])
-    energies = np.empty(len(chosen))
-    for start in range(0, len(chosen), _BLOCK):
+    energies = pair_energies(images.values, own, texts.values, chosen, form)
+    return Judged(texts.rows[chosen], texts.numbers(chosen), energies)
+
+
+def pair_energies(
+    images: NDArray[np.float32],
+    image_of_pair: NDArray[np.int64],
+    texts: NDArray[np.float32],
+    text_of_pair: NDArray[np.int64],
+    form: Form,
+) -> NDArray[np.float64]:
+    """The energy of each pair of an image's and a text's row, in float64, block by block."""
+    energies = np.empty(len(image_of_pair))
+    for start in range(0, len(energies), _BLOCK):
         part = slice(start, start + _BLOCK)
-        x = images.values[own[part]].astype(np.float64)
-        energies[part] = -(x * texts.values[chosen[part]]).sum(axis=1)
-    offset = 1.0 if form == "cosine" else 0.0
-    return Judged(texts.rows[chosen], texts.numbers(chosen), energies + offset)
+        x = images[image_of_pair[part]].astype(np.float64)
+        energies[part] = -(x * texts[text_of_pair[part]]).sum(axis=1)
+    return energies + (1.0 if form == "cosine" else 0.0)
 
 
 def check_keep(keep: float) -> None:
@@ -57,14 +76,16 @@ def check_keep(keep: float) -> None:
         raise ConfigError(f"--keep is {keep}: it must lie between 0 and 1, both excluded")
 
 
-def keep_best(judged: Judged, keep: float) -> NDArray[np.bool_]:
-    """Which pairs are kept: the share `keep` of lowest energy, rounded, at least one.
+def kept_count(keep: float, total: int) -> int:
+    """How many of `total` the share `keep` is: rounded, at least one."""
+    return max(1, round(keep * total))
 
-    Of equal energies the first ones.
-    """
+
+def keep_best(judged: Judged, keep: float) -> NDArray[np.bool_]:
+    """Which pairs are kept: the share `keep` of lowest energy, of equal energies the first ones."""
     kept = np.zeros(len(judged), bool)
-    count = max(1, round(keep * len(judged)))
-    kept[np.argsort(judged.energies, kind="stable")[:count]] = True
+    order = np.argsort(judged.energies, kind="stable")
+    kept[order[: kept_count(keep, len(judged))]] = True
     return kept
 
 

@@ -14,9 +14,9 @@ from tijepa.data.records import ReaderOptions, Record
 from tijepa.data.store.source import Store
 from tijepa.search.changed import ChangedStore
 
-__all__ = ["PSEUDO", "PairedReader"]
+__all__ = ["PairedReader"]
 
-PSEUDO = "pseudo_pair"  # the column that is true where model and not source made the pair
+_PSEUDO = "pseudo_pair"  # the column that is true where model and not source made the pair
 
 
 class PairedReader(ChangedStore):
@@ -47,8 +47,8 @@ class PairedReader(ChangedStore):
                 yield record
             elif row not in texts:
                 own = [texts[partner] for partner in self._partners.get(row, ())]
-                pseudo = bool(own) or bool(record.extra.get(PSEUDO, False))
-                extra = {**(own[0][1] if own else {}), **record.extra, PSEUDO: pseudo}
+                pseudo = bool(own) or bool(record.extra.get(_PSEUDO, False))
+                extra = {**(own[0][1] if own else {}), **record.extra, _PSEUDO: pseudo}
                 captions = tuple(text for some, _ in own for text in some) or record.captions
                 yield dataclasses.replace(record, captions=captions, extra=extra)
 

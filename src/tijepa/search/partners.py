@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tijepa.embedder import Form
 from tijepa.errors import DataError
+from tijepa.search.judged import kept_count, pair_energies
 from tijepa.search.shelf import SIDES, Shelf, Side, Vectors
 
 __all__ = ["Partners", "find_partners", "nearest_pairs", "without_partner"]
@@ -37,8 +38,8 @@ class Partners:
         return len(self.energies)
 
     def best(self, share: float) -> Partners:
-        """The share of lowest energy, rounded, at least one."""
-        kept = slice(max(1, round(share * len(self))))
+        """The share of lowest energy, as `kept_count` says."""
+        kept = slice(kept_count(share, len(self)))
         return Partners(self.images[kept], self.texts[kept], self.energies[kept], self.mutual[kept])
 
 
@@ -75,8 +76,7 @@ def find_partners(
     rows, means = _row_means(texts, alone["texts"])
     values = images.values[alone["images"]]
     at_image, at_text, mutual = nearest_pairs(values, means, advance)
-    products = (values[at_image].astype(np.float64) * means[at_text]).sum(axis=1)
-    energies = (1.0 if form == "cosine" else 0.0) - products
+    energies = pair_energies(values, at_image, means, at_text, form)
     order = np.argsort(energies, kind="stable")
     return Partners(
         images.rows[alone["images"][at_image[order]]],

@@ -49,7 +49,7 @@ class Diagnosis:
     about 100 MB for captions whatever their number, and while duplicates are sought 50 bytes an
     item more: below 1 GiB for 10 million items, unless most of them are copies (see `duplicates`).
 
-    An error or an interrupt leaves the lines that were written, without any no folder.
+    An error or an interrupt leaves the lines that were written; without any, no folder.
 
     `source` and `arguments` (options by which it is read) go into the commands that are proposed;
     `store` is the one that the items are added to, whose own items `know` takes before all others.
