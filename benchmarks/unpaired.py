@@ -164,13 +164,14 @@ def main() -> None:
         summary = outcome.summary()
         best = {n: max(rows[n]["mean"] for rows in summary.values()) for n in options.variants}
         helped = [recall for name, recall in best.items() if name != "alone"]
+        gain = max(helped) / max(1e-9, best["alone"]) if helped and "alone" in best else None
         payload = {
             "seeds": list(contest.seeds),
             "pairs": items // SHARE,
             "images_and_texts": items,
             "teacher_lr": options.teacher_lr,
             "best": best,
-            "gain": max(helped, default=0.0) / max(1e-9, best.get("alone", 0.0)),
+            "gain": gain,  # None without `alone`, or with nothing beside it
             "summary": summary,
             "learning_rates_tried": outcome.rates_tried(),
             "runs": outcome.runs(),
@@ -180,7 +181,8 @@ def main() -> None:
             },
         }
         path = written(options, payload)
-        made.console.print(f"gain {payload['gain']:.2f}; written to {path}", highlight=False)
+        told = "" if gain is None else f"gain {gain:.2f}; "
+        made.console.print(f"{told}written to {path}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from tijepa.config import RunConfig, load_config
 from tijepa.data.feature_table import COMPLETE
 from tijepa.data.store.cache import cache_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.evaluate.run import evaluate_run
 from tijepa.model.backbones.text_source import open_text_source
 from tijepa.model.backbones.weights import hash_of_weights
 from tijepa.train import plan, train
@@ -102,14 +103,28 @@ def test_token_features_are_off_by_their_rounding_alone(
     assert losses(kept) != pytest.approx(losses(live), rel=1e-7)
 
 
-def test_training_does_not_touch_the_backbones(
+def test_a_second_run_and_its_evaluations_do_not_touch_the_backbones(
     configure: Configure, frozen_run: Path, tmp_path: Path, encoded: dict[str, int]
 ) -> None:
-    """The 12 pictures and 24 captions of the test split are encoded at the end, nothing else."""
+    """Features of all three splits lie beside the store, the test split's since the first end."""
     encoded |= dict.fromkeys(encoded, 0)  # the first run is of before, or has just been made
     again = run(configure(), tmp_path / "again")
-    assert encoded == {"image": 12, "text": 24}
+    said = Console(record=True, file=io.StringIO(), width=200)
+    results = evaluate_run(again, console=said)
+    assert encoded == {"image": 0, "text": 0}
     assert losses(again) == losses(frozen_run)
+    assert results["energies"] == json.loads((again / "results.json").read_text())["energies"]
+    assert "image features of the test split, kept by training, are read" in said.export_text()
+
+
+def test_an_evaluation_by_kept_features_finds_what_one_by_pictures_finds(
+    configure: Configure, frozen_run: Path, tmp_path: Path
+) -> None:
+    """In float32 features are exact; `--data` names the same pairs in a place without features."""
+    folder = configure().data.source
+    elsewhere = shutil.copytree(folder, tmp_path / "pairs")
+    kept, live = evaluate_run(frozen_run), evaluate_run(frozen_run, data=str(elsewhere))
+    assert kept["retrieval"] == live["retrieval"]
 
 
 def test_what_hides_patches_encodes_pictures_at_every_step(

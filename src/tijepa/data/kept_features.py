@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.data.feature_table import COMPLETE, FeatureTable, open_table
+from tijepa.data.feature_table import COMPLETE, FeatureTable, SplitFeatures, open_table
 from tijepa.data.store.cache import cache_folder
 from tijepa.data.store.location import is_remote
 from tijepa.data.store.opening import open_store
 from tijepa.data.store.source import Store, StoreSource
 
-__all__ = ["KeptFeatures", "Modality", "features_folder", "made_of"]
+__all__ = ["KeptFeatures", "Modality", "features_folder", "kept_split", "made_of"]
 
 Modality = Literal["image", "text"]
 
@@ -39,6 +39,24 @@ def features_folder(store: Store) -> Path:
 def made_of(key: str, source: StoreSource) -> dict[str, Any]:
     """What features of a split have to be made of to be right."""
     return {"key": key, "store": source.store.written(), "items": len(source)}
+
+
+def kept_split(
+    source: StoreSource, split: str, keys: Mapping[Modality, Sequence[str]]
+) -> SplitFeatures:
+    """What lies beside the store of one split, for each modality under the first key that has it.
+
+    Raises `DataError` where it is damaged, or made of another store in the same place.
+    """
+    place = features_folder(source.store)
+    tables: dict[str, FeatureTable] = {}
+    for modality, own in keys.items():
+        for key in own:
+            folder = place / f"{modality}-{key}" / split
+            if (folder / COMPLETE).exists():
+                tables[modality] = open_table(folder, made_of(key, source))
+                break
+    return SplitFeatures(**tables)
 
 
 class KeptFeatures:

@@ -6,14 +6,16 @@ from collections.abc import Collection, Mapping
 
 from rich.console import Console
 
-from tijepa.data.kept_features import KeptFeatures, Modality, features_folder
-from tijepa.data.store.source import Store
+from tijepa.data.feature_table import SplitFeatures
+from tijepa.data.kept_features import KeptFeatures, Modality, features_folder, kept_split
+from tijepa.data.pairs import PairSource
+from tijepa.data.store.source import Store, StoreSource
 from tijepa.embedder import Embedder
 from tijepa.encoding.feature_keys import keys_of_model
 from tijepa.evaluate.formatting import count
 from tijepa.evaluate.terminal import say
 
-__all__ = ["Kept", "kept_beside"]
+__all__ = ["Kept", "kept_beside", "split_beside"]
 
 Kept = Mapping[Modality, KeptFeatures]
 
@@ -36,4 +38,19 @@ def kept_beside(
     for modality, features in found.items():
         whose = f"{modality} features of {count(len(features))} of {count(rows)} rows"
         say(console, f"features  {whose}, kept by training, are read instead of encoded")
+    return found
+
+
+def split_beside(
+    embedder: Embedder, source: PairSource, split: str, console: Console
+) -> SplitFeatures:
+    """The same of one split, by item; none where its pairs lie in no store. Raises as above."""
+    if not isinstance(source, StoreSource) or not features_folder(source.store).is_dir():
+        return SplitFeatures()
+    keys = keys_of_model(embedder.model, embedder.card, embedder.tokenizer)
+    found = kept_split(source, split, keys)
+    for modality, table in (("image", found.image), ("text", found.text)):
+        if table is not None:
+            whose = f"{modality} features of the {split} split"
+            say(console, f"features  {whose}, kept by training, are read instead of encoded")
     return found

@@ -18,6 +18,7 @@ from tijepa.embedder import MODEL_FILES, Embedder, checkpoint_folder, load
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.gallery import gallery_of
 from tijepa.evaluate.json_values import without_nan
+from tijepa.evaluate.kept_beside import split_beside
 from tijepa.evaluate.match import match_results
 from tijepa.evaluate.meaning import meaning
 from tijepa.evaluate.model import (
@@ -39,7 +40,7 @@ from tijepa.evaluate.zero_shot_run import zero_shot_on
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
 from tijepa.model.writing import writing
 
-__all__ = ["evaluate_run", "finish_run"]
+__all__ = ["evaluate_run", "finish_run", "judged_split"]
 
 MATRIX_PAIRS = 64
 
@@ -59,7 +60,8 @@ def evaluate_run(
     """Retrieval by every form of energy, collapse and reliability of a run's model on one split.
 
     `data` is a source other than the one the run was trained on; `checkpoint` is
-    "best", "last" or a step, by default the final model. A checkpoint without calibration is
+    "best", "last" or a step, by default the final model. What training kept of frozen encoders is
+    read instead of encoded. A checkpoint without calibration is
     calibrated on the run's training and validation pairs; where those are not available the
     console says so, and there is no calibrated energy. With `parts` the results also hold
     `pointing` and `hard_negatives`, which only scenes can give, and with `column` they hold
@@ -72,10 +74,10 @@ def evaluate_run(
     embedder = load(run, checkpoint=checkpoint, device=device)
     splits = open_run_data(config, run, console, other=data)
     with phase(console, f"reading the {split} split"):
-        evaluation = _evaluation_set(splits, split, config)
+        evaluation = _evaluation_set(embedder, splits, split, config, console)
     if embedder.calibration is None:
         with phase(console, "calibrating on training pairs"):
-            pairs = _calibration_sets(config, run, None if data else splits, console)
+            pairs = _calibration_sets(embedder, config, run, None if data else splits, console)
             embedder.calibration = None if pairs is None else calibrate(embedder, *pairs)
     say(
         console,
@@ -96,6 +98,11 @@ def evaluate_run(
     return results
 
 
+def judged_split(splits: PairSplits) -> str | None:
+    """The split that a finished run is judged on: test where there is one, else validation."""
+    return next((name for name in ("test", "validation") if name in splits.splits), None)
+
+
 def finish_run(
     run: Path,
     config: RunConfig,
@@ -105,28 +112,28 @@ def finish_run(
 ) -> None:
     """Keep the best checkpoint as the run's model, evaluate it, write results and report.
 
-    The split is test where there is one, else validation; a source with neither gets a model and a
-    report without results. Raises `CheckpointError`.
+    A source without a `judged_split` gets a model and a report without results. Raises
+    `CheckpointError`.
     """
     kept = checkpoint_folder(run, "best") or checkpoint_folder(run, "last")
     if kept is None:
         raise CheckpointError(f"{run} has no checkpoint to make a model of; train it first")
     _keep(kept, run / "model")
-    split = next((name for name in ("test", "validation") if name in splits.splits), None)
+    embedder = load(run / "model", device=device)
+    split = judged_split(splits)
     evaluation = None
     if split is None:
         say(console, "not evaluated: there is neither a test nor a validation split")
     else:
         try:
             with phase(console, f"reading the {split} split"):
-                evaluation = _evaluation_set(splits, split, config)
+                evaluation = _evaluation_set(embedder, splits, split, config, console)
         except DataError as error:
             say(console, f"not evaluated: {split} split: {error}")
     if split is None or evaluation is None:
         report = write_report(run, energy=torch.zeros(0, 0), gallery=())
         say(console, f"report: {report}")
         return
-    embedder = load(run / "model", device=device)
     with phase(console, f"evaluating on the {split} split"):
         measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
     results = {"split": split, "checkpoint": kept.name, **measured.results}
@@ -138,7 +145,8 @@ def finish_run(
         results["health"] = dict(health)
     if config.data.source == "scenes":
         with phase(console, "evaluating on the novel split"):
-            novel = measure(embedder, _evaluation_set(splits, "novel", config))
+            unseen = _evaluation_set(embedder, splits, "novel", config, console)
+            novel = measure(embedder, unseen)
         results["novel"] = {"retrieval": novel.results["retrieval"]}
     write_json(results, run / "results.json")
     with phase(console, "writing the report"):
@@ -202,35 +210,48 @@ def _match(
 
 
 def _calibration_sets(
-    config: RunConfig, run: Path, splits: PairSplits | None, console: Console
+    embedder: Embedder,
+    config: RunConfig,
+    run: Path,
+    splits: PairSplits | None,
+    console: Console,
 ) -> tuple[EvaluationSet, EvaluationSet | None] | None:
     """Training pairs, and validation pairs where there are any."""
     try:
         splits = splits or open_run_data(config, run, console)
-        data = config.data
-        pairs = calibration_pairs(splits.split("train"), data.image_size, data.mean, data.std)
+        data, source = config.data, splits.split("train")
+        features = split_beside(embedder, source, "train", console)
+        pairs = calibration_pairs(source, data.image_size, data.mean, data.std, features)
     except DataError as error:
         say(console, f"no calibrated energy: the run's training pairs are not available ({error})")
         return None
     if "validation" not in splits.splits:
         return pairs, None
     try:
-        return pairs, _evaluation_set(splits, "validation", config, config.data.eval_items)
+        items = config.data.eval_items
+        return pairs, _evaluation_set(embedder, splits, "validation", config, console, items)
     except DataError as error:
         say(console, f"calibrated without held-out pairs: validation split: {error}")
         return pairs, None
 
 
 def _evaluation_set(
-    splits: PairSplits, split: str, config: RunConfig, items: int | None = None
+    embedder: Embedder,
+    splits: PairSplits,
+    split: str,
+    config: RunConfig,
+    console: Console,
+    items: int | None = None,
 ) -> EvaluationSet:
+    source = splits.split(split)
     return evaluation_set(
-        splits.split(split),
+        source,
         items=items or config.data.test_items,
         captions=config.data.eval_captions,
         image_size=config.data.image_size,
         mean=config.data.mean,
         std=config.data.std,
+        features=split_beside(embedder, source, split, console),
     )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from tijepa.data.pairs import SetAside
 from tijepa.data.records import ReaderOptions, Record
-from tijepa.data.store.source import Store
 from tijepa.search.changed import ChangedStore
 
 __all__ = ["PairedReader"]
@@ -36,7 +35,6 @@ class PairedReader(ChangedStore):
         options: ReaderOptions,
         partners: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
-        self._source = source
         super().__init__(source, options)
         self._partners = partners or {}
 
@@ -63,7 +61,7 @@ class PairedReader(ChangedStore):
 
     def _texts(self) -> dict[int, tuple[tuple[str, ...], dict[str, object]]]:
         """Captions and further columns of the rows that find a picture."""
-        store = Store(self._source)
+        store = self._store.store
         extras = store.info.extras
         rows = np.unique(np.fromiter(chain.from_iterable(self._partners.values()), np.int64))
         table = store.take(rows, ["captions", *(field.name for field in extras.fields)])

@@ -18,15 +18,13 @@ from tijepa.data.pairs import PairSource, PairSplits, SetAside
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError
 from tijepa.evaluate.model import EvaluationSet, calibration_pairs, evaluation_set
-from tijepa.evaluate.run import finish_run
+from tijepa.evaluate.run import finish_run, judged_split
 from tijepa.evaluate.run_data import open_run_data
 from tijepa.evaluate.terminal import phase, say
 from tijepa.model.saving import ModelCard, read_card, write_json
-from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.writing import check_writable, write_whole, writing
 from tijepa.train.backbones import adopted, tokenizer_of
 from tijepa.train.build import (
-    Compute,
     build_model,
     build_objective,
     build_run_optimizer,
@@ -111,7 +109,13 @@ def train(
     if last is not None:
         state = checkpoints.restore(last, model, objective, optimizer)
     # once the weights are there, for the features' key is a hash of the frozen ones
-    features = _features(config, splits, model, card, tokenizer, compute, console)
+    maker = FeatureMaker.of(
+        config, source, model.context, card.arguments["encoders"], tokenizer, compute, console
+    )
+    features = {
+        name: maker.split(name, splits.split(name)) if name in splits.splits else SplitFeatures()
+        for name in ("train", "validation")
+    }
     with phase(console, "reading pairs to measure on"):
         held_out = _held_out(splits, config, features["validation"], console)
         typical = _calibration_pairs(source, config, features["train"], console)
@@ -172,6 +176,9 @@ def train(
     finally:
         metrics.close()
         _list_set_aside(run_dir, loader.set_aside)
+    judged = judged_split(splits)
+    if judged is not None:  # kept for the evaluation of this run and of every later one
+        maker.split(judged, splits.split(judged))
     finish_run(run_dir, config, splits, console, compute.device)
     if collapse is not None:
         raise collapse
@@ -193,31 +200,6 @@ def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
             f"{run_dir} has no checkpoint to resume from; delete it, or train into another --out"
         )
     return last
-
-
-def _features(
-    config: RunConfig,
-    splits: PairSplits,
-    model: TextImageModel,
-    card: ModelCard,
-    tokenizer: Tokenizer,
-    compute: Compute,
-    console: Console,
-) -> dict[str, SplitFeatures]:
-    """What frozen encoders make of the splits that are used while training."""
-    maker = FeatureMaker.of(
-        config,
-        splits.split("train"),
-        model.context,
-        card.arguments["encoders"],
-        tokenizer,
-        compute,
-        console,
-    )
-    return {
-        name: maker.split(name, splits.split(name)) if name in splits.splits else SplitFeatures()
-        for name in ("train", "validation")
-    }
 
 
 def _held_out(

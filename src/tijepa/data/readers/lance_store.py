@@ -28,7 +28,7 @@ class LanceStoreReader(Reader):
 
         if options != ReaderOptions():
             raise ConfigError(f"{source} is a store, whose columns are known: name no columns")
-        self._store = Store(source)
+        self.store = Store(source)
 
     @classmethod
     def recognises(cls, source: str) -> bool:
@@ -36,8 +36,8 @@ class LanceStoreReader(Reader):
         return is_store(source)
 
     def __iter__(self) -> Iterator[Record | SetAside]:
-        extras = self._store.info.extras
-        scanner = self._store.dataset.scanner(
+        extras = self.store.info.extras
+        scanner = self.store.dataset.scanner(
             columns=[
                 "id",
                 "reference",
@@ -57,7 +57,7 @@ class LanceStoreReader(Reader):
 
     def describe(self) -> str:
         """See `Reader.describe`."""
-        return f"{self._store.uri} version {self._store.version}"
+        return f"{self.store.uri} version {self.store.version}"
 
     def fingerprint(self) -> str:
         """Of place and version, which never change their content."""
@@ -65,4 +65,4 @@ class LanceStoreReader(Reader):
 
     def count(self) -> int | None:
         """Number of rows."""
-        return int(self._store.dataset.count_rows())
+        return int(self.store.dataset.count_rows())
