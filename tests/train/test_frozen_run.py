@@ -223,6 +223,14 @@ def test_a_plan_does_not_count_what_is_encoded_once(configure: Configure) -> Non
     assert "cache_features: true" in found.to_text()
 
 
+def test_a_plan_counts_weights_that_targets_share_once(configure: Configure) -> None:
+    """An EMA copy of a frozen encoder is the encoder itself: heads alone are there twice."""
+    alone, copied = plan(configure()), plan(configure("objective.pooled_targets=ema"))
+    assert alone.parameters == copied.parameters
+    heads = 4 * sum(n for name, n in alone.parameters.items() if name != "predictors")
+    assert heads <= copied.memory - alone.memory < 1.2 * heads  # the rest are buffers
+
+
 def test_stale_and_damaged_features_are_errors(
     configure: Configure, frozen_run: Path, tmp_path: Path
 ) -> None:
