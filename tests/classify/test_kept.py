@@ -75,18 +75,18 @@ def test_where_one_modality_is_kept_the_other_is_encoded(
 def test_a_classifier_is_fitted_and_predicts_without_the_encoders(
     kept_run: tuple[Path, Path], encoded: dict[str, int], tmp_path: Path
 ) -> None:
-    """The test split, of which training keeps nothing, has 8 pairs with a mood."""
+    """Nor is what judges it: the features of the split test are kept as well."""
     run, store = kept_run
     told = io.StringIO()
     console = Console(file=told, width=200)
     fit_classifier(run, str(store), "mood", options=FitOptions(folds=2), console=console)
-    assert encoded == {"image": 8, "text": 8}
+    assert encoded == {"image": 0, "text": 0}
     assert (
-        "features  image features of 46 of 56 rows, kept by training, are read" in told.getvalue()
+        "features  image features of 56 of 56 rows, kept by training, are read" in told.getvalue()
     )
     out = tmp_path / "moods.csv"
     predict_labels(run, str(store), out, name="mood", split="train")
-    assert encoded == {"image": 8, "text": 8}
+    assert encoded == {"image": 0, "text": 0}
     assert len(list(csv.DictReader(out.read_text().splitlines()))) == 4
 
 

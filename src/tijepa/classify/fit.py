@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from tijepa.classify.examples import Labelled, labelled_examples, out_of_fold
-from tijepa.classify.features import Parts, item_features
+from tijepa.classify.features import Parts, item_features, kept_of
 from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.classify.perceptron import Perceptron, fit_perceptron
@@ -198,10 +198,10 @@ class _Fitting:
 
 
 def _measured(classifier: Classifier, items: Items, console: Console) -> dict[str, Any]:
+    embedder, side, parts = classifier.embedder, classifier.side, classifier.parts
+    kept = kept_of(embedder, items, side, parts, Console(quiet=True))  # was told of
     with watched(console, "measuring on split test", len(items)) as advance:
-        features = item_features(
-            classifier.embedder, items, classifier.side, classifier.parts, advance
-        )
+        features = item_features(embedder, items, side, parts, advance, kept=kept)
     named = classifier.head.logits(features).argmax(dim=1)
     truth = items.numbers(classifier.classes)
     return score(truth, named, len(classifier.classes), groups=items.group).to_dict(
