@@ -17,6 +17,7 @@ from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits
 from tijepa.data.store.progress import watched
 from tijepa.embedder import Embedder, load
+from tijepa.evaluate.kept_beside import Kept
 from tijepa.evaluate.probes import Examples, Head, cross_validate
 
 __all__ = ["MAX_BAD", "Labelled", "labelled_examples", "out_of_fold"]
@@ -26,7 +27,10 @@ MAX_BAD = 0.01
 
 @dataclass(frozen=True)
 class Labelled:
-    """`items` are those of a split with a label, `examples` their features and labels by number."""
+    """`items` are those of a split with a label, `examples` their features and labels by number.
+
+    `kept` is what training kept of the store's items, of any split.
+    """
 
     embedder: Embedder
     splits: PairSplits
@@ -34,6 +38,7 @@ class Labelled:
     unlabelled: int
     classes: list[str]
     examples: Examples
+    kept: Kept
 
 
 def labelled_examples(
@@ -65,7 +70,7 @@ def labelled_examples(
     with watched(console, "encoding items", len(items)) as advance:
         features = item_features(embedder, items, side, parts, advance, kept=kept)
     examples = Examples(features, labels, items.group, len(classes), classes)
-    return Labelled(embedder, splits, items, len(everything) - len(items), classes, examples)
+    return Labelled(embedder, splits, items, len(everything) - len(items), classes, examples, kept)
 
 
 def out_of_fold(

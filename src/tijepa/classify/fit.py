@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from tijepa.classify.examples import Labelled, labelled_examples, out_of_fold
-from tijepa.classify.features import Parts, item_features, kept_of
+from tijepa.classify.features import Parts, item_features
 from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.classify.perceptron import Perceptron, fit_perceptron
@@ -21,6 +21,7 @@ from tijepa.classify.saved import Classifier, classifier_folder, save_classifier
 from tijepa.data.store.progress import watched
 from tijepa.embedder import Embedder
 from tijepa.errors import ConfigError
+from tijepa.evaluate.kept_beside import Kept
 from tijepa.evaluate.probes import Examples, Linear, fit_linear
 from tijepa.evaluate.scores import score
 
@@ -122,7 +123,9 @@ def fit_classifier(
     if "test" in splits.splits and options.split != "test":
         unseen = read_items(splits, "test", label, options.side, same_text=options.same_text)
         if len(unseen.labelled):
-            results["test"] = _measured(classifier, unseen.labelled, console)
+            # an encoder that was tuned gives features of its own
+            kept = known.kept if options.tuning is None else {}
+            results["test"] = _measured(classifier, unseen.labelled, kept, console)
     save_classifier(
         classifier,
         folder,
@@ -197,9 +200,8 @@ class _Fitting:
             )
 
 
-def _measured(classifier: Classifier, items: Items, console: Console) -> dict[str, Any]:
+def _measured(classifier: Classifier, items: Items, kept: Kept, console: Console) -> dict[str, Any]:
     embedder, side, parts = classifier.embedder, classifier.side, classifier.parts
-    kept = kept_of(embedder, items, side, parts, Console(quiet=True))  # was told of
     with watched(console, "measuring on split test", len(items)) as advance:
         features = item_features(embedder, items, side, parts, advance, kept=kept)
     named = classifier.head.logits(features).argmax(dim=1)

@@ -21,7 +21,7 @@ from tijepa.data.store.location import is_remote
 from tijepa.data.store.opening import open_store
 from tijepa.data.store.source import Store, StoreSource
 
-__all__ = ["KeptFeatures", "Modality", "features_folder", "kept_split", "made_of"]
+__all__ = ["KeptFeatures", "Modality", "features_folder", "kept_split", "made_of", "split_folder"]
 
 Modality = Literal["image", "text"]
 
@@ -36,6 +36,11 @@ def features_folder(store: Store) -> Path:
     return base / f"v{store.version}"
 
 
+def split_folder(store: Store, modality: str, key: str, split: str) -> Path:
+    """The folder of the features of one modality of one split."""
+    return features_folder(store) / f"{modality}-{key}" / split
+
+
 def made_of(key: str, source: StoreSource) -> dict[str, Any]:
     """What features of a split have to be made of to be right."""
     return {"key": key, "store": source.store.written(), "items": len(source)}
@@ -48,15 +53,20 @@ def kept_split(
 
     Raises `DataError` where it is damaged, or made of another store in the same place.
     """
-    place = features_folder(source.store)
     tables: dict[str, FeatureTable] = {}
     for modality, own in keys.items():
         for key in own:
-            folder = place / f"{modality}-{key}" / split
-            if (folder / COMPLETE).exists():
-                tables[modality] = open_table(folder, made_of(key, source))
+            table = _complete(source, modality, key, split)
+            if table is not None:
+                tables[modality] = table
                 break
     return SplitFeatures(**tables)
+
+
+def _complete(source: StoreSource, modality: str, key: str, split: str) -> FeatureTable | None:
+    """The features of a split, if all of them are there."""
+    folder = split_folder(source.store, modality, key, split)
+    return open_table(folder, made_of(key, source)) if (folder / COMPLETE).exists() else None
 
 
 class KeptFeatures:
@@ -79,17 +89,16 @@ class KeptFeatures:
         Only complete splits count. Raises `DataError` where one is damaged, or made of another
         store in the same place.
         """
-        place = features_folder(store)
         splits = open_store(store.uri, store.version).splits
         found = {}
         for modality, own in keys.items():
             for key in own:
                 tables = []
                 for name, source in splits.items():
-                    folder = place / f"{modality}-{key}" / name
-                    if (folder / COMPLETE).exists():
-                        assert isinstance(source, StoreSource)
-                        tables.append((open_table(folder, made_of(key, source)), source))
+                    assert isinstance(source, StoreSource)
+                    table = _complete(source, modality, key, name)
+                    if table is not None:
+                        tables.append((table, source))
                 if tables:
                     found[modality] = cls(tables, store.dataset.count_rows())
                     break

@@ -36,8 +36,7 @@ def kept_beside(
     found = KeptFeatures.find(store, {m: own for m, own in keys.items() if m in modalities})
     rows = store.dataset.count_rows()
     for modality, features in found.items():
-        whose = f"{modality} features of {count(len(features))} of {count(rows)} rows"
-        say(console, f"features  {whose}, kept by training, are read instead of encoded")
+        _told(console, modality, f"{count(len(features))} of {count(rows)} rows")
     return found
 
 
@@ -51,6 +50,10 @@ def split_beside(
     found = kept_split(source, split, keys)
     for modality, table in (("image", found.image), ("text", found.text)):
         if table is not None:
-            whose = f"{modality} features of the {split} split"
-            say(console, f"features  {whose}, kept by training, are read instead of encoded")
+            _told(console, modality, f"the {split} split")
     return found
+
+
+def _told(console: Console, modality: str, of: str) -> None:
+    whose = f"{modality} features of {of}"
+    say(console, f"features  {whose}, kept by training, are read instead of encoded")

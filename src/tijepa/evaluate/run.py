@@ -61,9 +61,9 @@ def evaluate_run(
 
     `data` is a source other than the one the run was trained on; `checkpoint` is
     "best", "last" or a step, by default the final model. What training kept of frozen encoders is
-    read instead of encoded. A checkpoint without calibration is
-    calibrated on the run's training and validation pairs; where those are not available the
-    console says so, and there is no calibrated energy. With `parts` the results also hold
+    read instead of encoded. A checkpoint without calibration is calibrated on the run's training
+    and validation pairs; where those are not available the console says so, and there is no
+    calibrated energy. With `parts` the results also hold
     `pointing` and `hard_negatives`, which only scenes can give, and with `column` they hold
     `zero_shot`, the classification of pictures by that column, in the words of the file `prompts`.
     Writes nothing. Raises `CheckpointError`, `DataError`, and `ConfigError` for prompts that are

@@ -18,7 +18,7 @@ from tijepa.config import RunConfig
 from tijepa.config.weights import token_weights
 from tijepa.data.feature_table import COMPLETE, FeatureTable, SplitFeatures, open_table
 from tijepa.data.feature_writer import FeatureWriter, unwritable
-from tijepa.data.kept_features import features_folder, made_of
+from tijepa.data.kept_features import made_of, split_folder
 from tijepa.data.pairs import PairSource
 from tijepa.data.store.lock import alone
 from tijepa.data.store.progress import watched
@@ -127,7 +127,7 @@ class FeatureMaker:
         for modality, encoding in self.encodings.items():
             assert isinstance(source, StoreSource)
             key = self.keys[modality]
-            folder = features_folder(source.store) / f"{modality}-{key}" / name
+            folder = split_folder(source.store, modality, key, name)
             making = made_of(key, source)
             if not (folder / COMPLETE).exists():
                 self._make(modality, encoding, source, name, folder, making)
