@@ -16,8 +16,7 @@ help: ## list the verbs
 demo: .venv/.ready ## train on the embedded scenes, evaluate, write runs/demo/report.html
 	$(BIN)/tijepa demo --out runs/demo
 
-# in tests idle OpenMP threads sleep, so that a busy machine does not stretch them; a training step
-# of two threads is a third faster where they spin (docs/log.md)
+# idle OpenMP threads sleep, as under the command tijepa: a busy machine stretches them less
 test test-all: export OMP_WAIT_POLICY ?= PASSIVE
 
 test: .venv/.ready ## run the tests, except those over 20 seconds

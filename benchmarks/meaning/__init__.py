@@ -32,7 +32,7 @@ BASE = (*SMALL, "model.image.patch_size=8")
 BATCH, STEPS = 64, 2000
 ITEMS, HELD_OUT = 24_000, 500
 POINTED, ASKED = 300, 2000
-RATES = {"tijepa": 2e-3, "clip": 1e-3}  # best of 937 steps by seed 0 (docs/log.md, 2026-11-30)
+RATES = {"tijepa": 1e-3, "clip": 1e-3}  # the best of negatives.py at this batch (docs/log.md)
 COMPARED = tuple(RATES)
 SPLITS = ("test", "novel")
 

@@ -49,6 +49,24 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"tijepa {__version__}\n"
 
 
+@pytest.mark.parametrize(("given", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_idle_threads_sleep_unless_the_environment_says_otherwise(
+    given: str | None, then: str
+) -> None:
+    """OpenMP reads its policy when torch is imported: it has to stand there before."""
+    script = (
+        "import os, sys; from tijepa.cli import main; main(['--version']);"
+        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"{then} False"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

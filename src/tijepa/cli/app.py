@@ -7,6 +7,7 @@ stderr. Modules that take long to import are imported inside the verbs, so that 
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -88,7 +89,12 @@ for _verb in (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code.
+
+    Idle OpenMP threads shall sleep unless the environment says otherwise: where they spin a step
+    takes several times as long on a busy machine, and about as long on a quiet one (docs/log.md).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch, not imported yet, reads it once
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given  # before or after the verb, and also for errors of the parser
     given = [argument for argument in given if argument != "--debug"]
