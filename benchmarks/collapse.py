@@ -30,10 +30,10 @@ from grid.recall import trained_recalls
 from grid.scenes import keep_scenes, open_scenes
 from grid.training import Training
 from picture import Cell, draw_matrix
+from tijepa.evaluate.collapse_metrics import collapse_metrics, target_embeddings, watched
 from tijepa.evaluate.tasks import held_out_batch, task_energies
-from tijepa.evaluate.vitals import target_embeddings, vitals, watched
-from tijepa.train.checkpoint import RunState
-from tijepa.train.guard import build_guard
+from tijepa.training.checkpoint import RunState
+from tijepa.training.guard import build_guard
 
 SAMPLES = 30_000
 ITEMS, HELD_OUT = 24_000, 500
@@ -72,7 +72,7 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
         modalities, directions = watched(energies)
         pairs = training.uncalibrated().embeddings_of_inputs(held_out.images, held_out.texts)
         targets = target_embeddings(training.model, batch)
-        readings = vitals(pairs, targets, modalities=modalities, directions=directions)
+        readings = collapse_metrics(pairs, targets, modalities=modalities, directions=directions)
         state = RunState(training.step, training.step * job.batch, tracks=state.tracks)
         state, health = guard.examine(state, readings)
         record = health.record

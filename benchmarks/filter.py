@@ -34,7 +34,7 @@ from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
 from tijepa.search.filter import filter_store
-from tijepa.train import train
+from tijepa.training import train
 
 NOISE = 0.2
 SEED = 0

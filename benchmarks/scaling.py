@@ -27,8 +27,8 @@ from PIL import Image
 
 from record import RESULTS, write_record
 from tijepa.data import open_splits
-from tijepa.data.loader import Loader
-from tijepa.data.pairs import SetAside
+from tijepa.data.batches.loader import Loader
+from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.prepare import write_store
 from tijepa.data.tokenizer import Tokenizer
@@ -53,7 +53,7 @@ class Synthetic(Reader):
     def recognises(cls, source: str) -> bool:
         return source.isdecimal()
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         splits = ("validation", "test", *["train"] * 18)
         for row in range(self._rows):
             # a comment behind the end marker makes every file another one, as true files are

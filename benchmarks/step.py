@@ -25,10 +25,10 @@ from record import RESULTS, write_record
 from tijepa.config import load_config
 from tijepa.data.pairs import Batch
 from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg, VISReg
-from tijepa.train.build import build_model, build_objective, resolve_compute
-from tijepa.train.loop import rates_at
-from tijepa.train.optimizer import build_optimizer
-from tijepa.train.step import training_step
+from tijepa.training.build import build_model, build_objective, resolve_compute
+from tijepa.training.loop import rates_at
+from tijepa.training.optimizer import build_optimizer
+from tijepa.training.step import training_step
 
 VARIANTS = {
     "tijepa, bf16": ["compute.precision=bfloat16"],

@@ -98,7 +98,7 @@ def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny pretrained encoders of random weights: a plain ViT of timm, a BERT."""
-    from tests.model.backbones.tiny import write_bert, write_timm_vit
+    from tests.model.pretrained.tiny import write_bert, write_timm_vit
 
     folder = tmp_path_factory.mktemp("backbones")
     return {
@@ -117,8 +117,8 @@ def frozen_settings(backbones: dict[str, Path]) -> list[str]:
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Counts the pictures and captions that pretrained encoders see from here on."""
-    from tijepa.model.backbones.image_backbone import ImageBackbone
-    from tijepa.model.backbones.text_backbone import TextBackbone
+    from tijepa.model.pretrained.image_backbone import ImageBackbone
+    from tijepa.model.pretrained.text_backbone import TextBackbone
 
     seen = {"image": 0, "text": 0}
     for name, kind in (("image", ImageBackbone), ("text", TextBackbone)):
@@ -149,7 +149,7 @@ def tiny_run(
     tiny_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A finished run. Shared: read it, or copy it."""
-    from tijepa.train import train
+    from tijepa.training import train
 
     return train(
         tiny_config(), tmp_path_factory.mktemp("runs") / "tiny", console=Console(quiet=True)

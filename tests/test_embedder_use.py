@@ -10,9 +10,9 @@ import torch
 from tests.complaints import complaints
 
 import tijepa
-from tijepa.embedder import Embedder
-from tijepa.encoding import batches
 from tijepa.errors import ConfigError, DataError
+from tijepa.inference import parallel as batches
+from tijepa.inference.embedder import Embedder
 
 TEXTS = ["a red ball", "a blue cube left of a green ball", "", "ball " * 50, "x"]
 

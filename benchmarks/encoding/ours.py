@@ -13,9 +13,9 @@ from rich.console import Console
 from encoding.shape import VOCABULARY, Shape, captions
 from tijepa import Embedder, load
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.encoding.batches import encode_images, encode_inputs, encode_texts
-from tijepa.encoding.inputs import image_input
-from tijepa.export.run import export_run
+from tijepa.export.onnx import export_run
+from tijepa.inference.inputs import image_input
+from tijepa.inference.parallel import encode_images, encode_inputs, encode_texts
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.model.backbones.loading import load_pretrained
-from tijepa.model.backbones.text_backbone import TextBackbone
-from tijepa.model.backbones.text_source import open_text_source
+from tijepa.model.pretrained.sources import open_text_source
+from tijepa.model.pretrained.text_backbone import TextBackbone
+from tijepa.model.pretrained.weights import load_pretrained
 
 __all__ = ["WIDTH", "load_minilm"]
 

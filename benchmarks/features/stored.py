@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from features.flickr import CAPTIONS
 from grid.held import Held, load_array
 from tijepa.data.tokenizer import CLS_ID, Tokenizer
-from tijepa.evaluate.model import CALIBRATION_FEATURES, EvaluationSet
+from tijepa.evaluate.measure import CALIBRATION_FEATURES, EvaluationSet
 from tijepa.model.encoded import Encoded
 from tijepa.model.text_image_model import TextImageModel
 

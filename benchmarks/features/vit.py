@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tijepa.model.backbones.image_backbone import ImageBackbone
-from tijepa.model.backbones.image_source import open_image_source
-from tijepa.model.backbones.loading import load_pretrained
+from tijepa.model.pretrained.image_backbone import ImageBackbone
+from tijepa.model.pretrained.sources import open_image_source
+from tijepa.model.pretrained.weights import load_pretrained
 
 __all__ = ["SIDE", "WIDTH", "load_vit"]
 

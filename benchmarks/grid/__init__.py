@@ -1,10 +1,11 @@
 """Many small runs on one data set: pictures and captions made once, trained in the same process.
 
-What is trained is what `tijepa train` trains, built from a `RunConfig` by `tijepa.train`; only the
+What is trained is what `tijepa train` trains, built from a `RunConfig` by `tijepa.training`; only the
 way of pictures and captions into a batch is shorter.
 
     job         one run as plain values, its configuration
-    held        pictures and tokens in memory-mapped files, and batches of them
+    held        pictures and tokens in memory-mapped files,
+and batches of them
     scenes      the embedded scenes as such files
     training    a run: steps, then an embedder that is calibrated as in training
     recall      recall at 1 by the default energy

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tijepa.data.draws import draws_at
+from tijepa.data.batches.order import Order
+from tijepa.data.batches.sample_rng import rngs_at
 from tijepa.data.images import normalise
-from tijepa.data.order import Order
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import CLS_ID, Tokenizer
-from tijepa.evaluate.model import EvaluationSet
+from tijepa.evaluate.measure import EvaluationSet
 from tijepa.model.text_image_model import TextImageModel
 
 __all__ = ["Held", "batches", "load_array", "pairs_of", "save_array"]
@@ -52,7 +52,7 @@ def pairs_of(count: int) -> NDArray[np.int32]:
 
 
 def batches(held: Held, *, batch_size: int, seed: int) -> Iterator[Batch]:
-    """The batches of `tijepa.data.loader.Loader` for the same items and seed, without end.
+    """The batches of `tijepa.data.batches.loader.Loader` for the same items and seed, without end.
 
     Pictures are shown whole, captions drawn, and tokens padded to the longest of the batch.
     """
@@ -63,7 +63,7 @@ def batches(held: Held, *, batch_size: int, seed: int) -> Iterator[Batch]:
     while True:
         while len(rows) < batch_size:
             rows = np.concatenate([rows, order.at(drawn, _AHEAD)])
-            new = [draw.caption for draw in draws_at(seed, drawn, _AHEAD)]
+            new = [draw.caption for draw in rngs_at(seed, drawn, _AHEAD)]
             shares = np.concatenate([shares, new])
             drawn += _AHEAD
         cursor += batch_size

@@ -7,10 +7,10 @@ from statistics import fmean
 from typing import Any
 
 from grid.training import Training
-from tijepa.embedder import Embedder
 from tijepa.errors import NonFiniteError
-from tijepa.evaluate.model import EvaluationSet
+from tijepa.evaluate.measure import EvaluationSet
 from tijepa.evaluate.retrieval import retrieval
+from tijepa.inference.embedder import Embedder
 
 __all__ = ["Judge", "both", "recalls", "trained_recalls"]
 

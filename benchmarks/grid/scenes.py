@@ -15,8 +15,8 @@ from tijepa.data.images import normalise
 from tijepa.data.pairs import Item, PairSource
 from tijepa.data.scenes import Scenes
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.evaluate.model import CALIBRATION_PAIRS, EvaluationSet, evaluation_set
-from tijepa.train.vocabulary import learn_vocabulary
+from tijepa.evaluate.measure import CALIBRATION_PAIRS, EvaluationSet, evaluation_set
+from tijepa.training.backbones import learn_vocabulary
 
 __all__ = ["IMAGE_SIZE", "MAX_TOKENS", "keep_scenes", "open_scenes", "opened", "store"]
 

@@ -8,13 +8,13 @@ import torch
 
 from grid.held import Held, batches
 from grid.job import Job, configuration
-from tijepa.embedder import Embedder
-from tijepa.evaluate.model import calibrate
+from tijepa.evaluate.measure import calibrate
+from tijepa.inference.embedder import Embedder
 from tijepa.model.saving import ModelCard
-from tijepa.train.build import build_model, build_objective, model_arguments, resolve_compute
-from tijepa.train.loop import rates_at
-from tijepa.train.optimizer import build_optimizer
-from tijepa.train.step import training_step
+from tijepa.training.build import build_model, build_objective, model_arguments, resolve_compute
+from tijepa.training.loop import rates_at
+from tijepa.training.optimizer import build_optimizer
+from tijepa.training.step import training_step
 
 __all__ = ["Training"]
 

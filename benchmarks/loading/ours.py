@@ -8,8 +8,8 @@ from pathlib import Path
 
 from loading.photos import Photo
 from tijepa.data import open_splits
-from tijepa.data.loader import Loader
-from tijepa.data.pairs import PairSource, SetAside
+from tijepa.data.batches.loader import Loader
+from tijepa.data.pairs import PairSource, Rejected
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.prepare import write_store
 from tijepa.data.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ class _Photos(Reader):
     def recognises(cls, source: str) -> bool:
         return False
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         for photo in self.photos:
             yield Record(photo.name, photo.name, photo.jpeg, photo.captions, "train")
 

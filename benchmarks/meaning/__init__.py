@@ -20,11 +20,10 @@ from grid.runner import Runner
 from grid.scenes import keep_scenes, open_scenes
 from grid.training import Training
 from tijepa.data.scenes import Scenes
-from tijepa.embedder import Embedder
-from tijepa.evaluate.hard_negatives import hard_negatives
-from tijepa.evaluate.model import evaluation_set, measure
-from tijepa.evaluate.pointing import pointing_on_scenes
-from tijepa.objectives.embeddings import embed
+from tijepa.evaluate.grounding import hard_negatives, pointing_on_scenes
+from tijepa.evaluate.measure import evaluation_set, measure
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import embed
 
 __all__ = ["BASE", "COMPARED", "SPLITS", "add_options", "jobs_of", "keep", "results_of", "run"]
 

@@ -23,8 +23,8 @@ from grid.held import Held, load_array, save_array
 from grid.scenes import IMAGE_SIZE, opened, store
 from tijepa.data.images import normalise
 from tijepa.data.scenes import PREDICATES, Scene, Scenes
-from tijepa.embedder import Embedder
-from tijepa.evaluate.model import EvaluationSet
+from tijepa.evaluate.measure import EvaluationSet
+from tijepa.inference.embedder import Embedder
 
 __all__ = [
     "CAPTIONS",

@@ -18,7 +18,7 @@ from tijepa.config import load_config
 from tijepa.data.readers import open_reader
 from tijepa.data.scenes import Scenes
 from tijepa.data.store.prepare import write_store
-from tijepa.train import train
+from tijepa.training import train
 
 SIDE = 128  # pixels of the stored pictures
 

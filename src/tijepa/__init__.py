@@ -15,7 +15,7 @@ from tijepa.errors import (
 from tijepa.version import __version__
 
 if TYPE_CHECKING:
-    from tijepa.embedder import Embedder, load
+    from tijepa.inference.embedder import Embedder, load
 
 __all__ = [
     "CheckpointError",
@@ -33,7 +33,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what needs torch when it is first asked for, so that `import tijepa` is instant."""
     if name in ("Embedder", "load"):
-        from tijepa import embedder
+        from tijepa.inference import embedder
 
         return getattr(embedder, name)
     raise AttributeError(f"module 'tijepa' has no attribute '{name}'")

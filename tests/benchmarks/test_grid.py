@@ -19,7 +19,7 @@ from grid.recall import trained_recalls
 from grid.runner import Runner
 from grid.scenes import MAX_TOKENS, keep_scenes, open_scenes
 from grid.training import Training
-from tijepa.data.loader import Loader
+from tijepa.data.batches.loader import Loader
 from tijepa.data.scenes import Scenes
 from tijepa.data.tokenizer import CLS_ID
 

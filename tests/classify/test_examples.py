@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tijepa.classify import FitOptions, Tuning, fit_classifier
-from tijepa.classify import examples as examples_module
+from tijepa.classify import features as examples_module
 from tijepa.classify import finetune as finetune_module
 from tijepa.classify.labels import Items
-from tijepa.embedder import Embedder
+from tijepa.inference.embedder import Embedder
 
 
 def test_fine_tuning_in_folds_encodes_all_items_as_they_are_once(

@@ -10,9 +10,9 @@ from tijepa.classify.features import batch_features, item_features, read_inputs
 from tijepa.classify.labels import Side, read_items
 from tijepa.config import RunConfig
 from tijepa.data.pairs import PairSplits
-from tijepa.embedder import Embedder, load
 from tijepa.errors import DataError
-from tijepa.train.build import build_model
+from tijepa.inference.embedder import Embedder, load
+from tijepa.training.build import build_model
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,10 @@ from tijepa.classify.features import item_features
 from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
 from tijepa.classify.labels import Items, read_items
 from tijepa.data.pairs import PairSplits
-from tijepa.embedder import Embedder, load
 from tijepa.errors import ConfigError
-from tijepa.evaluate.folds import hold_out
-from tijepa.evaluate.logistic import log_loss
-from tijepa.evaluate.probes import Examples, Linear
+from tijepa.evaluate.probes import Examples, Linear, log_loss
+from tijepa.evaluate.scores import hold_out
+from tijepa.inference.embedder import Embedder, load
 
 
 @pytest.fixture(scope="module")

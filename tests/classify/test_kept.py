@@ -20,7 +20,7 @@ from tijepa.config import load_config
 from tijepa.data import open_splits
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
-from tijepa.train import train
+from tijepa.training import train
 
 QUIET = Console(quiet=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tijepa.classify import FitOptions, fit_classifier, predict_labels
-from tijepa.classify.predict import Prediction, write_predictions
+from tijepa.classify.saved import Prediction, write_predictions
 from tijepa.errors import ConfigError, DataError
 
 

@@ -10,9 +10,9 @@ import torch
 
 from tijepa.classify.perceptron import fit_perceptron
 from tijepa.classify.saved import Classifier, check_name, load_classifier, save_classifier
-from tijepa.embedder import load
 from tijepa.errors import CheckpointError, ConfigError
 from tijepa.evaluate.probes import Examples, fit_linear
+from tijepa.inference.embedder import load
 from tijepa.model.saving import load_tensors, save_tensors
 
 

@@ -26,7 +26,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def train(*arguments: object, **keywords: object) -> None:
             raise error
 
-        monkeypatch.setitem(sys.modules, "tijepa.train", SimpleNamespace(train=train))
+        monkeypatch.setitem(sys.modules, "tijepa.training", SimpleNamespace(train=train))
 
     return install
 

@@ -26,7 +26,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
         assert preset == "scenes"
         return RunConfig()
 
-    monkeypatch.setitem(sys.modules, "tijepa.train", SimpleNamespace(train=train))
+    monkeypatch.setitem(sys.modules, "tijepa.training", SimpleNamespace(train=train))
     monkeypatch.setattr(tijepa.config, "load_config", load_config)
     return folders
 

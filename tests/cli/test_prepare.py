@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tijepa.cli import main
-from tijepa.data.store.opening import open_store
+from tijepa.data.store.source import open_store
 
 pytestmark = pytest.mark.usefixtures("_here")
 

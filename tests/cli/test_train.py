@@ -32,7 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     monkeypatch.chdir(tmp_path)
     calls = Calls()
     stand_in = SimpleNamespace(train=calls.train, plan=calls.plan)
-    monkeypatch.setitem(sys.modules, "tijepa.train", stand_in)
+    monkeypatch.setitem(sys.modules, "tijepa.training", stand_in)
     return calls
 
 
@@ -146,7 +146,7 @@ def test_a_preset_for_photos_does_not_train_on_drawn_scenes_unasked(
     arguments = [verb, "--preset", "photos-tiny", "--out", "runs/x"]
     arguments += ["--grid", "seed=0,1"] if verb == "sweep" else []
     if verb == "sweep":  # it needs more of the package than the stand-in has
-        sys.modules.pop("tijepa.train")
+        sys.modules.pop("tijepa.training")
     assert main(arguments) == 2
     assert "preset photos-tiny is for data of your own: name them with --data" in (
         capsys.readouterr().err

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.config.dialect import read_yaml, write_yaml
+from tijepa.config.yaml_io import read_yaml, write_yaml
 
 
 @pytest.mark.parametrize(

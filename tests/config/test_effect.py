@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tijepa.config import ObjectiveConfig, RunConfig, load_config
-from tijepa.config.dialect import read_yaml, write_yaml
-from tijepa.config.effect import without_effect
-from tijepa.config.keys import covers
-from tijepa.config.named import fixed_settings
+from tijepa.config.unused_settings import fixed_settings, without_effect
+from tijepa.config.yaml_io import covers, read_yaml, write_yaml
 from tijepa.errors import ConfigError
 
 INFILL = "objective.tasks.image_infill=1"

@@ -8,9 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from tijepa.config import HeadConfig, ModelConfig, ObjectiveConfig, RunConfig, load_config
-from tijepa.config.effect import without_effect
-from tijepa.config.keys import covers
-from tijepa.config.named import FIXED
+from tijepa.config.unused_settings import FIXED, without_effect
+from tijepa.config.yaml_io import covers
 from tijepa.errors import ConfigError
 
 NAMED = pytest.mark.parametrize("name", FIXED)

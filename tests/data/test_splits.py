@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.data.splits import canonical_split, mistyped_split, split_in_name, split_of
+from tijepa.data.records import canonical_split, mistyped_split, split_in_name, split_of
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", " Dev "])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.model.backbones.tiny import write_tokenizer
+from tests.model.pretrained.tiny import write_tokenizer
 
 from tijepa.data.tokenizer import CLS_ID, PAD_ID, UNK_ID, Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tijepa.config import RunConfig, load_config
-from tijepa.evaluate.advice import advice
-from tijepa.evaluate.guard import Finding
+from tijepa.evaluate.detect import Finding, advice
 
 
 def hints(subject: str, problem: str, *overrides: str) -> list[str]:

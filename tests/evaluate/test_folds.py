@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tijepa.errors import ConfigError, DataError
-from tijepa.evaluate.folds import assign_folds, hold_out, join_groups
+from tijepa.evaluate.scores import assign_folds, hold_out, join_groups
 
 
 @given(st.lists(st.integers(0, 2), min_size=15, max_size=60), st.integers(0, 9))

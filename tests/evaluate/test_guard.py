@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.evaluate.guard import Timing, Track, Verdict, judge
-from tijepa.evaluate.vitals import Vitals, vitals
-from tijepa.objectives.embeddings import Embeddings
+from tijepa.evaluate.collapse_metrics import CollapseMetrics, collapse_metrics
+from tijepa.evaluate.detect import Timing, Track, Verdict, judge
+from tijepa.inference.embeddings import Embeddings
 
 TIMING = Timing(settled=100, half=500)  # a run of 1,000 steps, evaluated every 100
 RANK = {"rank": 30.0, "available": 64.0, "spread": 0.95, "std": 1.0}
@@ -21,9 +21,9 @@ GAP = {"gap": 0.6, "certainty": 20.0}
 Change = Mapping[str, Mapping[str, float]]
 
 
-def readings(**changes: Mapping[str, float]) -> Vitals:
+def readings(**changes: Mapping[str, float]) -> CollapseMetrics:
     """Healthy readings of a model with EMA targets, changed in places."""
-    base: Vitals = {
+    base: CollapseMetrics = {
         "image": dict(RANK),
         "text": dict(RANK),
         "image_targets": RANK | {"drift": 0.05},
@@ -185,7 +185,7 @@ def embeddings(n: int, d: int, share: float, seed: int) -> Embeddings:
 def verdict_on(e: Embeddings, times: int = 4) -> Verdict:
     tracks: dict[str, Track] = {}
     for number in range(1, times + 1):
-        tracks, verdict = judge(tracks, vitals(e, {}), 500 * number, TIMING)
+        tracks, verdict = judge(tracks, collapse_metrics(e, {}), 500 * number, TIMING)
     return verdict
 
 

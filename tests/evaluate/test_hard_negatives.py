@@ -12,10 +12,10 @@ from tijepa.data.scenes import (
     invert_hard_negative,
     swap_hard_negative,
 )
-from tijepa.embedder import Embedder
 from tijepa.errors import DataError
-from tijepa.evaluate.hard_negatives import KINDS, accuracy, hard_negatives
-from tijepa.objectives.embeddings import Embeddings
+from tijepa.evaluate.grounding import KINDS, accuracy, hard_negatives
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import Embeddings
 
 
 def test_only_a_strictly_lower_energy_of_the_true_caption_is_right() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tijepa.evaluate.logistic import balanced_weights, fit_logistic, log_loss
+from tijepa.evaluate.probes import balanced_weights, fit_logistic, log_loss
 
 
 def test_the_bias_of_constant_features_is_the_log_odds_of_the_classes() -> None:

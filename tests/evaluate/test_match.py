@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tijepa.evaluate.match import match_energies, match_results, reliability, roc_auc
-from tijepa.objectives.match import MatchProbability
+from tijepa.inference.match_probability import MatchProbability
 
 
 def bools(*values: int) -> torch.Tensor:

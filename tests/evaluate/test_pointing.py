@@ -11,7 +11,7 @@ from torch import Tensor
 
 import tijepa
 from tijepa.data.scenes import Scenes, phrase
-from tijepa.evaluate.pointing import centres_inside, hits, pointing, pointing_on_scenes
+from tijepa.evaluate.grounding import centres_inside, hits, pointing, pointing_on_scenes
 
 
 def test_a_cell_is_inside_where_its_centre_is() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tijepa.errors import ConfigError
-from tijepa.evaluate.prompts import Prompts, default_prompts, read_prompts
+from tijepa.evaluate.zero_shot import Prompts, default_prompts, read_prompts
 
 
 def written(folder: Path, text: str) -> Path:

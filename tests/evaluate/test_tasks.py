@@ -11,10 +11,10 @@ import torch
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.evaluate.model import EvaluationSet, evaluation_set
+from tijepa.evaluate.collapse_metrics import fused_metrics
+from tijepa.evaluate.measure import EvaluationSet, evaluation_set
 from tijepa.evaluate.tasks import held_out_batch, task_energies
-from tijepa.evaluate.vitals import fused_vitals
-from tijepa.train.build import build_model, build_objective
+from tijepa.training.build import build_model, build_objective
 
 Configure = Callable[..., RunConfig]
 
@@ -113,7 +113,7 @@ def test_a_constant_fusion_has_no_gap_no_variance_and_no_spread(
     assert model.target is not None
     assert model.target.fusion is not None
     fresh = task_energies(model, objective, batch)["fusion_infill/tokens"]
-    readings = fused_vitals(model, batch)
+    readings = fused_metrics(model, batch)
     assert fresh["target_variance"] > 0
     assert readings.keys() == {"fused", "fused targets"}
     assert readings["fused"]["spread"] > 0
@@ -124,7 +124,7 @@ def test_a_constant_fusion_has_no_gap_no_variance_and_no_spread(
     lost = task_energies(model, objective, batch)["fusion_infill/tokens"]
     for name in ("gap", "wrong_text_gap", "target_variance"):
         assert lost[name] == 0.0, name
-    assert fused_vitals(model, batch)["fused"]["spread"] == 0.0
+    assert fused_metrics(model, batch)["fused"]["spread"] == 0.0
 
 
 def test_contrastive_objectives_have_no_energies_of_tasks(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tijepa.export.run import export_run
+from tijepa.export.onnx import export_run
 
 
 @pytest.fixture(scope="session")

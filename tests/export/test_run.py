@@ -14,11 +14,10 @@ from torch import nn
 import tijepa
 from tijepa.cli import main
 from tijepa.errors import CheckpointError, ConfigError, MissingExtraError
-from tijepa.export import run as run_module
+from tijepa.export import onnx as run_module
 from tijepa.export.graphs import example_pixels, example_tokens
-from tijepa.export.parity import BOUND, Parity, check_parity
-from tijepa.export.run import export_run
-from tijepa.model.backbones.vit import PretrainedViT
+from tijepa.export.onnx import BOUND, Parity, check_parity, export_run
+from tijepa.model.pretrained.vit import PretrainedViT
 
 TEXTS = ["a red ball", "", "ball " * 40, "a blue cube left of a green ball", "x"]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tijepa.model.covariance_predictor import CovariancePredictor
+from tijepa.model.predictors import CovariancePredictor
 
 
 def alone(x: Tensor) -> Tensor:

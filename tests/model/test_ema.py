@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tijepa.model.ema import target_copy, update_ema
+from tijepa.model.encoders import target_copy, update_ema
 from tijepa.model.text_image_model import TextImageModel
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tijepa.model.encoded import Visible
+from tijepa.model.encoded import TokenSubset
 from tijepa.model.image_encoder import ImageEncoder
 
 PATCH, GRID = 4, 4
@@ -56,7 +56,7 @@ def repainted(picture: Tensor, patches: list[int]) -> Tensor:
 def test_hidden_patches_cannot_influence_context(pooling: str, stem: str, shown: set[int]) -> None:
     model = encoder(pooling, stem=stem)
     index = torch.tensor(sorted(shown)).expand(2, -1)
-    visible = Visible(index, torch.ones_like(index, dtype=torch.bool))
+    visible = TokenSubset(index, torch.ones_like(index, dtype=torch.bool))
     hidden = [p for p in range(GRID**2) if p not in shown]
     before = model(images(), visible)
     after = model(repainted(images(), hidden), visible)
@@ -71,7 +71,7 @@ def test_hidden_patches_cannot_influence_a_padded_context(pooling: str, stem: st
     model = encoder(pooling, stem=stem)
     index = torch.tensor([[5, 6, 7, 10], [3, 9, 0, 0]])
     mask = torch.tensor([[True, True, True, True], [True, True, False, False]])
-    visible = Visible(index, mask)
+    visible = TokenSubset(index, mask)
     hidden = [p for p in range(GRID**2) if p not in {3, 5, 6, 7, 9, 10}]
     before = model(images(), visible)
     after = model(repainted(images(), hidden), visible)
@@ -83,7 +83,7 @@ def test_hidden_patches_cannot_influence_a_padded_context(pooling: str, stem: st
 def test_a_shown_patch_influences_every_token_and_the_pooled_one(pooling: str) -> None:
     model = encoder(pooling)
     index = torch.tensor([[1, 6, 11]]).expand(2, -1)
-    visible = Visible(index, torch.ones_like(index, dtype=torch.bool))
+    visible = TokenSubset(index, torch.ones_like(index, dtype=torch.bool))
     before = model(images(), visible)
     after = model(repainted(images(), [6]), visible)
     assert ((before.tokens - after.tokens).abs().amax(dim=2) > 1e-6).all()
@@ -94,9 +94,9 @@ def test_a_shown_patch_influences_every_token_and_the_pooled_one(pooling: str) -
 def test_padding_a_context_changes_nothing(pooling: str) -> None:
     model = encoder(pooling)
     index = torch.tensor([[2, 5, 8]]).expand(2, -1)
-    alone = model(images(), Visible(index, torch.ones_like(index, dtype=torch.bool)))
+    alone = model(images(), TokenSubset(index, torch.ones_like(index, dtype=torch.bool)))
     wide = torch.cat([index, torch.zeros(2, 4, dtype=torch.long)], dim=1)
-    padded = model(images(), Visible(wide, torch.arange(7).expand(2, -1) < 3))
+    padded = model(images(), TokenSubset(wide, torch.arange(7).expand(2, -1) < 3))
     torch.testing.assert_close(padded.tokens[:, :3], alone.tokens, atol=1e-5, rtol=0)
     torch.testing.assert_close(padded.pooled, alone.pooled, atol=1e-5, rtol=0)
 
@@ -105,7 +105,7 @@ def test_padding_a_context_changes_nothing(pooling: str) -> None:
 def test_showing_every_patch_is_the_same_as_no_mask(pooling: str) -> None:
     model = encoder(pooling)
     index = torch.arange(GRID**2).expand(2, -1)
-    shown = model(images(), Visible(index, torch.ones_like(index, dtype=torch.bool)))
+    shown = model(images(), TokenSubset(index, torch.ones_like(index, dtype=torch.bool)))
     whole = model(images())
     torch.testing.assert_close(shown.tokens, whole.tokens, atol=1e-5, rtol=0)
     torch.testing.assert_close(shown.pooled, whole.pooled, atol=1e-5, rtol=0)
@@ -127,8 +127,8 @@ def test_the_order_of_shown_patches_does_not_matter() -> None:
     index, order = torch.tensor([[1, 4, 14]]).expand(2, -1), torch.tensor([2, 0, 1])
     mask = torch.ones_like(index, dtype=torch.bool)
     first, second = (
-        model(images(), Visible(index, mask)),
-        model(images(), Visible(index[:, order], mask)),
+        model(images(), TokenSubset(index, mask)),
+        model(images(), TokenSubset(index[:, order], mask)),
     )
     torch.testing.assert_close(second.tokens, first.tokens[:, order], atol=1e-5, rtol=0)
     torch.testing.assert_close(second.pooled, first.pooled, atol=1e-5, rtol=0)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.model.packing import Packing
+from tijepa.model.transformer import Packing
 
 
 def test_real_tokens_stand_end_to_end_and_return_to_their_places() -> None:

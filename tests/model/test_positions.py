@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.model.positions import positions_1d, positions_2d
+from tijepa.model.transformer import positions_1d, positions_2d
 
 
 def test_row_positions_are_sines_then_cosines_of_falling_frequencies() -> None:

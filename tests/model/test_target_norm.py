@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tijepa.model.target_norm import TARGET_NORMS, BatchTargetNorm
+from tijepa.model.mlp import TARGET_NORMS, BatchTargetNorm
 
 X = torch.tensor([[1.0, 10.0], [3.0, 30.0]])
 

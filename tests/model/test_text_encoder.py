@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.model.encoded import Visible
+from tijepa.model.encoded import TokenSubset
 from tijepa.model.text_encoder import TextEncoder
 
 POOLINGS = ("mean", "class")
@@ -60,8 +60,8 @@ def test_hidden_tokens_cannot_influence_context(pooling: str, shown: set[int]) -
     for hidden in set(range(12)) - set(chosen):
         after_ids[:, hidden] = (after_ids[:, hidden] + 7) % 50
     real = torch.ones(2, 12, dtype=torch.bool)
-    before = model(before_ids, real, Visible(index, mask))
-    after = model(after_ids, real, Visible(index, mask))
+    before = model(before_ids, real, TokenSubset(index, mask))
+    after = model(after_ids, real, TokenSubset(index, mask))
     assert torch.equal(before.tokens[mask], after.tokens[mask])
     assert torch.equal(before.pooled, after.pooled)
 
@@ -72,7 +72,7 @@ def test_a_shown_token_influences_every_token_and_the_pooled_one(pooling: str) -
     after_ids = before_ids.clone()
     after_ids[:, 3] = (after_ids[:, 3] + 7) % 50
     index = torch.tensor([[0, 2, 3]]).expand(2, -1)
-    visible = Visible(index, torch.ones_like(index, dtype=torch.bool))
+    visible = TokenSubset(index, torch.ones_like(index, dtype=torch.bool))
     real = torch.ones(2, 6, dtype=torch.bool)
     before, after = model(before_ids, real, visible), model(after_ids, real, visible)
     assert ((before.tokens - after.tokens).abs().amax(dim=2) > 1e-6).all()
@@ -93,7 +93,7 @@ def test_a_shown_token_keeps_its_position() -> None:
     model, full = encoder(), ids(6, count=1)
     index = torch.tensor([[0, 4]])
     real = torch.ones(1, 6, dtype=torch.bool)
-    shown = model(full, real, Visible(index, torch.ones_like(index, dtype=torch.bool)))
+    shown = model(full, real, TokenSubset(index, torch.ones_like(index, dtype=torch.bool)))
     alone = model(full[:, [0, 4]], real[:, :2])
     assert (shown.pooled - alone.pooled).abs().max() > 1e-4
     assert torch.equal(shown.position, index)

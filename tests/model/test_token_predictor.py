@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tijepa.model.encoded import Encoded
-from tijepa.model.token_predictor import TokenPredictor
+from tijepa.model.predictors import TokenPredictor
 
 WIDTHS = {"image": 12, "text": 8}
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from tijepa.data.pairs import Batch
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Pooled, Views
+from tijepa.objectives.base import Encodings, Pooled
 
 GRID, PATCH, TOKENS, VOCAB, WIDTH, DIM, FUSED = 3, 4, 8, 30, 8, 6, 12
 
@@ -74,21 +74,21 @@ def _batch(
     )
 
 
-def _views(model: TextImageModel, batch: Batch) -> Views:
+def _views(model: TextImageModel, batch: Batch) -> Encodings:
     image, text = model.context.image(batch.images), model.context.text(*_text(batch))
     if model.target is None:
-        return Views(image, text, None, None)
+        return Encodings(image, text, None, None)
     with torch.no_grad():
         target_image = model.target.image(batch.images)
         target_text = model.target.text(*_text(batch))
-    return Views(image, text, target_image, target_text)
+    return Encodings(image, text, target_image, target_text)
 
 
 def _text(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return batch.tokens, batch.token_mask
 
 
-def _pooled(views: Views, batch: Batch) -> Pooled:
+def _pooled(views: Encodings, batch: Batch) -> Pooled:
     return Pooled(
         image=views.image.pooled,
         text=views.text.pooled,
@@ -110,10 +110,10 @@ def make_batch() -> Callable[..., Batch]:
 
 
 @pytest.fixture
-def make_views() -> Callable[[TextImageModel, Batch], Views]:
+def make_views() -> Callable[[TextImageModel, Batch], Encodings]:
     return _views
 
 
 @pytest.fixture
-def make_pooled() -> Callable[[Views, Batch], Pooled]:
+def make_pooled() -> Callable[[Encodings, Batch], Pooled]:
     return _pooled

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.objectives.characteristic import harmonic_sums
+from tijepa.objectives.regularizers import harmonic_sums
 
 
 def direct(theta: torch.Tensor, highest: int) -> torch.Tensor:

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tijepa.data.pairs import Batch
-from tijepa.model.encoded import Encoded, Visible, gather_tokens
+from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Views
+from tijepa.objectives.base import Encodings
 from tijepa.objectives.energies import squared_l2
 from tijepa.objectives.fused import fused_energy, fused_targets
 from tijepa.objectives.masks import BlockMasks, Masks
@@ -29,7 +29,7 @@ class Setting:
         self,
         model: TextImageModel,
         batch: Batch,
-        make_views: Callable[[TextImageModel, Batch], Views],
+        make_views: Callable[[TextImageModel, Batch], Encodings],
     ) -> None:
         self.model, self.batch, self.make_views = model, batch, make_views
         self.views = make_views(model, batch)
@@ -47,7 +47,7 @@ class Setting:
 def setting(
     make_model: Callable[..., TextImageModel],
     make_batch: Callable[..., Batch],
-    make_views: Callable[[TextImageModel, Batch], Views],
+    make_views: Callable[[TextImageModel, Batch], Encodings],
 ) -> Setting:
     return Setting(make_model(), make_batch(), make_views)
 
@@ -126,7 +126,7 @@ def test_each_block_is_predicted_alone_from_the_fused_context(setting: Setting) 
     first = [predicted for predicted, _ in seen]
     one = blocks[1]
     setting.masks = replace(
-        setting.masks, blocks=(Visible((blocks[0].index + 1) % 9, blocks[0].mask), one)
+        setting.masks, blocks=(TokenSubset((blocks[0].index + 1) % 9, blocks[0].mask), one)
     )
     seen.clear()
     setting.energy(spy)
@@ -138,7 +138,7 @@ def test_the_energy_is_the_mean_over_the_patches_of_all_blocks(setting: Setting)
     """One block of 1 patch and one of 3, energies 8 and 2 a patch: (1 · 8 + 3 · 2) / 4 = 3.5."""
     index = torch.arange(3).expand(6, -1)
     one, three = torch.tensor([True, False, False]), torch.ones(3, dtype=torch.bool)
-    blocks = tuple(Visible(index, mask.expand(6, -1)) for mask in (one, three))
+    blocks = tuple(TokenSubset(index, mask.expand(6, -1)) for mask in (one, three))
     setting.masks = Masks(setting.masks.context, setting.masks.target, blocks)
     values = iter((8.0, 2.0))
 

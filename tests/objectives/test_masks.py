@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.errors import ConfigError
-from tijepa.model.encoded import Visible
+from tijepa.model.encoded import TokenSubset
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks, _padded
 
 GRIDS = (2, 3, 4, 7, 8)
 SYMMETRIC = (2 / 3, 3 / 2)
 
 
-def chosen(visible: Visible, places: int) -> np.ndarray:
+def chosen(visible: TokenSubset, places: int) -> np.ndarray:
     """Index rows and masks back to boolean rows; no place may occur twice."""
     rows = np.zeros((len(visible.index), places), dtype=int)
     for row, index, mask in zip(rows, visible.index.numpy(), visible.mask.numpy(), strict=True):

@@ -3,9 +3,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tijepa.model.covariance_predictor import CovariancePredictor
-from tijepa.objectives.energies import squared_l2
-from tijepa.objectives.pooled_energy import ByCovariance, ByPrediction
+from tijepa.model.predictors import CovariancePredictor
+from tijepa.objectives.energies import ByCovariance, ByPrediction, squared_l2
 
 
 def test_by_prediction_compares_what_is_predicted() -> None:

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tijepa.data.pairs import Batch
-from tijepa.model.encoded import Visible
-from tijepa.model.target_norm import BatchTargetNorm
+from tijepa.model.encoded import TokenSubset
+from tijepa.model.mlp import BatchTargetNorm
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Counts, DrawnMasks, Pooled, Terms, Views
+from tijepa.objectives.base import Counts, DrawnMasks, Encodings, ObjectiveOutput, Pooled
 from tijepa.objectives.energies import ENERGIES, Energy, squared_l2
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
 from tijepa.objectives.regularizers import SIGReg, VICReg
@@ -55,8 +55,8 @@ class Setting:
         self,
         model: TextImageModel,
         batch: Batch,
-        make_views: Callable[[TextImageModel, Batch], Views],
-        make_pooled: Callable[[Views, Batch], Pooled],
+        make_views: Callable[[TextImageModel, Batch], Encodings],
+        make_pooled: Callable[[Encodings, Batch], Pooled],
     ) -> None:
         self.model, self.batch = model, batch
         self.views = make_views(model, batch)
@@ -65,7 +65,7 @@ class Setting:
     def draw(self, objective: TIJEPAObjective) -> DrawnMasks:
         return objective.draw_masks(self.batch, GRID, np.random.default_rng(0))
 
-    def items(self, objective: TIJEPAObjective, masks: DrawnMasks | None = None) -> Terms:
+    def items(self, objective: TIJEPAObjective, masks: DrawnMasks | None = None) -> ObjectiveOutput:
         drawn = self.draw(objective) if masks is None else masks
         found = objective.item_terms(
             self.model, self.batch, self.views, drawn, Counts.of(self.batch)
@@ -73,7 +73,7 @@ class Setting:
         assert found is not None
         return found
 
-    def whole(self, objective: TIJEPAObjective) -> Terms:
+    def whole(self, objective: TIJEPAObjective) -> ObjectiveOutput:
         generator = torch.Generator().manual_seed(0)
         return objective.batch_terms(self.model, self.pooled, generator)
 
@@ -82,8 +82,8 @@ class Setting:
 def setting(
     make_model: Callable[..., TextImageModel],
     make_batch: Callable[..., Batch],
-    make_views: Callable[[TextImageModel, Batch], Views],
-    make_pooled: Callable[[Views, Batch], Pooled],
+    make_views: Callable[[TextImageModel, Batch], Encodings],
+    make_pooled: Callable[[Encodings, Batch], Pooled],
 ) -> Callable[..., Setting]:
     def make(*has: list[bool], batch: Batch | None = None, **model: Any) -> Setting:
         chosen = make_batch(*has) if batch is None else batch
@@ -127,8 +127,8 @@ def mask_rows(masks: DrawnMasks, index: list[int]) -> DrawnMasks:
         if part is None:
             return None
 
-        def rows(v: Visible) -> Visible:
-            return Visible(v.index[index], v.mask[index])
+        def rows(v: TokenSubset) -> TokenSubset:
+            return TokenSubset(v.index[index], v.mask[index])
 
         return Masks(rows(part.context), rows(part.target), tuple(map(rows, part.blocks)))
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Pooled
+from tijepa.objectives.base import Pooled
 from tijepa.objectives.vicreg import VICRegObjective
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from tijepa.errors import ConfigError
 from tijepa.search import Index
 from tijepa.search.answer import Answer, ask, print_answer
-from tijepa.search.hits import Hit
+from tijepa.search.exact import Hit
 
 
 def test_an_empty_text_is_no_question(index: Index) -> None:

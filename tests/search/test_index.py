@@ -21,10 +21,11 @@ from tijepa import ConfigError, DataError, Embedder
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
-from tijepa.search import Index, reading
-from tijepa.search import embedding as embedding_module
+from tijepa.search import Index
+from tijepa.search import embed_store as embedding_module
+from tijepa.search import embed_store as reading
 from tijepa.search.filter import filter_store
-from tijepa.search.place import index_folder
+from tijepa.search.manifest import index_folder
 
 QUERIES = ["a red circle left of a blue star", "a small green square"]
 

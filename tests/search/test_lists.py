@@ -14,7 +14,7 @@ from tests.search.rows import calibrated_rows
 from tijepa import DataError, Embedder, MissingExtraError
 from tijepa.search import Index
 from tijepa.search.exact import exact_search, rerank
-from tijepa.search.lists import Lists
+from tijepa.search.ivf import Lists
 
 pytest.importorskip("faiss")
 IMAGES, TEXTS = calibrated_rows(3000, 600)

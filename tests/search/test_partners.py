@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.errors import DataError
-from tijepa.search import partners
-from tijepa.search.partners import find_partners, nearest_pairs, without_partner
-from tijepa.search.shelf import Chunk, Shelf
+from tijepa.search import pseudo_pairs as partners
+from tijepa.search.pseudo_pairs import find_partners, nearest_pairs, without_partner
+from tijepa.search.vector_store import Chunk, VectorStore
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def shelf(tmp_path: Path) -> VectorStore:
     """Row 0 is a pair, rows 1 and 2 are pictures, rows 3 (two captions) and 4 are texts."""
-    made = Shelf(tmp_path / "shelf", 2)
+    made = VectorStore(tmp_path / "shelf", 2)
     made.append(
         Chunk(0, 5, "", 3, 4, 0),
         {
@@ -30,7 +30,7 @@ def shelf(tmp_path: Path) -> Shelf:
     return made
 
 
-def test_partners_by_hand(shelf: Shelf) -> None:
+def test_partners_by_hand(shelf: VectorStore) -> None:
     """The captions of row 3 have the mean (2, 1). Products of the pictures (1, 0), (2, 1) with it
     and with (1, 0) are 2, 1 and 5, 2: both pictures like row 3 best, both texts the picture of
     row 2. So rows 2 and 3 are a mutual pair of energy −5, and 1 has 3, and 4 has 2, at −2."""
@@ -42,7 +42,7 @@ def test_partners_by_hand(shelf: Shelf) -> None:
     assert (best.images.tolist(), best.energies.tolist()) == ([2, 1], [-4, -1])
 
 
-def test_only_the_rows_that_were_asked_for_are_matched(shelf: Shelf) -> None:
+def test_only_the_rows_that_were_asked_for_are_matched(shelf: VectorStore) -> None:
     found = find_partners(shelf, "calibrated", without_partner(shelf, np.array([0, 1, 3])))
     assert (found.images.tolist(), found.texts.tolist()) == ([1], [3])
     with pytest.raises(DataError, match="2 pictures without caption and 0 captions without"):

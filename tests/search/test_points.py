@@ -7,8 +7,8 @@ import pytest
 from tests.search.rows import calibrated_rows
 
 from tijepa import Embedder
-from tijepa.search.points import as_asked, as_points, as_queries, point_floor, searched
-from tijepa.search.shelf import SIDES, Side
+from tijepa.search.ivf import as_asked, as_points, as_queries, point_floor, searched
+from tijepa.search.vector_store import SIDES, Side
 
 IMAGES, TEXTS = calibrated_rows(300, 60)
 

@@ -18,9 +18,9 @@ from tijepa.config import load_config
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.search import Index
-from tijepa.search.reading import Items
-from tijepa.search.shelf import SIDES
-from tijepa.train import train
+from tijepa.search.embed_store import Items
+from tijepa.search.vector_store import SIDES
+from tijepa.training import train
 
 
 @pytest.fixture(scope="module")

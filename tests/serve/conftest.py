@@ -14,11 +14,11 @@ from PIL import Image
 import tijepa
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
-from tijepa.embedder import Embedder
+from tijepa.inference.embedder import Embedder
 from tijepa.search import Index
 from tijepa.serve.app import create_app
-from tijepa.serve.catalogue import Catalogue
-from tijepa.serve.limits import Limits
+from tijepa.serve.indexed_store import IndexedStore
+from tijepa.serve.middleware import Limits
 from tijepa.serve.service import Service
 
 HERE = "http://localhost:8000"
@@ -60,7 +60,7 @@ def serve(
         service = Service(
             served_model,
             tiny_run,
-            Catalogue(served_index) if store else None,
+            IndexedStore(served_index) if store else None,
             limits=Limits(**limits),
             wait=0.0,
         )

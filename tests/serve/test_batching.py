@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tijepa.objectives.embeddings import Embeddings
-from tijepa.serve.batching import Batcher
+from tijepa.inference.embeddings import Embeddings
+from tijepa.serve.service import Batcher
 
 
 def encode(inputs: Tensor, texts: Sequence[str]) -> Embeddings:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from tijepa.serve.gates import BodyLimit, Concurrency, Watched
-from tijepa.serve.limits import Limits
 from tijepa.serve.metrics import Metrics
+from tijepa.serve.middleware import BodyLimit, Concurrency, Limits, Watched
 
 
 def scope(path: str = "/embed", headers: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:

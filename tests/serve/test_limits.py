@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from tijepa.errors import ConfigError
-from tijepa.serve.limits import Limits
 from tijepa.serve.metrics import resident_bytes
+from tijepa.serve.middleware import Limits
 
 KEY = "a-key-of-sixteen-letters"
 

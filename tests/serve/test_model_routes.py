@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tijepa.embedder import Embedder
+from tijepa.inference.embedder import Embedder
 
 TEXTS = ["a red circle", "a blue star left of a green ring"]
 

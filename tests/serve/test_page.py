@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import uvicorn
 
-from tijepa.embedder import Embedder
+from tijepa.inference.embedder import Embedder
 from tijepa.search import Index
 from tijepa.serve.app import create_app
-from tijepa.serve.catalogue import Catalogue
+from tijepa.serve.indexed_store import IndexedStore
 from tijepa.serve.service import Service
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -50,7 +50,7 @@ def at(tiny_run: Path, served_model: Embedder, served_index: Index) -> Iterator[
     running: list[tuple[Any, threading.Thread]] = []
 
     def start(*, store: bool = True, key: str | None = None) -> str:
-        catalogue = Catalogue(served_index) if store else None
+        catalogue = IndexedStore(served_index) if store else None
         app = create_app(Service(served_model, tiny_run, catalogue), key=key)
         config = uvicorn.Config(app, port=0, log_level="error", lifespan="on")
         server = uvicorn.Server(config)

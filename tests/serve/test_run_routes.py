@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tijepa.evaluate.page.charts import Reference, Series, line_chart
-from tijepa.evaluate.page.pictures import colour_ramp
-from tijepa.serve.record import run_answer
+from tijepa.runs.report.charts import Reference, Series, line_chart
+from tijepa.runs.report.images import colour_ramp
+from tijepa.serve.run_routes import run_answer
 from tijepa.version import __version__
 
 PAGE = Path(__file__).parents[2] / "src" / "tijepa" / "serve" / "page"

@@ -11,10 +11,10 @@ from PIL import Image
 
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
-from tijepa.embedder import Embedder
+from tijepa.inference.embedder import Embedder
 from tijepa.search import Index
 from tijepa.serve.app import create_app
-from tijepa.serve.catalogue import Catalogue
+from tijepa.serve.indexed_store import IndexedStore
 from tijepa.serve.service import Service
 
 HERE = "http://localhost:8000"
@@ -106,7 +106,7 @@ def test_a_row_of_another_store_has_another_tag(
     for _ in range(2):
         shutil.rmtree(place, ignore_errors=True)
         write_store(open_reader(str(pairs_folder)), str(place))
-        catalogue = Catalogue(Index.build(served_model, str(place)))
+        catalogue = IndexedStore(Index.build(served_model, str(place)))
         service = Service(served_model, tmp_path, catalogue)
         with TestClient(create_app(service, hosts={"localhost"}), base_url=HERE) as client:
             headers = client.get("/items/7/picture").headers

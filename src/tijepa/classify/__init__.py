@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tijepa.classify.finetune import Tuning
 from tijepa.classify.fit import FitOptions, fit_classifier
-from tijepa.classify.predict import predict_labels
 from tijepa.classify.probe import probe_run
-from tijepa.classify.saved import Classifier, load_classifier
+from tijepa.classify.saved import Classifier, load_classifier, predict_labels
 
 __all__ = [
     "Classifier",

@@ -2,13 +2,15 @@
 
 Of a pair that is the pooled tokens of both context encoders beside what the model makes of them
 together: for a model with a fusion the mean of its fused tokens (arXiv 2503.06380), for any other
-`tijepa.objectives.embeddings.pair_features`. Of an image or a text alone it is the pooled token
+`tijepa.inference.embeddings.pair_features`. Of an image or a text alone it is the pooled token
 beside embedding and prediction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,20 +20,28 @@ from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
-from tijepa.classify.labels import Items, Side
+from tijepa.classify.labels import Items, Side, read_items
+from tijepa.data import open_splits
+from tijepa.data.features.cached_features import CachedRows, Modality
 from tijepa.data.images import centre_square, normalise
-from tijepa.data.kept_features import KeptFeatures, Modality
-from tijepa.embedder import Embedder
+from tijepa.data.pairs import PairSplits
 from tijepa.errors import DataError
-from tijepa.evaluate.kept_beside import Kept, kept_beside
-from tijepa.objectives.embeddings import embed, pair_features
+from tijepa.evaluate.probes import Examples, Head, cross_validate
+from tijepa.inference.embedder import Embedder, load
+from tijepa.inference.embeddings import embed, pair_features
+from tijepa.io.progress import watched
+from tijepa.runs.cached_features import CachedFeatures, cached_features
 
 __all__ = [
+    "MAX_BAD",
+    "Labelled",
     "Parts",
     "batch_features",
     "feature_batches",
     "item_features",
     "kept_of",
+    "labelled_examples",
+    "out_of_fold",
     "read_inputs",
 ]
 
@@ -118,7 +128,7 @@ def item_features(
     parts: Parts = "both",
     advance: Callable[[int], None] = lambda count: None,
     *,
-    kept: Kept | None = None,
+    kept: CachedFeatures | None = None,
 ) -> Float[Tensor, "n f"]:
     """Features of all items with the model as it is, on the CPU and without gradient.
 
@@ -134,7 +144,7 @@ def item_features(
 
 
 def feature_batches(
-    embedder: Embedder, items: Items, side: Side, parts: Parts, kept: Kept
+    embedder: Embedder, items: Items, side: Side, parts: Parts, kept: CachedFeatures
 ) -> Iterator[Float[Tensor, "b f"]]:
     """The same, some items at a time, in order."""
     embedder.model.eval()
@@ -145,11 +155,13 @@ def feature_batches(
         yield features
 
 
-def kept_of(embedder: Embedder, items: Items, side: Side, parts: Parts, console: Console) -> Kept:
+def kept_of(
+    embedder: Embedder, items: Items, side: Side, parts: Parts, console: Console
+) -> CachedFeatures:
     """What training kept of the items, as far as their features can be made of it."""
     if _fuses(embedder, side, parts):
         return {}
-    return kept_beside(embedder, items.source.store, console, _modalities(side))
+    return cached_features(embedder, items.source.store, console, _modalities(side))
 
 
 def _modalities(side: Side) -> tuple[Modality, ...]:
@@ -157,7 +169,12 @@ def _modalities(side: Side) -> tuple[Modality, ...]:
 
 
 def _of_rows(
-    embedder: Embedder, items: Items, rows: Sequence[int], side: Side, parts: Parts, kept: Kept
+    embedder: Embedder,
+    items: Items,
+    rows: Sequence[int],
+    side: Side,
+    parts: Parts,
+    kept: CachedFeatures,
 ) -> Tensor:
     wanted = _modalities(side)
     pooled = {m: _read(kept[m], items, rows) for m in wanted if m in kept}
@@ -171,7 +188,7 @@ def _of_rows(
     return _joined(embedder, read.get("image"), read.get("text"), None, parts)
 
 
-def _read(kept: KeptFeatures, items: Items, rows: Sequence[int]) -> Float[Tensor, "n p"] | None:
+def _read(kept: CachedRows, items: Items, rows: Sequence[int]) -> Float[Tensor, "n p"] | None:
     """The pooled token of each picture or first caption; None where one is not kept."""
     own = [int(row) for row in items.source.rows[np.array([items.rows[k] for k in rows])]]
     if not all(kept.covers(row) for row in own):
@@ -203,3 +220,77 @@ def read_inputs(
         squares[k] = centre_square(pixels, card.image_size)
     images = normalise(squares, card.mean, card.std)
     return images, [item.captions[0] for item in read] if side == "pair" else None
+
+
+# The labelled items of a store as a run's model sees them: what every classifier is fitted to.
+
+
+MAX_BAD = 0.01
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """`items` are those of a split with a label, `examples` their features and labels by number.
+
+    `kept` is what training kept of the store's items, of any split.
+    """
+
+    embedder: Embedder
+    splits: PairSplits
+    items: Items
+    unlabelled: int
+    classes: list[str]
+    examples: Examples
+    kept: CachedFeatures
+
+
+def labelled_examples(
+    run: Path,
+    store: str,
+    label: str,
+    *,
+    split: str,
+    side: Side,
+    parts: Parts,
+    same_text: bool = True,
+    checkpoint: str | None,
+    console: Console,
+    device: torch.device | str,
+) -> Labelled:
+    """Load the model of a run and encode what `read_items` finds.
+
+    Raises `DataError`, `ConfigError` and `CheckpointError`.
+    """
+    embedder = load(run, checkpoint=checkpoint, device=device)
+    splits = open_splits(
+        store, image_size=embedder.card.image_size, seed=0, max_bad=MAX_BAD, console=console
+    )
+    everything = read_items(splits, split, label, side, same_text=same_text)
+    items = everything.labelled
+    classes = items.classes
+    labels = items.numbers(classes)
+    kept = kept_of(embedder, items, side, parts, console)
+    with watched(console, "encoding items", len(items)) as advance:
+        features = item_features(embedder, items, side, parts, advance, kept=kept)
+    examples = Examples(features, labels, items.group, len(classes), classes)
+    return Labelled(embedder, splits, items, len(everything) - len(items), classes, examples, kept)
+
+
+def out_of_fold(
+    examples: Examples,
+    fit: Callable[[Examples], Head],
+    text: str,
+    *,
+    folds: int,
+    seed: int,
+    console: Console,
+) -> Float[Tensor, "n c"]:
+    """`cross_validate` with a line of progress that begins with `text`."""
+    with watched(console, f"{text} in {folds} folds", folds) as advance:
+
+        def fit_one(some: Examples) -> Head:
+            head = fit(some)
+            advance(1)
+            return head
+
+        return cross_validate(examples, fit_one, folds=folds, seed=seed)

@@ -20,11 +20,18 @@ from torch import Tensor, nn
 
 from tijepa.classify.features import Parts, batch_features, item_features, read_inputs
 from tijepa.classify.labels import Items, Side
-from tijepa.embedder import Embedder
 from tijepa.errors import ConfigError
-from tijepa.evaluate.logistic import Affine, balanced_weights, log_loss
-from tijepa.evaluate.probes import Examples, Linear, Standard, fit_linear
-from tijepa.model.backbones.tuning import Tuning as LayerChoice
+from tijepa.evaluate.probes import (
+    Affine,
+    Examples,
+    Linear,
+    Standard,
+    balanced_weights,
+    fit_linear,
+    log_loss,
+)
+from tijepa.inference.embedder import Embedder
+from tijepa.model.pretrained.trainable import Tuning as LayerChoice
 
 __all__ = ["Tune", "Tuning", "check_tune", "fine_tune"]
 

@@ -12,18 +12,17 @@ from jaxtyping import Bool, Float
 from rich.console import Console
 from torch import Tensor
 
-from tijepa.classify.examples import Labelled, labelled_examples, out_of_fold
-from tijepa.classify.features import Parts, item_features
+from tijepa.classify.features import Labelled, Parts, item_features, labelled_examples, out_of_fold
 from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.classify.perceptron import Perceptron, fit_perceptron
 from tijepa.classify.saved import Classifier, classifier_folder, save_classifier
-from tijepa.data.store.progress import watched
-from tijepa.embedder import Embedder
 from tijepa.errors import ConfigError
-from tijepa.evaluate.kept_beside import Kept
 from tijepa.evaluate.probes import Examples, Linear, fit_linear
 from tijepa.evaluate.scores import score
+from tijepa.inference.embedder import Embedder
+from tijepa.io.progress import watched
+from tijepa.runs.cached_features import CachedFeatures
 
 __all__ = ["FitOptions", "HeadKind", "fit_classifier"]
 
@@ -200,7 +199,9 @@ class _Fitting:
             )
 
 
-def _measured(classifier: Classifier, items: Items, kept: Kept, console: Console) -> dict[str, Any]:
+def _measured(
+    classifier: Classifier, items: Items, kept: CachedFeatures, console: Console
+) -> dict[str, Any]:
     embedder, side, parts = classifier.embedder, classifier.side, classifier.parts
     with watched(console, "measuring on split test", len(items)) as advance:
         features = item_features(embedder, items, side, parts, advance, kept=kept)

@@ -20,7 +20,7 @@ from torch import Tensor
 from tijepa.data.pairs import PairSplits
 from tijepa.data.store.source import StoreSource
 from tijepa.errors import DataError
-from tijepa.evaluate.folds import join_groups
+from tijepa.evaluate.scores import join_groups
 
 __all__ = ["Items", "Side", "read_items"]
 

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.evaluate.logistic import log_loss
-from tijepa.evaluate.probes import Examples, Standard
+from tijepa.evaluate.probes import Examples, Standard, log_loss
 
 __all__ = ["Perceptron", "fit_perceptron"]
 

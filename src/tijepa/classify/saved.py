@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from rich.console import Console
 from torch import Tensor
 
-from tijepa.classify.features import Parts
-from tijepa.classify.labels import Side
+from tijepa.classify.features import MAX_BAD, Parts, feature_batches, kept_of
+from tijepa.classify.labels import Items, Side, read_items
 from tijepa.classify.perceptron import Perceptron
-from tijepa.embedder import Embedder, load
-from tijepa.errors import CheckpointError, ConfigError
-from tijepa.evaluate.logistic import Affine
-from tijepa.evaluate.probes import Linear, Standard
-from tijepa.model.backbones.weights import hash_of_weights
+from tijepa.data import open_splits
+from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.evaluate.probes import Affine, Linear, Standard
+from tijepa.inference.embedder import Embedder, load
+from tijepa.io.files import whole, writing
+from tijepa.io.progress import watched
+from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import load_tensors, read_json, save_model, save_tensors, write_json
-from tijepa.model.writing import writing
+from tijepa.runs.cached_features import CachedFeatures
 
-__all__ = ["Classifier", "check_name", "classifier_folder", "load_classifier", "save_classifier"]
+__all__ = [
+    "Classifier",
+    "Prediction",
+    "check_name",
+    "classifier_folder",
+    "load_classifier",
+    "predict_labels",
+    "save_classifier",
+    "write_predictions",
+]
 
 FORMAT = 1
 _HEADS = {
@@ -155,3 +170,97 @@ def _head(card: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Lin
     if card["head"] == "linear":
         return Linear(standard, Affine(*rest), float(card["setting"]))
     return Perceptron(standard, rest[0], rest[1], rest[2], rest[3], int(card["setting"]))
+
+
+# Predict labels with a fitted classifier, into CSV or JSON lines.
+
+
+_FORMATS = (".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The label of one item and the probability of every class."""
+
+    item: str
+    split: str
+    label: str
+    probabilities: dict[str, float]
+
+
+def predict_labels(
+    run: Path,
+    store: str,
+    out: Path,
+    *,
+    name: str,
+    split: str | None = None,
+    everything: bool = False,
+    console: Console | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, int]:
+    """Write predictions for the items without a label of `split` (of all splits where None).
+
+    With `everything` also for those that have one. `out` ends with .csv (item, split, label,
+    probability) or .jsonl (with the probability of every class) and is replaced. An item that lacks
+    what the classifier needs gets none. Returns how many were predicted and, by reason, how many
+    were left out. Raises `ConfigError`, `DataError` and `CheckpointError`.
+    """
+    if out.suffix not in _FORMATS:
+        raise ConfigError(f"--out {out} ends with neither {' nor '.join(_FORMATS)}: rename it")
+    console = console or Console(quiet=True)
+    classifier = load_classifier(run, name, device=device)
+    splits = open_splits(
+        store,
+        image_size=classifier.embedder.card.image_size,
+        seed=0,
+        max_bad=MAX_BAD,
+        console=console,
+    )
+    names = list(splits.splits) if split is None else [split]
+    wanted = []
+    for each in names:
+        found = read_items(splits, each, classifier.label, classifier.side)
+        wanted.append(
+            found if everything else found.where([label is None for label in found.labels])
+        )
+    total = sum(len(items) for items in wanted)
+    if total == 0:
+        raise DataError(
+            f"no item of {splits.description} lacks a label in '{classifier.label}': use --all"
+        )
+    kept = kept_of(classifier.embedder, wanted[0], classifier.side, classifier.parts, console)
+    with watched(console, "predicting", total) as advance:
+        predictions = []
+        for items in wanted:
+            for prediction in _predicted(classifier, items, kept):
+                predictions.append(prediction)
+                advance(1)
+    write_predictions(predictions, out)
+    counts = {"predicted": total}
+    for items in wanted:
+        for reason, count in items.left_out.items():
+            counts[reason] = counts.get(reason, 0) + count
+    return counts
+
+
+def write_predictions(predictions: list[Prediction], out: Path) -> None:
+    """Write CSV or JSON lines through a temporary neighbour, so that `out` is whole or absent."""
+    with whole(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        if out.suffix == ".csv":
+            writer = csv.writer(file)
+            writer.writerow(("item", "split", "label", "probability"))
+            for p in predictions:
+                writer.writerow((p.item, p.split, p.label, f"{p.probabilities[p.label]:.4f}"))
+        else:
+            for p in predictions:
+                file.write(json.dumps(vars(p), ensure_ascii=False) + "\n")
+
+
+def _predicted(classifier: Classifier, items: Items, kept: CachedFeatures) -> Iterator[Prediction]:
+    batches = feature_batches(classifier.embedder, items, classifier.side, classifier.parts, kept)
+    rows = (row for features in batches for row in classifier.probabilities(features).tolist())
+    for item, row in zip(items.ids, rows, strict=True):
+        by_class = dict(zip(classifier.classes, row, strict=True))
+        label = max(by_class, key=lambda name: by_class[name])
+        yield Prediction(item, items.split, label, by_class)

@@ -7,36 +7,33 @@ stderr. Modules that take long to import are imported inside the verbs, so that 
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 
 import click
 
-from tijepa.cli.classify import classify
+from tijepa.cli.classify import classify, probe
 from tijepa.cli.compare import compare
-from tijepa.cli.demo import demo
 from tijepa.cli.doctor import doctor
-from tijepa.cli.embed import embed
 from tijepa.cli.evaluate import evaluate
 from tijepa.cli.explain import explain
 from tijepa.cli.export import export
-from tijepa.cli.filter import filter_
-from tijepa.cli.index import index
-from tijepa.cli.machine import machine_problem
-from tijepa.cli.pair import pair
+from tijepa.cli.filter import filter_, pair
+from tijepa.cli.index import embed, index
 from tijepa.cli.prepare import prepare
-from tijepa.cli.presets import presets
-from tijepa.cli.probe import probe
 from tijepa.cli.search import search
 from tijepa.cli.serve import serve
 from tijepa.cli.sweep import sweep
-from tijepa.cli.train import train
+from tijepa.cli.train import demo, presets, train
 from tijepa.errors import CollapseError, TijepaError
+from tijepa.io.files import remedy_of
 from tijepa.version import __version__
 
-__all__ = ["app", "main"]
+__all__ = ["app", "machine_problem", "main"]
 
 
 class _Verbs(click.Group):
@@ -130,3 +127,31 @@ def _fail(message: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     click.echo("error: " + " ".join(message.split()), err=True)
     return code
+
+
+# Errors of the machine that the user can mend, in words: disks and memory.
+
+
+# of torch's allocators on CPU (Linux, Windows and macOS) and on GPUs
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+_ASKED = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGT]iB))")
+_LESS_MEMORY = (
+    "a run needs less with a larger optim.accumulate, compute.gradient_checkpointing=true, a"
+    " smaller optim.batch_size or a smaller model"
+)
+
+
+def machine_problem(error: BaseException) -> str | None:
+    """One line that names what is wrong and the remedy; None where it may be a bug."""
+    if isinstance(error, OSError) and error.errno != errno.ENOENT:
+        remedy = remedy_of(error)
+        path = f"{error.filename}: " if error.filename else ""
+        return f"{path}{error.strerror}; {remedy}" if remedy else None
+    said = str(error)
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and _NO_MEMORY.search(said)
+    ):
+        asked = _ASKED.search(said)
+        wanted = f" ({asked[1]} were asked for at once)" if asked else ""
+        return f"out of memory{wanted}; {_LESS_MEMORY}"
+    return None

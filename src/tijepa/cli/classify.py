@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import click
 
-from tijepa.cli.run_options import checkpoint_option, run_argument, stopping
+from tijepa.cli.options import checkpoint_option, run_argument, stopping
 
-__all__ = ["classify"]
+__all__ = ["classify", "probe"]
 
 
 @click.group()
@@ -60,7 +60,7 @@ def fit(
     from rich.console import Console
 
     from tijepa.classify import FitOptions, Tuning, fit_classifier
-    from tijepa.classify.table import print_scores
+    from tijepa.classify.probe import print_scores
     from tijepa.errors import ConfigError
 
     given = {"layers": layers, "epochs": epochs, "lr": lr}
@@ -121,7 +121,7 @@ def predict(
     from rich.console import Console
 
     from tijepa.classify import predict_labels
-    from tijepa.evaluate.formatting import count
+    from tijepa.io.formatting import count
 
     with stopping("nothing was written; the same command starts again"):
         counts = predict_labels(
@@ -130,3 +130,68 @@ def predict(
     predicted = counts.pop("predicted")
     left_out = "".join(f"; {count(n)} left out ({why})" for why, n in counts.items())
     click.echo(f"{count(predicted)} labels: {out}{left_out}")
+
+
+# `tijepa probe`: what simple classifiers find in a run's frozen features.
+
+
+@click.command()
+@run_argument
+@click.argument("store")
+@click.option("--label", required=True, metavar="COLUMN", help="The labels, by column.")
+@click.option(
+    "--on",
+    "side",
+    type=click.Choice(["image", "text", "pair"]),
+    default="pair",
+    show_default=True,
+    help="What is classified.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["linear", "knn"]),
+    default="linear",
+    show_default=True,
+    help="Logistic regression, or k nearest neighbours.",
+)
+@click.option("--split", default="train", metavar="NAME", show_default=True, help="Which split.")
+@click.option("--folds", default=5, metavar="N", show_default=True, help="At least 2.")
+@checkpoint_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+def probe(
+    run: Path,
+    store: str,
+    label: str,
+    side: Literal["image", "text", "pair"],
+    method: Literal["linear", "knn"],
+    split: str,
+    folds: int,
+    checkpoint: str | None,
+    as_json: bool,
+) -> None:
+    """Probe the run folder RUN with the labels of STORE, by cross-validation.
+
+    \b
+    tijepa probe runs/demo tweets.lance --label mood --on text --method knn
+    """
+    from rich.console import Console
+
+    from tijepa.classify import probe_run
+    from tijepa.classify.probe import print_scores
+
+    console = Console(stderr=as_json)
+    results = probe_run(
+        run,
+        store,
+        label,
+        side=side,
+        method=method,
+        split=split,
+        folds=folds,
+        checkpoint=checkpoint,
+        console=console,
+    )
+    if as_json:
+        click.echo(json.dumps(results, allow_nan=False))
+    else:
+        print_scores(console, results)

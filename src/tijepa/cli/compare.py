@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.run_options import RUN
+from tijepa.cli.options import RUN
 
 __all__ = ["compare"]
 
@@ -35,10 +35,9 @@ def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
     """
     from rich.console import Console
 
-    from tijepa.evaluate.compare import compare_runs
-    from tijepa.evaluate.compare_table import print_comparison
-    from tijepa.evaluate.page.comparison import write_comparison
-    from tijepa.evaluate.terminal import say
+    from tijepa.io.progress import say
+    from tijepa.runs.compare import compare_runs, print_comparison
+    from tijepa.runs.report.comparison import write_comparison
 
     comparison = compare_runs(runs)
     if out is not None:

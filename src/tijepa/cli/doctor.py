@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.source_options import source_arguments, source_options
+from tijepa.cli.options import source_arguments, source_options
 
 __all__ = ["doctor"]
 
@@ -66,9 +66,9 @@ def doctor(
 
     from rich.console import Console
 
-    from tijepa.data.doctor import diagnose, print_report
     from tijepa.data.readers import open_reader
     from tijepa.data.records import ReaderOptions
+    from tijepa.data.validation import diagnose, print_report
 
     options = ReaderOptions(
         image_column=image_column, caption_column=caption_column, split_column=split_column

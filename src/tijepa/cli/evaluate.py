@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.run_options import checkpoint_option, run_argument
+from tijepa.cli.options import checkpoint_option, run_argument
 
 __all__ = ["evaluate"]
 
@@ -49,10 +49,8 @@ def evaluate(
         raise click.UsageError("--prompts has no effect without --zero-shot COLUMN.")
     from rich.console import Console
 
-    from tijepa.evaluate.meaning import meaning_lines
-    from tijepa.evaluate.run import evaluate_run
-    from tijepa.evaluate.summary import print_summary
-    from tijepa.evaluate.zero_shot_run import zero_shot_table
+    from tijepa.runs.evaluation import evaluate_run, zero_shot_table
+    from tijepa.runs.summary import meaning_lines, print_summary
 
     console = Console(stderr=as_json)
     results = evaluate_run(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.run_options import checkpoint_option, run_argument
+from tijepa.cli.options import checkpoint_option, run_argument
 
 __all__ = ["explain"]
 
@@ -38,7 +38,7 @@ def explain(
     \b
     tijepa explain runs/demo picture.png "a red circle"
     """
-    from tijepa.evaluate.explain import explain_pair
+    from tijepa.runs.explain import explain_pair
 
     found = explain_pair(run, image, text, out, grid=grid, checkpoint=checkpoint)
     unit = ", nats" if found.form == "calibrated" else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.run_options import checkpoint_option, run_argument
+from tijepa.cli.options import checkpoint_option, run_argument
 
 __all__ = ["export"]
 
@@ -31,7 +31,7 @@ def export(run: Path, out: Path, int8: bool, checkpoint: str | None) -> None:
     """
     from rich.console import Console
 
-    from tijepa.export.run import export_run
+    from tijepa.export.onnx import export_run
 
     said = export_run(run, out, int8=int8, checkpoint=checkpoint, console=Console())
     click.echo(

@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tijepa.cli.new_store import check_new_store, new_store_option, write_new_store
-from tijepa.cli.run_options import RUN, checkpoint_option, stopping, threads_option
+from tijepa.cli.options import RUN, checkpoint_option, stopping, threads_option
 
-__all__ = ["filter_"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tijepa.data.records import Reader
+
+__all__ = ["check_new_store", "filter_", "new_store_option", "pair", "write_new_store"]
+
+# What the verbs share that write one store as another: `filter` and `pair`.
+
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def new_store_option(help_text: str) -> Callable[[Verb], Verb]:
+    """`--store NAME.lance`."""
+    return click.option("--store", "new", metavar="NAME.lance", help=help_text)
+
+
+def check_new_store(new: str | None) -> None:
+    """`ConfigError` where `new` names no store, `DataError` where there is one."""
+    from tijepa.data.store.schema import is_store, store_exists
+    from tijepa.errors import ConfigError, DataError
+
+    if new is not None and not is_store(new):
+        raise ConfigError(f"--store {new} does not end with .lance: name it {new}.lance")
+    if new is not None and store_exists(new):
+        raise DataError(f"{new} exists already: name another --store")
+
+
+def write_new_store(
+    console: Console, reader: Reader, store: str, new: str, threads: int | None
+) -> None:
+    """Write what `reader` makes of `store` as `new`, and say how to train on it."""
+    from tijepa.data.store.prepare import write_store
+    from tijepa.data.validation import train_command
+    from tijepa.io.progress import watched
+
+    with watched(console, f"writing {new}", reader.count()) as advance:
+        threads = threads or os.cpu_count() or 1
+        written = write_store(reader, new, source=store, threads=threads, advance=advance)
+    items = sum(written.added.values())
+    click.echo(f"written   {new} version {written.version}: {items:,} items")
+    click.echo(f"train on it: {train_command(new)}")
 
 
 @click.command("filter")
@@ -51,9 +95,8 @@ def filter_(
     from rich.console import Console
 
     from tijepa.data.records import ReaderOptions
-    from tijepa.embedder import load
-    from tijepa.search.filter import filter_store
-    from tijepa.search.kept import KeptReader
+    from tijepa.inference.embedder import load
+    from tijepa.search.filter import FilteredReader, filter_store
 
     check_new_store(new)
     console = Console()
@@ -70,5 +113,74 @@ def filter_(
     )
     click.echo(f"report    {out / 'filter.html'}")
     if new is not None:
-        reader = KeptReader(store, ReaderOptions(), done.dropped)
+        reader = FilteredReader(store, ReaderOptions(), done.dropped)
+        write_new_store(console, reader, store, new, threads)
+
+
+# `tijepa pair`: find partners for pictures without caption and texts without picture.
+
+
+@click.command()
+@click.argument("store", metavar="STORE")
+@click.option("--run", required=True, type=RUN, help="Run folder of the model that matches.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="For pairs.jsonl, pair.json and pair.html.",
+)
+@click.option(
+    "--keep", type=float, metavar="SHARE", help="Of the pseudo-pairs, the best.  [default: all]"
+)
+@click.option("--where", metavar="CONDITION", help="Among these alone: \"source = 'web'\".")
+@new_store_option("Also write the store with them as pairs.")
+@checkpoint_option
+@threads_option
+def pair(
+    store: str,
+    run: Path,
+    out: Path,
+    keep: float | None,
+    where: str | None,
+    new: str | None,
+    checkpoint: str | None,
+    threads: int | None,
+) -> None:
+    """Match pictures without caption and texts without picture in STORE.
+
+    Each picture of the train split gets the text of lowest energy and each text
+    its picture, as pseudo-pairs beside the true ones. Train on them, match again
+    with that run, and so on.
+
+    \b
+    tijepa pair mixed.lance --run runs/few --out matches --store more.lance
+    """
+    from rich.console import Console
+
+    from tijepa.data.records import ReaderOptions
+    from tijepa.inference.embedder import load
+    from tijepa.search.pseudo_pairs import PseudoPairReader, pair_store
+
+    check_new_store(new)
+    console = Console()
+    model = load(run, checkpoint=checkpoint)
+    with stopping("what is embedded is kept; the same command goes on"):
+        done = pair_store(
+            model,
+            store,
+            out,
+            keep=keep,
+            where=where,
+            threads=threads,
+            console=console,
+        )
+    facts = done.facts
+    click.echo(
+        f"matched   {facts['images']:,} pictures and {facts['texts']:,} texts by energy"
+        f" ({facts['form']}): {facts['kept']:,} pseudo-pairs, {facts['mutual']:,} of them mutual"
+    )
+    click.echo(f"report    {out / 'pair.html'}")
+    if new is not None:
+        reader = PseudoPairReader(store, ReaderOptions(), done.partners)
         write_new_store(console, reader, store, new, threads)

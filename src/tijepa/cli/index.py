@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tijepa.cli.run_options import checkpoint_option, run_argument, stopping, threads_option
+from tijepa.cli.options import checkpoint_option, run_argument, stopping, threads_option
 
 if TYPE_CHECKING:
     from tijepa.search import Index
 
-__all__ = ["index"]
+__all__ = ["embed", "index"]
 
 
 @click.command()
@@ -34,9 +34,9 @@ def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: i
     """
     from rich.console import Console
 
-    from tijepa.embedder import load
+    from tijepa.inference.embedder import load
     from tijepa.search import Index
-    from tijepa.search.lists import EXACT_UP_TO
+    from tijepa.search.ivf import EXACT_UP_TO
 
     model = load(run, checkpoint=checkpoint)
     with stopping("what is embedded is kept; the same command goes on"):
@@ -70,3 +70,56 @@ def _conclude(built: Index, run: Path, store: str) -> None:
         click.echo(f"{side:<9} {count:,}: {how}")
     click.echo(f"folder    {built.folder}")
     click.echo("search it: " + shlex.join(["tijepa", "search", str(run), store, "words"]))
+
+
+# `tijepa embed`: the embeddings of a store as a file for other programs.
+
+
+@click.command()
+@run_argument
+@click.argument("store", metavar="STORE")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="NAME.parquet|NAME.npy",
+    help="A file there is replaced; NAME.npy has its rows listed in NAME.jsonl.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["calibrated", "cosine", "squared_l2"]),
+    help="[default: the model's default form]",
+)
+@click.option("--only", type=click.Choice(["images", "texts"]), help="[default: both]")
+@checkpoint_option
+@threads_option
+def embed(
+    run: Path,
+    store: str,
+    out: Path,
+    form: Literal["calibrated", "cosine", "squared_l2"] | None,
+    only: Literal["images", "texts"] | None,
+    checkpoint: str | None,
+    threads: int | None,
+) -> None:
+    """Write the joint embedding of every picture and caption of STORE.
+
+    \b
+    tijepa embed runs/photos photos.lance --out embeddings.parquet
+    """
+    from rich.console import Console
+
+    from tijepa.inference.embedder import load
+    from tijepa.search.embed_store import embedded_store
+    from tijepa.search.export import check_ending, write_embeddings
+
+    check_ending(out)
+    model = load(run, checkpoint=checkpoint)
+    sides: tuple[Literal["images", "texts"], ...] = (only,) if only else ("images", "texts")
+    with (
+        stopping("what is embedded is kept; the same command goes on"),
+        embedded_store(model, store, form, threads=threads, console=Console()) as embedded,
+    ):
+        count = write_embeddings(embedded.shelf, embedded.store, out, sides)
+    length = embedded.shelf.length
+    click.echo(f"written   {out}: {count:,} rows of {length} numbers, form {embedded.form}")

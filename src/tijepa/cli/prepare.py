@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tijepa.cli.source_options import source_arguments, source_options
+from tijepa.cli.options import source_arguments, source_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,10 +64,10 @@ def prepare(
 
     from tijepa.data.readers import open_reader
     from tijepa.data.records import ReaderOptions
-    from tijepa.data.store.location import is_store
     from tijepa.data.store.prepare import append_store, write_store
-    from tijepa.data.store.progress import watched
+    from tijepa.data.store.schema import is_store
     from tijepa.errors import ConfigError
+    from tijepa.io.progress import watched
 
     if not is_store(out):
         raise ConfigError(f"--out {out} does not end with .lance: name it {out.rstrip('/')}.lance")
@@ -118,8 +118,8 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
     """What was written, the doctor's report on it, and how to go on."""
     from dataclasses import replace
 
-    from tijepa.data.doctor import print_report, train_command
-    from tijepa.data.doctor.pieces import plural
+    from tijepa.data.validation import print_report, train_command
+    from tijepa.data.validation.page import plural
 
     train = {"why": "To train on it", "command": train_command(done.uri)}
     count = sum(done.added.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.run_options import checkpoint_option, run_argument
+from tijepa.cli.options import checkpoint_option, run_argument
 
 __all__ = ["search"]
 
@@ -51,8 +51,8 @@ def search(
         raise click.UsageError("Give TEXT or --image, one of them.")
     from rich.console import Console
 
-    from tijepa.embedder import load
-    from tijepa.evaluate.page.shell import write_page
+    from tijepa.inference.embedder import load
+    from tijepa.runs.report.shell import write_page
     from tijepa.search import Index
     from tijepa.search.answer import answer_facts, answer_page, ask, print_answer
 

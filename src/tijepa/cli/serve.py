@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.run_options import checkpoint_option, run_argument
+from tijepa.cli.options import checkpoint_option, run_argument
 
 __all__ = ["serve"]
 
@@ -95,7 +95,7 @@ def serve(
 
     from rich.console import Console
 
-    from tijepa.serve.limits import Limits
+    from tijepa.serve.middleware import Limits
     from tijepa.serve.server import serve_run
 
     serve_run(

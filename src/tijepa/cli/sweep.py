@@ -61,10 +61,9 @@ def sweep(
     from rich.console import Console
 
     from tijepa.cli.train import check_data_named
-    from tijepa.evaluate.terminal import say
-    from tijepa.train.grid import cells_of, parse_axis
-    from tijepa.train.sweep import run_sweep, train_command
-    from tijepa.train.sweep_table import print_sweep
+    from tijepa.io.progress import say
+    from tijepa.training.grid import cells_of, parse_axis
+    from tijepa.training.sweep import print_sweep, run_sweep, train_command
 
     settings = list(overrides)
     if data is not None:

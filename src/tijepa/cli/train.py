@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from tijepa.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from tijepa.config import RunConfig
 
-__all__ = ["check_data_named", "train"]
+__all__ = ["check_data_named", "demo", "presets", "train"]
 
 
 @click.command()
@@ -62,11 +63,11 @@ def train(
         check_data_named(preset, config)
         run_dir = _new_run_dir(out, preset, file)
     if dry_run:
-        from tijepa.train import plan
+        from tijepa.training.dry_run import dry_run as what_it_takes
 
-        click.echo(plan(config).to_text())
+        click.echo(what_it_takes(config).to_text())
     else:
-        from tijepa.train import train as run_training
+        from tijepa.training import train as run_training
 
         run_training(config, run_dir, resume=resume)
 
@@ -113,3 +114,68 @@ def _stored(
             " out, or start anew with another --out"
         )
     return stored, out
+
+
+# `tijepa demo`: the main job on embedded data, start to report.
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Run folder; an earlier run there is replaced.",
+)
+def demo(out: Path) -> None:
+    """Train on the embedded scenes and show what was learned.
+
+    Needs no data and no network, and takes minutes on two CPU cores. It is the
+    same as: tijepa train --preset scenes
+    """
+    from tijepa.config import load_config
+
+    config = load_config(preset="scenes")
+    _remove_earlier_run(out)
+    from tijepa.training import train
+
+    train(config, out)
+
+
+def _remove_earlier_run(out: Path) -> None:
+    """Delete the folder, but only if it is evidently a run."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ConfigError(f"--out {out} is not a folder; name another --out")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    is_run = (out / "config.yaml").is_file() and (out / "environment.json").is_file()
+    if not is_run:
+        raise ConfigError(
+            f"--out {out} holds files but no run (config.yaml, environment.json):"
+            " empty it yourself or name another --out"
+        )
+    if out.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise ConfigError(f"--out {out} holds the working folder; name another --out")
+    shutil.rmtree(out)
+
+
+# `tijepa presets`: the configurations that come with the package.
+
+
+@click.command()
+def presets() -> None:
+    """List the presets, each with what it is for."""
+    from importlib import resources
+
+    from tijepa.config import preset_names
+
+    names = preset_names()
+    width = max(map(len, names), default=0)
+    for name in names:
+        file = resources.files("tijepa.presets").joinpath(f"{name}.yaml")
+        click.echo(f"{name:<{width}}  {_first_comment(file.read_text(encoding='utf-8'))}".rstrip())
+
+
+def _first_comment(text: str) -> str:
+    lines = (line[1:].strip() for line in text.splitlines() if line.startswith("#"))
+    return next((line for line in lines if line), "")

@@ -18,13 +18,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tijepa.config.dialect import read_yaml
-from tijepa.config.effect import without_effect
-from tijepa.config.keys import covers, leaves, remove
-from tijepa.config.named import fixed_settings
-from tijepa.config.names import unknown
 from tijepa.config.sections import RunConfig
+from tijepa.config.unused_settings import fixed_settings, without_effect
+from tijepa.config.yaml_io import covers, leaves, read_yaml, remove
 from tijepa.errors import ConfigError
+from tijepa.registry import unknown_name
 
 __all__ = ["load_config", "preset_names"]
 
@@ -67,7 +65,7 @@ def load_config(
 def _read_preset(name: str) -> dict[str, Any]:
     names = preset_names()
     if name not in names:
-        raise ConfigError(unknown("preset", name, names))
+        raise ConfigError(unknown_name("preset", name, names))
     text = resources.files("tijepa.presets").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     loaded: dict[str, Any] = read_yaml(text) or {}
     return loaded

@@ -9,10 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tijepa.config.dialect import write_yaml
-from tijepa.config.effect import without_effect
-from tijepa.config.keys import covers, leaves, put, remove
-from tijepa.config.named import PREDICTIVE, fixed_settings
+from tijepa.config.unused_settings import PREDICTIVE, fixed_settings, without_effect
+from tijepa.config.yaml_io import covers, leaves, put, remove, write_yaml
 
 __all__ = [
     "ADOPTED",

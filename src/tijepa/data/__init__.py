@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tijepa.data.opening import open_splits
+from tijepa.data.open import open_splits
 
 __all__ = ["open_splits"]

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from tijepa.data.pairs import Picture
+from tijepa.data.pairs import StoredImage
 from tijepa.errors import PictureError
 
 __all__ = [
     "MAX_PIXELS",
     "Crop",
-    "EncodedPicture",
+    "EncodedImage",
     "Pixels",
     "centre_crop",
     "centre_square",
@@ -74,7 +74,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class EncodedPicture(Picture):
+class EncodedImage(StoredImage):
     """The bytes of a picture file, decoded when its pixels are asked for."""
 
     data: bytes

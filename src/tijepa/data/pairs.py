@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tijepa.data.features import Features
+from tijepa.data.features.table import Features
 from tijepa.errors import DataError
 
-__all__ = ["Batch", "Item", "PairSource", "PairSplits", "Picture", "SetAside"]
+__all__ = ["Batch", "Item", "PairSource", "PairSplits", "Rejected", "StoredImage"]
 
 
-class Picture(ABC):
+class StoredImage(ABC):
     """A picture that is not decoded yet."""
 
     @abstractmethod
@@ -37,7 +37,7 @@ class Item:
     """One item as read: all its captions (none where it has no text), its picture or None."""
 
     captions: tuple[str, ...]
-    picture: Picture | None
+    picture: StoredImage | None
 
 
 class PairSource(ABC):
@@ -73,7 +73,7 @@ class PairSource(ABC):
 
 
 @dataclass(frozen=True)
-class SetAside:
+class Rejected:
     """A broken item: listed with its reason, not used."""
 
     item: str
@@ -89,7 +89,7 @@ class PairSplits:
     """
 
     splits: Mapping[str, PairSource]
-    set_aside: tuple[SetAside, ...]
+    set_aside: tuple[Rejected, ...]
     description: str
     uri: str | None = None
     version: int | None = None

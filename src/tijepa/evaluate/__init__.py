@@ -1,1 +1,3 @@
 """Evaluations, and the report of a run."""
+
+from __future__ import annotations

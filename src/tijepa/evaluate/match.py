@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tijepa.objectives.match import MatchProbability, fit_match_probability
+from tijepa.inference.match_probability import MatchProbability, fit_match_probability
 
 __all__ = ["BINS", "MatchEnergies", "match_energies", "match_results", "reliability", "roc_auc"]
 

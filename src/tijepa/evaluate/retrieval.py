@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tijepa.errors import DataError
-from tijepa.objectives.embeddings import SearchEnergies
+from tijepa.inference.embeddings import SearchEnergies
 
 __all__ = ["Direction", "Retrieval", "image_to_text_ranks", "retrieval", "text_to_image_ranks"]
 

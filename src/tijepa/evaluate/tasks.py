@@ -15,12 +15,12 @@ import torch
 
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.evaluate.model import EvaluationSet
+from tijepa.evaluate.measure import EvaluationSet
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Counts, Objective, Views
+from tijepa.objectives.base import Counts, Encodings, Objective
+from tijepa.objectives.forward import encode, pooled_of
 from tijepa.objectives.fused import fused_targets
 from tijepa.objectives.tasks import TASKS
-from tijepa.objectives.views import encode, pooled_of
 
 __all__ = ["held_out_batch", "task_energies"]
 
@@ -98,7 +98,7 @@ def task_energies(
 
 
 def _energies(
-    model: TextImageModel, objective: Objective, batch: Batch, views: Views
+    model: TextImageModel, objective: Objective, batch: Batch, views: Encodings
 ) -> dict[str, float]:
     """All energy readings, with masks that are the same every time."""
     masks = objective.draw_masks(batch, model.context.image.grid, np.random.default_rng(0))

@@ -21,12 +21,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from tijepa.encoding.onnx_engine import OUTPUTS
 from tijepa.errors import CheckpointError, MissingExtraError
+from tijepa.inference.embeddings import embed_image, embed_text
+from tijepa.inference.onnx_backend import OUTPUTS
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.transformer import Transformer
-from tijepa.objectives.embeddings import embed_image, embed_text
 
 __all__ = ["OPSET", "ImageGraph", "TextGraph", "example_pixels", "example_tokens", "write_graph"]
 

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.embedder import Embedder
 from tijepa.errors import ConfigError, DataError, MissingExtraError
+from tijepa.inference.embedder import Embedder
 from tijepa.version import __version__
 
 __all__ = ["MtebEncoder"]

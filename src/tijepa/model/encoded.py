@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Encoded", "Visible", "gather_tokens"]
+__all__ = ["Encoded", "TokenSubset", "gather_tokens"]
 
 
 @dataclass(frozen=True)
-class Visible:
+class TokenSubset:
     """Which tokens an encoder may see: indices, and which of them are not padding."""
 
     index: Int[Tensor, "b k"]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tijepa.model.backbones.image_backbone import ImageBackbone
-from tijepa.model.backbones.text_backbone import TextBackbone
 from tijepa.model.fusion import Fusion
 from tijepa.model.image_encoder import ImageEncoder
 from tijepa.model.mlp import MLP
+from tijepa.model.pretrained.image_backbone import ImageBackbone
+from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.text_encoder import TextEncoder
 
-__all__ = ["Encoders"]
+__all__ = ["Encoders", "target_copy", "update_ema"]
 
 
 class Encoders(nn.Module):
@@ -55,3 +57,44 @@ class Encoders(nn.Module):
         """Pooled text tokens → pooled embeddings z_T."""
         embedding: Tensor = self.text_head(pooled)
         return embedding
+
+
+# The EMA copy that serves as target encoder: θ̄ ← τ θ̄ + (1 − τ) θ.
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def target_copy(context: M) -> M:
+    """An equal copy in evaluation mode whose parameters take no gradient.
+
+    Parameters that are frozen in `context` never move, so the copy shares them.
+    """
+    frozen = {id(p): p for p in context.parameters() if not p.requires_grad}
+    target = copy.deepcopy(context, memo=dict(frozen))
+    for parameter in target.parameters():
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    return target.eval()
+
+
+@torch.no_grad()
+def update_ema(target: nn.Module, context: nn.Module, momentum: float) -> None:
+    """Move every parameter and every running statistic of `target` towards that of `context`.
+
+    Frozen weights, which both share, stay where they are.
+
+    Counters are copied. Names must agree one to one: a copy that silently stops moving is the
+    classic fault of EMA with compiled modules, whose parameters are renamed.
+    """
+    source = context.state_dict()
+    moved = target.state_dict()
+    assert source.keys() == moved.keys(), source.keys() ^ moved.keys()
+    shared = {name for name, value in moved.items() if value.data_ptr() == source[name].data_ptr()}
+    own = [name for name in moved if name not in shared]
+    smooth = [name for name in own if moved[name].is_floating_point()]
+    if smooth:
+        starts, ends = [moved[n] for n in smooth], [source[n] for n in smooth]
+        torch._foreach_lerp_(starts, ends, 1.0 - momentum)
+    for name in set(own) - set(smooth):
+        moved[name].copy_(source[name])

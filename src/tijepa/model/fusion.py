@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tijepa.model.encoded import Encoded, pool
-from tijepa.model.packing import Packing
-from tijepa.model.transformer import Attention, attend, feed_forward, initialise
+from tijepa.model.transformer import Attention, Packing, attend, feed_forward, initialise
 
 __all__ = ["CrossAttention", "Fusion", "FusionBlock"]
 

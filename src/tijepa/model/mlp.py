@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "TARGET_NORMS", "BatchTargetNorm", "LayerTargetNorm", "NoTargetNorm"]
 
 
 class MLP(nn.Module):
@@ -48,3 +52,82 @@ class MLP(nn.Module):
         """Map every row."""
         out: Tensor = self.layers(x)
         return out if self.skip is None else out + self.skip(x)
+
+
+# Normalisation of the pooled embeddings that are predicted: what a prediction is compared with.
+#
+# Statistics over items are those of the batch while training, and a running average of them in
+# evaluation mode, as in the heads' BatchNorm. A running average alone would lag behind a target
+# that
+# moves fast in the first steps, which is when a constant is easiest to predict. The whole batch is
+# passed at once also under gradient accumulation, so that its statistics are exact, and updated
+# once
+# a step. The average is part of the model: evaluation and search normalise as training did.
+
+
+Sum = Callable[[Tensor], Tensor]  # over the processes that share the batch
+
+
+class NoTargetNorm(nn.Module):
+    """Targets as they are."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Float[Tensor, "b d"], total: Sum | None = None) -> Float[Tensor, "b d"]:
+        """`x`."""
+        return x
+
+
+class LayerTargetNorm(nn.Module):
+    """Each item over its own dimensions: mean 0, variance 1 (LayerNorm without weights)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Float[Tensor, "b d"], total: Sum | None = None) -> Float[Tensor, "b d"]:
+        """Needs no other items, so `total` is not used."""
+        return F.layer_norm(x, x.shape[-1:])
+
+
+class BatchTargetNorm(nn.Module):
+    """Each dimension over the items: mean 0 and, with `scale`, variance 1."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self, dim: int, *, scale: bool, momentum: float = 0.1, epsilon: float = 1e-5
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.register_buffer("running_mean", torch.zeros(dim))
+        self.register_buffer("running_var", torch.ones(dim))
+
+    def forward(self, x: Float[Tensor, "b d"], total: Sum | None = None) -> Float[Tensor, "b d"]:
+        """Normalise; while training `total` sums over the processes that share the batch."""
+        mean, variance = (
+            self._batch(x, total) if self.training else (self.running_mean, self.running_var)
+        )
+        centred = x - mean
+        return centred / (variance + self.epsilon).sqrt() if self.scale else centred
+
+    def _batch(self, x: Tensor, total: Sum | None) -> tuple[Tensor, Tensor]:
+        """Statistics of the batch, which the running ones take in."""
+        add = total or (lambda part: part)
+        n = add(x.new_tensor(float(len(x))))
+        mean = add(x.sum(dim=0)) / n
+        variance = add((x - mean).square().sum(dim=0)) / n
+        self.running_mean.lerp_(mean.detach(), self.momentum)
+        self.running_var.lerp_(variance.detach(), self.momentum)
+        return mean, variance
+
+
+TARGET_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "none": NoTargetNorm,
+    "center": lambda dim: BatchTargetNorm(dim, scale=False),
+    "standardise": lambda dim: BatchTargetNorm(dim, scale=True),
+    "layer": LayerTargetNorm,
+}

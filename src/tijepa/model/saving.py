@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tijepa.errors import CheckpointError
+from tijepa.io.files import write_whole, writing
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.model.writing import write_whole, writing
 
 __all__ = [
     "FROZEN",

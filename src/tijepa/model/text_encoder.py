@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from tijepa.model.encoded import Encoded, Visible, gather_tokens, pool
-from tijepa.model.positions import positions_1d
-from tijepa.model.transformer import Transformer, initialise
+from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens, pool
+from tijepa.model.transformer import Transformer, initialise, positions_1d
 
 __all__ = ["TextEncoder"]
 
@@ -53,7 +52,7 @@ class TextEncoder(nn.Module):
         self,
         ids: Int[Tensor, "b n"],
         mask: Bool[Tensor, "b n"],
-        visible: Visible | None = None,
+        visible: TokenSubset | None = None,
     ) -> Encoded:
         """Encode the `visible` tokens, or all that `mask` marks as real."""
         x = self.embed(ids) + self.position[: ids.shape[1]]

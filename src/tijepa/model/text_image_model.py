@@ -9,12 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tijepa.model.covariance_predictor import CovariancePredictor
-from tijepa.model.ema import target_copy, update_ema
-from tijepa.model.encoders import Encoders
-from tijepa.model.mlp import MLP
-from tijepa.model.target_norm import TARGET_NORMS
-from tijepa.model.token_predictor import TokenPredictor
+from tijepa.model.encoders import Encoders, target_copy, update_ema
+from tijepa.model.mlp import MLP, TARGET_NORMS
+from tijepa.model.predictors import CovariancePredictor, TokenPredictor
 
 __all__ = ["Predictors", "TextImageModel"]
 

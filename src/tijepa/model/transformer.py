@@ -7,17 +7,27 @@ where padding would cost time (on a CPU), packed to (t, d); `...` stands for bot
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tijepa.errors import ConfigError
-from tijepa.model.packing import Packing
 
-__all__ = ["Attention", "Block", "Transformer", "attend", "feed_forward", "initialise"]
+__all__ = [
+    "Attention",
+    "Block",
+    "Packing",
+    "Transformer",
+    "attend",
+    "feed_forward",
+    "initialise",
+    "positions_1d",
+    "positions_2d",
+]
 
 
 def attend(
@@ -143,3 +153,62 @@ def initialise(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.Embedding):
             nn.init.trunc_normal_(part.weight, std=0.02)
+
+
+# Rows of different length end to end, so that linear maps spend nothing on padding.
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the t real tokens of b rows of n stand; `mask` is False at padding."""
+
+    mask: Bool[Tensor, "b n"]
+    index: Int[Tensor, " t"]
+
+    @classmethod
+    def of(cls, mask: Bool[Tensor, "b n"]) -> Packing:
+        """Of the tokens that are not padding (one read from the device)."""
+        return cls(mask, mask.flatten().nonzero()[:, 0])
+
+    def pack(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "t d"]:
+        """The real tokens, row by row."""
+        return x.flatten(0, 1).index_select(0, self.index)
+
+    def unpack(self, x: Float[Tensor, "t d"]) -> Float[Tensor, "b n d"]:
+        """Back in their places, zeros at padding."""
+        b, n = self.mask.shape
+        rows = x.new_zeros(b * n, x.shape[1]).index_copy(0, self.index, x)
+        return rows.view(b, n, x.shape[1])
+
+
+# Fixed sine-cosine positions (Vaswani et al. 2017, section 3.5; 2-D as in MAE and I-JEPA).
+
+
+def positions_1d(count: int, width: int) -> Float[Tensor, "count width"]:
+    """Positions of `count` tokens in a row; `width` is even.
+
+    Frequencies fall geometrically from 1 to 1/10,000: the first half of a row holds the sines,
+    the second half the cosines.
+    """
+    return _encode(torch.arange(count, dtype=torch.float64), width).float()
+
+
+def positions_2d(rows: int, columns: int, width: int) -> Float[Tensor, "patches width"]:
+    """Positions of `rows * columns` patches in row-major order; `width` is divisible by 4.
+
+    Half of the width encodes the row, the other half the column.
+    """
+    y, x = torch.meshgrid(
+        torch.arange(rows, dtype=torch.float64),
+        torch.arange(columns, dtype=torch.float64),
+        indexing="ij",
+    )
+    return torch.cat(
+        [_encode(y.flatten(), width // 2), _encode(x.flatten(), width // 2)], dim=1
+    ).float()
+
+
+def _encode(position: Tensor, width: int) -> Tensor:
+    frequency = 10_000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width // 2))
+    angle = position[:, None] * frequency[None, :]
+    return torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -6,12 +6,25 @@ All are means over the last dimension, so that the weight of a task does not gro
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["ENERGIES", "Energy", "cosine", "smooth_l1", "squared_l2"]
+from tijepa.model.predictors import CovariancePredictor
+from tijepa.objectives.distributed import Distributed, SingleProcess
+
+__all__ = [
+    "ENERGIES",
+    "ByCovariance",
+    "ByPrediction",
+    "Energy",
+    "PooledEnergy",
+    "cosine",
+    "smooth_l1",
+    "squared_l2",
+]
 
 Energy = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,3 +53,38 @@ ENERGIES: dict[str, Energy] = {
     "smooth_l1": smooth_l1,
     "cosine": cosine,
 }
+
+# How a pooled prediction is compared with its target: by one of the energies, or by covariance.
+
+
+# predictor, context's embeddings, targets (fixed) → the energy of each pair
+PooledEnergy = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ByPrediction:
+    """E(g(context), target) of a trained predictor g."""
+
+    energy: Energy
+
+    def __call__(
+        self, predictor: nn.Module, context: Float[Tensor, "b d"], target: Float[Tensor, "b d"]
+    ) -> Float[Tensor, " b"]:
+        """The energy of each pair."""
+        return self.energy(predictor(context), target)
+
+
+@dataclass(frozen=True)
+class ByCovariance:
+    """½ xᵀ C x − xᵀ t (`model/covariance_predictor.py`), C from the batch in all `processes`."""
+
+    processes: Distributed = field(default_factory=SingleProcess)
+
+    def __call__(
+        self, predictor: nn.Module, context: Float[Tensor, "b d"], target: Float[Tensor, "b d"]
+    ) -> Float[Tensor, " b"]:
+        """The energy of each pair; while training the predictor first takes in the batch."""
+        assert isinstance(predictor, CovariancePredictor), type(predictor)
+        if predictor.training:
+            predictor.observe(context, target, self.processes.total)
+        return predictor.energy(context, target)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tijepa.model.encoded import Encoded, gather_tokens
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Views
+from tijepa.objectives.base import Encodings
 from tijepa.objectives.energies import Energy
 from tijepa.objectives.masks import Masks
 
@@ -22,7 +22,7 @@ __all__ = ["fused_energy", "fused_targets"]
 
 
 @torch.no_grad()
-def fused_targets(model: TextImageModel, views: Views) -> Encoded:
+def fused_targets(model: TextImageModel, views: Encodings) -> Encoded:
     """X̄ of everything, its tokens layer-normalised over the width, all positions in order."""
     assert model.target is not None
     assert model.target.fusion is not None
@@ -38,7 +38,7 @@ def fused_energy(
     energy: Energy,
     context: Encoded,
     text: Encoded,
-    views: Views,
+    views: Encodings,
     hidden: Masks,
 ) -> Float[Tensor, " b"]:
     """Energy of each item: the mean over the patches of all its target blocks.

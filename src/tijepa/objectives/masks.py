@@ -19,7 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from tijepa.errors import ConfigError
-from tijepa.model.encoded import Visible
+from tijepa.model.encoded import TokenSubset
 
 __all__ = ["SHORTEST", "BlockMasks", "Masks", "SpanMasks"]
 
@@ -34,9 +34,9 @@ class Masks:
     `blocks` are the target blocks one by one, which may overlap; `target` is their union.
     """
 
-    context: Visible
-    target: Visible
-    blocks: tuple[Visible, ...] = ()
+    context: TokenSubset
+    target: TokenSubset
+    blocks: tuple[TokenSubset, ...] = ()
 
     def part(self, start: int, stop: int) -> Masks:
         """Rows `start` to `stop`, for one micro-batch."""
@@ -47,8 +47,8 @@ class Masks:
         return self._each(lambda tensor: tensor.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Masks:
-        def changed(part: Visible) -> Visible:
-            return Visible(change(part.index), change(part.mask))
+        def changed(part: TokenSubset) -> TokenSubset:
+            return TokenSubset(change(part.index), change(part.mask))
 
         blocks = tuple(changed(block) for block in self.blocks)
         return Masks(changed(self.context), changed(self.target), blocks)
@@ -169,7 +169,7 @@ def _composition(total: int, parts: int, rng: np.random.Generator) -> list[int]:
     return [b - a for a, b in pairwise(edges)]
 
 
-def _padded(chosen: np.ndarray) -> Visible:
+def _padded(chosen: np.ndarray) -> TokenSubset:
     """Boolean rows → index rows of equal length and their mask; at least one column."""
     counts = chosen.sum(axis=1)
     width = max(1, int(counts.max(initial=0)))
@@ -180,4 +180,4 @@ def _padded(chosen: np.ndarray) -> Visible:
     mask = np.arange(width)[None, :] < counts[:, None]
     tensor_index: Int[Tensor, "b k"] = torch.from_numpy(index)
     tensor_mask: Bool[Tensor, "b k"] = torch.from_numpy(mask)
-    return Visible(index=tensor_index, mask=tensor_mask)
+    return TokenSubset(index=tensor_index, mask=tensor_mask)

@@ -15,22 +15,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tijepa.data.pairs import Batch
-from tijepa.model.encoded import Encoded, Visible, gather_tokens
+from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import (
+from tijepa.objectives.base import (
     Counts,
     DrawnMasks,
+    Encodings,
     Objective,
+    ObjectiveOutput,
     Pooled,
-    Terms,
-    Views,
     long_texts,
 )
-from tijepa.objectives.energies import Energy
+from tijepa.objectives.distributed import Distributed, SingleProcess
+from tijepa.objectives.energies import ByPrediction, Energy, PooledEnergy
 from tijepa.objectives.fused import fused_energy
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
-from tijepa.objectives.pooled_energy import ByPrediction, PooledEnergy
-from tijepa.objectives.processes import Alone, Processes
 from tijepa.objectives.regularizers import Regularizer
 from tijepa.objectives.tasks import TASKS, Task
 
@@ -70,7 +69,7 @@ class TIJEPAObjective(Objective):
         span_masks: SpanMasks | None = None,
         regularize_image: WeightedRegularizer | None = None,
         regularize_text: WeightedRegularizer | None = None,
-        processes: Processes | None = None,
+        processes: Distributed | None = None,
     ) -> None:
         super().__init__()
         assert set(pooled) <= {"text_to_image", "image_to_text"}, pooled
@@ -83,7 +82,7 @@ class TIJEPAObjective(Objective):
         self.ema_tokens = ema_tokens
         self.block_masks = block_masks
         self.span_masks = span_masks
-        self.processes = processes or Alone()
+        self.processes = processes or SingleProcess()
         self.regularizers = {"image": regularize_image, "text": regularize_text}
         fused = any(TASKS[name].fused for name in tokens)
         plain = any(not TASKS[name].fused for name in tokens)
@@ -106,11 +105,11 @@ class TIJEPAObjective(Objective):
 
     def batch_terms(
         self, model: TextImageModel, pooled: Pooled, generator: torch.Generator
-    ) -> Terms:
+    ) -> ObjectiveOutput:
         """Pooled energies of the pairs and the regularizers of each modality."""
         assert model.predictors is not None
         if not self.needs_pooled:
-            return Terms(pooled.image.new_zeros(()), {})
+            return ObjectiveOutput(pooled.image.new_zeros(()), {})
         pooled = _without_lone_items(pooled)
         image = model.context.embed_image(pooled.image[pooled.has_image])
         text = model.context.embed_text(pooled.text[pooled.has_text])
@@ -135,11 +134,16 @@ class TIJEPAObjective(Objective):
                 penalty = regularizer.penalty(embedding, generator)
                 loss = loss + regularizer.weight * penalty
                 readings[f"regularizer/{modality}"] = penalty.detach()
-        return Terms(loss, readings)
+        return ObjectiveOutput(loss, readings)
 
     def item_terms(
-        self, model: TextImageModel, batch: Batch, views: Views, masks: DrawnMasks, counts: Counts
-    ) -> Terms | None:
+        self,
+        model: TextImageModel,
+        batch: Batch,
+        views: Encodings,
+        masks: DrawnMasks,
+        counts: Counts,
+    ) -> ObjectiveOutput | None:
         """Token-level energies of all tasks that have a weight."""
         if not self.token_weights:
             return None
@@ -155,7 +159,7 @@ class TIJEPAObjective(Objective):
             mean = (energy * usable).sum() / total
             loss = loss + weight * mean
             readings[f"energy/{name}/tokens"] = mean.detach()
-        return Terms(loss, readings)
+        return ObjectiveOutput(loss, readings)
 
     def _pooled_target(
         self, model: TextImageModel, own: Tensor, pooled: Pooled, modality: str
@@ -179,7 +183,7 @@ class TIJEPAObjective(Objective):
         return model.target.embed_text(pooled.target_text[pooled.has_text])
 
     def _contexts(
-        self, model: TextImageModel, batch: Batch, views: Views, masks: DrawnMasks
+        self, model: TextImageModel, batch: Batch, views: Encodings, masks: DrawnMasks
     ) -> dict[tuple[str, str], Encoded]:
         """Every context encoding that some task reads, each computed once."""
         contexts = {("image", "all"): views.image, ("text", "all"): views.text}
@@ -197,7 +201,7 @@ class TIJEPAObjective(Objective):
         task: Task,
         batch: Batch,
         contexts: Mapping[tuple[str, str], Encoded],
-        views: Views,
+        views: Encodings,
         masks: DrawnMasks,
     ) -> Float[Tensor, " b"]:
         """Energy of each item: the mean over its predicted tokens."""
@@ -212,7 +216,7 @@ class TIJEPAObjective(Objective):
         if task.hides:
             hidden = masks.image if task.predicts == "image" else masks.text
             assert hidden is not None
-        wanted = Visible(target.position, target.mask) if hidden is None else hidden.target
+        wanted = TokenSubset(target.position, target.mask) if hidden is None else hidden.target
         context = [
             (modality, contexts[modality, seen])
             for modality, seen in (("image", task.image), ("text", task.text))
@@ -224,7 +228,7 @@ class TIJEPAObjective(Objective):
         weight = wanted.mask.to(per_token.dtype)
         return (per_token * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
 
-    def _token_targets(self, views: Views, modality: str) -> Encoded:
+    def _token_targets(self, views: Encodings, modality: str) -> Encoded:
         if self.ema_tokens:
             encoded = views.target_image if modality == "image" else views.target_text
             assert encoded is not None

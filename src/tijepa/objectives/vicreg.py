@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.contract import Objective, Pooled, Terms
+from tijepa.objectives.base import Objective, ObjectiveOutput, Pooled
+from tijepa.objectives.distributed import Distributed, SingleProcess
 from tijepa.objectives.energies import squared_l2
-from tijepa.objectives.processes import Alone, Processes
 from tijepa.objectives.regularizers import VICReg
 
 __all__ = ["VICRegObjective"]
@@ -23,17 +23,17 @@ class VICRegObjective(Objective):
     the weights belong to that form. The gradient of the first term reaches both encoders.
     """
 
-    def __init__(self, processes: Processes | None = None) -> None:
+    def __init__(self, processes: Distributed | None = None) -> None:
         super().__init__()
-        self.spread = VICReg(DECORRELATE / SPREAD, processes=processes or Alone())
+        self.spread = VICReg(DECORRELATE / SPREAD, processes=processes or SingleProcess())
 
     def batch_terms(
         self, model: TextImageModel, pooled: Pooled, generator: torch.Generator
-    ) -> Terms:
+    ) -> ObjectiveOutput:
         """Over the pairs of the batch; nothing where there are fewer than two."""
         both = pooled.has_image & pooled.has_text
         if both.sum() < 2:
-            return Terms(pooled.image.new_zeros(()), {})
+            return ObjectiveOutput(pooled.image.new_zeros(()), {})
         image = model.context.embed_image(pooled.image[both])
         text = model.context.embed_text(pooled.text[both])
         parts: dict[str, Tensor] = {
@@ -44,4 +44,4 @@ class VICRegObjective(Objective):
         loss = PULL * parts["invariance"] + SPREAD * (
             parts["regularizer/image"] + parts["regularizer/text"]
         )
-        return Terms(loss, {name: part.detach() for name, part in parts.items()})
+        return ObjectiveOutput(loss, {name: part.detach() for name, part in parts.items()})

@@ -1,1 +1,3 @@
 """Whole run configurations as data, one per file."""
+
+from __future__ import annotations

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from tijepa.search.hits import Hit
+from tijepa.search.exact import Hit
 from tijepa.search.index import Index
 
 __all__ = ["Hit", "Index"]

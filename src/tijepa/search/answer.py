@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tijepa.data.doctor.pieces import escape, plural
-from tijepa.data.doctor.thumbnails import thumbnail
-from tijepa.encoding.inputs import check_text
-from tijepa.evaluate.formatting import DASH, number, percent
-from tijepa.search.hits import Hit
+from tijepa.data.validation.page import escape, plural
+from tijepa.data.validation.style import STYLE
+from tijepa.data.validation.thumbnails import thumbnail
+from tijepa.inference.inputs import check_text
+from tijepa.io.formatting import DASH, number, percent
+from tijepa.search.exact import Hit
 from tijepa.search.index import Index
-from tijepa.search.page import Card, cards, document
-from tijepa.search.shelf import Side
+from tijepa.search.vector_store import Side
 
-__all__ = ["Answer", "answer_facts", "answer_page", "ask", "print_answer"]
+__all__ = [
+    "Answer",
+    "Card",
+    "answer_facts",
+    "answer_page",
+    "ask",
+    "cards",
+    "document",
+    "print_answer",
+]
 
 
 @dataclass(frozen=True)
@@ -128,3 +138,43 @@ def _nothing(answer: Answer) -> str:
 
 def _unit(index: Index) -> str:
     return " (nats)" if index.form == "calibrated" else ""
+
+
+# What the pages of this room share: one file, no network, no script, the doctor's look.
+
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One item of the store: the bytes of its picture, its id, a line about it, its caption."""
+
+    picture: bytes | None
+    id: str
+    note: str
+    caption: str | None
+
+
+def cards(items: Iterable[Card]) -> str:
+    """A grid of items; what is no picture is left out."""
+    return f'<ul class="examples">{"".join(map(_card, items))}</ul>'
+
+
+def document(title: str, header: str, body: str) -> str:
+    """A whole page; `header` and `body` are HTML, `title` is text."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"<header><h1>{escape(title)}</h1>{header}</header><main>{body}</main></body></html>\n"
+    )
+
+
+def _card(item: Card) -> str:
+    uri = thumbnail(item.picture)
+    alt = escape(item.caption or item.id)
+    picture = f'<img src="{uri}" alt="{alt}" loading="lazy">' if uri else ""
+    caption = f'<q dir="auto">{escape(item.caption)}</q>' if item.caption else ""
+    return f"<li>{picture}<b>{escape(item.id)}</b><div>{escape(item.note)}</div>{caption}</li>"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tijepa.data.doctor.pieces import escape, percent
 from tijepa.data.store.source import Store
-from tijepa.evaluate.formatting import number
-from tijepa.evaluate.page.shell import write_page
+from tijepa.data.validation.page import escape, percent
+from tijepa.io.files import whole
+from tijepa.io.formatting import number
 from tijepa.model.saving import write_json
-from tijepa.model.writing import whole
-from tijepa.search.page import Card, cards, document
+from tijepa.runs.report.shell import write_page
+from tijepa.search.answer import Card, cards, document
 
 __all__ = ["spread", "write_list", "write_report"]
 

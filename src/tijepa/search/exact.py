@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Found", "exact_search", "rerank"]
+__all__ = ["Found", "Hit", "exact_search", "rerank"]
 
 _BLOCK = 262_144  # vectors multiplied at once
 
@@ -61,3 +62,24 @@ def rerank(
     # equal energies by position, so that answers do not depend on the way they were found
     order = np.lexsort((candidates, energies), axis=1)[:, :k]
     return Found(np.take_along_axis(candidates, order, 1), np.take_along_axis(energies, order, 1))
+
+
+# What a search answers with.
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One item of the store; hits of a query come lowest energy first.
+
+    `row` is the item's row in the store, by which `Index.pictures` gives its bytes. `energy` is in
+    the index's form, in nats where that is calibrated. `probability` is that of a match at equal
+    odds, None where the model has none. `caption` is the caption found, where texts are searched;
+    else the item's first, None where it has none.
+    """
+
+    id: str
+    row: int
+    energy: float
+    probability: float | None
+    caption: str | None
+    split: str

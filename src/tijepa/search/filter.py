@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from tijepa.data.pairs import Rejected
+from tijepa.data.readers.lance_store import LanceStoreReader
+from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.source import Store
-from tijepa.embedder import Embedder
-from tijepa.model.writing import writing
-from tijepa.search.embedding import embedded_store
+from tijepa.inference.embedder import Embedder
+from tijepa.io.files import writing
+from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import spread, write_list, write_report
-from tijepa.search.judged import Judged, check_keep, judge, keep_best, match_probabilities
-from tijepa.search.place import check_store
+from tijepa.search.manifest import check_store
+from tijepa.search.pair_scores import PairScores, check_keep, judge, keep_best, match_probabilities
 from tijepa.search.where import rows_where
 
-__all__ = ["Filtered", "filter_store"]
+__all__ = ["DerivedReader", "Filtered", "FilteredReader", "filter_store"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def filter_store(
 
 def _about(
     store: Store,
-    judged: Judged,
+    judged: PairScores,
     probabilities: NDArray[np.float64] | None,
     some: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
@@ -115,3 +122,73 @@ def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, fr
     for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
         found.setdefault(row, set()).add(number)
     return {row: frozenset(some) for row, some in found.items()}
+
+
+# A store without the captions that a filter dropped, as a source for a new store.
+
+
+class FilteredReader(DerivedReader):
+    """The items of a store in order, less the captions whose numbers `dropped` gives by row.
+
+    An item that loses all its captions goes; one that had none stays.
+    """
+
+    name: ClassVar[str] = "kept"
+    layout: ClassVar[str] = "what a filter kept of a pair store"
+
+    def __init__(
+        self,
+        source: str,
+        options: ReaderOptions,
+        dropped: Mapping[int, frozenset[int]] | None = None,
+    ) -> None:
+        super().__init__(source, options)
+        self._dropped = dropped or {}
+
+    def __iter__(self) -> Iterator[Record | Rejected]:
+        for row, record in enumerate(self._store):
+            gone = self._dropped.get(row)
+            if gone is None or isinstance(record, Rejected):
+                yield record
+                continue
+            captions = tuple(c for k, c in enumerate(record.captions) if k not in gone)
+            if captions:
+                yield dataclasses.replace(record, captions=captions)
+
+    def describe(self) -> str:
+        """See `Reader.describe`."""
+        count = sum(map(len, self._dropped.values()))
+        return f"{self._store.describe()} without {count:,} captions"
+
+    def changes(self) -> list[tuple[int, list[int]]]:
+        """See `ChangedStore.changes`."""
+        return [(row, sorted(numbers)) for row, numbers in sorted(self._dropped.items())]
+
+
+# A store in which something is changed, as a source for a new store.
+
+
+class DerivedReader(Reader):
+    """The items of a store in order, some of them changed; made by a verb alone."""
+
+    def __init__(self, source: str, options: ReaderOptions) -> None:
+        self._store = LanceStoreReader(source, options)
+
+    @classmethod
+    def recognises(cls, source: str) -> bool:
+        """Never: a source does not say what is to be changed."""
+        del source
+        return False
+
+    @abstractmethod
+    def changes(self) -> list[tuple[int, list[int]]]:
+        """What is changed, by row, in one order."""
+
+    def fingerprint(self) -> str:
+        """Of the store and of what is changed."""
+        words = f"{self._store.fingerprint()} {json.dumps(self.changes())}"
+        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+
+    def count(self) -> int | None:
+        """Rows of the store that is read, some of which may go."""
+        return self._store.count()

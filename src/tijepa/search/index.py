@@ -13,17 +13,23 @@ from rich.console import Console
 from torch import Tensor
 
 from tijepa.data.store.source import Store
-from tijepa.embedder import Embedder, Form, load
 from tijepa.errors import ConfigError, DataError
-from tijepa.search.embedding import embedded_store, verified
-from tijepa.search.exact import Found, exact_search, rerank
-from tijepa.search.fingerprint import fingerprint
-from tijepa.search.hits import Hit
-from tijepa.search.lists import EXACT_UP_TO, Lists, need_faiss
-from tijepa.search.lists_on_disk import make_lists, open_lists, remove_others
-from tijepa.search.place import IndexCard, check_store, index_folder, read_card, write_card
-from tijepa.search.points import searched
-from tijepa.search.shelf import SIDES, Shelf, Side
+from tijepa.inference.embedder import Embedder, Form, load
+from tijepa.search.embed_store import embedded_store, verified
+from tijepa.search.exact import Found, Hit, exact_search, rerank
+from tijepa.search.ivf import EXACT_UP_TO, Lists, need_faiss, searched
+from tijepa.search.manifest import (
+    IndexCard,
+    check_store,
+    fingerprint,
+    index_folder,
+    make_lists,
+    open_lists,
+    read_card,
+    remove_others,
+    write_card,
+)
+from tijepa.search.vector_store import SIDES, Side, VectorStore
 from tijepa.search.where import rows_where
 
 __all__ = ["Index"]
@@ -40,7 +46,7 @@ class Index:
         self,
         embedder: Embedder,
         store: Store,
-        shelf: Shelf,
+        shelf: VectorStore,
         card: IndexCard,
         lists: Mapping[Side, Lists],
     ) -> None:
@@ -118,7 +124,7 @@ class Index:
             Store(store)  # rather say that there is no store, where that is so
             raise DataError(f"{store} has no index of this model: {remedy}")
         # the shelf may have grown since, by a stopped build or for another verb
-        opened, shelf = Store(store, card.version), Shelf(folder, card.length, card.rows)
+        opened, shelf = Store(store, card.version), VectorStore(folder, card.length, card.rows)
         if shelf.rows != card.rows or not verified(shelf, opened, only_ends=True):
             raise DataError(f"{store} was written anew since it was indexed: {remedy}")
         lists = {} if exact else open_lists(shelf, card)

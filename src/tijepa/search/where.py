@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tijepa.data.store.extras import REST
-from tijepa.data.store.location import storage_problem
-from tijepa.data.store.schema import StoreInfo
+from tijepa.data.store.codec import REST
+from tijepa.data.store.schema import StoreInfo, storage_problem
 from tijepa.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from importlib.resources import files
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 
 from tijepa.serve import model_routes, run_routes, search_routes
-from tijepa.serve.gates import Admission, BodyLimit, Concurrency, Watched
-from tijepa.serve.refusals import install_handlers
+from tijepa.serve.errors import install_handlers
+from tijepa.serve.middleware import Admission, BodyLimit, Concurrency, Watched
 from tijepa.serve.service import Service
-from tijepa.serve.site import mount_page, page_paths
 from tijepa.version import __version__
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "mount_page", "page_paths"]
 
 OPEN = ("/health", "/openapi.json")  # beside the page's own files
 COUNTED = ("/embed", "/energy", "/search", "/explain")
@@ -64,3 +66,41 @@ def create_app(
     )
     app.add_middleware(Watched, metrics=service.metrics)
     return app
+
+
+# The files of the web page, read once and served from memory with a tag of their content.
+
+
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+_NAMED = {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}
+
+
+def mount_page(app: FastAPI) -> None:
+    """Serve the page at /, the description of the endpoints at /docs, and their files."""
+    for path, name in page_paths().items():
+        content = files("tijepa.serve").joinpath("page", name).read_bytes()
+        app.add_api_route(path, _endpoint(content, name), include_in_schema=False)
+
+
+def page_paths() -> dict[str, str]:
+    """URL path → name of a file of the page. They hold nothing private."""
+    own = files("tijepa.serve").joinpath("page").iterdir()
+    return {**_NAMED, **{f"/page/{one.name}": one.name for one in own}}
+
+
+def _endpoint(content: bytes, name: str) -> Callable[[Request], Awaitable[Response]]:
+    tag = f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
+    kind = _TYPES[name.rpartition(".")[2]]
+
+    async def answer(request: Request) -> Response:
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=kind, headers=headers)
+
+    return answer

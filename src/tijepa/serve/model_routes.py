@@ -8,21 +8,21 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.exceptions import HTTPException
 
-from tijepa.embedder import Form as EnergyForm
-from tijepa.objectives.aperture import openings, through
-from tijepa.serve.answers import EmbedAnswer, EnergyAnswer, EnergyMap, ExplainAnswer
-from tijepa.serve.asked import (
+from tijepa.inference.embedder import Form as EnergyForm
+from tijepa.inference.occlusion import occlusion_masks, through
+from tijepa.serve.dependencies import (
     AnyImages,
     AnyTexts,
     ImagesField,
     TextsField,
-    catalogue_of,
     check_texts,
     contents,
+    indexed_store_of,
     only_known,
     service_of,
 )
-from tijepa.serve.refusals import REFUSALS
+from tijepa.serve.errors import REFUSALS
+from tijepa.serve.schemas import EmbedAnswer, EnergyAnswer, EnergyMap, ExplainAnswer
 from tijepa.serve.service import Service
 
 __all__ = ["router"]
@@ -99,7 +99,7 @@ async def explain(
         data = (await contents([image], service.limits))[0]
     else:
         assert row is not None
-        found = await service.in_thread(catalogue_of(request).file, row)
+        found = await service.in_thread(indexed_store_of(request).file, row)
         if found is None:
             raise HTTPException(404, f"the store has no picture in row {row}")
         data = found
@@ -107,7 +107,7 @@ async def explain(
     size = service.embedder.card.image_size
     if grid > size // 2:
         raise HTTPException(422, f"grid is {grid}: it must lie between 1 and {size // 2}")
-    views = await service.in_thread(through, picture.inputs, openings(size, grid))
+    views = await service.in_thread(through, picture.inputs, occlusion_masks(size, grid))
     e = await service.embeddings([picture.inputs, *views], text)
     form = service.embedder.default_form
     values = service.embedder.energy_of(e, form)

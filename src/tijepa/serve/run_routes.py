@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from tijepa.serve.answers import About, Example, Health, RunAnswer
-from tijepa.serve.asked import service_of
+from tijepa.inference.hub.provenance import shown_verdict
+from tijepa.io.formatting import count, plain
+from tijepa.runs.record import RunRecord, part, read_run, value
+from tijepa.runs.report.curves import curves
+from tijepa.runs.report.health import health as health_section
+from tijepa.runs.report.health import sign_of
+from tijepa.serve.dependencies import service_of
+from tijepa.serve.errors import REFUSALS
 from tijepa.serve.metrics import CONTENT_TYPE
-from tijepa.serve.record import run_answer
-from tijepa.serve.refusals import REFUSALS
+from tijepa.serve.schemas import About, Direction, Example, Health, RunAnswer
 from tijepa.version import __version__
 
-__all__ = ["router"]
+__all__ = ["router", "run_answer"]
 
 router = APIRouter(tags=["server"], responses=REFUSALS)
 
@@ -65,3 +74,75 @@ async def run(request: Request) -> RunAnswer:
     """Verdict, retrieval figures and curves, read anew from the run folder."""
     service = service_of(request)
     return await service.in_thread(run_answer, service.run)
+
+
+# The record of the run as the health view shows it: figures, facts, curves.
+
+
+def run_answer(folder: Path) -> RunAnswer:
+    """What the run folder says now; a saved model without a record says little.
+
+    Curves and history are the HTML of the run's report, in which all text is escaped. Raises
+    `CheckpointError` where the folder is gone.
+    """
+    run = read_run(folder)
+    retrieval, measured = run.best_known("retrieval")
+    collapse, _ = run.best_known("collapse")
+    found = retrieval or {}
+    verdict, reason = shown_verdict(collapse or {}, run.health)
+    return RunAnswer(
+        name=run.name,
+        verdict=verdict,
+        sign=sign_of(verdict),
+        reason=reason,
+        measured=measured,
+        image_to_text=_direction(found, "image_to_text"),
+        text_to_image=_direction(found, "text_to_image"),
+        images=_whole(found, "num_images"),
+        texts=_whole(found, "num_texts"),
+        chance=_number(found, "chance_at_1"),
+        facts=_facts(run),
+        problems=[why for file, why in run.problems.items() if file != "set_aside.jsonl"],
+        history=health_section(run),
+        curves=curves(run),
+    )
+
+
+def _direction(found: Mapping[str, Any], key: str) -> Direction | None:
+    readings = part(found, key)
+    if not readings:
+        return None
+    return Direction(**{name: _number(readings, name) for name in Direction.model_fields})
+
+
+def _facts(run: RunRecord) -> list[tuple[str, str]]:
+    config, environment = run.config or {}, run.environment or {}
+    objective, optim = part(config, "objective"), part(config, "optim")
+    source = part(config, "data").get("source")
+    steps, batch = value(optim, "steps"), value(optim, "batch_size")
+    form = (run.results or {}).get("form")
+    parameters = part(environment, "parameters").get("total", environment.get("parameters"))
+    facts = {
+        "Objective": plain(objective["name"]) if "name" in objective else None,
+        "Energy": plain(form) if isinstance(form, str) else None,
+        "Data": PurePath(source).name if isinstance(source, str) else None,  # no folders
+        "Length": None if math.isnan(steps * batch) else f"{count(steps)} steps of {count(batch)}",
+        "Parameters": count(parameters) if isinstance(parameters, (int, float)) else None,
+        "Started": _minute(environment.get("started", environment.get("date"))),
+    }
+    return [(term, words) for term, words in facts.items() if isinstance(words, str)]
+
+
+def _minute(time: object) -> str | None:
+    """2026-11-24T08:21:57+00:00 → 2026-11-24 08:21."""
+    return time[:16].replace("T", " ") if isinstance(time, str) else None
+
+
+def _number(mapping: Mapping[str, Any], key: str) -> float | None:
+    found = value(mapping, key)
+    return found if math.isfinite(found) else None
+
+
+def _whole(mapping: Mapping[str, Any], key: str) -> int | None:
+    found = _number(mapping, key)
+    return None if found is None else int(found)

@@ -9,9 +9,15 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from tijepa.serve.answers import Found, ItemAnswer, SearchAnswer
-from tijepa.serve.asked import catalogue_of, check_texts, contents, only_known, service_of
-from tijepa.serve.refusals import REFUSALS
+from tijepa.serve.dependencies import (
+    check_texts,
+    contents,
+    indexed_store_of,
+    only_known,
+    service_of,
+)
+from tijepa.serve.errors import REFUSALS
+from tijepa.serve.schemas import Found, ItemAnswer, SearchAnswer
 
 __all__ = ["router"]
 
@@ -52,7 +58,7 @@ async def search_by_picture(
 @router.get("/items/{row}", summary="One item of the store")
 async def item(request: Request, row: int) -> ItemAnswer:
     """Captions and size of an item."""
-    found = await service_of(request).in_thread(catalogue_of(request).item, row)
+    found = await service_of(request).in_thread(indexed_store_of(request).item, row)
     if found is None:
         raise _no_row(request, row)
     return ItemAnswer(**{**vars(found), "captions": list(found.captions)})
@@ -73,7 +79,7 @@ async def picture(
     side: Annotated[int, Query(ge=1, le=SIDES[-1], description="Most pixels a side.")] = 320,
 ) -> Response:
     """JPEG, scaled down where it is larger: to 160, 320, 640 or 1280 pixels a side."""
-    catalogue = catalogue_of(request)
+    catalogue = indexed_store_of(request)
     size = next(one for one in SIDES if one >= side)
     tag = f'"{catalogue.identity}-{row}-{size}"'
     # another server may stand at this address next time, with another store
@@ -90,7 +96,7 @@ async def _search(
     request: Request, image: UploadFile | None, text: str | None, k: int, where: str | None
 ) -> SearchAnswer:
     started = time.perf_counter()
-    service, catalogue = service_of(request), catalogue_of(request)
+    service, catalogue = service_of(request), indexed_store_of(request)
     texts = [] if text is None else [text]
     check_texts(texts, service.limits)
     uploads = [] if image is None else [image]

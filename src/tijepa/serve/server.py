@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from tijepa.embedder import Embedder, load
 from tijepa.errors import ConfigError, MissingExtraError
-from tijepa.serve.limits import Limits
+from tijepa.inference.embedder import Embedder, load
+from tijepa.serve.middleware import Limits
 
 if TYPE_CHECKING:
-    from tijepa.serve.catalogue import Catalogue
+    from tijepa.serve.indexed_store import IndexedStore
 
 __all__ = ["LOOPBACK_NAMES", "check_address", "serve_run"]
 
@@ -144,11 +144,11 @@ def _unusable(host: str, port: int, error: OSError) -> ConfigError:
     return ConfigError(f"cannot listen on {host} port {port}: {reason}; choose another --port")
 
 
-def _catalogue(embedder: Embedder, store: str, console: Console) -> Catalogue:
+def _catalogue(embedder: Embedder, store: str, console: Console) -> IndexedStore:
     from tijepa.search import Index
-    from tijepa.serve.catalogue import Catalogue
+    from tijepa.serve.indexed_store import IndexedStore
 
-    return Catalogue(Index.build(embedder, store, console=console))
+    return IndexedStore(Index.build(embedder, store, console=console))
 
 
 def _warm(embedder: Embedder) -> None:

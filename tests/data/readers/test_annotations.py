@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.records import Record
 from tijepa.errors import DataError
@@ -17,11 +17,11 @@ from tijepa.errors import DataError
 from . import pairs_on_disk as disk
 
 
-def split_up(source: str | Path, reader: str) -> tuple[list[Record], list[SetAside]]:
+def split_up(source: str | Path, reader: str) -> tuple[list[Record], list[Rejected]]:
     found = list(open_reader(str(source), reader=reader))
     return (
         [item for item in found if isinstance(item, Record)],
-        [item for item in found if isinstance(item, SetAside)],
+        [item for item in found if isinstance(item, Rejected)],
     )
 
 

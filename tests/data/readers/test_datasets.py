@@ -12,10 +12,9 @@ import pyarrow
 import pytest
 from PIL import Image
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
-from tijepa.data.readers.cells import record_of_row
-from tijepa.data.readers.columns import Columns
+from tijepa.data.readers.columns import Columns, record_of_row
 from tijepa.data.records import Record
 from tijepa.errors import DataError, MissingExtraError
 
@@ -54,9 +53,9 @@ def test_rows_that_the_library_cannot_read_end_their_split(
     monkeypatch.setattr(datasets, "load_dataset", lambda *_: disk.dataset_dict(disk.pairs()))
     monkeypatch.setattr(datasets.Dataset, "__iter__", broken)
     found = list(open_reader("hub:owner/name"))
-    assert [type(item) for item in found] == [Record, SetAside] * 3
+    assert [type(item) for item in found] == [Record, Rejected] * 3
     problem = found[1]
-    assert isinstance(problem, SetAside)
+    assert isinstance(problem, Rejected)
     assert problem.item == "train:2"
     assert "those after it cannot be read: offsets out of bounds" in problem.reason
 

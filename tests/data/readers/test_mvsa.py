@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.readers.mvsa import MvsaReader, majority, pair_label
 from tijepa.data.records import ReaderOptions, Record
@@ -30,11 +30,11 @@ def published(root: Path, lines: list[str], annotators: int = 1) -> Path:
     return root
 
 
-def read(root: Path) -> tuple[list[Record], list[SetAside]]:
+def read(root: Path) -> tuple[list[Record], list[Rejected]]:
     found = list(open_reader(str(root)))
     return (
         [item for item in found if isinstance(item, Record)],
-        [item for item in found if isinstance(item, SetAside)],
+        [item for item in found if isinstance(item, Rejected)],
     )
 
 

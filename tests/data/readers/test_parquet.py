@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.records import ReaderOptions, Record
 from tijepa.errors import DataError
@@ -22,11 +22,11 @@ def write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = Non
     return path
 
 
-def read(source: Path, **options: Any) -> tuple[list[Record], list[SetAside]]:
+def read(source: Path, **options: Any) -> tuple[list[Record], list[Rejected]]:
     found = list(open_reader(str(source), options=ReaderOptions(**options)))
     return (
         [item for item in found if isinstance(item, Record)],
-        [item for item in found if isinstance(item, SetAside)],
+        [item for item in found if isinstance(item, Rejected)],
     )
 
 

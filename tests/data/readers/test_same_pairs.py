@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.records import Record
 
@@ -18,7 +18,7 @@ from . import pairs_on_disk as disk
 
 def records_of(source: str) -> list[Record]:
     found = list(open_reader(source))
-    assert [item for item in found if isinstance(item, SetAside)] == []
+    assert [item for item in found if isinstance(item, Rejected)] == []
     return [item for item in found if isinstance(item, Record)]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.readers.siblings import SiblingsReader
 from tijepa.data.records import ReaderOptions, Record
@@ -23,11 +23,11 @@ def put(root: Path, **files: bytes | str) -> Path:
     return root
 
 
-def read(root: Path) -> tuple[list[Record], list[SetAside]]:
+def read(root: Path) -> tuple[list[Record], list[Rejected]]:
     found = list(SiblingsReader(str(root), ReaderOptions()))
     return (
         [item for item in found if isinstance(item, Record)],
-        [item for item in found if isinstance(item, SetAside)],
+        [item for item in found if isinstance(item, Rejected)],
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.readers.table import TableReader
 from tijepa.data.records import ReaderOptions, Record
@@ -30,11 +30,11 @@ def write_rows(root: Path, rows: list[Any], pictures: int = 3) -> Path:
     return write(root, "\n".join(json.dumps(row) for row in rows), pictures=pictures)
 
 
-def read(root: Path, **options: Any) -> tuple[list[Record], list[SetAside]]:
+def read(root: Path, **options: Any) -> tuple[list[Record], list[Rejected]]:
     found = list(open_reader(str(root), options=ReaderOptions(**options)))
     return (
         [item for item in found if isinstance(item, Record)],
-        [item for item in found if isinstance(item, SetAside)],
+        [item for item in found if isinstance(item, Rejected)],
     )
 
 

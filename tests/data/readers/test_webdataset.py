@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
-from tijepa.data.readers.shards import expand_braces, index_shard
+from tijepa.data.readers.webdataset import expand_braces, index_shard
 from tijepa.data.records import ReaderOptions, Record
 from tijepa.errors import DataError
 
@@ -29,11 +29,11 @@ def tar(path: Path, *members: tuple[str, bytes]) -> Path:
     return path
 
 
-def read(source: Path | str, **options: Any) -> tuple[list[Record], list[SetAside]]:
+def read(source: Path | str, **options: Any) -> tuple[list[Record], list[Rejected]]:
     found = list(open_reader(str(source), options=ReaderOptions(**options)))
     return (
         [item for item in found if isinstance(item, Record)],
-        [item for item in found if isinstance(item, SetAside)],
+        [item for item in found if isinstance(item, Rejected)],
     )
 
 
@@ -67,8 +67,8 @@ def test_pickles_are_neither_read_nor_forgotten(tmp_path: Path) -> None:
     records, set_aside = read(tar(tmp_path / "a.tar", *members, ("0.pkl", b"x")))
     assert len(records) == 3
     assert set_aside == [
-        SetAside("*.pkl", "1 members of this kind are not read"),
-        SetAside("*.pyd", "3 members of this kind are not read"),
+        Rejected("*.pkl", "1 members of this kind are not read"),
+        Rejected("*.pyd", "3 members of this kind are not read"),
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_caption_column_can_be_named(tmp_path: Path) -> None:
     (record,), (problem,) = read(tar(tmp_path / "a.tar", *members), caption_column="long")
     assert record.captions == ("a long one",)
     assert record.extra == {"caption": "short"}
-    assert problem == SetAside("a/2", "json: there is no 'long' for the caption")
+    assert problem == Rejected("a/2", "json: there is no 'long' for the caption")
 
 
 def test_samples_that_cannot_be_used_are_set_aside(tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_missing_shards_of_a_pattern_are_told(tmp_path: Path) -> None:
     records, set_aside = read(f"{tmp_path}/s-{{00..02}}.tar")
     assert [record.id for record in records] == ["s-01/1"]
     assert set_aside == [
-        SetAside("s-00.tar", "file is missing"),
-        SetAside("s-02.tar", "file is missing"),
+        Rejected("s-00.tar", "file is missing"),
+        Rejected("s-02.tar", "file is missing"),
     ]
     with pytest.raises(DataError, match="none of the 3 shards"):
         open_reader(f"{tmp_path}/t-{{00..02}}.tar")

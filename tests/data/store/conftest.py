@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from PIL import Image
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, Record
 
 
@@ -19,7 +19,7 @@ class Given(Reader):
     name: ClassVar[str] = "given"
     layout: ClassVar[str] = "a list"
 
-    def __init__(self, records: Sequence[Record | SetAside | BaseException]) -> None:
+    def __init__(self, records: Sequence[Record | Rejected | BaseException]) -> None:
         self.records = records
         self.readings = 0
 
@@ -27,7 +27,7 @@ class Given(Reader):
     def recognises(cls, source: str) -> bool:
         return False
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         self.readings += 1
         for record in self.records:
             if isinstance(record, BaseException):
@@ -56,7 +56,7 @@ def pair(number: int, split: str | None = "train", **extra: Any) -> Record:
 
 
 @pytest.fixture(scope="session")
-def make_reader() -> Callable[[Sequence[Record | SetAside | BaseException]], Given]:
+def make_reader() -> Callable[[Sequence[Record | Rejected | BaseException]], Given]:
     return Given
 
 

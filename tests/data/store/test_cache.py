@@ -56,7 +56,7 @@ def test_a_folder_is_prepared_once_and_its_pictures_are_not_read_again(
     def read(*arguments: object) -> None:
         raise AssertionError("a picture was looked at")
 
-    monkeypatch.setattr("tijepa.data.check.look_at_picture", read)
+    monkeypatch.setattr("tijepa.data.validation.check.look_at_picture", read)
     second = opened(photos)
     assert second.uri == first.uri
     picture = second.split("train").read([1])[0].picture

@@ -10,8 +10,8 @@ import pytest
 
 from tijepa.data import open_splits
 from tijepa.data.records import Reader, Record
-from tijepa.data.store.opening import open_store
 from tijepa.data.store.prepare import append_store, diagnosis_folder, write_store
+from tijepa.data.store.source import open_store
 from tijepa.errors import DataError
 
 MakeReader = Callable[[list[Any]], Reader]

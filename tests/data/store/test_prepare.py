@@ -15,13 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tijepa.data.pairs import PairSplits, SetAside
+from tijepa.data.pairs import PairSplits, Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.records import Reader, Record
-from tijepa.data.store import rows as rows_module
-from tijepa.data.store.opening import open_store
+from tijepa.data.store import writer as rows_module
 from tijepa.data.store.prepare import append_store, diagnosis_folder, write_store
-from tijepa.data.store.source import StoreSource
+from tijepa.data.store.source import StoreSource, open_store
 from tijepa.errors import DataError
 
 MakeReader = Callable[[list[Any]], Reader]
@@ -151,7 +150,7 @@ def test_an_unfit_source_leaves_a_report_and_no_store(
 
 def test_without_a_usable_item_there_is_no_store(make_reader: MakeReader, out: str) -> None:
     with pytest.raises(DataError, match="has no usable item of 1; first line 3: torn"):
-        write_store(make_reader([SetAside("line 3", "torn")]), out, max_bad=1.0)
+        write_store(make_reader([Rejected("line 3", "torn")]), out, max_bad=1.0)
     assert not Path(out).exists()
 
 

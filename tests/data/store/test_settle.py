@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.data.check import Checked, Sound
-from tijepa.data.records import Record
-from tijepa.data.splits import split_of
-from tijepa.data.store.settle import SplitPlan, SplitSettler, StartAgainError
+from tijepa.data.records import Record, split_of
+from tijepa.data.store.ingest import SplitPlan, SplitSettler, StartAgainError
+from tijepa.data.validation.check import Checked, Sound
 
 
 def checked(name: str, split: str | None = None) -> Checked:
@@ -47,7 +46,7 @@ def test_a_large_source_goes_by_the_hash_alone() -> None:
 
 def test_without_test_items_the_one_of_the_highest_hash_becomes_one() -> None:
     """Of names whose hash says train, the highest goes to test, the second to validation."""
-    from tijepa.data.splits import hash_fraction
+    from tijepa.data.records import hash_fraction
 
     names = [name for name in map(str, range(100)) if split_of(name) == "train"][:30]
     ranked = sorted(names, key=hash_fraction)

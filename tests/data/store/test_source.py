@@ -12,8 +12,8 @@ import pytest
 
 from tijepa.data.records import Reader, Record
 from tijepa.data.store import source as source_module
-from tijepa.data.store.opening import open_store
 from tijepa.data.store.prepare import append_store, write_store
+from tijepa.data.store.source import open_store
 from tijepa.errors import DataError
 
 MakeReader = Callable[[list[Any]], Reader]

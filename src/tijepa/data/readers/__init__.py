@@ -12,10 +12,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from tijepa.config.names import unknown
 from tijepa.data.readers.coco import CocoReader
-from tijepa.data.readers.hf_disk import DiskDatasetReader
-from tijepa.data.readers.hub import HubReader
+from tijepa.data.readers.hugging_face import DiskDatasetReader, HubReader
 from tijepa.data.readers.karpathy import KarpathyReader
 from tijepa.data.readers.lance_store import LanceStoreReader
 from tijepa.data.readers.mvsa import MvsaReader
@@ -27,6 +25,7 @@ from tijepa.data.readers.table import TableReader
 from tijepa.data.readers.webdataset import WebDatasetReader
 from tijepa.data.records import Reader, ReaderOptions
 from tijepa.errors import ConfigError, DataError
+from tijepa.registry import unknown_name
 
 __all__ = ["READERS", "open_reader"]
 
@@ -84,7 +83,7 @@ def _opened(kind: type[Reader], source: str, options: ReaderOptions) -> Reader:
 
 def _named(reader: str) -> type[Reader]:
     if reader not in READERS:
-        raise ConfigError(unknown("reader", reader, READERS))
+        raise ConfigError(unknown_name("reader", reader, READERS))
     return READERS[reader]
 
 

@@ -14,13 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tijepa.data.pairs import SetAside
-from tijepa.data.readers.files import digest_of_files, glimpse, inside, printable, read_file
-from tijepa.data.readers.json_file import load_json_file
-from tijepa.data.readers.picture_root import picture_root
-from tijepa.data.readers.values import extra_of
-from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.splits import split_in_name
+from tijepa.data.pairs import Rejected
+from tijepa.data.readers.columns import picture_root
+from tijepa.data.readers.files import (
+    digest_of_files,
+    extra_of,
+    glimpse,
+    inside,
+    load_json_file,
+    printable,
+    read_file,
+)
+from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 
 __all__ = ["CocoReader"]
@@ -34,7 +39,7 @@ class _Annotations:
 
     images: list[dict[str, Any]]
     captions: dict[Any, list[Any]]
-    set_aside: list[SetAside]
+    set_aside: list[Rejected]
     folder: Path
 
 
@@ -59,7 +64,7 @@ class CocoReader(Reader):
         """Whether a JSON file there shows the keys of COCO captions at its ends."""
         return bool(_annotation_files(Path(source)))
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         for file in self._files:
             yield from self._records(file)
 
@@ -79,7 +84,7 @@ class CocoReader(Reader):
             for image in parsed.images:
                 yield os.path.relpath(parsed.folder / image["file_name"], file.parent)
 
-    def _records(self, file: Path) -> Iterator[Record | SetAside]:
+    def _records(self, file: Path) -> Iterator[Record | Rejected]:
         parsed = _parse(file)
         yield from parsed.set_aside
         split = _split(file)
@@ -90,7 +95,7 @@ class CocoReader(Reader):
                 data = read_file(parsed.folder / inside(parsed.folder, image["file_name"]))
                 extra = extra_of({n: v for n, v in image.items() if n not in ("id", "file_name")})
             except DataError as error:
-                yield SetAside(name, str(error))
+                yield Rejected(name, str(error))
                 continue
             yield Record(
                 id=name,
@@ -133,7 +138,7 @@ def _parse(file: Path) -> _Annotations:
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise DataError(f"{file} is no COCO file: it needs lists 'images' and 'annotations'")
-    set_aside: list[SetAside] = []
+    set_aside: list[Rejected] = []
     sound: dict[Any, dict[str, Any]] = {}
     for number, image in enumerate(images):
         where = f"{file.name}: images[{number}]"
@@ -143,19 +148,19 @@ def _parse(file: Path) -> _Annotations:
         if problem is None:
             sound[image["id"]] = image
         else:
-            set_aside.append(SetAside(where, problem))
+            set_aside.append(Rejected(where, problem))
     captions: dict[Any, list[Any]] = {}
     for number, annotation in enumerate(annotations):
         where = f"{file.name}: annotations[{number}]"
         if not isinstance(annotation, dict) or not _is_id(annotation.get("image_id")):
-            set_aside.append(SetAside(where, "no object with an image_id"))
+            set_aside.append(Rejected(where, "no object with an image_id"))
         elif annotation["image_id"] not in sound:
             missing = printable(str(annotation["image_id"]))
-            set_aside.append(SetAside(where, f"image {missing} is not in the list of images"))
+            set_aside.append(Rejected(where, f"image {missing} is not in the list of images"))
         elif "caption" in annotation:
             captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
         else:
-            set_aside.append(SetAside(where, "no caption"))
+            set_aside.append(Rejected(where, "no caption"))
     pictures = list(sound.values())
     return _Annotations(pictures, captions, set_aside, _picture_folder(file, pictures))
 

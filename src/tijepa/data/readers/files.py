@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import math
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-from tijepa.data.pairs import SetAside
+import numpy as np
+
+from tijepa.data.pairs import Rejected
+from tijepa.data.records import canonical_split
 from tijepa.errors import DataError
 
 __all__ = [
     "MAX_FILE_BYTES",
     "PICTURE_SUFFIXES",
+    "captions_of",
     "check_size",
     "digest_of_files",
+    "extra_of",
     "glimpse",
     "inside",
+    "item_name",
+    "load_json_file",
     "printable",
     "read_file",
+    "read_json",
+    "split_of_value",
     "walk",
 ]
 
@@ -106,7 +121,7 @@ def digest_of_files(root: Path, names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def walk(root: Path) -> Iterator[tuple[str, list[str]] | SetAside]:
+def walk(root: Path) -> Iterator[tuple[str, list[str]] | Rejected]:
     """Each folder below `root` (relative, "" first) with its sorted file names, links followed.
 
     A link that leads back to a folder above, and a folder that cannot be listed, are `SetAside`.
@@ -116,18 +131,18 @@ def walk(root: Path) -> Iterator[tuple[str, list[str]] | SetAside]:
 
 def _walk(
     root: str, folder: str, above: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[str, list[str]] | SetAside]:
+) -> Iterator[tuple[str, list[str]] | Rejected]:
     path = os.path.join(root, folder)
     try:
         status = os.stat(path)
         here = (status.st_dev, status.st_ino)
         if here in above:
-            yield SetAside(printable(folder), "symbolic link leads back to a folder above")
+            yield Rejected(printable(folder), "symbolic link leads back to a folder above")
             return
         with os.scandir(path) as entries:
             kinds = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except OSError as error:
-        yield SetAside(printable(folder or root), f"folder cannot be read: {error.strerror}")
+        yield Rejected(printable(folder or root), f"folder cannot be read: {error.strerror}")
         return
     yield folder, [name for name, is_folder in kinds if not is_folder]
     for name, is_folder in kinds:
@@ -140,3 +155,120 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads in a circle
         return False
+
+
+# Values of a row or of a JSON text, brought into the form that records promise.
+
+
+_MAX_DEPTH = 64
+
+
+def read_json(data: bytes) -> Any:
+    """Parse UTF-8 JSON; `DataError` with a short reason if it is invalid.
+
+    An object that holds a key twice is refused: which value is meant nobody can know. NaN and
+    Infinity, which JSON does not have but Python writes for missing numbers, are null.
+    """
+    try:
+        return _DECODER.decode(data.removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
+    except UnicodeDecodeError:
+        raise DataError("invalid UTF-8") from None
+    except RecursionError:
+        raise DataError("invalid JSON: nested too deeply") from None
+    except ValueError as error:
+        raise DataError(f"invalid JSON: {error}") from None
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"key {twice!r} stands twice in one object")
+    return values
+
+
+def _missing(name: str) -> None:
+    del name
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_constant=_missing)
+
+
+def captions_of(value: Any) -> tuple[Any, ...]:
+    """A cell as captions: a list is several, null none. Whether they are text, the check judges."""
+    if value is None:
+        return ()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    return (value,)
+
+
+def split_of_value(value: Any) -> str:
+    """A cell as the canonical name of a split; `DataError` if it is none."""
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"split is {value!r:.80}, while other rows name one")
+    return printable(canonical_split(value))
+
+
+def item_name(given: Any, otherwise: str) -> str:
+    """The id that a source gives an item, else `otherwise`."""
+    usable = isinstance(given, (str, int)) and not isinstance(given, bool) and str(given).strip()
+    return printable(str(given) if usable else otherwise)
+
+
+def extra_of(values: dict[str, Any]) -> dict[str, Any]:
+    """Further columns as JSON can hold them; `DataError` where they are nested too deeply.
+
+    Bytes become base64 text, dates ISO text, numbers that are not finite null.
+    """
+    return {printable(str(name)): _json_value(value, 0) for name, value in values.items()}
+
+
+def _json_value(value: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise DataError(f"a value is nested deeper than {_MAX_DEPTH} levels")
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return value if value.isascii() else printable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {printable(str(key)): _json_value(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item, depth + 1) for item in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, np.generic):
+        return _json_value(value.item(), depth + 1)
+    if isinstance(value, np.ndarray):
+        return _json_value(value.tolist(), depth + 1)
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (Decimal, timedelta)):
+        return str(value)
+    return printable(str(value))
+
+
+# A whole annotation file in JSON.
+
+
+_MAX_BYTES = 4_000_000_000  # parsed, it takes several times as much memory
+
+
+def load_json_file(file: Path) -> Any:
+    """Parse `file`; `DataError` naming it if it cannot be read, is too large or is invalid."""
+    try:
+        size = file.stat().st_size
+        if size > _MAX_BYTES:
+            raise DataError(f"{file} has {size:,} bytes, above the bound of {_MAX_BYTES:,}: cut it")
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}; check its permissions") from None
+    try:
+        return read_json(data)
+    except DataError as error:
+        raise DataError(f"{file}: {error}; mend it") from None

@@ -12,11 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tijepa.data.pairs import SetAside
-from tijepa.data.readers.files import digest_of_files, glimpse, inside, printable, read_file
-from tijepa.data.readers.json_file import load_json_file
-from tijepa.data.readers.picture_root import picture_root
-from tijepa.data.readers.values import extra_of, split_of_value
+from tijepa.data.pairs import Rejected
+from tijepa.data.readers.columns import picture_root
+from tijepa.data.readers.files import (
+    digest_of_files,
+    extra_of,
+    glimpse,
+    inside,
+    load_json_file,
+    printable,
+    read_file,
+    split_of_value,
+)
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.errors import DataError
 
@@ -61,7 +68,7 @@ class KarpathyReader(Reader):
         """Whether a JSON file there begins with the keys of such a file."""
         return bool(_split_files(Path(source)))
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         images = self._images()
         root = self._root(images)
         seen: set[str] = set()
@@ -74,7 +81,7 @@ class KarpathyReader(Reader):
                     raise DataError("filename stands twice")
                 record = _record(image, name, where, root)
             except DataError as error:
-                yield SetAside(name, str(error))
+                yield Rejected(name, str(error))
                 continue
             seen.add(name)
             yield record

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from typing import ClassVar
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.store.location import is_store
-from tijepa.data.store.packing import unpack
+from tijepa.data.store.codec import unpack
+from tijepa.data.store.schema import is_store
 from tijepa.errors import ConfigError
 
 __all__ = ["LanceStoreReader"]
@@ -35,7 +35,7 @@ class LanceStoreReader(Reader):
         """By its name."""
         return is_store(source)
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         extras = self.store.info.extras
         scanner = self.store.dataset.scanner(
             columns=[

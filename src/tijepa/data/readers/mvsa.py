@@ -21,10 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers.files import digest_of_files, read_file
-from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.splits import hash_fraction
+from tijepa.data.records import Reader, ReaderOptions, Record, hash_fraction
 from tijepa.errors import DataError
 
 __all__ = ["MvsaReader", "majority", "pair_label"]
@@ -43,7 +42,7 @@ class MvsaReader(Reader):
     def __init__(self, source: str, options: ReaderOptions) -> None:
         self._root = Path(source)
         self._rows: list[tuple[int, str, list[tuple[str, str]]]] = []  # line, ID, judgements
-        self._broken: list[SetAside] = []
+        self._broken: list[Rejected] = []
         try:
             lines = read_file(self._root / _TABLE).decode("utf-8-sig").splitlines()
         except UnicodeDecodeError:
@@ -65,14 +64,14 @@ class MvsaReader(Reader):
         except (OSError, ValueError):
             return False
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         yield from self._broken
         for line, name, judgements in self._rows:
             try:
                 image = read_file(self._root / "data" / f"{name}.jpg")
                 text = read_file(self._root / "data" / f"{name}.txt")
             except DataError as error:
-                yield SetAside(name, f"line {line}: {error}")
+                yield Rejected(name, f"line {line}: {error}")
                 continue
             sides = [majority([judged[side] for judged in judgements]) for side in (0, 1)]
             labels = {
@@ -111,12 +110,12 @@ class MvsaReader(Reader):
             text, _, image = (part.strip().lower() for part in cell.partition(","))
             if text not in _LABELS or image not in _LABELS:
                 reason = f"line {number}: {cell[:80]!r} is no pair of {', '.join(_LABELS)}"
-                self._broken.append(SetAside(name or f"line {number}", reason))
+                self._broken.append(Rejected(name or f"line {number}", reason))
                 return
             judgements.append((text, image))
         if not name.isalnum() or not judgements:
             reason = f"line {number}: not an ID and its judgements, parted by tabs"
-            self._broken.append(SetAside(name or f"line {number}", reason))
+            self._broken.append(Rejected(name or f"line {number}", reason))
             return
         self._rows.append((number, name, judgements))
 

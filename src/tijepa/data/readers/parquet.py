@@ -13,14 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tijepa.data.pairs import SetAside
-from tijepa.data.readers.cells import record_of_row
-from tijepa.data.readers.columns import find_columns
+from tijepa.data.pairs import Rejected
+from tijepa.data.readers.columns import find_columns, record_of_row
 from tijepa.data.readers.files import digest_of_files, glimpse, printable
-from tijepa.data.readers.gather import Gathering
 from tijepa.data.readers.rows import Row
-from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.splits import split_in_name
+from tijepa.data.readers.table import Gathering
+from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 
 __all__ = ["ParquetReader"]
@@ -54,7 +52,7 @@ class ParquetReader(Reader):
         except (OSError, ValueError):
             return False
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         for file in self._files:
             label = self._label(file)
             split = _split(label)
@@ -65,7 +63,7 @@ class ParquetReader(Reader):
                     yield record
                 continue
             for row in self._rows(file):
-                if isinstance(row, SetAside):
+                if isinstance(row, Rejected):
                     yield row
                     continue
                 name = f"{label}:{row.line}"
@@ -74,7 +72,7 @@ class ParquetReader(Reader):
                         row.values, self._columns, name=name, split=split, root=self._root
                     )
                 except DataError as error:
-                    yield SetAside(name, str(error))
+                    yield Rejected(name, str(error))
 
     def describe(self) -> str:
         """See `Reader.describe`."""
@@ -103,7 +101,7 @@ class ParquetReader(Reader):
     def _label(self, file: Path) -> str:
         return printable(file.relative_to(self._root).with_suffix("").as_posix())
 
-    def _rows(self, file: Path) -> Iterator[Row | SetAside]:
+    def _rows(self, file: Path) -> Iterator[Row | Rejected]:
         """The rows of `file`, numbered from 1; what cannot be read as one `SetAside`."""
         import pyarrow
         import pyarrow.parquet
@@ -118,7 +116,7 @@ class ParquetReader(Reader):
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             label = f"{self._label(file)}.parquet"
             reason = f"cannot be read after row {number:,}: {_first_line(error)}"
-            yield SetAside(label, reason)
+            yield Rejected(label, reason)
 
 
 def _parquet_files(source: Path) -> list[Path]:

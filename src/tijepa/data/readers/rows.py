@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from tijepa.data.pairs import SetAside
-from tijepa.data.readers.values import read_json
+from tijepa.data.pairs import Rejected
+from tijepa.data.readers.files import read_json
 from tijepa.errors import DataError
 
 __all__ = ["JSON_LINES", "SEPARATED", "Row", "read_rows", "separator_of"]
@@ -30,7 +30,7 @@ class Row:
     values: dict[str, Any]
 
 
-def read_rows(file: Path, known: frozenset[str]) -> Iterator[Row | SetAside]:
+def read_rows(file: Path, known: frozenset[str]) -> Iterator[Row | Rejected]:
     """Rows of a .jsonl, .csv or .tsv file in UTF-8; lines that are invalid as `SetAside`.
 
     Empty cells of CSV and TSV files are None. `known` are usual names of columns in lower case,
@@ -45,7 +45,7 @@ def read_rows(file: Path, known: frozenset[str]) -> Iterator[Row | SetAside]:
         raise DataError(f"cannot read {file}: {error.strerror}; check its permissions") from None
 
 
-def _read_json_lines(file: Path) -> Iterator[Row | SetAside]:
+def _read_json_lines(file: Path) -> Iterator[Row | Rejected]:
     with file.open("rb") as handle:
         _refuse_utf16(handle.read(2), file)
         handle.seek(0)
@@ -55,23 +55,23 @@ def _read_json_lines(file: Path) -> Iterator[Row | SetAside]:
             if len(text) == _MAX_LINE and not text.endswith(b"\n"):
                 while (rest := handle.readline(_MAX_LINE)) and not rest.endswith(b"\n"):
                     pass
-                yield SetAside(f"line {line}", f"longer than {_MAX_LINE:,} bytes")
+                yield Rejected(f"line {line}", f"longer than {_MAX_LINE:,} bytes")
                 continue
             if not text.strip():
                 continue
             try:
                 values = read_json(text)
             except DataError as error:
-                yield SetAside(f"line {line}", str(error))
+                yield Rejected(f"line {line}", str(error))
                 continue
             if isinstance(values, dict):
                 yield Row(line, values)
             else:
                 kind = type(values).__name__
-                yield SetAside(f"line {line}", f"{kind} instead of a JSON object")
+                yield Rejected(f"line {line}", f"{kind} instead of a JSON object")
 
 
-def _read_separated(file: Path, known: frozenset[str]) -> Iterator[Row | SetAside]:
+def _read_separated(file: Path, known: frozenset[str]) -> Iterator[Row | Rejected]:
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
     with file.open("rb") as start:
         _refuse_utf16(start.read(2), file)
@@ -88,7 +88,7 @@ def _read_separated(file: Path, known: frozenset[str]) -> Iterator[Row | SetAsid
             except StopIteration:
                 return
             except csv.Error as error:
-                yield SetAside(f"line {lines.first}", f"{error}: quote its cells properly")
+                yield Rejected(f"line {lines.first}", f"{error}: quote its cells properly")
                 continue
             if not any(cell.strip() for cell in cells):
                 continue
@@ -97,7 +97,7 @@ def _read_separated(file: Path, known: frozenset[str]) -> Iterator[Row | SetAsid
                 continue
             problem = _problem(cells, header) or lines.problem(separator)
             if problem:
-                yield SetAside(f"line {lines.first}", problem)
+                yield Rejected(f"line {lines.first}", problem)
             else:
                 values = [cell if cell.strip() else None for cell in cells]
                 yield Row(lines.first, dict(zip(header, values, strict=True)))

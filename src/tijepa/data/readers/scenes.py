@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.scenes import SPLIT_SIZES, Scene, Scenes
 from tijepa.errors import DataError
@@ -43,10 +43,10 @@ class ScenesReader(Reader):
         """By its name."""
         return _SOURCE.fullmatch(source) is not None
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         return self.first(max(SPLIT_SIZES.values()))
 
-    def first(self, most: int) -> Iterator[Record | SetAside]:
+    def first(self, most: int) -> Iterator[Record | Rejected]:
         """See `Reader.first`; the others are not drawn."""
         for split, size in SPLIT_SIZES.items():
             scenes = Scenes(split, size, self._seed, _IMAGE_SIZE, distinct=split != "train")

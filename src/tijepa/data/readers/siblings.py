@@ -10,22 +10,25 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
+from tijepa.data.readers.columns import guess_columns, take
 from tijepa.data.readers.files import (
     PICTURE_SUFFIXES,
+    captions_of,
     digest_of_files,
+    extra_of,
     printable,
     read_file,
+    read_json,
+    split_of_value,
     walk,
 )
-from tijepa.data.readers.sides import read_sides
-from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.splits import split_in_name
+from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 
-__all__ = ["SiblingsReader"]
+__all__ = ["SiblingsReader", "Sides", "read_sides"]
 
 _PROBED = 200  # folders looked into for a first pair
 
@@ -63,13 +66,13 @@ class SiblingsReader(Reader):
         return any(
             stem.pictures and stem.text
             for step in itertools.islice(walk(Path(source)), _PROBED)
-            if not isinstance(step, SetAside)
+            if not isinstance(step, Rejected)
             for stem in _by_stem(step[1]).values()
         )
 
-    def __iter__(self) -> Iterator[Record | SetAside]:
+    def __iter__(self) -> Iterator[Record | Rejected]:
         for found in self._stems():
-            yield found if isinstance(found, SetAside) else self._record(found)
+            yield found if isinstance(found, Rejected) else self._record(found)
 
     def describe(self) -> str:
         """See `Reader.describe`."""
@@ -89,9 +92,9 @@ class SiblingsReader(Reader):
                     if name is not None:
                         yield os.path.join(found.folder, name)
 
-    def _stems(self) -> Iterator[_Found | SetAside]:
+    def _stems(self) -> Iterator[_Found | Rejected]:
         for step in walk(self._root):
-            if isinstance(step, SetAside):
+            if isinstance(step, Rejected):
                 yield step
                 continue
             folder, names = step
@@ -100,29 +103,29 @@ class SiblingsReader(Reader):
                     yield _Found(folder, stem)
                 elif stem.text is not None:
                     text = printable(os.path.join(folder, stem.text))
-                    yield SetAside(text, "text without a picture of the same name")
+                    yield Rejected(text, "text without a picture of the same name")
                 for other in stem.pictures[1:]:
                     reason = f"{printable(stem.pictures[0])} has the same name and is used"
-                    yield SetAside(printable(os.path.join(folder, other)), reason)
+                    yield Rejected(printable(os.path.join(folder, other)), reason)
 
-    def _record(self, found: _Found) -> Record | SetAside:
+    def _record(self, found: _Found) -> Record | Rejected:
         picture = os.path.join(found.folder, found.stem.pictures[0])
         name = printable(picture).replace(os.sep, "/")
         try:
             image = read_file(self._root / picture)
         except DataError as error:
-            return SetAside(name, str(error))
+            return Rejected(name, str(error))
         beside: dict[str, bytes | None] = {}
         for what, file in (("text", found.stem.text), ("json", found.stem.json)):
             try:
                 path = self._root / found.folder / file if file is not None else None
                 beside[what] = None if path is None else read_file(path)
             except DataError as error:
-                return SetAside(name, f"{printable(file or '')}: {error}")
+                return Rejected(name, f"{printable(file or '')}: {error}")
         try:
             sides = read_sides(beside["text"], beside["json"], self._options, line_by_line=True)
         except DataError as error:
-            return SetAside(name, f"{printable(found.stem.json or '')}: {error}")
+            return Rejected(name, f"{printable(found.stem.json or '')}: {error}")
         parts = found.folder.lower().split(os.sep)
         splits = (split_in_name(part) for part in parts if part.isalpha())
         return Record(
@@ -155,3 +158,65 @@ def _by_stem(names: list[str]) -> dict[str, _Stem]:
         elif ending == ".json":
             stems.setdefault(stem, _Stem()).json = name
     return stems
+
+
+# The text and the JSON that stand beside a picture under the same name: captions and the rest.
+
+
+_BESIDE_TEXT = ("captions", "caption")  # a "title" beside a caption is something else
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What text and JSON say of one picture."""
+
+    captions: tuple[Any, ...]
+    split: str | None
+    extra: dict[str, Any]
+
+
+def read_sides(
+    text: bytes | None, json: bytes | None, options: ReaderOptions, *, line_by_line: bool
+) -> Sides:
+    """Captions of `text` (each line, or all of it as one) and then those of `json` it lacks.
+
+    If `options` name a key of `json`, captions come from there alone. A blank text is none. Invalid
+    UTF-8 becomes lone surrogates, for the check to find. Raises `DataError` if `json` is invalid or
+    lacks that key.
+    """
+    named = options.caption_column
+    texts = _texts(text, line_by_line) if named is None else ()
+    values = {} if json is None else read_json(json)
+    if not isinstance(values, dict):
+        values = {"captions": values} if _is_text(values) else {"json": values}
+    columns = guess_columns(tuple(values), options)
+    if named is not None and named not in values:
+        raise DataError(f"there is no '{named}' for the caption")
+    names = columns.caption
+    if texts:
+        names = tuple(name for name in names if name.lower() in _BESIDE_TEXT)
+    caption_column, value = take(values, names)
+    split_column, split = take(values, columns.split)
+    captions = captions_of(value)
+    stripped = {caption.strip() for caption in captions if isinstance(caption, str)}
+    further = tuple(caption for caption in texts if caption.strip() not in stripped)
+    used = {caption_column, split_column}
+    return Sides(
+        captions=further + captions,
+        split=None if split is None else split_of_value(split),
+        extra=extra_of({n: v for n, v in values.items() if n not in used}),
+    )
+
+
+def _texts(text: bytes | None, line_by_line: bool) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    decoded = text.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    lines = decoded.replace("\r\n", "\n").split("\n") if line_by_line else [decoded.strip("\r\n")]
+    return tuple(line for line in lines if line.strip())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    )

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tijepa.data.randomness import uniforms
+from tijepa.data.batches.order import uniforms
 from tijepa.data.scenes.shapes import DISTANCES
 from tijepa.data.scenes.world import BACKGROUNDS, COLOURS, Scene, SceneObject, stream
 

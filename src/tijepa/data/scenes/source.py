@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tijepa.data.pairs import Item, PairSource, PairSplits, Picture
+from tijepa.data.pairs import Item, PairSource, PairSplits, StoredImage
 from tijepa.data.scenes.render import render
 from tijepa.data.scenes.wording import captions
 from tijepa.data.scenes.world import Scene, draw_scene
@@ -92,7 +92,7 @@ class Scenes(PairSource):
 
 
 @dataclass(frozen=True)
-class _Drawing(Picture):
+class _Drawing(StoredImage):
     """A scene that is drawn when its pixels are asked for."""
 
     scene: Scene

@@ -2,3 +2,5 @@
 
 Lance is not safe to use in a process forked after it was used; threads and spawned processes are.
 """
+
+from __future__ import annotations

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from tijepa.data.pairs import PairSplits, SetAside
+from tijepa.data.pairs import PairSplits, Rejected
 from tijepa.data.records import Reader
-from tijepa.data.store.lock import FileLock
-from tijepa.data.store.opening import open_store
 from tijepa.data.store.prepare import diagnosis_folder
 from tijepa.data.store.schema import SCHEMA_VERSION
+from tijepa.data.store.source import open_store
 from tijepa.errors import DataError
+from tijepa.io.locks import FileLock
 
 __all__ = ["cache_folder", "open_cached"]
 
@@ -102,12 +102,12 @@ def _hash(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
-def _set_aside(path: Path) -> tuple[SetAside, ...]:
+def _set_aside(path: Path) -> tuple[Rejected, ...]:
     """What the diagnosis beside the store put into quarantine, items only."""
     file = diagnosis_folder(str(path)) / "quarantine.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     entries = map(json.loads, lines)
-    return tuple(SetAside(e["item"], e["reason"]) for e in entries if e["what"] == "item")
+    return tuple(Rejected(e["item"], e["reason"]) for e in entries if e["what"] == "item")
 
 
 def _make(path: Path, prepare: Callable[[str], None]) -> None:

@@ -14,20 +14,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tijepa.data.check import Sound
-from tijepa.data.doctor import Diagnosis, Report
-from tijepa.data.pairs import SetAside
+from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, Record
-from tijepa.data.store.extras import ExtraColumns, misfits
-from tijepa.data.store.intake import Intake, RedundantError
-from tijepa.data.store.known import KnownItems
-from tijepa.data.store.location import is_remote, local_path, store_exists
-from tijepa.data.store.rows import grouped, to_batch
-from tijepa.data.store.schema import StoreInfo, schema_of
-from tijepa.data.store.settle import SplitPlan, SplitSettler, StartAgainError
+from tijepa.data.store.codec import ExtraColumns, misfits
+from tijepa.data.store.existing_rows import KnownItems, existing_rows
+from tijepa.data.store.ingest import (
+    Intake,
+    RedundantError,
+    SplitPlan,
+    SplitSettler,
+    StartAgainError,
+)
+from tijepa.data.store.schema import StoreInfo, is_remote, local_path, schema_of, store_exists
 from tijepa.data.store.source import Store
-from tijepa.data.store.standing import standing
-from tijepa.data.store.writer import append_batches, create_store
+from tijepa.data.store.writer import append_batches, create_store, grouped, to_batch
+from tijepa.data.validation import Diagnosis, Report
+from tijepa.data.validation.check import Sound
 from tijepa.errors import DataError
 
 __all__ = ["Prepared", "append_store", "diagnosis_folder", "write_store"]
@@ -164,7 +166,7 @@ def append_store(
         store=uri,
         max_bad=max_bad,
     ) as diagnosis:
-        diagnosis.know(known.passing(standing(store)))
+        diagnosis.know(known.passing(existing_rows(store)))
         intake = Intake(source or uri, diagnosis, settler, max_bad=max_bad)
         records = known.without(_counted(_records(reader, most), advance))
         sounds = intake.items(records, threads=threads, advance=lambda count: None, fewest=0)
@@ -201,7 +203,7 @@ def _create(description: str, uri: str, settler: SplitSettler, sounds: Iterator[
     return create_store(uri, schema, batches)
 
 
-def _records(reader: Reader, most: int | None) -> Iterator[Record | SetAside]:
+def _records(reader: Reader, most: int | None) -> Iterator[Record | Rejected]:
     return iter(reader) if most is None else reader.first(most)
 
 
@@ -210,7 +212,7 @@ def _described(reader: Reader, most: int | None) -> str:
     return f"{reader.describe()}{only}"
 
 
-def _counted(items: Iterator[Record | SetAside], advance: Advance) -> Iterator[Record | SetAside]:
+def _counted(items: Iterator[Record | Rejected], advance: Advance) -> Iterator[Record | Rejected]:
     for item in items:
         advance(1)
         yield item

@@ -1,0 +1,1 @@
+"""Which items a step sees, and how they become a batch."""

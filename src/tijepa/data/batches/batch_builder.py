@@ -1,0 +1,241 @@
+"""One batch in the making: items read together, decoded row by row, in any order, by any thread.
+
+What a row becomes depends on (seed, stream position) and the source alone: nothing that another row
+found changes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from tijepa.data.batches.device_crop import Uncropped
+from tijepa.data.batches.order import Order
+from tijepa.data.batches.sample_rng import SampleRng, least_side, replacement, rngs_at
+from tijepa.data.features.table import Features, FeatureTable, SplitFeatures
+from tijepa.data.images import Crop, Pixels, normalise_into, resize_crop
+from tijepa.data.pairs import Batch, Item, PairSource, Rejected
+from tijepa.data.tokenizer import Tokenizer
+from tijepa.errors import DataError
+
+__all__ = ["BatchBuilder", "BrokenItems", "LoaderSpec"]
+
+_TRIES = 16  # replacements tried for one broken item
+_WHOLE = (1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class LoaderSpec:
+    """What all batches of a loader have in common."""
+
+    source: PairSource
+    tokenizer: Tokenizer
+    order: Order
+    seed: int
+    image_size: int
+    max_tokens: int
+    crop_scale: tuple[float, float]
+    flip: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    augment: Literal["host", "device"]
+    pin: bool
+    features: SplitFeatures
+
+
+class BrokenItems:
+    """Items that were met and could not be used, each listed once."""
+
+    def __init__(self) -> None:
+        self.listed: list[Rejected] = []
+        self._known: set[int] = set()
+        self._lock = threading.Lock()
+
+    def add(self, index: int, name: str, reason: str) -> None:
+        """List item `index`, unless it is listed."""
+        with self._lock:
+            if index not in self._known:
+                self._known.add(index)
+                self.listed.append(Rejected(name, reason))
+
+
+class BatchBuilder:
+    """Rows of the stream positions [start, start + count), read when made, filled one by one."""
+
+    def __init__(self, recipe: LoaderSpec, start: int, count: int, broken: BrokenItems) -> None:
+        self._recipe = recipe
+        self._broken = broken
+        self._draws = rngs_at(recipe.seed, start, count)
+        self._indexes: list[int] = recipe.order.at(start, count).tolist()
+        self._items = self._read(self._indexes)
+        self._captions: list[str | None] = [None] * count
+        self._has_image = torch.zeros(count, dtype=torch.bool, pin_memory=recipe.pin)
+        size = 0 if recipe.features.image is not None else recipe.image_size
+        if recipe.augment == "device":
+            size = least_side(size, recipe.crop_scale[0])
+            self._boxes = torch.zeros(count, 4, pin_memory=recipe.pin)
+            self._mirrored = torch.zeros(count, dtype=torch.bool, pin_memory=recipe.pin)
+            self._images = _vacant((count, size, size, 3), torch.uint8, recipe.pin)
+        else:
+            self._images = _vacant((count, 3, size, size), torch.float32, recipe.pin)
+        self._rows = self._images.numpy()
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    def fill(self, rows: Sequence[int]) -> None:
+        """Decode and crop the pictures of these rows, or of what replaces them."""
+        for row in rows:
+            try:
+                self._fill(row)
+            except DataError:
+                raise
+            except BaseException as error:
+                error.add_note(
+                    f"while preparing item {self._name(row)} (number {self._indexes[row]})"
+                )
+                raise
+
+    def finish(self, cursor: int) -> Batch | Uncropped:
+        """The batch of all rows, every one of which must have been filled."""
+        recipe = self._recipe
+        tokens = recipe.tokenizer.encode([text or "" for text in self._captions], recipe.max_tokens)
+        on_device = recipe.augment == "device"
+        batch = Batch(
+            images=torch.empty(len(self), 3, 0, 0) if on_device else self._images,
+            has_image=self._has_image,
+            tokens=self._pinned(tokens.ids),
+            token_mask=self._pinned(tokens.mask),
+            has_text=self._pinned(torch.tensor([text is not None for text in self._captions])),
+            indices=self._pinned(torch.tensor(self._indexes)),
+            cursor=cursor,
+            image_features=self._image_features(),
+            text_features=self._text_features(),
+        )
+        if not on_device:
+            return batch
+        return Uncropped(
+            batch,
+            self._images,
+            self._boxes,
+            self._mirrored,
+            recipe.image_size,
+            recipe.mean,
+            recipe.std,
+        )
+
+    def _fill(self, row: int) -> None:
+        """Show the item in order, or the first readable one of its replacements."""
+        first = ""
+        for attempt in range(_TRIES + 1):
+            if attempt:
+                self._replace(row, attempt)
+            try:
+                self._show(row, self._items[row], self._draws[row])
+            except DataError as error:
+                name = self._name(row)
+                self._broken.add(self._indexes[row], name, str(error))
+                first = first or f"item {name} is broken ({error})"
+            else:
+                return
+        raise DataError(
+            f"{first} and so are {_TRIES} items drawn in its place; {len(self._broken.listed)} of "
+            f"{len(self._recipe.source)} items are known to be broken: mend the source"
+        )
+
+    def _name(self, row: int) -> str:
+        return self._recipe.source.item_id(self._indexes[row])
+
+    def _replace(self, row: int, attempt: int) -> None:
+        source = self._recipe.source
+        index = replacement(self._recipe.seed, self._draws[row].position, attempt, len(source))
+        self._indexes[row] = index
+        self._items[row] = self._read([index])[0]
+
+    def _show(self, row: int, item: Item, draw: SampleRng) -> None:
+        recipe = self._recipe
+        self._captions[row] = draw.caption_of(item.captions)
+        if recipe.features.image is not None:
+            self._has_image[row] = _has_features(recipe.features.image, self._indexes[row])
+            return
+        self._has_image[row] = item.picture is not None
+        if item.picture is None:
+            self._rows[row] = 0
+        elif recipe.augment == "device":
+            self._put_whole(row, item.picture.pixels(self._rows.shape[1]), draw)
+        else:
+            scale, size = recipe.crop_scale, recipe.image_size
+            pixels = item.picture.pixels(draw.needed_side(size, scale))
+            height, width = pixels.shape[:2]
+            crop = draw.crop_of(height, width, scale)
+            cut = resize_crop(pixels, crop, size, recipe.flip and draw.mirrored())
+            normalise_into(self._rows[row], cut, recipe.mean, recipe.std)
+
+    def _read(self, indexes: Sequence[int]) -> list[Item]:
+        return _read(self._recipe.source, indexes, pictures=self._recipe.features.image is None)
+
+    def _image_features(self) -> Features | None:
+        table = self._recipe.features.image
+        if table is None:
+            return None
+        return table.take(self._indexes, [0 if has else None for has in self._has_image.tolist()])
+
+    def _text_features(self) -> Features | None:
+        table = self._recipe.features.text
+        if table is None:
+            return None
+        counts = [len(item.captions) for item in self._items]
+        numbers = [d.caption_number(n) for d, n in zip(self._draws, counts, strict=True)]
+        return table.take(self._indexes, numbers)
+
+    def _put_whole(self, row: int, pixels: Pixels, draw: SampleRng) -> None:
+        """The whole picture as a square, whatever its shape, and where to crop it."""
+        height, width = pixels.shape[:2]
+        crop = draw.crop_of(height, width, self._recipe.crop_scale)
+        shares = [crop.top / height, crop.left / width, crop.height / height, crop.width / width]
+        self._boxes[row] = torch.tensor(shares)
+        self._mirrored[row] = self._recipe.flip and draw.mirrored()
+        whole = Crop(top=0, left=0, height=height, width=width)
+        self._rows[row] = resize_crop(pixels, whole, self._rows.shape[1])
+
+    def _pinned(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.pin_memory() if self._recipe.pin else tensor
+
+
+def _vacant(shape: tuple[int, ...], dtype: torch.dtype, pin: bool) -> torch.Tensor:
+    """Memory for pictures, its content undefined.
+
+    NumPy asks the system for large pages, torch does not; faulting in small ones cost 0.25 ms for
+    each picture of 224 pixels (docs/log.md).
+    """
+    if pin:
+        return torch.empty(shape, dtype=dtype, pin_memory=True)
+    return torch.from_numpy(np.empty(shape, np.uint8 if dtype is torch.uint8 else np.float32))
+
+
+def _has_features(table: FeatureTable, index: int) -> bool:
+    """Whether the item has a picture; `DataError` where it was found broken."""
+    if index in table.broken:
+        raise DataError(table.broken[index])
+    return table.count(index) > 0
+
+
+def _read(source: PairSource, indexes: Sequence[int], *, pictures: bool) -> list[Item]:
+    """The items at `indexes`; without `pictures` their captions alone."""
+    try:
+        if pictures:
+            items = source.read(indexes)
+        else:
+            items = [Item(texts, None) for texts in source.texts(indexes)]
+    except BaseException as error:
+        shown = ", ".join(str(index) for index in indexes[:5])
+        more = f" and {len(indexes) - 5} more" if len(indexes) > 5 else ""
+        error.add_note(f"while reading the items number {shown}{more} of the source")
+        raise
+    assert len(items) == len(indexes), f"asked for {len(indexes)} items, got {len(items)}"
+    return items

@@ -1,0 +1,93 @@
+"""The order of items: a function of (seed, epoch, position) in O(1) memory.
+
+Stream position p belongs to epoch p // count. Each epoch is a permutation of [0, count): a keyed
+Feistel network (Luby and Rackoff, 1988) over pairs (left, right) in Z_a x Z_b with a b >= count
+and both near sqrt(count), and cycle walking (Black and Rogaway, 2002) for the few pairs beyond
+count. So ten million rows cost no memory and any cursor is reached at once.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tijepa.errors import DataError
+
+__all__ = ["Order", "hash_words", "uniforms"]
+
+_ROUNDS = 8
+_PURPOSE = 0x6F72646572  # keeps these hashes apart from those of other purposes
+
+
+class Order:
+    """Shuffled endless stream of item indexes in [0, count)."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        if count < 1:
+            raise DataError("the source has no items: there is nothing to put in order")
+        self._count = count
+        self._seed = seed
+        self._left = math.isqrt(count - 1) + 1  # a = ceil(sqrt(count))
+        self._right = -(-count // self._left)  # b = ceil(count / a)
+
+    def at(self, position: int, length: int) -> NDArray[np.int64]:
+        """Item indexes of stream positions [position, position + length), across epochs."""
+        positions = np.arange(position, position + length, dtype=np.uint64)
+        epochs, offsets = np.divmod(positions, np.uint64(self._count))
+        keys = [hash_words(_PURPOSE, self._seed, r, epochs) for r in range(_ROUNDS)]
+        result = self._permute(offsets, keys)
+        outside = np.flatnonzero(result >= self._count)
+        while outside.size:
+            result[outside] = self._permute(result[outside], [key[outside] for key in keys])
+            outside = outside[result[outside] >= self._count]
+        return result.astype(np.int64)
+
+    def _permute(self, x: Words, keys: list[Words]) -> Words:
+        """One pass of the network: a bijection of [0, a b)."""
+        a, b = np.uint64(self._left), np.uint64(self._right)
+        left, right = np.divmod(x, b)
+        for number, key in enumerate(keys):
+            if number % 2 == 0:
+                left = (left + hash_words(key, right) % a) % a
+            else:
+                right = (right + hash_words(key, left) % b) % b
+        return left * b + right
+
+
+# Random numbers by counter: a value depends on its words (seed, purpose, position) alone.
+#
+# There is no state to save, so any position of a stream is reached at once and in any order. The
+# mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+
+
+Words = NDArray[np.uint64]
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
+
+
+def hash_words(*words: int | Words) -> Words:
+    """64 well-mixed bits for each row of `words`, which broadcast against each other.
+
+    Numbers must lie in [0, 2^64). The result has at least one dimension. For fixed leading words
+    it is injective in the last one.
+    """
+    state = np.zeros(1, dtype=np.uint64)
+    for word in words:
+        state = _mix(state ^ np.atleast_1d(np.asarray(word, dtype=np.uint64)))
+    return state
+
+
+def uniforms(*words: int | Words) -> NDArray[np.float64]:
+    """Numbers in [0, 1), multiples of 2^-53, from `hash_words`."""
+    return (hash_words(*words) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(x: Words) -> Words:
+    x = x + _STEP
+    x = (x ^ (x >> np.uint64(30))) * _MULTIPLY_1
+    x = (x ^ (x >> np.uint64(27))) * _MULTIPLY_2
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,9 @@
+"""What is wrong with a source, what is worth knowing about it, and what to run next."""
+
+from __future__ import annotations
+
+from tijepa.data.validation.diagnose import diagnose, print_report
+from tijepa.data.validation.diagnosis import Diagnosis
+from tijepa.data.validation.report import Report, train_command
+
+__all__ = ["Diagnosis", "Report", "diagnose", "print_report", "train_command"]

@@ -1,0 +1,224 @@
+"""Whether a record can be used: the one judge of pictures and captions for every reader.
+
+A picture that cannot be decoded sets its item aside, whose captions would otherwise silently
+become a text without picture. Invalid captions are dropped singly; an item that had captions and
+lost all of them is set aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from tijepa.data.pairs import Rejected
+from tijepa.data.records import Record
+from tijepa.data.validation.image_check import PictureFacts, look_at_picture, peculiarities
+from tijepa.errors import PictureError
+
+__all__ = [
+    "MAX_CAPTION",
+    "Checked",
+    "Finding",
+    "PictureFacts",
+    "Sound",
+    "check_record",
+    "content_of",
+    "text_hash",
+    "validate_parallel",
+]
+
+MAX_CAPTION = 10_000  # characters
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or worth knowing about one item.
+
+    `kind` is a short slug such as "image-truncated" or "caption-blank"; `set_aside` tells whether
+    the item is not used because of it.
+    """
+
+    item: str
+    reference: str
+    kind: str
+    reason: str
+    set_aside: bool
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A record that can be used: at least a picture that decodes or a caption that is text.
+
+    `captions` are the valid ones. `content_hash` is blake2b-128 (hex) of the picture's bytes, where
+    there is none of the captions.
+    """
+
+    record: Record
+    captions: tuple[str, ...]
+    picture: PictureFacts | None
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdict on one record: `sound` is None where it is set aside; findings say why.
+
+    The first finding that sets the item aside is the one to show. `record` is what was judged.
+    """
+
+    sound: Sound | None
+    findings: tuple[Finding, ...]
+    record: Record | None = None
+
+
+def check_record(record: Record) -> Checked:
+    """Judge one record. Never raises, whatever the bytes are."""
+    findings: list[tuple[str, str, bool]] = []  # kind, reason, whether the item is set aside
+    picture = None
+    if record.image is not None:
+        try:
+            picture = look_at_picture(record.image)
+        except PictureError as error:
+            findings.append((error.kind, str(error), True))
+        else:
+            findings += [(kind, reason, False) for kind, reason in peculiarities(picture)]
+    captions = []
+    total = len(record.captions)
+    for number, caption in enumerate(record.captions, start=1):
+        problem = _caption_problem(caption)
+        if problem is None:
+            captions.append(caption)
+        else:
+            findings.append((problem[0], f"caption {number} of {total} {problem[1]}", False))
+    if total and not captions:
+        first = findings[-total][1]
+        reason = f"none of its {total} captions can be used; {first}"
+        findings.append(("captions-all-invalid", reason, True))
+    if record.image is None and not total:
+        findings.append(("item-empty", "neither a picture nor a caption", True))
+    found = tuple(Finding(record.id, record.reference, *finding) for finding in findings)
+    if any(finding.set_aside for finding in found):
+        return Checked(None, found, record)
+    valid = tuple(captions)
+    return Checked(Sound(record, valid, picture, _content_hash(record, valid)), found, record)
+
+
+def content_of(record: Record) -> tuple[tuple[str, ...], str]:
+    """The captions that can be used and the hash, as in `Sound`, whatever the picture is worth."""
+    valid = tuple(c for c in record.captions if _caption_problem(c) is None)
+    return valid, _content_hash(record, valid)
+
+
+def _caption_problem(caption: Any) -> tuple[str, str] | None:
+    """Kind and reason why `caption` cannot be used."""
+    if not isinstance(caption, str):
+        return "caption-not-text", f"is of type {type(caption).__name__}, not text"
+    if not caption or caption.isspace():
+        return "caption-blank", "is blank"
+    if len(caption) > MAX_CAPTION:
+        return "caption-too-long", f"has {len(caption):,} characters, more than {MAX_CAPTION:,}"
+    if not caption.isascii():
+        try:
+            caption.encode("utf-8")
+        except UnicodeEncodeError as error:
+            return "caption-invalid-unicode", f"is not valid Unicode at character {error.start + 1}"
+    return None
+
+
+def _content_hash(record: Record, valid: Sequence[str]) -> str:
+    return text_hash(valid) if record.image is None else _picture_hash(record.image)
+
+
+def _picture_hash(image: bytes) -> str:
+    return hashlib.blake2b(image, digest_size=16).hexdigest()
+
+
+def text_hash(captions: Sequence[str]) -> str:
+    """blake2b-128 (hex) of texts in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for caption in captions:
+        data = caption.encode("utf-8")
+        digest.update(len(data).to_bytes(4, "big"))  # so that ("a", "b") is not ("ab",)
+        digest.update(data)
+    return digest.hexdigest()
+
+
+# Records through the check on several threads, in order, with a bounded number in flight.
+
+
+_CHUNK_RECORDS = 64
+_CHUNK_BYTES = 4 * 2**20  # of pictures; a single larger picture is a chunk of its own
+
+_Judged = Checked | Rejected
+
+
+def validate_parallel(items: Iterable[Record | Rejected], *, threads: int) -> Iterator[_Judged]:
+    """Check the records of `items` and pass on the rest, in the order of `items`.
+
+    `threads` workers check chunks of at most 64 records or about 4 MiB of pictures, at most
+    2 * threads + 2 chunks at once: with 2 threads about 24 MiB of picture bytes, whatever the
+    source, plus one decoded picture for each thread. 0 checks in the calling thread. If `items`
+    raises, what came before it is yielded first. No thread remains when the iterator is closed.
+    """
+    if threads < 1:
+        for item in items:
+            yield _judge(item)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="tijepa-check")
+    waiting: deque[Future[list[_Judged]]] = deque()
+    try:
+        failure: Exception | None = None
+        chunks = _chunks(items)
+        while True:
+            try:
+                chunk = next(chunks, None)
+            except Exception as error:  # noqa: BLE001 (raised again below, after what came before)
+                failure = error
+                break
+            if chunk is None:
+                break
+            waiting.append(pool.submit(_judge_all, chunk))
+            if len(waiting) > 2 * threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+        if failure is not None:
+            raise failure
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _chunks(items: Iterable[Record | Rejected]) -> Iterator[list[Record | Rejected]]:
+    chunk: list[Record | Rejected] = []
+    size = 0
+    failure: Exception | None = None
+    iterator = iter(items)
+    while True:
+        try:
+            item = next(iterator, None)
+        except Exception as error:  # noqa: BLE001 (raised again below, after what came before)
+            failure = error
+            break
+        if item is None:
+            break
+        chunk.append(item)
+        size += len(item.image or b"") if isinstance(item, Record) else 0
+        if len(chunk) >= _CHUNK_RECORDS or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+    if failure is not None:
+        raise failure
+
+
+def _judge_all(items: list[Record | Rejected]) -> list[_Judged]:
+    return [_judge(item) for item in items]
+
+
+def _judge(item: Record | Rejected) -> _Judged:
+    return check_record(item) if isinstance(item, Record) else item

@@ -1,0 +1,286 @@
+"""Collects what the check says item by item, and makes a report of it in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tijepa.data.images import MAX_PIXELS
+from tijepa.data.pairs import Rejected
+from tijepa.data.tokenizer import Tokenizer
+from tijepa.data.validation.check import MAX_CAPTION, Checked, Sound
+from tijepa.data.validation.duplicates import Duplicates, Fingerprints, Known
+from tijepa.data.validation.findings import DUPLICATES, FindingBook
+from tijepa.data.validation.image_check import EXTREME_ASPECT, TINY
+from tijepa.data.validation.near import NEAR_DISTANCE
+from tijepa.data.validation.page import page
+from tijepa.data.validation.report import GroupExample, Report, commands, unfit_reasons
+from tijepa.data.validation.statistics import (
+    CaptionStatistics,
+    IdBook,
+    LabelStatistics,
+    PictureStatistics,
+    caption_hash,
+)
+from tijepa.data.validation.thumbnails import thumbnail
+
+__all__ = ["Diagnosis", "PicturesOf"]
+
+PicturesOf = Callable[[Collection[str]], Mapping[str, bytes]]
+
+_QUARANTINE = "quarantine.jsonl"
+_LISTED_GROUPS = 1_000  # of each kind, in doctor.json
+_LISTED_ITEMS = 50  # of each such group
+_SHOWN_GROUPS = 12  # of each kind, with pictures, on the page
+_SHOWN_ITEMS = 4
+_MOST_SPLITS = 1_000
+_NO_SPLIT = "(no split)"
+_COUNTED = ("items", "pairs", "images_only", "texts_only", "captions")
+
+
+class Diagnosis:
+    """Takes every item of a source once, in order, and writes three files into `folder`.
+
+    quarantine.jsonl grows while items come in; doctor.json and doctor.html are written by
+    `finish`. Memory: 35 bytes and the deflated id (3 bytes where ids are numbered) for each item,
+    about 100 MB for captions whatever their number, and while duplicates are sought 50 bytes an
+    item more: below 1 GiB for 10 million items, unless most of them are copies (see `duplicates`).
+
+    An error or an interrupt leaves the lines that were written; without any, no folder.
+
+    `source` and `arguments` (options by which it is read) go into the commands that are proposed;
+    `store` is the one that the items are added to, whose own items `know` takes before all others.
+    Close it or use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        source: str,
+        description: str,
+        arguments: Sequence[str] = (),
+        store: str | None = None,
+        max_bad: float = 0.01,
+        max_tokens: int | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        self._new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._source = source
+        self._description = description
+        self._arguments = tuple(arguments)
+        self._store = store
+        self._max_bad = max_bad
+        self._max_tokens = max_tokens
+        self._findings = FindingBook(folder / _QUARANTINE)
+        self._captions = CaptionStatistics(
+            max_tokens, None if tokenizer is None else tokenizer.would_cut
+        )
+        self._pictures = PictureStatistics()
+        self._labels = LabelStatistics()
+        self._fingerprints = Fingerprints()
+        self._ids = IdBook()
+        self._split_codes = {_NO_SPLIT: 0}
+        self._splits: list[dict[str, int]] = [dict.fromkeys(_COUNTED, 0)]
+        self._set_aside = 0
+
+    def __enter__(self) -> Diagnosis:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        quarantine = self._folder / _QUARANTINE
+        if error is not None and self._new and not quarantine.stat().st_size:
+            quarantine.unlink()
+            with suppress(OSError):  # it holds more
+                self._folder.rmdir()
+
+    def close(self) -> None:
+        """Close the quarantine file; what is in it stays."""
+        self._findings.close()
+
+    def know(self, items: Iterable[Known]) -> None:
+        """Note all items that stand in the store already: duplicates of them are found."""
+        for item in items:
+            code = self._split_code(item.split)
+            self._fingerprints.append(
+                item.content_hash, item.look, code, [caption_hash(text) for text in item.captions]
+            )
+            self._ids.append(item.id)
+        self._fingerprints.end_of_known()
+
+    def add(self, item: Checked | Rejected) -> None:
+        """Note one item of the source."""
+        if isinstance(item, Rejected):
+            self._set_aside += 1
+            self._findings.add_row(item)
+            return
+        self._findings.add(item)
+        if item.sound is None:
+            self._set_aside += 1
+        else:
+            self._add_sound(item.sound)
+
+    def finish(self, pictures_of: PicturesOf | None = None) -> Report:
+        """Find the duplicates, judge, and write doctor.json and doctor.html.
+
+        `pictures_of` gives the picture bytes of items by id, for thumbnails of duplicates.
+        """
+        self.close()
+        names = list(self._split_codes)
+        duplicates = self._fingerprints.duplicates(names)
+        listed, shown = self._groups(duplicates, names, pictures_of)
+        counts = self._counts()
+        reasons = unfit_reasons(counts, self._max_bad)
+        redundant = len(duplicates.redundant)
+        next_steps = commands(
+            self._source,
+            self._arguments,
+            counts,
+            max_bad=self._max_bad,
+            redundant=redundant,
+            fit=not reasons,
+            store=self._store,
+        )
+        facts: dict[str, Any] = {
+            "version": 1,
+            "source": self._source,
+            "description": self._description,
+            "verdict": "unfit" if reasons else "fit",
+            "reasons": reasons,
+            "counts": counts,
+            "splits": {
+                name: numbers
+                for name, numbers in zip(names, self._splits, strict=True)
+                if numbers["items"]
+            },
+            "findings": self._findings.summary(),
+            "duplicates": listed,
+            "redundant_items": redundant,
+            "pictures_too_plain_to_compare": duplicates.plain,
+            "captions": self._captions.summary(),
+            "pictures": self._pictures.summary(),
+            "labels": self._labels.summary(),
+            "thresholds": {
+                "max_bad": self._max_bad,
+                "max_tokens": self._max_tokens,
+                "max_caption_characters": MAX_CAPTION,
+                "max_pixels": MAX_PIXELS,
+                "tiny_below": TINY,
+                "extreme_aspect_above": EXTREME_ASPECT,
+                "near_distance": NEAR_DISTANCE,
+            },
+            "commands": [{"why": step.why, "command": step.command} for step in next_steps],
+        }
+        report = Report(
+            fit=not reasons,
+            folder=self._folder,
+            facts=facts,
+            redundant=duplicates.redundant,
+            examples=self._findings.examples,
+            groups=shown,
+        )
+        _write(self._folder / "doctor.json", json.dumps(facts, indent=1, allow_nan=False) + "\n")
+        _write(self._folder / "doctor.html", page(report))
+        return report
+
+    def _add_sound(self, sound: Sound) -> None:
+        code = self._split_code(sound.record.split)
+        counted = self._splits[code]
+        counted["items"] += 1
+        counted["captions"] += len(sound.captions)
+        if sound.picture is None:
+            counted["texts_only"] += 1
+        else:
+            counted["pairs" if sound.captions else "images_only"] += 1
+            self._pictures.add(sound.picture)
+        hashes = self._captions.add(sound.captions, code)
+        look = None if sound.picture is None else sound.picture.difference_hash
+        self._fingerprints.append(sound.content_hash, look, code, hashes)
+        self._ids.append(sound.record.id)
+        if sound.record.extra:
+            self._labels.add(sound.record.extra)
+
+    def _split_code(self, split: str | None) -> int:
+        name = _NO_SPLIT if split is None else split
+        code = self._split_codes.get(name)
+        if code is None:
+            if len(self._split_codes) >= _MOST_SPLITS:
+                name = f"(more than {_MOST_SPLITS:,} splits)"
+            code = self._split_codes.setdefault(name, len(self._split_codes))
+            if code == len(self._splits):
+                self._splits.append(dict.fromkeys(_COUNTED, 0))
+        return code
+
+    def _counts(self) -> dict[str, int]:
+        total = {name: sum(split[name] for split in self._splits) for name in _COUNTED}
+        sound = total.pop("items")
+        dropped = sum(n for kind, n in self._findings.total.items() if kind.startswith("caption-"))
+        return {
+            "items": sound + self._set_aside,
+            "sound": sound,
+            "set_aside": self._set_aside,
+            **total,
+            "captions_dropped": dropped,
+        }
+
+    def _groups(
+        self, duplicates: Duplicates, names: list[str], pictures_of: PicturesOf | None
+    ) -> tuple[dict[str, Any], dict[str, list[GroupExample]]]:
+        """The groups of each kind as doctor.json lists them, and as the page shows them."""
+        first = {
+            kind: [
+                rows[:_LISTED_ITEMS] for rows, _ in zip(group, range(_LISTED_GROUPS), strict=False)
+            ]
+            for kind, group in duplicates.groups.items()
+        }
+        ids = self._ids.look_up(row for groups in first.values() for rows in groups for row in rows)
+        listed = {
+            kind: {
+                "groups": len(duplicates.groups[kind]),
+                "items": len(duplicates.groups[kind].rows),
+                "listed": [[ids[int(row)] for row in rows] for rows in first[kind]],
+            }
+            for kind in DUPLICATES
+        }
+        chosen = {
+            kind: [rows[:_SHOWN_ITEMS] for rows in first[kind][:_SHOWN_GROUPS]] for kind in first
+        }
+        wanted = {ids[int(row)] for groups in chosen.values() for rows in groups for row in rows}
+        pictures = _thumbnails(pictures_of(wanted) if pictures_of and wanted else {})
+        shown = {
+            kind: [
+                GroupExample(
+                    items=tuple(ids[int(row)] for row in rows),
+                    splits=tuple(names[self._fingerprints.split_of(int(row))] for row in rows),
+                    pictures=tuple(pictures.get(ids[int(row)]) for row in rows),
+                    size=len(whole),
+                )
+                for rows, whole in zip(groups, duplicates.groups[kind], strict=False)
+            ]
+            for kind, groups in chosen.items()
+        }
+        return listed, shown
+
+
+def _thumbnails(pictures: Mapping[str, bytes]) -> dict[str, str | None]:
+    return {item: thumbnail(data) for item, data in pictures.items()}
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace `path` at once, so that no half a file is ever seen."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", errors="replace")
+    os.replace(part, path)

@@ -1,0 +1,120 @@
+"""The outcome of a diagnosis: the verdict, everything found, and where it was written."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tijepa.data.validation.findings import Example
+
+__all__ = ["Command", "GroupExample", "Report", "commands", "train_command", "unfit_reasons"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to run, and why."""
+
+    why: str
+    command: str
+
+
+@dataclass(frozen=True)
+class GroupExample:
+    """One group of duplicates as it is shown: ids, their splits, and data URIs or None."""
+
+    items: tuple[str, ...]
+    splits: tuple[str, ...]
+    pictures: tuple[str | None, ...]
+    size: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """`facts` is what doctor.json holds; examples carry thumbnails for the page.
+
+    `redundant` are the rows (numbers among the sound items, in their order, from 0) that go where
+    duplicates are set aside.
+    """
+
+    fit: bool
+    folder: Path
+    facts: Mapping[str, Any]
+    redundant: NDArray[np.int64]
+    examples: Mapping[str, Sequence[Example]]
+    groups: Mapping[str, Sequence[GroupExample]]
+
+
+def unfit_reasons(counts: Mapping[str, int], max_bad: float) -> list[str]:
+    """Why a source cannot be trained on as it is; empty where it can."""
+    items, sound = counts["items"], counts["sound"]
+    if not items:
+        return ["the source holds no item"]
+    if not sound:
+        return [f"none of its {items:,} items can be used"]
+    reasons = []
+    share = counts["set_aside"] / items
+    if share > max_bad:
+        reasons.append(
+            f"{counts['set_aside']:,} of {items:,} items ({share:.2%}) are broken, above the bound"
+            f" of {max_bad:.2%}"
+        )
+    if not counts["pairs"]:
+        reasons.append("no item has both a picture and a caption")
+    return reasons
+
+
+def commands(
+    source: str,
+    arguments: Sequence[str],
+    counts: Mapping[str, int],
+    *,
+    max_bad: float,
+    redundant: int,
+    fit: bool,
+    store: str | None = None,
+) -> list[Command]:
+    """What to run next: what fixes the source, or what prepares it.
+
+    `arguments` are the options by which the source has to be read, such as --image-column. Where it
+    is added to a `store`, its copies go by making another store of that one.
+    """
+    is_store = source.endswith(".lance")
+    name = Path(source).name.removesuffix(".lance") or "pairs"
+
+    def prepare(out: str) -> str:
+        return shlex.join(["tijepa", "prepare", source, "--out", f"{out}.lance", *arguments])
+
+    found = []
+    bad = counts["set_aside"] / counts["items"] if counts["items"] else 0.0
+    allowed = ""
+    if counts["sound"] and bad > max_bad:
+        allowed = f" --max-bad {math.ceil(bad * 1000) / 1000:g}"
+        why = "To go on without the broken items (better: mend them)"
+        found.append(Command(why, prepare(f"{name}-clean" if is_store else name) + allowed))
+    if redundant and counts["pairs"]:
+        why = f"To set the {redundant:,} redundant items aside"
+        cleaner = f"{prepare(f'{name}-clean')}{allowed}" if store is None else _again(store)
+        found.append(Command(why, f"{cleaner} --duplicates set-aside"))
+    if fit and not found and is_store:
+        found.append(Command("To train on it", train_command(source)))
+    elif fit and not found:
+        found.append(Command("To make a pair store of it", prepare(name)))
+    return found
+
+
+def train_command(store: str) -> str:
+    """The command that trains on a store of photos."""
+    return shlex.join(["tijepa", "train", "--preset", "photos-tiny", "--data", store])
+
+
+def _again(store: str) -> str:
+    """The command that makes another store of `store`."""
+    name = Path(store.rstrip("/")).name.removesuffix(".lance")
+    return shlex.join(["tijepa", "prepare", store, "--out", f"{name}-clean.lance"])

@@ -1,1 +1,0 @@
-"""From pictures and strings to embeddings: inputs, engines that run a model, work on all cores."""

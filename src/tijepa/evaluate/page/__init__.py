@@ -1,1 +1,0 @@
-"""What the report's page is made of: sections, charts, pictures, style. No network, no script."""

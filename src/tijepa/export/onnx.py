@@ -1,0 +1,273 @@
+"""Export a run: graphs, the check of them against the model, and what int8 costs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from tijepa.config import load_config
+from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError
+from tijepa.evaluate.measure import EvaluationSet, evaluation_set, measure
+from tijepa.export.graphs import (
+    OPSET,
+    ImageGraph,
+    TextGraph,
+    example_pixels,
+    example_tokens,
+    write_graph,
+)
+from tijepa.inference.backend import Backend, TorchBackend
+from tijepa.inference.embedder import Embedder, load
+from tijepa.inference.embeddings import Embedded
+from tijepa.inference.hub.provenance import PROVENANCE, read_provenance
+from tijepa.inference.onnx_backend import EXPORT, EXPORT_FORMAT, OnnxBackend, graph_name
+from tijepa.io.files import writing
+from tijepa.io.progress import phase, say
+from tijepa.model.saving import ModelCard, save_tensors, write_card, write_json
+from tijepa.runs.record import open_run_data
+
+__all__ = ["BOUND", "Parity", "check_parity", "export_run", "parity", "quantise"]
+
+_TRACED = 3  # items of the batch that is traced
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    *,
+    int8: bool = False,
+    checkpoint: str | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Write the model of `run` as ONNX into the new folder `out`; gives what `export.json` says.
+
+    The graphs are compared with the model on batches and lengths other than the traced ones, and
+    `max_abs_difference` is stated; above `bound` nothing is written. With `int8` there are
+    quantised graphs beside them, and `recall_lost`, measured on held-out pairs of the run's data,
+    or null and a line that says why. Raises `ConfigError` where `out` is taken, `CheckpointError`,
+    `MissingExtraError`.
+    """
+    console = console or Console(quiet=True)
+    _check_free(out)
+    embedder = load(run, checkpoint=checkpoint)
+    with _whole(out) as folder:
+        said = _write(embedder, folder, console)
+        if int8:
+            said = _write_int8(embedder, folder, run, said, console)
+        write_json(said, folder / EXPORT)
+    return said
+
+
+def _write(embedder: Embedder, folder: Path, console: Console) -> dict[str, Any]:
+    """Float32 graphs and what is needed to use them, checked."""
+    card, model = embedder.card, embedder.model
+    vocabulary = embedder.tokenizer.vocab_size
+    ids, mask = example_tokens(vocabulary, _TRACED, card.max_tokens)
+    with phase(console, "exporting the image encoder"):
+        pixels = {"pixels": example_pixels(card, _TRACED)}
+        write_graph(ImageGraph(model), pixels, folder / graph_name("image", "float32"))
+    with phase(console, "exporting the text encoder"):
+        tokens = {"ids": ids, "mask": mask}
+        write_graph(TextGraph(model), tokens, folder / graph_name("text", "float32"))
+    with writing(folder):
+        embedder.tokenizer.save(folder / "tokenizer.json")
+    write_card(card, folder)
+    if embedder.calibration is not None:
+        save_tensors(embedder.calibration.state(), folder / "calibration.safetensors")
+    write_json(read_provenance(embedder.origin).to_json(), folder / PROVENANCE)
+    image, text = embedder.engine.no_image, embedder.engine.no_text
+    assert image.pooled is not None
+    assert text.pooled is not None
+    said: dict[str, Any] = {
+        "format": EXPORT_FORMAT,
+        "precisions": ["float32"],
+        "dim": image.own.shape[1],
+        "pooled_widths": {"image": image.pooled.shape[1], "text": text.pooled.shape[1]},
+        "predicts": embedder.predicts,
+        "opset": OPSET,
+        "torch": torch.__version__,
+    }
+    write_json(said, folder / EXPORT)
+    with phase(console, "comparing the graphs with the model"):
+        found = parity(_torch(embedder), _engine(folder, "float32"), card, vocabulary)
+    check_parity(found)
+    return said | {"max_abs_difference": found.max_abs_difference, "bound": found.bound}
+
+
+def _write_int8(
+    embedder: Embedder, folder: Path, run: Path, said: dict[str, Any], console: Console
+) -> dict[str, Any]:
+    """Quantised graphs, how far they are from the model, and what they cost on held-out pairs.
+
+    Gives `said` with that added.
+    """
+    with phase(console, "quantising"):
+        for modality in ("image", "text"):
+            quantise(
+                folder / graph_name(modality, "float32"), folder / graph_name(modality, "int8")
+            )
+    said = {**said, "precisions": ["float32", "int8"]}
+    write_json(said, folder / EXPORT)
+    engine = _engine(folder, "int8")
+    card, vocabulary = embedder.card, embedder.tokenizer.vocab_size
+    difference = parity(_torch(embedder), engine, card, vocabulary).max_abs_difference
+    pairs = _held_out(run, console)
+    if pairs is None:
+        return {**said, "int8": {"max_abs_difference": difference, "recall_lost": None}}
+    with phase(console, "measuring what int8 costs"):
+        quantised = Embedder(engine, embedder.tokenizer, card, embedder.calibration)
+        before = measure(embedder, pairs).results["retrieval"]
+        after = measure(quantised, pairs).results["retrieval"]
+    found = {"max_abs_difference": difference, "recall_lost": _lost(before, after)}
+    return {**said, "int8": {**found, "float32": before, "quantised": after}}
+
+
+def _lost(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+    """Recall at 1, 5 and 10 that is lost, the mean of both directions; below 0 it is gained."""
+    directions = ("image_to_text", "text_to_image")
+    return {
+        key: sum(before[d][key] - after[d][key] for d in directions) / len(directions)
+        for key in ("recall_at_1", "recall_at_5", "recall_at_10")
+    }
+
+
+def _held_out(run: Path, console: Console) -> EvaluationSet | None:
+    """Pairs of the run's test split, else validation; None, and a line that says why, without."""
+    if not (run / "config.yaml").exists():
+        say(console, f"recall of int8 not measured: {run} is no run folder, so its data is unknown")
+        return None
+    config = load_config(file=run / "config.yaml")
+    data = config.data
+    try:
+        splits = open_run_data(config, run, console)
+        split = "test" if "test" in splits.splits else "validation"
+        return evaluation_set(
+            splits.split(split),
+            items=data.test_items,
+            captions=data.eval_captions,
+            image_size=data.image_size,
+            mean=data.mean,
+            std=data.std,
+        )
+    except DataError as error:
+        say(console, f"recall of int8 not measured: held-out pairs are not available ({error})")
+        return None
+
+
+def _torch(embedder: Embedder) -> TorchBackend:
+    assert isinstance(embedder.engine, TorchBackend)
+    return embedder.engine
+
+
+def _engine(folder: Path, precision: Any) -> OnnxBackend:
+    return OnnxBackend(folder, torch.device("cpu"), precision)
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out} is taken: name a new or an empty folder")
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` when the block ends well, and is gone otherwise."""
+    new = out.with_name(f".{out.name}.tmp")
+    with writing(out):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+    try:
+        yield new
+        with writing(out):
+            if out.exists():
+                out.rmdir()
+            new.rename(out)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+# Dynamic quantisation: weights and, as they come, activations of matrix products in 8 bits.
+
+
+def quantise(graph: Path, out: Path) -> None:
+    """Write `graph` with every matrix product of a constant in int8, one scale a column.
+
+    Convolutions, attention and norms stay in float32: they are a small part of the work, and
+    integer convolutions are slower than those in float32.
+    """
+    try:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "onnx") from None
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)  # it advises preprocessing, which gains nothing here
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            quantize_dynamic(
+                graph,
+                out,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                extra_options={"MatMulConstBOnly": True},
+            )
+    finally:
+        logging.root.setLevel(level)
+
+
+# Whether a graph says what the model says: the largest difference over batches and lengths.
+
+
+BOUND = 1e-4  # times the largest entry of an embedding, or 1 where that is smaller
+_BATCHES = (1, 2, 5)  # none of them the batch that was traced, which is 3
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The largest absolute difference of two engines, and how large it may be in float32."""
+
+    max_abs_difference: float
+    bound: float
+
+
+def parity(torch_engine: TorchBackend, other: Backend, card: ModelCard, vocabulary: int) -> Parity:
+    """Compare two engines of one model on noise and random tokens."""
+    worst, scale = 0.0, 1.0
+    for ours, theirs in _both(torch_engine, other, card, vocabulary):
+        for a, b in ((ours.own, theirs.own), (ours.predicted, theirs.predicted)):
+            found = float((a - b).abs().max())
+            worst = max(worst, found if math.isfinite(found) else math.inf)
+            scale = max(scale, float(a.abs().max()))
+    return Parity(worst, BOUND * scale)
+
+
+def check_parity(found: Parity) -> None:
+    """Raise `CheckpointError` above the bound: graphs that say something else are of no use."""
+    if found.max_abs_difference > found.bound:
+        raise CheckpointError(
+            "the exported graphs differ from the model by up to"
+            f" {found.max_abs_difference:.2g}, more than {found.bound:.2g}: nothing was written,"
+            " for an encoder of this model cannot be exported faithfully; use it in torch"
+        )
+
+
+def _both(
+    one: TorchBackend, other: Backend, card: ModelCard, vocabulary: int
+) -> Iterator[tuple[Embedded, Embedded]]:
+    for seed, items in enumerate(_BATCHES, start=1):
+        pixels = example_pixels(card, items, seed)
+        yield one.images(pixels), other.images(pixels)
+        length = max(1, card.max_tokens * seed // len(_BATCHES))
+        tokens: tuple[Tensor, Tensor] = example_tokens(vocabulary, items, length, seed)
+        yield one.texts(*tokens), other.texts(*tokens)

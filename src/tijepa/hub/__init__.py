@@ -1,1 +1,0 @@
-"""A model that travels: what is known of it, its page, and its way to the hub and back."""

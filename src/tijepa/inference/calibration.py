@@ -1,0 +1,433 @@
+"""Calibrated energy: how much better a prediction fits than what is typical.
+
+For one direction x → y with prediction p = g(x), let μ_p, μ_y be the means over training pairs and
+q = μ_y + M (p − μ_p) the prediction as calibrated. M is the identity, which only moves the mean,
+or the ridge regression of targets on predictions, which corrects a predictor that has not
+converged. Residuals r = y − q are fitted by a Gaussian N(0, Σ_r), the targets by N(μ_y, Σ_y), and
+
+    E(x, y) = −log N(y; q, Σ_r) + log N(y; μ_y, Σ_y),
+
+the negative pointwise mutual information under the model's own Gaussians, in nats. The energy of
+a pair is the mean of both directions. It may be negative: below 0 the pair is likelier together
+than by chance. With M regressed it is that of the Gaussian of predictions and targets together:
+what canonical correlation analysis would find in them (Hotelling 1936; Bach and Jordan 2005).
+
+**Two experts.** What a model learned to predict is one expert: the *heads'* energy is the mean of
+both directions between embeddings. The other is the *direct* one: the encoders' own pooled tokens,
+regressed on each other by ridge regression. They err on different items, so the mean of both finds
+more than either (docs/decisions/0023).
+
+**Who asks.** Of the direct expert a search takes one direction: a text finds pictures by
+−log p(t|i) + log p(t), it asks from which picture it most likely came; a picture finds texts by
+−log p(i|t) + log p(i). Were the Gaussians true both were one number; as they are not, the density
+of the query compares candidates fairly. The energy of a pair is the mean of both searches.
+
+**As an inner product.** Let W'W = Σ_r⁻¹, V'V = Σ_y⁻¹ and o = ½ log|Σ_r| − ½ log|Σ_y|. With
+u = W M (p − μ_p), v = W (y − μ_y) and the target's own term b = ½ ‖V (y − μ_y)‖²,
+
+    E(x, y) = ½ ‖u − v‖² − b + o = −u·v + a + c   with a = ½ ‖u‖² and c = ½ ‖v‖² − b + o,
+
+a of the prediction alone, c of the target alone. A weighted sum of such energies is one again, with
+the vectors, times the roots of their weights, side by side. So an image is [w ; −a ; 1] and a text
+[w ; 1 ; −c] for each search, with the inner product −E; a joint embedding holds both such rows,
+that by which images are found and that by which texts are, times √½. Whole rows have the inner
+product −E of the pair, each half has half of the energy that is searched by. An index of maximum
+inner products searches by it exactly. In the direct expert u has few directions that matter (its
+variance is that of the canonical correlations); the others are left out of u, and of v but for c.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
+from tijepa.inference.match_probability import MatchProbability
+
+__all__ = [
+    "SHRINKAGE",
+    "Calibration",
+    "DirectionCalibration",
+    "Directions",
+    "JointEmbeddings",
+    "Matches",
+    "PairMoments",
+    "fit_calibration",
+]
+
+SHRINKAGE = 0.5  # where there are no held-out pairs to choose it by
+
+
+class JointEmbeddings(NamedTuple):
+    """Rows whose inner products are minus the calibrated energy."""
+
+    image: Float[Tensor, "i j"]
+    text: Float[Tensor, "t j"]
+
+
+class _Block(NamedTuple):
+    """What an item brings to one energy: E(x, y) = −w_x·w_y + own_x + own_y."""
+
+    w: Float[Tensor, "n k"]
+    own: Float[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class DirectionCalibration:
+    """Means, W M, the whitening W (Wᵀ W = Σ⁻¹) of both Gaussians, and ½ log|Σ_r| − ½ log|Σ_y|.
+
+    W M has k ≤ q rows: what the prediction says of the first k whitened dimensions of the target;
+    of the others it says their mean.
+    """
+
+    predicted_mean: Float[Tensor, " p"]
+    predicted_whiten: Float[Tensor, "k p"]
+    residual_whiten: Float[Tensor, "q q"]
+    target_mean: Float[Tensor, " q"]
+    target_whiten: Float[Tensor, "q q"]
+    offset: Float[Tensor, ""]
+
+    def energy(
+        self, predicted: Float[Tensor, "x p"], target: Float[Tensor, "y q"]
+    ) -> Float[Tensor, "x y"]:
+        """E for every prediction and target."""
+        x, y = self.of_prediction(predicted), self.of_target(target)
+        return (x.own[:, None] + y.own - x.w @ y.w.T).to(target.dtype)
+
+    def of_prediction(self, predicted: Float[Tensor, "x p"]) -> _Block:
+        """u = W M (p − μ_p) and a = ½ ‖u‖², float64."""
+        u = (predicted.double() - self.predicted_mean) @ self.predicted_whiten.T
+        return _Block(u, u.square().sum(dim=1) / 2)
+
+    def of_target(self, target: Float[Tensor, "y q"]) -> _Block:
+        """v = W (y − μ_y), of which the first k, and c = ½ ‖v‖² − b + o, float64."""
+        y = target.double() - self.target_mean
+        v, typical = y @ self.residual_whiten.T, y @ self.target_whiten.T
+        own = (v.square().sum(dim=1) - typical.square().sum(dim=1)) / 2 + self.offset
+        return _Block(v[:, : len(self.predicted_whiten)], own)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything as named tensors."""
+        # copies: both directions share their means, and a file holds no tensor twice
+        return {name: getattr(self, name).clone() for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_state(cls, named: Mapping[str, Tensor], prefix: str) -> DirectionCalibration:
+        """The inverse of `state`, of what stands under `prefix`."""
+        fields = cls.__dataclass_fields__
+        return cls(**{name: named[f"{prefix}.{name}"].double() for name in fields})
+
+
+class Directions(NamedTuple):
+    """One calibration per direction, and the shrinkage and ridge that both were fitted with.
+
+    `ridge` is None where predictions are taken as they are.
+    """
+
+    to_text: DirectionCalibration
+    to_image: DirectionCalibration
+    shrinkage: float
+    ridge: float | None
+
+    def of_image(self, image: Embedded) -> tuple[_Block, _Block]:
+        """What an image brings to the energy of either direction."""
+        return self.to_text.of_prediction(image.predicted), self.to_image.of_target(image.own)
+
+    def of_text(self, text: Embedded) -> tuple[_Block, _Block]:
+        """What a text brings."""
+        return self.to_text.of_target(text.own), self.to_image.of_prediction(text.predicted)
+
+    def energies(self, images: Embedded, texts: Embedded) -> SearchEnergies:
+        """E of either direction: the density of texts finds images, that of images finds texts."""
+        return SearchEnergies(
+            images=self.to_text.energy(images.predicted, texts.own),
+            texts=self.to_image.energy(texts.predicted, images.own).T,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything as named tensors."""
+        named = {"shrinkage": torch.tensor(self.shrinkage, dtype=torch.float64)}
+        if self.ridge is not None:
+            named["ridge"] = torch.tensor(self.ridge, dtype=torch.float64)
+        named |= _under("to_text", self.to_text.state())
+        return named | _under("to_image", self.to_image.state())
+
+    @classmethod
+    def from_state(cls, named: Mapping[str, Tensor], prefix: str) -> Directions:
+        """The inverse of `state`, of what stands under `prefix`."""
+        ridge = named.get(f"{prefix}.ridge")
+        return cls(
+            DirectionCalibration.from_state(named, f"{prefix}.to_text"),
+            DirectionCalibration.from_state(named, f"{prefix}.to_image"),
+            float(named[f"{prefix}.shrinkage"]),
+            None if ridge is None else float(ridge),
+        )
+
+
+class Matches(NamedTuple):
+    """P(match) from the energy of a pair, and from those by which images and texts are found.
+
+    By the model's default form, whatever that is.
+    """
+
+    pair: MatchProbability
+    images: MatchProbability
+    texts: MatchProbability
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Both experts; `direct` is None where it helps nothing or pooled tokens are not known.
+
+    `match` is None where there were no held-out pairs to fit it on.
+    """
+
+    heads: Directions
+    direct: Directions | None = None
+    match: Matches | None = None
+
+    def energy(self, e: Embeddings) -> Float[Tensor, "i t"]:
+        """Calibrated energy of every image and text, in nats: the mean of both searches."""
+        return self.search_energies(e).pair
+
+    def search_energies(self, e: Embeddings) -> SearchEnergies:
+        """The energies by which images and texts are found, in nats."""
+        heads = self.heads.energies(e.of_images, e.of_texts).pair
+        if self.direct is None:
+            return SearchEnergies(heads, heads)
+        direct = self.direct.energies(e.of_images.direct, e.of_texts.direct)
+        return SearchEnergies((heads + direct.images) / 2, (heads + direct.texts) / 2)
+
+    def image_rows(self, image: Embedded) -> Float[Tensor, "i j"]:
+        """Both halves [w ; −a ; 1] of every image, times √½."""
+        direct = None if self.direct is None else self.direct.of_image(image.direct)
+        return _rows(self.heads.of_image(image), direct, own_last=False).to(image.own.dtype)
+
+    def text_rows(self, text: Embedded) -> Float[Tensor, "t j"]:
+        """Both halves [w ; 1 ; −c] of every text, times √½."""
+        direct = None if self.direct is None else self.direct.of_text(text.direct)
+        return _rows(self.heads.of_text(text), direct, own_last=True).to(text.own.dtype)
+
+    def joint(self, e: Embeddings) -> JointEmbeddings:
+        """Rows with the inner product −E(i, t); half of the energy of a search in each half."""
+        return JointEmbeddings(self.image_rows(e.of_images), self.text_rows(e.of_texts))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything as named tensors, for safetensors."""
+        named = _under("heads", self.heads.state())
+        if self.direct is not None:
+            named |= _under("direct", self.direct.state())
+        if self.match is not None:
+            for name, one in self.match._asdict().items():
+                named |= _under(f"match.{name}", one.state())
+        return named
+
+    @classmethod
+    def from_state(cls, named: Mapping[str, Tensor]) -> Calibration:
+        """The inverse of `state`, in float32 too; `KeyError` where a tensor is missing."""
+        held = {name.partition(".")[0] for name in named}
+        matches = None
+        if "match" in held:
+            fields = MatchProbability.__dataclass_fields__
+            matches = Matches(
+                *(
+                    MatchProbability(**{f: float(named[f"match.{name}.{f}"]) for f in fields})
+                    for name in Matches._fields
+                )
+            )
+        return cls(
+            Directions.from_state(named, "heads"),
+            Directions.from_state(named, "direct") if "direct" in held else None,
+            matches,
+        )
+
+
+@dataclass(frozen=True)
+class PairMoments:
+    """Means and covariances of predictions and targets of both directions, float64 on the CPU."""
+
+    to_text: DirectionMoments
+    to_image: DirectionMoments
+
+    @classmethod
+    def of(cls, pairs: Embeddings) -> PairMoments:
+        """Of aligned pairs: row k of the images belongs to row k of the texts."""
+        assert pairs.image.shape == pairs.text.shape, (pairs.image.shape, pairs.text.shape)
+        return cls(
+            to_text=DirectionMoments.of(pairs.text_from_image, pairs.text),
+            to_image=DirectionMoments.of(pairs.image_from_text, pairs.image),
+        )
+
+    @classmethod
+    def of_pooled(cls, pairs: Embeddings) -> PairMoments:
+        """Of aligned pairs' pooled tokens, each the prediction of the other."""
+        image, text = pairs.of_images.direct.own, pairs.of_texts.direct.own
+        assert len(image) == len(text), (image.shape, text.shape)
+        to_text = replace(DirectionMoments.of(image, text), by_scale=True)
+        return cls(to_text=to_text, to_image=to_text.reversed())
+
+    def calibrated(self, shrinkage: float, ridge: float | None) -> Directions:
+        """See `fit_calibration`."""
+        assert 0.0 <= shrinkage <= 1.0, shrinkage
+        return Directions(
+            to_text=self.to_text.calibration(shrinkage, ridge),
+            to_image=self.to_image.calibration(shrinkage, ridge),
+            shrinkage=shrinkage,
+            ridge=ridge,
+        )
+
+    def shortened(self, found: Directions, lost: float) -> Directions:
+        """The same with as few rows of W M, as many in both directions, as keep all but a share
+        `lost` of the variance of u."""
+        turned = [
+            moments.turned(direction)
+            for moments, direction in (
+                (self.to_text, found.to_text),
+                (self.to_image, found.to_image),
+            )
+        ]
+        needed = [int((one.cumsum(0) < (1 - lost) * one.sum()).sum()) + 1 for _, one in turned]
+        rank = min(max(needed), *(len(one) for _, one in turned))
+        to_text, to_image = (
+            replace(direction, predicted_whiten=direction.predicted_whiten[:rank])
+            for direction, _ in turned
+        )
+        return found._replace(to_text=to_text, to_image=to_image)
+
+
+@dataclass(frozen=True)
+class DirectionMoments:
+    """Means of predictions p and targets y, and their covariances; `cross` is Cov(p, y).
+
+    Covariances are shrunk towards equal variances, or with `by_scale` towards such that are equal
+    in units of the dimensions' own: then the units of p and y do not matter.
+    """
+
+    predicted_mean: Float[Tensor, " p"]
+    target_mean: Float[Tensor, " q"]
+    predicted: Float[Tensor, "p p"]
+    cross: Float[Tensor, "p q"]
+    target: Float[Tensor, "q q"]
+    by_scale: bool = False
+
+    @classmethod
+    def of(cls, predicted: Float[Tensor, "n p"], target: Float[Tensor, "n q"]) -> DirectionMoments:
+        """Of n pairs."""
+        p, y = predicted.detach().cpu().double(), target.detach().cpu().double()
+        p_mean, y_mean, count = p.mean(dim=0), y.mean(dim=0), len(p)
+        p, y = p - p_mean, y - y_mean
+        return cls(p_mean, y_mean, p.T @ p / count, p.T @ y / count, y.T @ y / count)
+
+    def reversed(self) -> DirectionMoments:
+        """Those of predicting p by y."""
+        return DirectionMoments(
+            self.target_mean,
+            self.predicted_mean,
+            self.target,
+            self.cross.T,
+            self.predicted,
+            self.by_scale,
+        )
+
+    def calibration(self, shrinkage: float, ridge: float | None) -> DirectionCalibration:
+        """Σ_r = Σ_y − M Σ_py − (M Σ_py)ᵀ + M Σ_p Mᵀ with Mᵀ = Σ_p(ridge)⁻¹ Σ_py, or M = I."""
+        of_p, of_y = self._scales(self.predicted), self._scales(self.target)
+        if ridge is None:
+            transposed = torch.eye(len(self.predicted), dtype=self.predicted.dtype)
+        else:
+            transposed = torch.linalg.solve(_shrunk(self.predicted, ridge, of_p), self.cross)
+        explained = transposed.T @ self.cross
+        residual = (
+            self.target - explained - explained.T + transposed.T @ self.predicted @ transposed
+        )
+        # a difference: below this share of the target's variance it is rounding
+        residual = residual + 1e-10 * _typical(self.target, of_y) * of_y.diag()
+        factor = torch.linalg.cholesky(_shrunk(residual, shrinkage, of_y))
+        typical = torch.linalg.cholesky(_shrunk(self.target, shrinkage, of_y))
+        whiten = _inverse(factor)
+        return DirectionCalibration(
+            predicted_mean=self.predicted_mean,
+            predicted_whiten=whiten @ transposed.T,
+            residual_whiten=whiten,
+            target_mean=self.target_mean,
+            target_whiten=_inverse(typical),
+            offset=factor.diagonal().log().sum() - typical.diagonal().log().sum(),
+        )
+
+    def _scales(self, covariance: Float[Tensor, "d d"]) -> Float[Tensor, " d"]:
+        """Variances of equal weight in the shrinkage."""
+        own = covariance.diagonal()
+        return (
+            own.clamp_min(1e-9 * float(own.mean()) + 1e-12)
+            if self.by_scale
+            else own.new_ones(len(own))
+        )
+
+    def turned(
+        self, found: DirectionCalibration
+    ) -> tuple[DirectionCalibration, Float[Tensor, " q"]]:
+        """The same energy, the directions of most variance of u first, and these variances."""
+        of_u = found.predicted_whiten @ self.predicted @ found.predicted_whiten.T
+        variances, axes = torch.linalg.eigh(of_u)
+        turn = axes.flip(1).T
+        return replace(
+            found,
+            predicted_whiten=turn @ found.predicted_whiten,
+            residual_whiten=turn @ found.residual_whiten,
+        ), variances.flip(0).clamp_min(0)
+
+
+def fit_calibration(
+    pairs: Embeddings, shrinkage: float = SHRINKAGE, ridge: float | None = None
+) -> Calibration:
+    """Fit the heads' expert on aligned pairs (row k of the images belongs to row k of the texts).
+
+    Every covariance is shrunk towards its mean variance: (1 − s) Σ + s · tr(Σ)/d · I, that of the
+    predictions by `ridge` where M is to be regressed. Without shrinkage (s = 0) more pairs than
+    dimensions are needed. Fitted and kept on the CPU in float64.
+    """
+    return Calibration(PairMoments.of(pairs).calibrated(shrinkage, ridge))
+
+
+def _rows(
+    heads: tuple[_Block, _Block], direct: tuple[_Block, _Block] | None, *, own_last: bool
+) -> Float[Tensor, "n j"]:
+    """Heads weigh one half together, the direct expert the other where there is one."""
+    weights: tuple[float, ...] = (0.5, 0.5)
+    halves: list[tuple[_Block, ...]] = [heads, heads]
+    if direct is not None:
+        weights, halves = (0.25, 0.25, 0.5), [(*heads, one) for one in direct]
+    found = []
+    for blocks in halves:
+        pairs = list(zip(weights, blocks, strict=True))
+        own = -torch.stack([weight * block.own for weight, block in pairs], dim=1).sum(1, True)
+        ends = [torch.ones_like(own), own] if own_last else [own, torch.ones_like(own)]
+        found += [*(math.sqrt(weight) * block.w for weight, block in pairs), *ends]
+    return math.sqrt(0.5) * torch.cat(found, dim=1)
+
+
+def _under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in named.items()}
+
+
+def _shrunk(covariance: Tensor, share: float, scales: Tensor) -> Tensor:
+    """A tiny floor under the variances keeps a collapsed model finite."""
+    typical = _typical(covariance, scales)
+    return (1 - share) * covariance + (share * typical + 1e-6 * typical + 1e-12) * scales.diag()
+
+
+def _typical(covariance: Tensor, scales: Tensor) -> Tensor:
+    """The mean variance in units of `scales`."""
+    return (covariance.diagonal() / scales).mean()
+
+
+def _inverse(factor: Tensor) -> Tensor:
+    eye = torch.eye(len(factor), dtype=factor.dtype)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, eye, upper=False)
+    return inverse.contiguous()

@@ -1,0 +1,625 @@
+"""A trained model as people use it: images and texts in, embeddings and energies out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tijepa.data.features.table import Features
+from tijepa.data.tokenizer import Tokenizer
+from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.inference.backend import PRECISIONS, Backend, Precision, TorchBackend, usable_device
+from tijepa.inference.calibration import Calibration, JointEmbeddings
+from tijepa.inference.embeddings import (
+    Embedded,
+    Embeddings,
+    SearchEnergies,
+    before_target_norm,
+    cosine_energy,
+    pair_features,
+    squared_l2_energy,
+)
+from tijepa.inference.hub.provenance import read_provenance
+from tijepa.inference.hub.transfer import check_repo_id, download, is_repo_id, upload, write_model
+from tijepa.inference.inputs import (
+    ImageLike,
+    energy_of_labels,
+    image_input,
+    image_list,
+    prompt_list,
+    read_image,
+    text_list,
+)
+from tijepa.inference.match_probability import MatchProbability
+from tijepa.inference.model_folder import checkpoint_folder, model_folder
+from tijepa.inference.occlusion import occlusion_masks, through
+from tijepa.inference.parallel import encode_images, encode_inputs, encode_pairs, encode_texts
+from tijepa.model.saving import FROZEN, ModelCard, load_model, load_tensors, read_card
+from tijepa.model.text_image_model import TextImageModel
+
+__all__ = [
+    "MODEL_FILES",
+    "Embedder",
+    "ImageLike",
+    "checkpoint_folder",
+    "load",
+    "model_folder",
+    "read_image",
+]
+
+MODEL_FILES = (
+    "model.json",
+    "model.safetensors",
+    FROZEN,
+    "tokenizer.json",
+    "calibration.safetensors",
+)
+
+Form = Literal["calibrated", "cosine", "squared_l2"]
+FORMS = ("calibrated", "cosine", "squared_l2")
+Output = Literal["torch", "numpy"]
+OUTPUTS = ("torch", "numpy")
+BACKENDS = ("torch", "onnx")
+
+
+class Embedder:
+    """Context encoders, heads and pooled predictors of a trained model, ready for use.
+
+    `calibration` is None for a checkpoint between two evaluations, or where training had no pairs;
+    then there is no calibrated energy. Results lie on the CPU and carry no gradient. Embeddings of
+    an item do not depend on the others of its call.
+    """
+
+    def __init__(
+        self,
+        model: TextImageModel | Backend,
+        tokenizer: Tokenizer,
+        card: ModelCard,
+        calibration: Calibration | None = None,
+        device: torch.device | str = "cpu",
+        *,
+        precision: Precision = "float32",
+        origin: Path | None = None,
+    ) -> None:
+        self.engine: Backend = (
+            TorchBackend(model, device, precision) if isinstance(model, TextImageModel) else model
+        )
+        self.tokenizer = tokenizer
+        self.card = card
+        self.calibration = calibration
+        self.origin = origin
+
+    @property
+    def model(self) -> TextImageModel:
+        """The model in torch; `ConfigError` where onnxruntime runs it."""
+        return self._in_torch.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.engine.device
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model was trained by prediction; without it embeddings are compared."""
+        return self.engine.predicts
+
+    @overload
+    def encode_image(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        form: Form = ...,
+        batch_size: int = ...,
+        progress: bool = ...,
+        output: Literal["torch"] = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def encode_image(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        form: Form = ...,
+        batch_size: int = ...,
+        progress: bool = ...,
+        output: Literal["numpy"],
+    ) -> NDArray[np.float32]: ...
+
+    def encode_image(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        form: Form = "cosine",
+        batch_size: int = 256,
+        progress: bool = False,
+        output: Output = "torch",
+    ) -> Float[Tensor, "i j"] | Float[np.ndarray, "i j"]:
+        """Joint embeddings of one or more images, one row each, of length j, which is 2 D or more.
+
+        An image is a PIL image, a path, a uint8 array (height, width, 3) or a tensor
+        (3, height, width), uint8 or float in [0, 1]; an array or a tensor with a further axis in
+        front is several. The largest centred square of each is used. With `form="cosine"` rows
+        have length 1 and `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with
+        `"squared_l2"` half the squared distance of two rows, divided by D, is the squared L2
+        energy. With `"calibrated"` `-encode_image(x) @ encode_text(y).T` is the calibrated energy
+        of a pair. To find images by a text take the first half of both rows, to find texts by an
+        image the second half: the largest inner products are best (`objectives/calibration.py`).
+        Without images the result has no rows.
+
+        At most `batch_size` are encoded at once (on a CPU fewer, on every core at the same time).
+        `progress` shows a bar on stderr; `output="numpy"` gives an array of float32. Raises
+        `DataError` for an image that cannot be read, `ConfigError` for a form that is unknown or
+        that the model lacks.
+        """
+        self._check_form(form)
+        _check_known("output", output, OUTPUTS)
+        found = encode_images(self.engine, self.card, image_list(images), batch_size, progress)
+        return _as(output, self._image_rows(found, form))
+
+    @overload
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        *,
+        form: Form = ...,
+        batch_size: int = ...,
+        progress: bool = ...,
+        output: Literal["torch"] = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        *,
+        form: Form = ...,
+        batch_size: int = ...,
+        progress: bool = ...,
+        output: Literal["numpy"],
+    ) -> NDArray[np.float32]: ...
+
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        *,
+        form: Form = "cosine",
+        batch_size: int = 256,
+        progress: bool = False,
+        output: Output = "torch",
+    ) -> Float[Tensor, "t j"] | Float[np.ndarray, "t j"]:
+        """Joint embeddings of one or more texts, one row each; see `encode_image`.
+
+        Texts beyond the model's `max_tokens` are cut. Raises `DataError` where one is no string.
+        """
+        self._check_form(form)
+        _check_known("output", output, OUTPUTS)
+        found = self._texts(text_list(texts), batch_size, progress)
+        return _as(output, self._text_rows(found, form))
+
+    def encode_pair(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        texts: str | Sequence[str],
+        *,
+        features: Literal["fused", "joint"] | None = None,
+        batch_size: int = 256,
+    ) -> Float[Tensor, "n f"]:
+        """Features of n pairs, one row each, for a classifier: image k with text k.
+
+        "fused" is the mean of the image tokens after they have read the text, of the width of the
+        fusion, and what a model gives that has one (arXiv 2503.06380). "joint" is
+        `tijepa.inference.embeddings.pair_features`, what all others give: f is 6 D, or 3 D for a
+        model without predictors (CLIP, SigLIP, VICReg). Images and texts are given as to
+        `encode_image` and `encode_text`. Raises `DataError` where one cannot be read, or where
+        there are not as many texts as images; `ConfigError` for fused features of a model that
+        has no fusion, or whose exported graphs run: those leave the fusion out.
+        """
+        if features == "fused" and not self.engine.fuses:
+            raise ConfigError(
+                "features 'fused' need a model with a fusion, which the task fusion_infill trains:"
+                " use features='joint'"
+            )
+        listed, written = image_list(images), text_list(texts)
+        if len(listed) != len(written):
+            raise DataError(
+                f"{len(listed)} images and {len(written)} texts are no pairs: give one text per"
+                " image"
+            )
+        if self.engine.fuses and features != "joint":
+            return encode_pairs(
+                self._in_torch, self.card, self.tokenizer, listed, written, batch_size
+            )
+        e = self.embeddings(listed, written, batch_size=batch_size)
+        return pair_features(e, predicts=self.predicts)
+
+    def energy(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        texts: str | Sequence[str],
+        *,
+        form: Form | None = None,
+        batch_size: int = 256,
+    ) -> Float[Tensor, "i t"]:
+        """Energy of every image with every text; low = compatible.
+
+        `form` is "calibrated" (nats; may be negative; the default where the model was trained by
+        prediction and is calibrated), "cosine" (0 to 2; the default otherwise) or "squared_l2".
+        Raises `ConfigError` for a form that is unknown or that the model lacks.
+        """
+        form = form or self.default_form
+        self._check_form(form)
+        return self.energy_of(self.embeddings(images, texts, batch_size=batch_size), form)
+
+    def match_probability(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        texts: str | Sequence[str],
+        *,
+        prior: float = 0.5,
+        batch_size: int = 256,
+    ) -> Float[Tensor, "i t"]:
+        """Probability that each image and text belong together, from the default energy.
+
+        `prior` is the share of matched pairs among those that are asked about. At 0.5 the question
+        is "matched or shuffled, one as frequent as the other"; for the one right partner among n
+        it is 1 / n. Fitted on held-out pairs of the training data; a model without such pairs
+        raises `ConfigError`, as does a prior outside (0, 1).
+        """
+        match = self._known_match(self.match, "match_probability() needs")
+        energy = self.energy(images, texts, batch_size=batch_size)
+        return match.probability(energy, prior)
+
+    @property
+    def match(self) -> MatchProbability | None:
+        """The map from the default energy to the probability of match, where there is one."""
+        matches = None if self.calibration is None else self.calibration.match
+        return None if matches is None else matches.pair
+
+    def match_among(self, side: Literal["images", "texts"]) -> MatchProbability | None:
+        """The same from the energy that `side` is searched by, in the default form."""
+        matches = None if self.calibration is None else self.calibration.match
+        if matches is None:
+            return None
+        return matches.images if side == "images" else matches.texts
+
+    def embeddings(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = 256,
+    ) -> Embeddings:
+        """Pooled embeddings and predictions of i images and t texts, before any energy."""
+        image = encode_images(self.engine, self.card, image_list(images), batch_size)
+        return Embeddings.of(image, self._texts(text_list(texts), batch_size))
+
+    def embeddings_of_inputs(
+        self,
+        inputs: Float[Tensor, "i 3 s s"] | Features,
+        texts: Sequence[str] | Features,
+        *,
+        batch_size: int = 256,
+    ) -> Embeddings:
+        """The same for images that are cropped and normalised already, as a loader gives them.
+
+        `Features` of images or texts are what the model's frozen encoder gave earlier; only a model
+        in torch takes them (`ConfigError`).
+        """
+        if isinstance(inputs, Features):
+            image = self._in_torch.image_features(inputs.pooled)
+        else:
+            image = encode_inputs(self.engine, inputs, batch_size)
+        if isinstance(texts, Features):
+            return Embeddings.of(image, self._in_torch.text_features(texts.pooled))
+        return Embeddings.of(image, self._texts(list(texts), batch_size))
+
+    def classify(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        labels: Mapping[str, str | Sequence[str]],
+        *,
+        batch_size: int = 256,
+    ) -> Float[Tensor, "i l"]:
+        """Probability of each of l labels for each image; columns in the order of `labels`.
+
+        `labels` maps a label to one or more prompts, such as `{"cat": ["a cat", "a photo of a
+        cat"]}`. Each image is taken to have exactly one of the labels, all equally likely before
+        it is seen. The log odds of a match, intercept − slope · E by the energy that finds texts
+        for an image, are averaged over the prompts of a label and put through a softmax over the
+        labels; the intercept cancels. So the slope that was fitted on held-out pairs says how far a
+        difference of energies is to be trusted, and prompts are averaged as logits. Raises
+        `ConfigError` where the model has no probability of match, `DataError` where there are no
+        labels or a label has no prompt.
+        """
+        match = self._known_match(self.match_among("texts"), "classify() needs")
+        prompts = prompt_list(labels)
+        e = self.embeddings(images, [p for own in prompts for p in own], batch_size=batch_size)
+        energy = self.search_energies_of(e, self.default_form).texts
+        logit = -match.slope * energy_of_labels(energy, [len(own) for own in prompts])
+        return torch.softmax(logit, dim=1)
+
+    def energy_map(
+        self, image: ImageLike, text: str, *, grid: int = 8, form: Form | None = None
+    ) -> Float[Tensor, "g g"]:
+        """Where in the image the text is: energies of grid x grid cells, low = here, row-major.
+
+        The energy of a cell is the energy of the text with what an opening of 1.5 cells a side,
+        centred on the cell, shows of the image; the rest has the image's median colour. It takes
+        grid² pictures to encode. `form` as in `energy`. The cells divide the largest centred
+        square of the image. Raises `DataError`, and `ConfigError` for a grid out of bounds.
+        """
+        size = self.card.image_size
+        inputs = image_input(image, size, self.card.mean, self.card.std)
+        return self.energy_maps_of_input(inputs, text_list([text]), grid=grid, form=form)[0]
+
+    def energy_maps_of_input(
+        self,
+        picture: Float[Tensor, "3 s s"],
+        texts: Sequence[str],
+        *,
+        grid: int = 8,
+        form: Form | None = None,
+    ) -> Float[Tensor, "t g g"]:
+        """The same for one cropped and normalised image and several texts, at the cost of one."""
+        size = self.card.image_size
+        if not 1 <= grid <= size // 2:
+            raise ConfigError(
+                f"grid is {grid}: it must lie between 1 and {size // 2}, half the model's image"
+                " size in pixels"
+            )
+        views = through(picture, occlusion_masks(size, grid))
+        form = form or self.default_form
+        energy = self.energy_of(self.embeddings_of_inputs(views, texts), form)
+        return energy.T.reshape(len(texts), grid, grid)
+
+    @property
+    def forms(self) -> list[Form]:
+        """The forms of energy that this model can compute, the default first."""
+        plain: list[Form] = ["cosine", "squared_l2"]
+        if self.calibration is None:
+            return plain
+        return ["calibrated", *plain] if self.predicts else [*plain, "calibrated"]
+
+    @property
+    def default_form(self) -> Form:
+        """The form that retrieval is judged by."""
+        return self.forms[0]
+
+    def energy_of(self, e: Embeddings, form: Form) -> Float[Tensor, "i t"]:
+        """Energy of embeddings computed before; `ConfigError` as in `energy`."""
+        return self.search_energies_of(e, form).pair
+
+    def search_energies_of(self, e: Embeddings, form: Form) -> SearchEnergies:
+        """Energies that images and texts are found by: the calibrated one depends on who asks.
+
+        Of embeddings computed before; `ConfigError` as in `energy`.
+        """
+        self._check_form(form)
+        if form == "calibrated":
+            return self._calibration.search_energies(e)
+        energy = cosine_energy(e) if form == "cosine" else squared_l2_energy(e)
+        return SearchEnergies(energy, energy)
+
+    def joint_of(self, e: Embeddings, form: Form) -> JointEmbeddings:
+        """Joint embeddings of what was embedded before, as `encode_image` and `encode_text` give.
+
+        Raises `ConfigError` as they do.
+        """
+        self._check_form(form)
+        return JointEmbeddings(
+            self._image_rows(e.of_images, form), self._text_rows(e.of_texts, form)
+        )
+
+    def image_rows(self, features: Features, form: Form) -> Float[Tensor, "i j"]:
+        """Joint embeddings of pictures as `encode_image` gives them, by features kept earlier.
+
+        Only a model in torch takes features (`ConfigError`).
+        """
+        self._check_form(form)
+        return self._image_rows(self._in_torch.image_features(features.pooled), form)
+
+    def text_rows(self, features: Features, form: Form) -> Float[Tensor, "t j"]:
+        """The same for texts."""
+        self._check_form(form)
+        return self._text_rows(self._in_torch.text_features(features.pooled), form)
+
+    def _image_rows(self, image: Embedded, form: Form) -> Float[Tensor, "i j"]:
+        if form == "calibrated":
+            return self._calibration.image_rows(image)
+        return _joint(image.own, image.predicted, form)
+
+    def _text_rows(self, text: Embedded, form: Form) -> Float[Tensor, "t j"]:
+        if form == "calibrated":
+            return self._calibration.text_rows(text)
+        return _joint(text.predicted, text.own, form)
+
+    def before_target_norm(
+        self, e: Embeddings
+    ) -> tuple[Float[Tensor, "i d"], Float[Tensor, "t d"]]:
+        """The images' and texts' own embeddings as the heads give them; onnxruntime's as they are.
+
+        Collapse is read from these: `objective.pooled_target_norm` hides it.
+        """
+        if isinstance(self.engine, TorchBackend):
+            return before_target_norm(self.engine.model, e)
+        return e.image, e.text
+
+    @property
+    def _in_torch(self) -> TorchBackend:
+        if not isinstance(self.engine, TorchBackend):
+            raise ConfigError(
+                "this needs the model in torch, and its graphs run in onnxruntime: load the run"
+                " they were exported from, with backend='torch'"
+            )
+        return self.engine
+
+    def calibrated_by(self, calibration: Calibration | None) -> Embedder:
+        """The same model with another calibration."""
+        return Embedder(self.engine, self.tokenizer, self.card, calibration, origin=self.origin)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model, its tokenizer and its page `README.md` into `folder`; gives the folder.
+
+        Safetensors and JSON only. `tijepa.load(folder)` gives the model back. The page states the
+        data, objective, measured results and collapse report that the run's own files hold
+        (`provenance.json` keeps them, without paths). A model that was saved there is replaced.
+        Raises `CheckpointError` where the folder cannot be written, `ConfigError` where it holds
+        other files and for a model that runs in onnxruntime.
+        """
+        return write_model(
+            Path(folder),
+            self.model,
+            self.card,
+            self.tokenizer,
+            self.calibration,
+            read_provenance(self.origin),
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        message: str = "Add a tijepa model",
+    ) -> str:
+        """Save the model to the Hugging Face hub and return the address of its page.
+
+        `repo_id` is "owner/name"; the repository is made where there is none. Then
+        `tijepa.load("owner/name")` loads it anywhere. Raises `MissingExtraError` without the extra
+        `hf`, `ConfigError` for a name that the hub does not allow, `CheckpointError` where the hub
+        refuses or cannot be reached.
+        """
+        from tempfile import TemporaryDirectory
+
+        check_repo_id(repo_id)
+        with TemporaryDirectory() as folder:
+            saved = self.save(Path(folder) / repo_id.partition("/")[2])
+            return upload(saved, repo_id, private=private, token=token, message=message)
+
+    def _texts(self, texts: list[str], batch_size: int, progress: bool = False) -> Embedded:
+        return encode_texts(self.engine, self.card, self.tokenizer, texts, batch_size, progress)
+
+    def _known_match(self, match: MatchProbability | None, who: str) -> MatchProbability:
+        if match is None:
+            raise ConfigError(
+                "this model has no probability of match, which is fitted on a validation split:"
+                f" {who} one; use energy(), or train with validation pairs"
+            )
+        return match
+
+    @property
+    def _calibration(self) -> Calibration:
+        assert self.calibration is not None
+        return self.calibration
+
+    def _check_form(self, form: str) -> None:
+        _check_known("form", form, FORMS)
+        if form not in self.forms:
+            raise ConfigError(
+                "form 'calibrated' needs a calibration, which this model lacks: use form='cosine',"
+                " or a checkpoint that was evaluated"
+            )
+
+
+def load(
+    run: str | Path,
+    *,
+    checkpoint: str | None = None,
+    device: torch.device | str = "cpu",
+    precision: Precision | None = None,
+    backend: Literal["torch", "onnx"] = "torch",
+    revision: str | None = None,
+) -> Embedder:
+    """Load a trained model from a run folder, one of its checkpoints, a saved folder, or the hub.
+
+    A string "owner/name" that is no folder here is a model on the Hugging Face hub (extra `hf`),
+    at `revision`, a branch, tag or commit. `checkpoint` is "best", "last" or a step; without it
+    the run's final model is taken, or while it is unfinished its best checkpoint, or its last
+    where none is best.
+
+    `precision` is "float32" (default) or "bfloat16", which lets the encoders run under autocast.
+    With `backend="onnx"` a folder that `tijepa export` wrote runs in onnxruntime on the CPU
+    (extra `onnx`), in "float32" or, where it was exported so, in "int8".
+
+    Raises `CheckpointError`, `ConfigError` for a device or precision that cannot be used, and
+    `MissingExtraError`.
+    """
+    _check_known("backend", backend, BACKENDS)
+    if precision is not None:
+        _check_known("precision", precision, PRECISIONS)
+    place = usable_device(device)
+    found = _found(run, revision)
+    if backend == "onnx":
+        if checkpoint is not None:
+            raise ConfigError(f"checkpoint '{checkpoint}' has no effect on exported graphs")
+        return _load_onnx(found, place, precision or "float32")
+    folder = model_folder(found, checkpoint)
+    model, card = load_model(folder)
+    return Embedder(
+        model.to(place),
+        Tokenizer.load(folder / "tokenizer.json"),
+        card,
+        _calibration(folder),
+        place,
+        precision=precision or "float32",
+        origin=folder,
+    )
+
+
+def _found(run: str | Path, revision: str | None) -> Path:
+    """The folder itself, or where a model of the hub was put."""
+    if isinstance(run, str) and not Path(run).exists() and is_repo_id(run):
+        return download(run, revision)
+    if revision is not None:
+        raise ConfigError(f"revision '{revision}' has no effect: {run} is not a model on the hub")
+    return Path(run)
+
+
+def _load_onnx(folder: Path, device: torch.device, precision: Precision) -> Embedder:
+    from tijepa.inference.onnx_backend import OnnxBackend
+
+    engine = OnnxBackend(folder, device, precision)
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    return Embedder(engine, tokenizer, read_card(folder), _calibration(folder), origin=folder)
+
+
+def _calibration(folder: Path) -> Calibration | None:
+    """What `calibration.safetensors` holds, where there is one."""
+    path = folder / "calibration.safetensors"
+    if not path.exists():
+        return None
+    try:
+        return Calibration.from_state(load_tensors(path))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} is damaged: it lacks {error}; use another checkpoint"
+        ) from None
+
+
+def _check_known(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{what} '{value}' is unknown; known: {', '.join(known)}")
+
+
+def _as(output: Output, rows: Tensor) -> Tensor | NDArray[np.float32]:
+    if output == "torch":
+        return rows
+    array: NDArray[np.float32] = rows.numpy()
+    return array
+
+
+def _joint(own: Tensor, predicted_side: Tensor, form: str) -> Tensor:
+    if form == "squared_l2":
+        return torch.cat([own, predicted_side], dim=1)
+    halves = [F.normalize(own, dim=1), F.normalize(predicted_side, dim=1)]
+    return torch.cat(halves, dim=1) / 2**0.5

@@ -1,0 +1,133 @@
+"""Graphs that `tijepa export` wrote, run by onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tijepa.errors import CheckpointError, ConfigError, MissingExtraError
+from tijepa.inference.backend import Backend, Precision
+from tijepa.inference.embeddings import Embedded
+from tijepa.model.saving import read_card, read_json
+
+__all__ = ["EXPORT", "EXPORT_FORMAT", "OUTPUTS", "OnnxBackend", "graph_name"]
+
+EXPORT = "export.json"
+EXPORT_FORMAT = 2
+OUTPUTS = ("pooled_embedding", "predicted_embedding", "pooled_token")
+
+
+def graph_name(modality: str, precision: str) -> str:
+    """The file of a graph: image.onnx, text.onnx, image.int8.onnx, text.int8.onnx."""
+    return f"{modality}.onnx" if precision == "float32" else f"{modality}.{precision}.onnx"
+
+
+class OnnxBackend(Backend):
+    """Both graphs of an exported folder; a call uses one core, several calls several.
+
+    Raises `CheckpointError` where the folder is no export or damaged, `ConfigError` for another
+    device than the CPU or a precision that it was not exported in, `MissingExtraError`.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, precision: Precision) -> None:
+        if device.type != "cpu":
+            raise ConfigError(f"device '{device}': backend='onnx' runs on cpu")
+        said = _read_export(folder)
+        held = said["precisions"]
+        if precision not in held:
+            raise ConfigError(
+                f"precision is '{precision}': {folder} holds {', '.join(held)}; export it with"
+                " --int8 for int8"
+            )
+        self.device = device
+        self.precision: Precision = precision
+        self._dim = int(said["dim"])
+        self._widths = {name: int(width) for name, width in said["pooled_widths"].items()}
+        self._predicts = bool(said["predicts"])
+        self._fuses = read_card(folder).arguments["encoders"].get("fusion") is not None
+        self._image = _session(folder / graph_name("image", precision))
+        self._text = _session(folder / graph_name("text", precision))
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model has predictors."""
+        return self._predicts
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the model has a fusion; the graphs leave it out."""
+        return self._fuses
+
+    @property
+    def no_image(self) -> Embedded:
+        """The embeddings of no pictures."""
+        return self._none("image")
+
+    @property
+    def no_text(self) -> Embedded:
+        """The embeddings of no texts."""
+        return self._none("text")
+
+    def _none(self, modality: str) -> Embedded:
+        own = torch.zeros(0, self._dim)
+        return Embedded(own, own, torch.zeros(0, self._widths[modality]))
+
+    def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
+        """Embed cropped and normalised pictures."""
+        return self._run(self._image, {"pixels": inputs.contiguous().numpy()})
+
+    def texts(self, ids: Int[Tensor, "t n"], mask: Bool[Tensor, "t n"]) -> Embedded:
+        """Embed token ids; `mask` is False at padding."""
+        return self._run(self._text, {"ids": ids.numpy(), "mask": mask.numpy()})
+
+    def _run(self, session: Any, inputs: dict[str, Any]) -> Embedded:
+        try:
+            found = session.run(list(OUTPUTS), inputs)
+        except Exception as error:  # noqa: BLE001 (the runtime raises classes of its own)
+            shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in inputs.items())
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"the exported graph cannot be run on {shapes}: {reason}; use backend='torch'"
+            ) from None
+        own, predicted, pooled = (torch.from_numpy(x) for x in found)
+        return Embedded(own, predicted if self._predicts else own, pooled)
+
+
+def _read_export(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; give one that tijepa export wrote")
+    path = folder / EXPORT
+    if not path.exists():
+        raise CheckpointError(
+            f"{folder} holds no exported graphs: write some with tijepa export RUN --out FOLDER"
+        )
+    found = read_json(path)
+    needed = {"precisions", "dim", "pooled_widths", "predicts"}
+    if not isinstance(found, dict) or found.get("format") != EXPORT_FORMAT:
+        raise CheckpointError(f"{path} is not of format {EXPORT_FORMAT}; export the run anew")
+    if not needed <= found.keys():
+        raise CheckpointError(f"{path} is damaged: it lacks {needed - found.keys()}; export anew")
+    return found
+
+
+def _session(path: Path) -> Any:
+    """A session of one thread: parts of a call run beside each other (`tijepa.inference.parallel`)."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "onnx") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if not path.exists():
+        raise CheckpointError(f"{path} is not there; export the run anew")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 (the runtime raises classes of its own)
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} cannot be run: {reason}; export the run anew") from None

@@ -1,0 +1,98 @@
+"""Numbers as people read them, and text that is safe inside HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import Any
+
+__all__ = [
+    "DASH",
+    "count",
+    "escape",
+    "number",
+    "percent",
+    "plain",
+    "rank",
+    "times_chance",
+    "without_nan",
+]
+
+DASH = "\N{EN DASH}"  # stands for a number that was not recorded
+TIMES = "\u00a0\N{MULTIPLICATION SIGN}"
+PLAIN = {"squared_l2": "squared L2", "smooth_l1": "smooth L1"}
+
+
+def escape(text: object) -> str:
+    """`text` for HTML: markup is shown, never interpreted; control characters are dropped."""
+    kept = "".join(c for c in str(text) if c in "\n\t" or (ord(c) >= 32 and ord(c) != 127))
+    return html.escape(kept, quote=True)
+
+
+def count(value: int | float) -> str:
+    """A whole number with thousands separated: 12,000."""
+    return f"{value:,.0f}" if math.isfinite(value) else _not_finite(value)
+
+
+def number(value: int | float) -> str:
+    """Three significant digits: 0.0123, 1.23, 12.3, 1,230, 1.2e-05."""
+    if not math.isfinite(value):
+        return _not_finite(value)
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size < 1e-3 or size >= 1e6:
+        return f"{value:.2g}"
+    if size >= 999.5:
+        return f"{value:,.0f}"
+    digits = 2 - math.floor(math.log10(float(f"{size:.2e}")))
+    return f"{value:.{max(digits, 0)}f}"
+
+
+def percent(share: int | float) -> str:
+    """A fraction as per cent with one decimal: 74.2 %; with more digits where that would be 0."""
+    if not math.isfinite(share):
+        return _not_finite(share)
+    value = 100 * share
+    digits = 1 if value == 0 or abs(value) >= 0.1 else 3
+    return f"{value:.{digits}f}\u00a0%"
+
+
+def times_chance(share: int | float, chance: int | float) -> str:
+    """How often chance fits into a recall: 371 ×; one decimal below 10."""
+    if not (math.isfinite(share) and chance > 0):
+        return "?"
+    ratio = share / chance
+    return (f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}") + TIMES
+
+
+def rank(value: int | float) -> str:
+    """A rank, which may lie halfway between two: 1, 2.5, 1,204."""
+    if not math.isfinite(value):
+        return _not_finite(value)
+    return f"{value:,.1f}" if value % 1 else f"{value:,.0f}"
+
+
+def plain(name: object) -> str:
+    """A name from the configuration as words: image_infill → image infill."""
+    return PLAIN.get(str(name), str(name).replace("_", " "))
+
+
+def _not_finite(value: int | float) -> str:
+    if math.isnan(value):
+        return "not a number"
+    return "∞" if value > 0 else "\N{MINUS SIGN}∞"
+
+
+# Results that JSON can hold.
+
+
+def without_nan(value: Any) -> Any:
+    """Numbers that are not finite become None, at any depth: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {name: without_nan(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

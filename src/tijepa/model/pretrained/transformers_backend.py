@@ -1,0 +1,286 @@
+"""The library transformers: which class a `config.json` means, and its pretrained weights.
+
+A description of a network is a mapping: `config` holds the values of its `config.json`, and `code`
+the folder of Python code that comes with it, None for a network of the library itself.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tijepa.errors import ConfigError, MissingExtraError
+from tijepa.model.encoded import TokenSubset, gather_tokens
+from tijepa.model.pretrained.backbone_output import BackboneOutput, ImageNet
+from tijepa.model.pretrained.weights import BackboneFolder
+
+__all__ = ["TransformersImageNet", "config_of", "describe", "library", "new_network", "pretrained"]
+
+# where the class that AutoModel takes is more than an encoder
+_CLASSES = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "clip_vision_model": "CLIPVisionModel",
+    "siglip_vision_model": "SiglipVisionModel",
+}
+_INSIDE = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}  # the vision half of both
+_TRUST = "TIJEPA_TRUST_REMOTE_CODE"
+_trusted: set[str] = set()  # folders whose code a setting of this process allowed
+
+
+def library() -> Any:
+    """The module `transformers`; `MissingExtraError` where it is not installed."""
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError("transformers", "hf") from None
+    return transformers
+
+
+def describe(folder: BackboneFolder, *, trust_remote_code: bool) -> dict[str, Any]:
+    """The description of the encoder in a folder; the vision half where it holds both halves.
+
+    Raises `ConfigError` where the library does not know it; where the folder brings code for it
+    instead, that must be allowed.
+    """
+    transformers = library()
+    config = folder.json("config.json")
+    kind = config["model_type"]
+    if kind in _INSIDE:
+        config = {**config.get("vision_config", {}), "model_type": _INSIDE[kind]}
+    if config["model_type"] in transformers.CONFIG_MAPPING:
+        return {"config": config, "code": None}
+    if "AutoModel" not in config.get("auto_map", {}):
+        raise ConfigError(
+            f"backbone '{folder.name}' is of model_type '{kind}', which transformers "
+            f"{transformers.__version__} does not know: install a version that does"
+        )
+    if not trust_remote_code:
+        raise ConfigError(
+            f"backbone '{folder.name}' is of model_type '{kind}', which comes as code of its own: "
+            "read that code, then set trust_remote_code=true beside the backbone to run it"
+        )
+    code = str(folder.path.absolute())
+    _trusted.add(code)
+    return {"config": config, "code": code}
+
+
+def config_of(description: Mapping[str, Any]) -> Any:
+    """The configuration object of a network."""
+    transformers = library()
+    if description["code"] is not None:
+        _check_trusted(description["code"])
+        return transformers.AutoConfig.from_pretrained(description["code"], trust_remote_code=True)
+    values = dict(description["config"])
+    built = transformers.CONFIG_MAPPING[values.pop("model_type")].from_dict(values)
+    built._attn_implementation = "sdpa"
+    return built
+
+
+def new_network(description: Mapping[str, Any], config: Any) -> nn.Module:
+    """The network of a configuration object, its weights random, without the layer that pools."""
+    net: nn.Module = _class_of(description)._from_config(config)
+    return _without_pooler(net)
+
+
+def pretrained(folder: BackboneFolder, description: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state of the network with the weights of the folder, in float32.
+
+    Raises `ConfigError` where weights of the network are missing there.
+    """
+    with _quiet():
+        model, report = _class_of(description).from_pretrained(
+            folder.path,
+            config=config_of(description),
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ConfigError(
+            f"backbone '{folder.name}' lacks {len(missing)} weights of its "
+            f"{description['config']['model_type']}, such as {missing[0]}: give a folder that holds"
+            " the encoder's weights"
+        )
+    state: dict[str, Tensor] = _without_pooler(model).state_dict()
+    return state
+
+
+def _class_of(description: Mapping[str, Any]) -> Any:
+    transformers = library()
+    config, code = description["config"], description["code"]
+    if code is not None:
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+        _check_trusted(code)
+        return get_class_from_dynamic_module(config["auto_map"]["AutoModel"], code)
+    kind = config["model_type"]
+    if kind in _CLASSES:
+        return getattr(transformers, _CLASSES[kind])
+    return transformers.AutoModel._model_mapping[transformers.CONFIG_MAPPING[kind]]
+
+
+def _check_trusted(code: str) -> None:
+    if code not in _trusted and os.environ.get(_TRUST) != "1":
+        raise ConfigError(
+            f"this model runs code from {code}: read it, and set the environment variable "
+            f"{_TRUST}=1 if you trust it"
+        )
+
+
+def _without_pooler(net: nn.Module) -> nn.Module:
+    """Many checkpoints lack the weights of this layer, which tijepa does not use."""
+    if isinstance(getattr(net, "pooler", None), nn.Module):
+        net.pooler = None  # type: ignore[assignment]
+    return net
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's progress bars and reports, which are put back afterwards."""
+    logging = library().utils.logging
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+# Image networks of the library transformers: I-JEPA, ViT, DINOv2, DINOv3, SigLIP, CLIP.
+
+
+# whose pooled output is the summary: CLIP's normed class token, SigLIP's attention pooling
+_POOLED = ("clip_vision_model", "siglip_vision_model")
+_NO_SUMMARY = ("ijepa",)
+_RESIZES = ("vit", "ijepa", "clip_vision_model", "siglip_vision_model")  # positions, when asked
+_ATTENTION = "tijepa_visible"
+
+_visible: ContextVar[TokenSubset | None] = ContextVar("visible", default=None)
+
+
+class TransformersImageNet(ImageNet):
+    """A network of `last_hidden_state`, its prefix of class and register tokens taken off.
+
+    Hidden patches are dropped between the embeddings and the first layer, and padding is kept out
+    of the attention, so that every network of this family can see a part of a picture. (SigLIP's
+    own pooling of a part alone also reads the padding; no task uses that.)
+    """
+
+    def __init__(self, description: Mapping[str, Any], image_size: int) -> None:
+        super().__init__()
+        kind = description["config"]["model_type"]
+        built = config_of(description)
+        built._attn_implementation = _registered()
+        self.inner = new_network(description, built)
+        embeddings = getattr(self.inner, "embeddings", None)
+        if not isinstance(embeddings, nn.Module) or not hasattr(built, "patch_size"):
+            raise ConfigError(
+                f"backbone of model_type '{kind}' is no vision transformer that tijepa can read: "
+                "use ViT, I-JEPA, DINOv2, DINOv3, CLIP or SigLIP"
+            )
+        self.width = int(built.hidden_size)
+        self.grid = image_size // int(built.patch_size)
+        pools = kind in _POOLED and getattr(built, "vision_use_head", True)
+        self._pooled = pools
+        self.has_summary = pools or (kind not in (*_NO_SUMMARY, *_POOLED))
+        resizes = kind in _RESIZES and image_size != built.image_size
+        self._extra = {"interpolate_pos_encoding": True} if resizes else {}
+        embeddings.register_forward_hook(self._drop_hidden)
+        rope = getattr(self.inner, "rope_embeddings", None)
+        if isinstance(rope, nn.Module):
+            rope.register_forward_hook(self._drop_rotations)
+
+    def forward(
+        self, images: Float[Tensor, "b 3 s s"], visible: TokenSubset | None = None
+    ) -> BackboneOutput:
+        """See `ImageNet.forward`."""
+        with _seeing(visible):
+            out = self.inner(pixel_values=images, **self._extra)
+        hidden = out.last_hidden_state
+        count = self.grid**2 if visible is None else visible.index.shape[1]
+        prefix = hidden.shape[1] - count
+        summary = None
+        if self.has_summary:
+            summary = out.pooler_output if self._pooled else hidden[:, 0]
+        if visible is None:
+            index = torch.arange(count, device=hidden.device).expand(len(hidden), -1)
+            mask = torch.ones_like(index, dtype=torch.bool)
+        else:
+            index, mask = visible.index, visible.mask
+        return BackboneOutput(hidden[:, prefix:], index, mask, summary)
+
+    def _drop_hidden(self, module: nn.Module, inputs: Any, out: Tensor) -> Tensor:
+        visible = _visible.get()
+        if visible is None:
+            return out
+        prefix = out.shape[1] - self.grid**2
+        return torch.cat([out[:, :prefix], gather_tokens(out[:, prefix:], visible.index)], dim=1)
+
+    def _drop_rotations(
+        self, module: nn.Module, inputs: Any, out: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Of each row its own patches' rotations, alike for all heads."""
+        visible = _visible.get()
+        if visible is None:
+            return out
+        cosine, sine = (part[visible.index][:, None] for part in out)
+        return cosine, sine
+
+
+@contextmanager
+def _seeing(visible: TokenSubset | None) -> Iterator[None]:
+    token = _visible.set(visible)
+    try:
+        yield
+    finally:
+        _visible.reset(token)
+
+
+def _registered() -> str:
+    """The name under which the library finds our attention."""
+    transformers = library()
+    transformers.AttentionInterface.register(_ATTENTION, _attention)
+    transformers.AttentionMaskInterface.register(_ATTENTION, _no_mask)
+    return _ATTENTION
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """The library's own masks: none, for pictures of one batch have the same size."""
+
+
+def _attention(
+    module: nn.Module,
+    query: Float[Tensor, "b h n d"],
+    key: Float[Tensor, "b h m d"],
+    value: Float[Tensor, "b h m d"],
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    **others: Any,
+) -> tuple[Float[Tensor, "b n h d"], None]:
+    """Attention of all tokens to all that are not padding; the prefix always is visible."""
+    visible = _visible.get()
+    keys: Bool[Tensor, "b 1 1 m"] | None = None
+    if visible is not None:
+        prefix = key.shape[2] - visible.mask.shape[1]
+        keys = F.pad(visible.mask, (prefix, 0), value=True)[:, None, None, :]
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=keys, scale=scaling)
+    return out.transpose(1, 2).contiguous(), None

@@ -1,0 +1,132 @@
+"""What every objective offers to the training step, and what it is given.
+
+An objective splits its loss in two. `item_terms` are sums over items, computed from encoders that
+treat items one by one; a micro-batch at a time is exact. `batch_terms` look at the pooled tokens
+of the whole batch (heads with BatchNorm, regularizers, contrastive losses); the step gives them
+the whole batch even when it is accumulated in micro-batches, so accumulation is exact for every
+objective.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tijepa.data.pairs import Batch
+from tijepa.model.encoded import Encoded
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.masks import SHORTEST, Masks
+
+__all__ = [
+    "Counts",
+    "DrawnMasks",
+    "Encodings",
+    "Objective",
+    "ObjectiveOutput",
+    "Pooled",
+    "long_texts",
+]
+
+
+def long_texts(batch: Batch) -> Bool[Tensor, " b"]:
+    """Rows with a caption of which a part can be hidden."""
+    return batch.has_text & (batch.token_mask.sum(dim=1) >= SHORTEST)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many items of the whole batch a task can use; the divisors of its mean.
+
+    `long_texts` and `long_pairs` have a caption of which a part can be hidden.
+    """
+
+    images: int
+    texts: int
+    pairs: int
+    long_texts: int
+    long_pairs: int
+
+    @classmethod
+    def of(cls, batch: Batch) -> Counts:
+        """Count the rows of a batch (one read from the device)."""
+        image, text, long = batch.has_image, batch.has_text, long_texts(batch)
+        rows = [image, text, image & text, long, image & long]
+        return cls(*map(int, torch.stack(rows).sum(dim=1).tolist()))
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """Context encodings of the whole image and the whole text, and the targets' of the same."""
+
+    image: Encoded
+    text: Encoded
+    target_image: Encoded | None
+    target_text: Encoded | None
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Pooled tokens of a whole batch: what `batch_terms` sees of the views."""
+
+    image: Float[Tensor, "b i"]
+    text: Float[Tensor, "b t"]
+    target_image: Float[Tensor, "b i"] | None
+    target_text: Float[Tensor, "b t"] | None
+    has_image: Bool[Tensor, " b"]
+    has_text: Bool[Tensor, " b"]
+
+
+@dataclass(frozen=True)
+class DrawnMasks:
+    """Masks of one batch; None for a modality that no task hides anything of."""
+
+    image: Masks | None
+    text: Masks | None
+
+    def part(self, start: int, stop: int) -> DrawnMasks:
+        """Rows `start` to `stop`."""
+        return DrawnMasks(
+            None if self.image is None else self.image.part(start, stop),
+            None if self.text is None else self.text.part(start, stop),
+        )
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """A loss, and named readings of its parts (detached, unweighted) for the log."""
+
+    loss: Float[Tensor, ""]
+    readings: dict[str, Tensor]
+
+
+class Objective(nn.Module, ABC):
+    """What is minimised; owns parameters only where the method has some (a temperature)."""
+
+    needs_targets: bool = False  # whether the views must hold encodings of the target encoders
+    needs_pooled: bool = True  # whether `batch_terms` does anything
+
+    def draw_masks(self, batch: Batch, grid: int, rng: np.random.Generator) -> DrawnMasks:
+        """Masks for this batch; none unless the objective hides something."""
+        return DrawnMasks(None, None)
+
+    @abstractmethod
+    def batch_terms(
+        self, model: TextImageModel, pooled: Pooled, generator: torch.Generator
+    ) -> ObjectiveOutput:
+        """The part of the loss that is a function of the pooled tokens of the whole batch."""
+
+    def item_terms(
+        self,
+        model: TextImageModel,
+        batch: Batch,
+        views: Encodings,
+        masks: DrawnMasks,
+        counts: Counts,
+    ) -> ObjectiveOutput | None:
+        """The part of the loss that is a sum over items, divided by the batch's `counts`."""
+        return None

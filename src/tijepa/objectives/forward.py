@@ -1,0 +1,169 @@
+"""Encode a batch: what the objective compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cache
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from tijepa.data.features.table import Features
+from tijepa.data.pairs import Batch
+from tijepa.model.encoded import Encoded
+from tijepa.model.encoders import Encoders
+from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.base import Encodings, Objective, Pooled
+
+__all__ = ["backward", "cut", "encode", "encode_image", "encode_text", "pooled_of", "run_parallel"]
+
+
+def encode(
+    model: TextImageModel,
+    objective: Objective,
+    batch: Batch,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    *,
+    tower_threads: int = 0,
+) -> Encodings:
+    """Encode whole images and texts with the context encoders, and the target encoders if used.
+
+    A frozen encoder is its own target encoder and runs once. `autocast` makes the context of each
+    tower's forward pass; `tower_threads` as in `tijepa.objectives.forward.run_parallel`.
+    """
+    grad = torch.is_grad_enabled()
+
+    def tower(
+        view: Callable[[Encoders, Batch], Encoded], encoder: nn.Module
+    ) -> tuple[Encoded, Encoded | None]:
+        with autocast(), torch.set_grad_enabled(grad):
+            own = view(model.context, batch)
+            if not objective.needs_targets:
+                return own, None
+            if encoder.frozen:
+                return own, own
+            assert model.target is not None
+            with torch.no_grad():
+                return own, view(model.target, batch)
+
+    (own_image, image_target), (own_text, text_target) = run_parallel(
+        lambda: tower(encode_image, model.context.image),
+        lambda: tower(encode_text, model.context.text),
+        threads=tower_threads,
+    )
+    return Encodings(own_image, own_text, image_target, text_target)
+
+
+def encode_image(encoders: Encoders, batch: Batch) -> Encoded:
+    """The whole images by the image encoder, or by the features that it gave earlier."""
+    if batch.image_features is None:
+        encoded: Encoded = encoders.image(batch.images)
+        return encoded
+    return _encoded(batch.image_features, encoders.image.width)
+
+
+def encode_text(encoders: Encoders, batch: Batch) -> Encoded:
+    """The whole texts by the text encoder, or by the features that it gave earlier."""
+    if batch.text_features is None:
+        encoded: Encoded = encoders.text(batch.tokens, batch.token_mask)
+        return encoded
+    return _encoded(batch.text_features, encoders.text.width)
+
+
+def _encoded(features: Features, width: int) -> Encoded:
+    """Features as an encoder returns them; without tokens where pooled ones alone are kept."""
+    pooled, tokens, mask = features.pooled, features.tokens, features.mask
+    if tokens is None or mask is None:
+        tokens = pooled.new_zeros(len(pooled), 0, width)
+        mask = torch.zeros(len(pooled), 0, dtype=torch.bool, device=pooled.device)
+    position = torch.arange(tokens.shape[1], device=pooled.device).expand(len(pooled), -1)
+    return Encoded(tokens=tokens, position=position, mask=mask, pooled=pooled)
+
+
+def cut(views: Encodings) -> Encodings:
+    """The same views as leaves: a backward pass ends at them and leaves its gradient there."""
+
+    def leaf(encoded: Encoded) -> Encoded:
+        return replace(
+            encoded,
+            tokens=encoded.tokens.detach().requires_grad_(),
+            pooled=encoded.pooled.detach().requires_grad_(),
+        )
+
+    return replace(views, image=leaf(views.image), text=leaf(views.text))
+
+
+def backward(views: Encodings, leaves: Encodings, *, tower_threads: int = 0) -> None:
+    """Carry the gradient left at `leaves` = `cut(views)` on into both towers.
+
+    A frozen encoder takes none.
+    """
+
+    def tower(encoded: Encoded, leaf: Encoded) -> None:
+        grads = [
+            (own, end.grad)
+            for own, end in ((encoded.tokens, leaf.tokens), (encoded.pooled, leaf.pooled))
+            if end.grad is not None and own.requires_grad
+        ]
+        if grads:
+            torch.autograd.backward([own for own, _ in grads], [grad for _, grad in grads])
+
+    run_parallel(
+        lambda: tower(views.image, leaves.image),
+        lambda: tower(views.text, leaves.text),
+        threads=tower_threads,
+    )
+
+
+def pooled_of(views: list[Encodings], batch: Batch) -> Pooled:
+    """Pooled tokens of all micro-batches of `batch`, end to end."""
+    target_image = [v.target_image.pooled for v in views if v.target_image is not None]
+    target_text = [v.target_text.pooled for v in views if v.target_text is not None]
+    return Pooled(
+        image=torch.cat([v.image.pooled for v in views]),
+        text=torch.cat([v.text.pooled for v in views]),
+        target_image=torch.cat(target_image) if target_image else None,
+        target_text=torch.cat(target_text) if target_text else None,
+        has_image=batch.has_image,
+        has_text=batch.has_text,
+    )
+
+
+# Both towers at once: on a CPU, two encoders on half the cores each beat one after the other.
+#
+# The towers meet only in what the objective compares, so their forward and backward passes do not
+# depend on each other. Results are those of one after the other.
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def run_parallel(first: Callable[[], A], second: Callable[[], B], *, threads: int) -> tuple[A, B]:
+    """The results of both, at once on `threads` threads of torch each; 0 runs one after the other.
+
+    Grad mode and autocast belong to a thread: whoever needs them enters them inside. An error of
+    either is raised after both have ended.
+    """
+    if not threads:
+        return first(), second()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    other = _pool(threads).submit(second)
+    try:
+        mine = first()
+    finally:
+        other.exception()  # waits, raises nothing
+        torch.set_num_threads(before)
+    return mine, other.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(
+        1, "tijepa-tower", initializer=torch.set_num_threads, initargs=(threads,)
+    )

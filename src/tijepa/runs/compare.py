@@ -1,0 +1,295 @@
+"""Runs side by side: what each reached, what it cost, and in which settings they differ."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tijepa.config.yaml_io import leaves
+from tijepa.errors import CheckpointError, DataError
+from tijepa.inference.hub.provenance import shown_verdict
+from tijepa.io.formatting import DASH, count, number, percent, plain, without_nan
+from tijepa.runs.record import RunRecord, part, read_run, value
+
+__all__ = ["Compared", "Comparison", "best_validation", "compare_runs", "print_comparison"]
+
+_SHOWN_ANYWAY = ("objective.name", "optim.batch_size", "optim.lr", "optim.steps")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run; NaN stands for a number that was not recorded."""
+
+    name: str
+    record: RunRecord
+    objective: str
+    batch_size: float
+    lr: float
+    steps: float
+    parameters: float
+    retrieval: Mapping[str, Any]
+    form: str | None
+    verdict: str | None
+    reason: str | None
+    pairs_per_second: float
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Of training alone, data included, without evaluations; the median."""
+        return self.batch_size / self.pairs_per_second
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        kept = (name for name in self.__dataclass_fields__ if name != "record")
+        return {
+            **{name: getattr(self, name) for name in kept},
+            "seconds_per_step": self.seconds_per_step,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on the same data, in the order given.
+
+    `where` says in words on what retrieval and verdict were measured. `differing` holds, for every
+    setting in which the runs differ, its value in each; None where it has no effect in a run, which
+    counts as a difference only between runs of one objective.
+    """
+
+    runs: tuple[Compared, ...]
+    where: str
+    differing: Mapping[str, Sequence[Any]]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; numbers that are not known are None."""
+        values: dict[str, Any] = without_nan(
+            {
+                "where": self.where,
+                "runs": [run.to_dict() for run in self.runs],
+                "differing": dict(self.differing),
+                "notes": self.notes,
+            }
+        )
+        return values
+
+
+def compare_runs(folders: Sequence[Path]) -> Comparison:
+    """Read the run folders and put them side by side.
+
+    Figures are those of the final models where all runs are finished, and otherwise of the last
+    evaluation while training. Raises `DataError` where runs differ in training data, split, or the
+    pairs they were measured on, `CheckpointError` where a folder is no run.
+    """
+    if len(folders) < 2:
+        raise DataError(f"{len(folders)} run to compare: name at least 2 run folders")
+    records = [_record(folder) for folder in folders]
+    names = [record.name for record in records]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    notes = _check_data(names, records)
+    finished = all(record.results is not None for record in records)
+    measured = [_measured(record, finished) for record in records]
+    splits = [str(one.get("split")) for one in measured if one]
+    _check_measured(names, measured)
+    where = f"{'final models' if finished else 'last evaluation while training'}"
+    if splits:
+        where += f", {splits[0]} split"
+    if not finished:
+        open_ones = [n for n, r in zip(names, records, strict=True) if r.results is None]
+        notes.append(f"not finished: {', '.join(open_ones)}")
+    runs = tuple(map(_compared, names, records, measured))
+    return Comparison(runs, where, _differing(records), tuple(notes))
+
+
+def best_validation(record: RunRecord) -> tuple[int, float] | None:
+    """Step and recall at 1, mean of both directions, of the best healthy validation so far."""
+    best: tuple[int, float] | None = None
+    for line in record.evals:
+        retrieval = part(line, "retrieval")
+        both = [
+            value(part(retrieval, d), "recall_at_1") for d in ("image_to_text", "text_to_image")
+        ]
+        recall = sum(both) / 2
+        collapsed = part(line, "collapse").get("verdict") == "collapsed"
+        if recall == recall and not collapsed and (best is None or recall > best[1]):
+            best = int(line["step"]), recall
+    return best
+
+
+def _record(folder: Path) -> RunRecord:
+    record = read_run(folder)
+    if record.config is None:
+        reason = record.problems.get("config.yaml", "config.yaml is empty.")
+        raise CheckpointError(f"{folder} is no run folder to compare: {reason}")
+    return record
+
+
+def _check_data(names: Sequence[str], records: Sequence[RunRecord]) -> list[str]:
+    """The same source, version and numbers of items; scenes of several seeds are noted."""
+    described = []
+    for record in records:
+        environment = record.environment or {}
+        source = part(record.config or {}, "data").get("source", "scenes")
+        described.append((source, environment.get("store"), dict(part(environment, "items"))))
+    for name, one in zip(names, described, strict=True):
+        if one != described[0]:
+            raise DataError(
+                f"{names[0]} and {name} were trained on different data ({_data(described[0])}; "
+                f"{_data(one)}): compare runs of the same data"
+            )
+    if described[0][0] == "scenes" and len({(r.config or {}).get("seed") for r in records}) > 1:
+        return ["the seeds differ, and with them the scenes drawn, for training and for measuring"]
+    return []
+
+
+def _data(described: tuple[Any, Any, Mapping[str, Any]]) -> str:
+    source, store, items = described
+    version = f" version {store['version']}" if isinstance(store, dict) else ""
+    sizes = ", ".join(f"{name} {count(size)}" for name, size in items.items())
+    return f"{source}{version}: {sizes or 'sizes not recorded'}"
+
+
+def _measured(record: RunRecord, finished: bool) -> Mapping[str, Any]:
+    if finished:
+        return record.results or {}
+    return record.evals[-1] if record.evals else {}
+
+
+def _check_measured(names: Sequence[str], measured: Sequence[Mapping[str, Any]]) -> None:
+    """The same split, and as many images and texts."""
+    first: tuple[str, tuple[Any, Any, Any]] | None = None
+    for name, one in zip(names, measured, strict=True):
+        if not one:
+            continue
+        retrieval = part(one, "retrieval")
+        key = (one.get("split"), retrieval.get("num_images"), retrieval.get("num_texts"))
+        first = first or (name, key)
+        if key != first[1]:
+            raise DataError(
+                f"{first[0]} and {name} were measured on different pairs ({_pairs(first[1])}; "
+                f"{_pairs(key)}): evaluate them on the same ones"
+            )
+
+
+def _pairs(key: tuple[Any, Any, Any]) -> str:
+    split, images, texts = key
+    return f"{split} split, {images} images, {texts} texts"
+
+
+def _compared(name: str, record: RunRecord, measured: Mapping[str, Any]) -> Compared:
+    config = record.config or {}
+    optim = part(config, "optim")
+    speeds = [value(line, "pairs_per_second") for line in record.train]
+    known = [speed for speed in speeds if speed > 0]
+    parameters = part(record.environment or {}, "parameters")
+    verdict, reason = shown_verdict(part(measured, "collapse"), record.health)
+    return Compared(
+        name=name,
+        record=record,
+        objective=str(part(config, "objective").get("name", "?")),
+        batch_size=value(optim, "batch_size"),
+        lr=value(optim, "lr"),
+        steps=value(optim, "steps"),
+        parameters=sum(value(parameters, key) for key in parameters) or float("nan"),
+        retrieval=part(measured, "retrieval"),
+        form=measured.get("form"),
+        verdict=verdict,
+        reason=reason,
+        pairs_per_second=statistics.median(known) if known else float("nan"),
+    )
+
+
+def _differing(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
+    settings = [dict(leaves(record.config or {})) for record in records]
+    keys = dict.fromkeys(key for one in settings for key in one)
+    found: dict[str, list[Any]] = {}
+    for key in keys:
+        values = [one.get(key) for one in settings]
+        named = [(one.get("objective.name"), one.get(key)) for one in settings]
+        if key not in _SHOWN_ANYWAY and any(_differ(a, b) for a, b in combinations(named, 2)):
+            found[key] = values
+    return found
+
+
+def _differ(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+    """Whether objective and value of one run differ in value from those of another."""
+    both = one[1] is not None and other[1] is not None
+    return bool(one[1] != other[1]) and (both or one[0] == other[0])
+
+
+# Runs side by side in the terminal.
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Results, then the settings that differ, with a run a column, as both grow only one way."""
+    runs = comparison.runs
+    table = _table(f"Retrieval by the default form of the energy: {comparison.where}")
+    table.add_column("")
+    for run in runs:
+        table.add_column(Text(run.name, overflow="fold"), justify="right")
+    table.add_row("objective", *(run.objective for run in runs))
+    for name, field, show in (
+        ("batch", "batch_size", count),
+        ("learning rate", "lr", _general),
+        ("steps", "steps", count),
+        ("parameters", "parameters", count),
+    ):
+        table.add_row(name, *(_or_dash(getattr(run, field), show) for run in runs))
+    table.add_section()
+    for key, arrow in (("image_to_text", "i→t"), ("text_to_image", "t→i")):
+        for k in (1, 5, 10):
+            found = [value(part(run.retrieval, key), f"recall_at_{k}") for run in runs]
+            best = max((one for one in found if not math.isnan(one)), default=math.nan)
+            cells = [
+                Text(_or_dash(one, percent), style="bold" if one == best else "") for one in found
+            ]
+            table.add_row(f"{arrow} R@{k}", *cells)
+    table.add_row("energy", *(plain(run.form) if run.form else DASH for run in runs))
+    table.add_row(
+        "collapse",
+        *(
+            Text(run.verdict or DASH, style="bold red" if run.verdict == "collapsed" else "")
+            for run in runs
+        ),
+    )
+    table.add_section()
+    table.add_row("s per step", *(_or_dash(run.seconds_per_step, number) for run in runs))
+    table.add_row("pairs per s", *(_or_dash(run.pairs_per_second, number) for run in runs))
+    console.print(table)
+    if comparison.differing:
+        console.print(_settings(comparison))
+    for note in comparison.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
+
+
+def _settings(comparison: Comparison) -> Table:
+    table = _table("Settings that differ")
+    table.add_column("", no_wrap=True)
+    for run in comparison.runs:
+        table.add_column(Text(run.name, overflow="fold"), justify="right", overflow="fold")
+    for key, values in comparison.differing.items():
+        table.add_row(key, *(DASH if one is None else str(one) for one in values))
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="bold")
+
+
+def _general(reading: float) -> str:
+    return f"{reading:g}"
+
+
+def _or_dash(reading: float, show: Callable[[float], str]) -> str:
+    return DASH if math.isnan(reading) else show(reading)

@@ -1,0 +1,336 @@
+"""Evaluate a run on a split, and close a run: final model, results, report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from tijepa.config import RunConfig, load_config
+from tijepa.config.task_weights import energy_names
+from tijepa.data.pairs import PairSource, PairSplits
+from tijepa.data.scenes import Scenes
+from tijepa.errors import CheckpointError, DataError
+from tijepa.evaluate.collapse_metrics import watched
+from tijepa.evaluate.match import match_results
+from tijepa.evaluate.measure import (
+    EvaluationSet,
+    Measured,
+    calibrate,
+    calibration_pairs,
+    evaluation_set,
+    measure,
+)
+from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_prompts, zero_shot
+from tijepa.inference.embedder import MODEL_FILES, Embedder, checkpoint_folder, load
+from tijepa.inference.inputs import energy_of_labels, prompt_list
+from tijepa.io.files import writing
+from tijepa.io.formatting import DASH, count, percent, without_nan
+from tijepa.io.progress import phase, say
+from tijepa.model.saving import FROZEN, link_or_copy, write_json
+from tijepa.runs.cached_features import cached_split
+from tijepa.runs.gallery import Query, gallery_of
+from tijepa.runs.record import open_run_data, read_run
+from tijepa.runs.report.report import write_report
+from tijepa.runs.summary import meaning, print_summary
+
+__all__ = ["evaluate_run", "finish_run", "judged_split", "zero_shot_on", "zero_shot_table"]
+
+MATRIX_PAIRS = 64
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    data: str | None = None,
+    split: str = "test",
+    checkpoint: str | None = None,
+    parts: bool = False,
+    column: str | None = None,
+    prompts: Path | None = None,
+    console: Console | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Retrieval by every form of energy, collapse and reliability of a run's model on one split.
+
+    `data` is a source other than the one the run was trained on; `checkpoint` is
+    "best", "last" or a step, by default the final model. What training kept of frozen encoders is
+    read instead of encoded. A checkpoint without calibration is calibrated on the run's training
+    and validation pairs; where those are not available the console says so, and there is no
+    calibrated energy. With `parts` the results also hold
+    `pointing` and `hard_negatives`, which only scenes can give, and with `column` they hold
+    `zero_shot`, the classification of pictures by that column, in the words of the file `prompts`.
+    Writes nothing. Raises `CheckpointError`, `DataError`, and `ConfigError` for prompts that are
+    no such file.
+    """
+    console = console or Console(quiet=True)
+    config = load_config(file=_config_of(run))
+    embedder = load(run, checkpoint=checkpoint, device=device)
+    splits = open_run_data(config, run, console, other=data)
+    with phase(console, f"reading the {split} split"):
+        evaluation = _evaluation_set(embedder, splits, split, config, console)
+    if embedder.calibration is None:
+        with phase(console, "calibrating on training pairs"):
+            pairs = _calibration_sets(embedder, config, run, None if data else splits, console)
+            embedder.calibration = None if pairs is None else calibrate(embedder, *pairs)
+    say(
+        console,
+        f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
+        f"{splits.description}, split {split}",
+    )
+    measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
+    seen = split == "validation" and data is None
+    match = _match(embedder, evaluation, measured, console, seen=seen)
+    results = {"split": split, **measured.results, "match_probability": match}
+    if parts:
+        with phase(console, "pointing at objects and reading hard negatives"):
+            results |= meaning(embedder, splits.split(split), config.data.test_items)
+    if column is not None:
+        with phase(console, f"classifying pictures by {column}"):
+            source, items = splits.split(split), config.data.test_items
+            results["zero_shot"] = zero_shot_on(embedder, source, column, prompts, items)
+    return results
+
+
+def judged_split(splits: PairSplits) -> str | None:
+    """The split that a finished run is judged on: test where there is one, else validation."""
+    return next((name for name in ("test", "validation") if name in splits.splits), None)
+
+
+def finish_run(
+    run: Path,
+    config: RunConfig,
+    splits: PairSplits,
+    console: Console,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Keep the best checkpoint as the run's model, evaluate it, write results and report.
+
+    A source without a `judged_split` gets a model and a report without results. Raises
+    `CheckpointError`.
+    """
+    kept = checkpoint_folder(run, "best") or checkpoint_folder(run, "last")
+    if kept is None:
+        raise CheckpointError(f"{run} has no checkpoint to make a model of; train it first")
+    _keep(kept, run / "model")
+    embedder = load(run / "model", device=device)
+    split = judged_split(splits)
+    evaluation = None
+    if split is None:
+        say(console, "not evaluated: there is neither a test nor a validation split")
+    else:
+        try:
+            with phase(console, f"reading the {split} split"):
+                evaluation = _evaluation_set(embedder, splits, split, config, console)
+        except DataError as error:
+            say(console, f"not evaluated: {split} split: {error}")
+    if split is None or evaluation is None:
+        report = write_report(run, energy=torch.zeros(0, 0), gallery=())
+        say(console, f"report: {report}")
+        return
+    with phase(console, f"evaluating on the {split} split"):
+        measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
+    results = {"split": split, "checkpoint": kept.name, **measured.results}
+    results["match_probability"] = _match(
+        embedder, evaluation, measured, console, seen=split == "validation"
+    )
+    health = read_run(run).health
+    if health is not None:
+        results["health"] = dict(health)
+    if config.data.source == "scenes":
+        with phase(console, "evaluating on the novel split"):
+            unseen = _evaluation_set(embedder, splits, "novel", config, console)
+            novel = measure(embedder, unseen)
+        results["novel"] = {"retrieval": novel.results["retrieval"]}
+    write_json(results, run / "results.json")
+    with phase(console, "writing the report"):
+        gallery = _gallery(evaluation, measured, splits, split, console)
+        write_report(run, energy=_matrix(evaluation, measured), gallery=gallery)
+    print_summary(console, results, run)
+
+
+def _keep(checkpoint: Path, model: Path) -> None:
+    """Copy what a model needs from a checkpoint, so that `model` is the old one or the new one."""
+    new, old = model.with_name(".model.tmp"), model.with_name(".model.old")
+    with writing(model):
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir()
+        try:
+            for name in MODEL_FILES:
+                if (checkpoint / name).exists():
+                    copy = link_or_copy if name == FROZEN else shutil.copyfile
+                    copy(checkpoint / name, new / name)
+            if model.exists():
+                model.rename(old)
+            new.rename(model)
+        finally:
+            for leftover in (new, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _matrix(evaluation: EvaluationSet, measured: Measured) -> Tensor:
+    """Energies of the first 64 pairs, one caption each."""
+    first = evaluation.first_text[:MATRIX_PAIRS]
+    return measured.search.pair[: len(first)][:, first]
+
+
+def _gallery(
+    evaluation: EvaluationSet, measured: Measured, splits: PairSplits, split: str, console: Console
+) -> Sequence[Query]:
+    """Top retrievals; none, and a line that says so, where a picture has become unreadable."""
+    try:
+        return gallery_of(evaluation, measured.search, splits.split(split))
+    except DataError as error:
+        say(console, f"no gallery: {error}")
+        return ()
+
+
+def _match(
+    embedder: Embedder,
+    evaluation: EvaluationSet,
+    measured: Measured,
+    console: Console,
+    *,
+    seen: bool,
+) -> dict[str, Any] | None:
+    """Reliability of the probability of match; None, and a line that says so, without one."""
+    if embedder.match is None:
+        say(console, "no probability of match: it is fitted on a validation split")
+        return None
+    energy = measured.search.pair[:, evaluation.first_text]
+    results: dict[str, Any] = without_nan(match_results(energy, embedder.match, seen=seen))
+    return results
+
+
+def _calibration_sets(
+    embedder: Embedder,
+    config: RunConfig,
+    run: Path,
+    splits: PairSplits | None,
+    console: Console,
+) -> tuple[EvaluationSet, EvaluationSet | None] | None:
+    """Training pairs, and validation pairs where there are any."""
+    try:
+        splits = splits or open_run_data(config, run, console)
+        data, source = config.data, splits.split("train")
+        features = cached_split(embedder, source, "train", console)
+        pairs = calibration_pairs(source, data.image_size, data.mean, data.std, features)
+    except DataError as error:
+        say(console, f"no calibrated energy: the run's training pairs are not available ({error})")
+        return None
+    if "validation" not in splits.splits:
+        return pairs, None
+    try:
+        items = config.data.eval_items
+        return pairs, _evaluation_set(embedder, splits, "validation", config, console, items)
+    except DataError as error:
+        say(console, f"calibrated without held-out pairs: validation split: {error}")
+        return pairs, None
+
+
+def _evaluation_set(
+    embedder: Embedder,
+    splits: PairSplits,
+    split: str,
+    config: RunConfig,
+    console: Console,
+    items: int | None = None,
+) -> EvaluationSet:
+    source = splits.split(split)
+    return evaluation_set(
+        source,
+        items=items or config.data.test_items,
+        captions=config.data.eval_captions,
+        image_size=config.data.image_size,
+        mean=config.data.mean,
+        std=config.data.std,
+        features=cached_split(embedder, source, split, console),
+    )
+
+
+def _config_of(run: Path) -> Path:
+    path = run / "config.yaml"
+    if not path.exists():
+        raise CheckpointError(f"{run} is not a run folder: it has no config.yaml; check the path")
+    return path
+
+
+# Zero-shot classification of a split by the values of one of its columns.
+
+
+_SHOWN = 40  # labels of the table
+
+
+def zero_shot_on(
+    embedder: Embedder, source: PairSource, column: str, prompts: Path | None, items: int
+) -> dict[str, Any]:
+    """Classify up to `items` pictures of `source` by the prompts of the values of `column`.
+
+    The labels are the values that occur, or those of the file `prompts` where it lists them. The
+    energy of a label is the mean over its prompts, by the model's default form. Raises `DataError`
+    and `ConfigError` as `labelled_pictures` and `read_prompts` do, and `DataError` for a value that
+    the file leaves out or where there is but one label.
+    """
+    read = None if prompts is None else read_prompts(prompts)
+    found = labelled_images(source, column, embedder.card, items)
+    chosen = read or default_prompts(column, scenes=isinstance(source, Scenes))
+    by_label = chosen.of(sorted(set(found.values)))
+    names = list(by_label)
+    for value in found.values:
+        if value not in by_label:
+            raise DataError(f"column '{column}' holds '{value}', for which {prompts} has no label")
+    if len(names) < 2:
+        raise DataError(f"column '{column}' has one label, '{names[0]}': there is nothing to tell")
+    texts = prompt_list(by_label)
+    e = embedder.embeddings_of_inputs(found.images, [text for own in texts for text in own])
+    form = embedder.default_form
+    energy = energy_of_labels(embedder.search_energies_of(e, form).texts, list(map(len, texts)))
+    label = torch.tensor([names.index(value) for value in found.values])
+    scored = zero_shot(energy, label, names).to_dict()
+    prompted = {label: own[0] for label, own in zip(names, texts, strict=True)}
+    return {"column": column, "form": form, "prompts": prompted, **scored}
+
+
+def zero_shot_table(found: Mapping[str, Any]) -> Table:
+    """A row per label, the most frequent first; the total, and chance, in the caption."""
+    title = f"Zero-shot {found['column']}: {count(found['items'])} pictures,"
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=f"{title} {len(found['labels'])} labels",
+        title_justify="left",
+        title_style="bold",
+        caption=_caption(found),
+        caption_justify="left",
+        caption_style="",
+    )
+    table.add_column("label")
+    for heading in ("pictures", "top 1"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("most often taken for")
+    ordered = sorted(found["labels"], key=lambda one: -one["items"])
+    for one in ordered[:_SHOWN]:
+        right = DASH if one["top_1"] is None else percent(one["top_1"])
+        table.add_row(one["label"], count(one["items"]), right, one["taken_for"] or "")
+    return table
+
+
+def _caption(found: Mapping[str, Any]) -> str:
+    top_5 = found["top_5"]
+    parts = [f"top 1 {percent(found['top_1'])}"]
+    if top_5 is not None:
+        parts.append(f"top 5 {percent(top_5)}")
+    parts.append(f"mean over labels {percent(found['mean_per_label'])}")
+    left_out = len(found["labels"]) - _SHOWN
+    more = f"; {left_out} labels more with --json" if left_out > 0 else ""
+    return (
+        f"{', '.join(parts)} (chance {percent(found['chance'])}, always the most frequent label"
+        f" {percent(found['majority'])}){more}"
+    )

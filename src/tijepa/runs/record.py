@@ -1,0 +1,222 @@
+"""What a run folder says of its run, also while it is unfinished or damaged.
+
+A part that is missing or cannot be read is not an error here: it is `None`, and `problems` says in
+words what happened, so that a reader of the report learns it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from tijepa.config import RunConfig
+from tijepa.data import open_splits
+from tijepa.data.pairs import PairSplits
+from tijepa.errors import CheckpointError, DataError
+from tijepa.io.formatting import count
+from tijepa.model.saving import read_json
+
+__all__ = ["RunRecord", "open_run_data", "part", "read_run", "value"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The readable parts of one run folder."""
+
+    name: str
+    config: Mapping[str, Any] | None
+    environment: Mapping[str, Any] | None
+    train: tuple[Mapping[str, Any], ...]  # lines of kind "train", one per step, steps ascending
+    evals: tuple[Mapping[str, Any], ...]  # lines of kind "eval" of one split, steps ascending
+    results: Mapping[str, Any] | None
+    set_aside: tuple[Mapping[str, Any], ...] | None
+    problems: Mapping[str, str]  # file name → why it is missing from the record
+
+    def best_known(self, key: str) -> tuple[Mapping[str, Any] | None, str]:
+        """The final `retrieval` or `collapse`, or else the last one taken while training.
+
+        Beside it, in words, where it comes from.
+        """
+        if self.results is not None and isinstance(self.results.get(key), dict):
+            split = self.results.get("split")
+            where = f", {split} split" if isinstance(split, str) else ""
+            return self.results[key], f"final model{where}"
+        for line in reversed(self.evals):
+            if isinstance(line.get(key), dict):
+                return line[key], f"step {count(line['step'])}, {self.eval_split} split, not final"
+        return None, ""
+
+    @property
+    def health(self) -> Mapping[str, Any] | None:
+        """What the collapse guard said at the last evaluation, with that evaluation's `step`."""
+        for line in reversed(self.evals):
+            if isinstance(line.get("health"), dict):
+                return {"step": line["step"], **line["health"]}
+        return None
+
+    @property
+    def eval_split(self) -> str | None:
+        """The split of the `evals`."""
+        return str(self.evals[0].get("split", "validation")) if self.evals else None
+
+
+def read_run(run_dir: Path) -> RunRecord:
+    """Read what there is. Raises `CheckpointError` only where the folder itself is missing."""
+    if not run_dir.is_dir():
+        raise CheckpointError(f"run folder {run_dir} does not exist: name the folder of a run")
+    problems: dict[str, str] = {}
+    config = _mapping(run_dir / "config.yaml", problems)
+    environment = _mapping(run_dir / "environment.json", problems)
+    results = _mapping(run_dir / "results.json", problems)
+    metrics = _lines(run_dir / "metrics.jsonl", problems) or ()
+    return RunRecord(
+        name=run_dir.resolve().name,
+        config=config,
+        environment=environment,
+        train=_by_step([line for line in metrics if line.get("kind") == "train"]),
+        evals=_by_step(_one_split([line for line in metrics if line.get("kind") == "eval"])),
+        results=results,
+        set_aside=_lines(run_dir / "set_aside.jsonl", problems),
+        problems=problems,
+    )
+
+
+def part(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A nested mapping, empty where there is none."""
+    found = mapping.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def value(mapping: Mapping[str, Any], key: str) -> float:
+    """A number, or NaN (shown as such) where none was recorded."""
+    found = mapping.get(key)
+    return float(found) if isinstance(found, (int, float)) else math.nan
+
+
+def _mapping(path: Path, problems: dict[str, str]) -> Mapping[str, Any] | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+        loaded = yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
+    except FileNotFoundError:
+        problems[path.name] = f"{path.name} is not there (yet)."
+    except OSError as error:
+        problems[path.name] = f"{path.name} could not be read: {error.strerror}."
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problems[path.name] = f"{path.name} is damaged: {(str(error) or 'nested').splitlines()[0]}."
+    else:
+        if isinstance(loaded, dict):
+            return loaded
+        problems[path.name] = f"{path.name} is damaged: it holds no mapping."
+    return None
+
+
+def _lines(path: Path, problems: dict[str, str]) -> tuple[Mapping[str, Any], ...] | None:
+    """JSON lines; those that cannot be read (a write cut short) are left out and counted."""
+    lines: list[Mapping[str, Any]] = []
+    bad = 0
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for text in file:
+                if not text.strip():
+                    continue
+                loaded = _parsed(text)
+                if isinstance(loaded, dict):
+                    lines.append(loaded)
+                else:
+                    bad += 1
+    except FileNotFoundError:
+        problems[path.name] = f"{path.name} is not there (yet)."
+        return None
+    except OSError as error:
+        problems[path.name] = f"{path.name} could not be read: {error.strerror}."
+        return None
+    if bad:
+        noun = "line is" if bad == 1 else "lines are"
+        problems[path.name] = f"{bad} {noun} damaged in {path.name} and left out here."
+    return tuple(lines)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _one_split(lines: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The validation split's lines; where there are none, those of the first split seen."""
+    splits = [line.get("split", "validation") for line in lines]
+    chosen = "validation" if "validation" in splits or not splits else splits[0]
+    return [line for line, split in zip(lines, splits, strict=True) if split == chosen]
+
+
+def _by_step(lines: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Ascending steps; a step repeated after a resume counts as last written."""
+    last = {
+        line["step"]: line
+        for line in lines
+        if isinstance(line.get("step"), (int, float)) and line["step"] == line["step"]
+    }
+    return tuple(last[step] for step in sorted(last))
+
+
+# The data of a run, at the version that it began with.
+
+
+def open_run_data(
+    config: RunConfig, run: Path | None, console: Console, *, other: str | None = None
+) -> PairSplits:
+    """Open `other`, or else the source of `config`; a store at the version that `run` recorded.
+
+    So rows that were appended since change nothing for a run that is resumed or evaluated. What was
+    prepared into the cache is the same as long as the cache keeps it, whatever happened to its
+    source; the description of the splits says so. `run` is None for a new one, which takes the
+    latest version. Raises `DataError` where the data cannot be used, that version is gone, or the
+    source has changed and nothing is kept of how it was, `CheckpointError` where the run's record
+    is damaged.
+    """
+    recorded: Mapping[str, Any] = {}
+    source = other or config.data.source
+    if other is None and run is not None:
+        recorded = _recorded(run, source)
+        source = recorded.get("uri", source)
+    state = recorded.get("state")
+    splits = open_splits(
+        source,
+        image_size=config.data.image_size,
+        seed=config.seed,
+        max_bad=config.data.max_bad,
+        version=recorded.get("version"),
+        state=state,
+        console=console,
+    )
+    if state not in (None, splits.state):
+        raise DataError(
+            f"{source} has changed since {run} began (names, sizes or times of its files), and the"
+            " cache no longer holds how it was: restore it; or evaluate on what it is now with"
+            f" --data {source}, or train anew into another --out"
+        )
+    return splits
+
+
+def _recorded(run: Path, source: str) -> Mapping[str, Any]:
+    """`uri` and `version` of a run on a store, or `state` of what was prepared into the cache."""
+    from tijepa.data.store.schema import is_store
+
+    path = run / "environment.json"
+    environment = read_json(path) if path.exists() or is_store(source) else {}
+    store = environment.get("store") if isinstance(environment, dict) else None
+    if not isinstance(store, dict):
+        store = {}
+    if not is_store(source):
+        return {"state": str(store["state"])} if "state" in store else {}
+    if not {"uri", "version"} <= store.keys():
+        raise CheckpointError(f"{path} does not say which version of {source} it used; restore it")
+    return {"uri": str(store["uri"]), "version": int(store["version"])}

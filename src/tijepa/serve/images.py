@@ -1,0 +1,75 @@
+"""Pictures that come in, checked by their header and decoded, and pictures that go out."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from tijepa.data.images import centre_square, decode_image, jpeg_header, normalise, open_picture
+from tijepa.errors import PictureError
+from tijepa.model.saving import ModelCard
+
+__all__ = ["Received", "read_picture", "shown"]
+
+QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Received:
+    """The model's input of one picture, and the size of the upright original in pixels."""
+
+    inputs: Float[Tensor, "3 s s"]
+    width: int
+    height: int
+
+
+def read_picture(data: bytes, card: ModelCard, most_pixels: int) -> Received:
+    """Decode `data` as the model reads it. The bound on pixels is checked before decoding.
+
+    Raises `PictureError`.
+    """
+    width, height = _stated_size(data, most_pixels)
+    if width * height > most_pixels:
+        raise _too_large(most_pixels, f"{width} x {height} ")
+    try:
+        pixels = decode_image(data, min_side=card.image_size)
+    except PictureError as error:
+        raise PictureError(error.kind, f"the picture {error}") from None
+    tall, wide = pixels.shape[:2]
+    if (width > height and tall > wide) or (height > width and wide > tall):
+        width, height = height, width  # turned upright by its EXIF
+    cut = centre_square(pixels, card.image_size)
+    return Received(normalise(cut[None], card.mean, card.std)[0], width, height)
+
+
+def shown(data: bytes, side: int) -> bytes:
+    """A JPEG of at most `side` pixels a side; `PictureError` where the picture is damaged."""
+    image = Image.fromarray(decode_image(data, min_side=side))
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=QUALITY, subsampling=0)
+    return out.getvalue()
+
+
+def _stated_size(data: bytes, most_pixels: int) -> tuple[int, int]:
+    """Width and height by the header alone."""
+    try:
+        header = jpeg_header(data) if data[:3] == b"\xff\xd8\xff" else None
+        if header is not None:
+            return header[1], header[0]
+        with open_picture(data) as image:
+            return image.width, image.height
+    except PictureError as error:
+        if error.kind == "image-too-large":
+            raise _too_large(most_pixels) from None
+        raise PictureError(error.kind, f"the file cannot be used: {error}") from None
+
+
+def _too_large(most_pixels: int, size: str = "") -> PictureError:
+    return PictureError(
+        "image-too-large", f"the picture's {size}pixels exceed the bound of {most_pixels:,}"
+    )

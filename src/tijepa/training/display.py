@@ -1,0 +1,114 @@
+"""What the terminal shows while training: one live line, and a line for each evaluation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tijepa.io.formatting import DASH, number, percent
+from tijepa.io.progress import say
+from tijepa.runs.record import value
+from tijepa.training.checkpoint import RunState
+
+__all__ = ["Display", "duration"]
+
+
+class Display:
+    """A rich progress bar over steps; where the output is no terminal, a plain line per record."""
+
+    def __init__(self, console: Console, steps: int, start: int) -> None:
+        self._console = console
+        self._steps = steps
+        self._start = start
+        self._began = time.perf_counter()
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[status]}", markup=False),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("train", total=steps, completed=start, status="")
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def stepped(self, step: int) -> None:
+        """Move the bar; needs no number from the device."""
+        self._progress.update(self._task, completed=step)
+
+    def trained(self, record: dict[str, Any]) -> None:
+        """Show the latest training record."""
+        step = record["step"]
+        status = f"loss {record['loss']:.4f} · {record['pairs_per_second']:.0f} pairs/s"
+        self._progress.update(self._task, completed=step, status=status, refresh=True)
+        if not self._console.is_terminal:
+            per_step = (time.perf_counter() - self._began) / max(1, step - self._start)
+            left = duration(per_step * (self._steps - step))
+            say(self._console, f"step {step:>6} of {self._steps}  {status} · {left} left")
+
+    def evaluating(self) -> None:
+        """Say that the next seconds go into an evaluation."""
+        self._progress.update(self._task, status="measuring held-out pairs")
+
+    def evaluated(self, record: dict[str, Any]) -> None:
+        """Print one line for an evaluation on held-out pairs."""
+        r, collapse = record["retrieval"], record["collapse"]
+        forth, back = r["image_to_text"], r["text_to_image"]
+        ranks = [
+            _or_dash(value(collapse[modality], "effective_rank")) for modality in ("image", "text")
+        ]
+        say(
+            self._console,
+            f"step {record['step']:>6}  held-out recall@1 image→text "
+            f"{percent(forth['recall_at_1'])}, text→image {percent(back['recall_at_1'])} "
+            f"(chance {percent(r['chance_at_1'])})  rank {ranks[0]}/{ranks[1]} of "
+            f"{collapse['image']['dimensions']}  {record['health']['verdict']}",
+        )
+        self._health(record["health"])
+
+    def rolled_back(self, state: RunState) -> None:
+        """Say that the run went back, and move the bar there."""
+        last = state.rollbacks[-1]
+        say(
+            self._console,
+            f"rolled back from step {last.from_step} to the healthy checkpoint of step "
+            f"{last.to_step}; rollback {len(state.rollbacks)}, with a lower learning rate",
+        )
+        self.stepped(state.step)
+
+    def _health(self, health: Mapping[str, Any]) -> None:
+        """Which part is in trouble and what usually helps; nothing while all is well."""
+        if health["verdict"] in ("degrading", "collapsed"):
+            say(self._console, f"             {health['reason']}")
+            say(self._console, f"             what usually helps: {', or '.join(health['advice'])}")
+
+
+def duration(seconds: float) -> str:
+    """Rounded to whole seconds: 4 min 07 s, 2 h 05 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _or_dash(reading: float) -> str:
+    return DASH if math.isnan(reading) else number(reading)

@@ -1,0 +1,105 @@
+"""The collapse guard at work: what a verdict does to the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from tijepa.config import RunConfig
+from tijepa.errors import CollapseError, ConfigError
+from tijepa.evaluate.collapse_metrics import CollapseMetrics
+from tijepa.evaluate.detect import Timing, advice, judge
+from tijepa.io.formatting import without_nan
+from tijepa.training.checkpoint import Checkpoints, Rollback, RunState
+
+__all__ = ["Guard", "Health", "build_guard"]
+
+
+@dataclass(frozen=True)
+class Health:
+    """What one evaluation says of the run; `record` is plain values for JSON."""
+
+    verdict: Literal["early", "healthy", "degrading", "collapsed"]
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Judges evaluations and decides; everything it remembers is in the `RunState`."""
+
+    action: Literal["warn", "stop", "rollback"]
+    patience: int
+    lr_factor: float
+    max_rollbacks: int
+    timing: Timing
+    settings: Mapping[str, Any]  # of the run, for advice
+
+    @property
+    def acts(self) -> bool:
+        """Whether it may do more than warn."""
+        return self.action != "warn"
+
+    def lr_scale(self, state: RunState) -> float:
+        """What the scheduled learning rate is multiplied by."""
+        return self.lr_factor ** len(state.rollbacks)
+
+    def examine(self, state: RunState, readings: CollapseMetrics) -> tuple[RunState, Health]:
+        """The state that remembers these readings, and the verdict on them."""
+        tracks, verdict = judge(state.tracks, readings, state.step, self.timing)
+        collapsed = verdict.state == "collapsed"
+        record = verdict.to_dict() | {
+            "advice": advice(verdict.findings, self.settings),
+            "readings": readings,
+            "rollbacks": [asdict(one) for one in state.rollbacks],
+        }
+        in_a_row = state.collapsed_in_a_row + 1 if collapsed else 0
+        state = replace(state, tracks=tracks, collapsed_in_a_row=in_a_row)
+        return state, Health(verdict.state, without_nan(record))
+
+    def decide(self, state: RunState) -> Literal["go on", "stop", "rollback"]:
+        """What to do now, from the state alone, so that a resumed run decides the same."""
+        if not self.acts or state.collapsed_in_a_row < self.patience:
+            return "go on"
+        spent = len(state.rollbacks) >= self.max_rollbacks
+        if self.action == "stop" or state.healthy_step is None or spent:
+            return "stop"
+        return "rollback"
+
+    def rolled_back(self, now: RunState, then: RunState, reason: str) -> RunState:
+        """The state of the healthy checkpoint, `then`, as it goes on after the collapse `now`."""
+        step = Rollback(from_step=now.step, to_step=then.step, reason=reason)
+        return replace(then, rollbacks=(*now.rollbacks, step))
+
+    def error(self, state: RunState, checkpoints: Checkpoints) -> CollapseError:
+        """Why the run stops, the checkpoint to go on from, and what usually helps."""
+        lost = {name: track for name, track in state.tracks.items() if track.level == 2}
+        which = ", ".join(
+            f"{name.replace('_', ' ')} since step {track.since:,}" for name, track in lost.items()
+        )
+        healthy = "no checkpoint was healthy"
+        if state.healthy_step is not None:
+            healthy = f"last healthy checkpoint: {checkpoints.path(state.healthy_step)}"
+        tried = f" after {len(state.rollbacks)} rollbacks" if state.rollbacks else ""
+        return CollapseError(
+            f"stopped by guard.action={self.action} at step {state.step:,}{tried}: collapsed"
+            f" ({which}); {healthy}; the report tells what usually helps"
+        )
+
+
+def build_guard(config: RunConfig, *, measured: bool) -> Guard:
+    """The guard of a run; `ConfigError` where it should act and nothing is `measured`."""
+    guard, optim = config.guard, config.optim
+    if guard.action != "warn" and not measured:
+        raise ConfigError(
+            f"guard.action is '{guard.action}', but there are no validation pairs to judge by: add"
+            " a validation split, or use guard.action=warn"
+        )
+    return Guard(
+        action=guard.action,
+        patience=guard.patience,
+        lr_factor=guard.lr_factor,
+        max_rollbacks=guard.max_rollbacks,
+        timing=Timing.of(optim.steps, round(optim.warmup * optim.steps)),
+        settings=config.settings(),
+    )

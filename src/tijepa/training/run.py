@@ -1,0 +1,292 @@
+"""A run from beginning to end: open data, build, train, evaluate, report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from tijepa.config import RunConfig
+from tijepa.data.batches.loader import Loader
+from tijepa.data.features.table import SplitFeatures
+from tijepa.data.pairs import PairSource, PairSplits, Rejected
+from tijepa.data.tokenizer import Tokenizer
+from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError
+from tijepa.evaluate.measure import EvaluationSet, calibration_pairs, evaluation_set
+from tijepa.io.files import check_writable, write_whole, writing
+from tijepa.io.progress import phase, say
+from tijepa.model.saving import ModelCard, read_card, write_json
+from tijepa.runs.evaluation import finish_run, judged_split
+from tijepa.runs.record import open_run_data
+from tijepa.training.backbones import adopted, tokenizer_of
+from tijepa.training.build import (
+    build_model,
+    build_objective,
+    build_run_optimizer,
+    model_arguments,
+    needs_text,
+    parameter_counts,
+    resolve_compute,
+    resumed_model,
+)
+from tijepa.training.checkpoint import Checkpoints, RunState
+from tijepa.training.feature_maker import FeatureMaker
+from tijepa.training.guard import build_guard
+from tijepa.training.logging import Metrics, environment_of, import_wandb
+from tijepa.training.loop import RunContext, TrainState, fit
+
+__all__ = ["train"]
+
+
+def train(
+    config: RunConfig, run_dir: Path, *, resume: bool = False, console: Console | None = None
+) -> Path:
+    """Train one model into `run_dir` and return that folder.
+
+    With `resume`, continue from the last checkpoint there, to the same losses as a run that was
+    never interrupted (bit for bit on a CPU). At the end the model is evaluated on the test split
+    and a report is written. The folder is not touched before the data are open and the model is
+    built. Up to `data.eval_items` + 2,048 decoded images stay in memory for the evaluations while
+    training, 12 × image_size² bytes each. Where the collapse guard stops the run, the report is
+    written before `CollapseError` is raised. Raises the errors of `tijepa.errors`;
+    `KeyboardInterrupt` after Ctrl-C, with everything saved.
+    """
+    console = console or Console()
+    if config.log.wandb:
+        import_wandb()
+    if config.compute.threads:
+        torch.set_num_threads(config.compute.threads)
+    compute = resolve_compute(config)
+    if not resume:
+        config = adopted(config)
+    checkpoints = Checkpoints(run_dir / "checkpoints", config.log.keep_last)
+    last = _last_checkpoint(run_dir, checkpoints) if resume else None
+    if not resume:
+        _check_vacant(run_dir)
+    splits = open_run_data(config, run_dir if resume else None, console)
+    source = splits.split("train")
+    _announce_data(console, run_dir, splits)
+    if len(source) < config.optim.batch_size:
+        say(
+            console,
+            f"optim.batch_size {config.optim.batch_size} exceeds the {len(source)} training items:"
+            " each stands in a batch more than once",
+        )
+    if resume:
+        tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
+    else:
+        own = config.model.text.backbone is not None
+        with phase(console, "reading the tokenizer" if own else "learning the vocabulary"):
+            tokenizer = tokenizer_of(config, source, needs_text=needs_text(config.objective))
+    if last is None:
+        model = build_model(config, tokenizer.vocab_size)
+        card = ModelCard(
+            arguments=model_arguments(config, tokenizer.vocab_size),
+            objective=config.objective.name,
+            image_size=config.data.image_size,
+            max_tokens=config.data.max_tokens,
+            mean=config.data.mean,
+            std=config.data.std,
+        )
+    else:
+        card = read_card(last)
+        model = resumed_model(config, tokenizer.vocab_size, card.arguments)
+    model = model.to(compute.device)
+    objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
+    optimizer = build_run_optimizer(config, model, objective)
+    learner = TrainState(model, objective, optimizer, tokenizer, card, compute)
+    if config.compute.compile:
+        for part in (model.context.image, model.context.text):
+            part.compile()
+
+    state = RunState(step=0, cursor=0)
+    if last is not None:
+        state = checkpoints.restore(last, model, objective, optimizer)
+    # once the weights are there, for the features' key is a hash of the frozen ones
+    maker = FeatureMaker.of(
+        config, source, model.context, card.arguments["encoders"], tokenizer, compute, console
+    )
+    features = {
+        name: maker.split(name, splits.split(name)) if name in splits.splits else SplitFeatures()
+        for name in ("train", "validation")
+    }
+    with phase(console, "reading pairs to measure on"):
+        held_out = _held_out(splits, config, features["validation"], console)
+        typical = _calibration_pairs(source, config, features["train"], console)
+    guard = build_guard(config, measured=held_out is not None)
+    loader = Loader(
+        source,
+        tokenizer,
+        batch_size=config.optim.batch_size,
+        image_size=config.data.image_size,
+        max_tokens=config.data.max_tokens,
+        seed=config.seed,
+        crop_scale=config.data.crop_scale,
+        flip=config.data.flip,
+        mean=config.data.mean,
+        std=config.data.std,
+        augment=config.data.augment,
+        device=compute.device,
+        threads=config.data.threads,
+        cursor=state.cursor,
+        features=features["train"],
+    )
+    _announce_learner(console, learner, state, config)
+    if not resume:
+        _begin(run_dir, config, splits, tokenizer, parameter_counts(model))
+    metrics = Metrics(
+        run_dir,
+        tensorboard=config.log.tensorboard,
+        wandb=config.log.wandb,
+        after_step=state.step if resume else None,
+    )
+    run = RunContext(
+        config=config,
+        loader=loader,
+        train_items=len(source),
+        held_out=held_out,
+        calibration_pairs=typical,
+        metrics=metrics,
+        checkpoints=checkpoints,
+        guard=guard,
+        console=console,
+    )
+    collapse: CollapseError | None = None
+    try:
+        fit(learner, run, state)
+    except CollapseError as error:
+        collapse = error  # the run gets its report first
+    except KeyboardInterrupt:
+        saved = checkpoints.last()
+        if saved is None:
+            say(console, "stopped before the first checkpoint; nothing can be resumed")
+        else:
+            say(
+                console,
+                f"stopped; the last checkpoint is {saved}. Continue with: "
+                f"tijepa train --resume --out {shlex.quote(str(run_dir))}",
+            )
+        raise
+    finally:
+        metrics.close()
+        _list_set_aside(run_dir, loader.set_aside)
+    judged = judged_split(splits)
+    if judged is not None:  # kept for the evaluation of this run and of every later one
+        maker.split(judged, splits.split(judged))
+    finish_run(run_dir, config, splits, console, compute.device)
+    if collapse is not None:
+        raise collapse
+    return run_dir
+
+
+def _check_vacant(run_dir: Path) -> None:
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise ConfigError(
+            f"{run_dir} is not an empty folder: resume the run there, or name another --out"
+        )
+    check_writable(run_dir)
+
+
+def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
+    last = checkpoints.last()
+    if last is None:
+        raise CheckpointError(
+            f"{run_dir} has no checkpoint to resume from; delete it, or train into another --out"
+        )
+    return last
+
+
+def _held_out(
+    splits: PairSplits, config: RunConfig, features: SplitFeatures, console: Console
+) -> EvaluationSet | None:
+    """Validation pairs to measure while training; None, and a line that says so, without them."""
+    if "validation" not in splits.splits:
+        say(console, "not measured while training: there is no validation split")
+        return None
+    try:
+        return evaluation_set(
+            splits.split("validation"),
+            items=config.data.eval_items,
+            captions=config.data.eval_captions,
+            image_size=config.data.image_size,
+            mean=config.data.mean,
+            std=config.data.std,
+            features=features,
+        )
+    except DataError as error:
+        say(console, f"not measured while training: validation split: {error}")
+        return None
+
+
+def _calibration_pairs(
+    source: PairSource, config: RunConfig, features: SplitFeatures, console: Console
+) -> EvaluationSet | None:
+    """Training pairs for the residual Gaussians; None, and a line that says so, without them."""
+    try:
+        data = config.data
+        return calibration_pairs(source, data.image_size, data.mean, data.std, features)
+    except DataError as error:
+        say(console, f"no calibrated energy: training split: {error}")
+        return None
+
+
+def _begin(
+    run_dir: Path,
+    config: RunConfig,
+    splits: PairSplits,
+    tokenizer: Tokenizer,
+    parameters: Mapping[str, int],
+) -> None:
+    """Create the run folder with configuration, environment and tokenizer, or nothing."""
+    was_there = run_dir.exists()
+    environment = environment_of(config, splits, tokenizer, parameters)
+    with writing(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            (run_dir / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+            tokenizer.save(run_dir / "tokenizer.json")
+            write_json(environment, run_dir / "environment.json")
+            _list_set_aside(run_dir, splits.set_aside)
+        except BaseException:
+            for path in run_dir.iterdir():
+                path.unlink()
+            if not was_there:
+                run_dir.rmdir()
+            raise
+
+
+def _list_set_aside(run_dir: Path, items: Iterable[Rejected]) -> None:
+    """Add to the list of broken items those that are not on it yet."""
+    path = run_dir / "set_aside.jsonl"
+    with writing(path):
+        known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = dict.fromkeys([*known, *(json.dumps(asdict(item)) for item in items)])
+        if len(lines) > len(known):
+            write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _announce_data(console: Console, run_dir: Path, splits: PairSplits) -> None:
+    items = ", ".join(f"{name} {len(source):,}" for name, source in splits.splits.items())
+    say(console, f"results   {run_dir}")
+    say(console, f"data      {splits.description}: {items}")
+    if splits.set_aside:
+        listed = run_dir / "set_aside.jsonl"
+        say(console, f"set aside {len(splits.set_aside)} broken items, listed in {listed}")
+
+
+def _announce_learner(
+    console: Console, learner: TrainState, state: RunState, config: RunConfig
+) -> None:
+    total = sum(parameter_counts(learner.model).values())
+    precision = str(learner.compute.precision).removeprefix("torch.")
+    say(console, f"objective {config.objective.name}, {total / 1e6:.2f} M parameters")
+    say(
+        console,
+        f"compute   {learner.compute.device}, {precision}, steps {state.step} to "
+        f"{config.optim.steps} of {config.optim.batch_size} pairs",
+    )

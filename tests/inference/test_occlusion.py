@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tijepa.inference.occlusion import occlusion_masks, through
+
+
+def test_an_opening_reaches_half_its_side_around_the_centre_of_its_cell() -> None:
+    """8 pixels in 2 x 2 cells: centres at 2 and 6. An opening of 1.5 cells is 6 pixels wide and
+    reaches from -1 to 5 and from 3 to 9: pixels 0 to 4 and 3 to 7, by their centres."""
+    seen = occlusion_masks(8, 2, cells=1.5)
+    assert seen.shape == (4, 8, 8)
+    expected = torch.zeros(8, 8, dtype=torch.bool)
+    expected[:5, 3:] = True  # row 0, column 1: second of four
+    assert torch.equal(seen[1], expected)
+
+
+@given(grid=st.integers(1, 16), size=st.integers(16, 40))
+def test_every_pixel_is_seen_and_every_opening_shows_some(grid: int, size: int) -> None:
+    assert occlusion_masks(size, grid).any(dim=0).all()
+    assert occlusion_masks(size, grid).flatten(1).any(dim=1).all()
+
+
+def test_openings_of_one_cell_divide_the_picture() -> None:
+    """32 pixels in 8 x 8 cells of 4: each pixel is in one opening, and each shows 16 of them."""
+    seen = occlusion_masks(32, 8, cells=1.0)
+    assert torch.equal(seen.sum(dim=0), torch.ones(32, 32, dtype=torch.int64))
+    assert torch.equal(seen.flatten(1).sum(dim=1), torch.full((64,), 16))
+
+
+def test_what_is_covered_takes_the_median_colour_of_each_channel() -> None:
+    """Of 16 pixels, 13 are .25 and 3 are 1 in the first channel; the others are constant."""
+    picture = torch.full((3, 4, 4), 0.25)
+    picture[0, 0, :3] = 1.0
+    picture[1] = -0.5
+    views = through(picture, occlusion_masks(4, 2, cells=1.0))
+    assert torch.equal(views[0, 0, 0], torch.tensor([1.0, 1.0, 0.25, 0.25]))
+    assert torch.equal(views[3, 0], torch.full((4, 4), 0.25))
+    assert torch.equal(views[:, 1], picture[1].expand(4, 4, 4))

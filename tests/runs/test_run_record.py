@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tijepa.errors import CheckpointError
+from tijepa.runs.record import read_run
+
+
+def write_metrics(folder: Path, *lines: object) -> None:
+    text = "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+
+
+def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
+    run = read_run(tmp_path)
+    assert run.name == tmp_path.name
+    assert (run.config, run.environment, run.results, run.set_aside) == (None, None, None, None)
+    assert (run.train, run.evals) == ((), ())
+    assert set(run.problems) == {
+        "config.yaml", "environment.json", "results.json", "metrics.jsonl", "set_aside.jsonl",
+    }  # fmt: skip
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        read_run(tmp_path / "nowhere")
+
+
+def test_steps_are_sorted_and_a_repeated_one_counts_as_last_written(tmp_path: Path) -> None:
+    write_metrics(
+        tmp_path,
+        {"kind": "train", "step": 20, "loss": 1},
+        {"kind": "train", "step": 40, "loss": 2},
+        {"kind": "train", "step": 20, "loss": 3},
+        {"kind": "train", "loss": 4},
+    )
+    assert [(line["step"], line["loss"]) for line in read_run(tmp_path).train] == [(20, 3), (40, 2)]
+
+
+def test_a_line_cut_short_is_counted_and_the_rest_is_kept(tmp_path: Path) -> None:
+    write_metrics(tmp_path, {"kind": "train", "step": 20}, '{"kind": "tra')
+    run = read_run(tmp_path)
+    assert len(run.train) == 1
+    assert run.problems["metrics.jsonl"] == "1 line is damaged in metrics.jsonl and left out here."
+
+
+def test_evaluations_are_those_of_the_validation_split_where_there_are_any(tmp_path: Path) -> None:
+    test = {"kind": "eval", "step": 1, "split": "test"}
+    write_metrics(tmp_path, test, {"kind": "eval", "step": 2, "split": "validation"})
+    assert [line["step"] for line in read_run(tmp_path).evals] == [2]
+    write_metrics(tmp_path, test)
+    assert read_run(tmp_path).eval_split == "test"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "a: b: c\n"])
+def test_a_damaged_file_is_a_problem_in_words(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    (tmp_path / "config.yaml").write_text(text)
+    run = read_run(tmp_path)
+    assert run.results is None
+    assert run.config is None
+    assert "damaged" in run.problems["results.json"]
+    assert "damaged" in run.problems["config.yaml"]
+
+
+def test_the_last_evaluation_stands_in_until_there_are_results(tmp_path: Path) -> None:
+    write_metrics(
+        tmp_path,
+        {"kind": "eval", "step": 300, "split": "validation", "collapse": {"gap": 1}},
+        {"kind": "eval", "step": 600, "split": "validation", "collapse": {"gap": 2}},
+    )
+    origin = "step 600, validation split, not final"
+    assert read_run(tmp_path).best_known("collapse") == ({"gap": 2}, origin)
+    (tmp_path / "results.json").write_text('{"split": "test", "collapse": {"gap": 3}}')
+    assert read_run(tmp_path).best_known("collapse") == ({"gap": 3}, "final model, test split")
+    assert read_run(tmp_path).best_known("retrieval") == (None, "")

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import builtins
+import errno
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tijepa.errors import CheckpointError, MissingExtraError
+from tijepa.training.logging import Metrics
+
+TRAIN = {"kind": "train", "step": 1, "loss": 0.5, "energy/image_only/tokens": 0.25}
+EVAL = {
+    "kind": "eval",
+    "step": 2,
+    "split": "validation",
+    "retrieval": {"image_to_text": {"recall_at_1": 0.125}, "num_images": 8},
+    "collapse": {"gap": 0.75, "verdict": "healthy"},
+}
+
+
+def plain(run: Path, **options: Any) -> Metrics:
+    return Metrics(run, tensorboard=False, wandb=False, **options)
+
+
+def lines(run: Path) -> list[Any]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_a_record_is_on_disk_as_one_line_at_once(tmp_path: Path) -> None:
+    metrics = plain(tmp_path)
+    metrics.write(TRAIN)
+    assert lines(tmp_path) == [TRAIN]
+    metrics.write(EVAL)
+    metrics.close()
+    assert lines(tmp_path) == [TRAIN, EVAL]
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    metrics = plain(tmp_path)
+    metrics.write({"kind": "eval", "step": 1, "a": math.nan, "b": {"c": [-math.inf, 1.0]}})
+    metrics.close()
+    assert lines(tmp_path) == [{"kind": "eval", "step": 1, "a": None, "b": {"c": [None, 1.0]}}]
+
+
+def test_after_a_resume_later_records_and_torn_lines_are_gone(tmp_path: Path) -> None:
+    steps = [{"kind": "train", "step": step} for step in (1, 2, 3, 4)]
+    whole = [json.dumps(step) for step in steps]
+    odd = ["[1]", "null", '{"kind": "x"}', '{"step": null}', '{"step": "1"}']
+    text = "\n".join([*whole[:2], *odd, *whole[2:], '{"kind": "tr'])
+    (tmp_path / "metrics.jsonl").write_text(text)
+    metrics = plain(tmp_path, after_step=2)
+    metrics.write({"kind": "train", "step": 3, "again": True})
+    metrics.close()
+    assert lines(tmp_path) == [*steps[:2], {"kind": "train", "step": 3, "again": True}]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_resumed_run_without_a_file_begins_one(tmp_path: Path) -> None:
+    metrics = plain(tmp_path, after_step=2)
+    metrics.write(TRAIN)
+    metrics.close()
+    assert lines(tmp_path) == [TRAIN]
+
+
+def test_tensorboard_holds_every_number_under_its_name(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    metrics.write(TRAIN)
+    metrics.write(EVAL)
+    metrics.close()
+    assert scalars(tmp_path) == {
+        "loss": [(1, 0.5)],
+        "energy/image_only/tokens": [(1, 0.25)],
+        "eval/retrieval/image_to_text/recall_at_1": [(2, 0.125)],
+        "eval/retrieval/num_images": [(2, 8.0)],
+        "eval/collapse/gap": [(2, 0.75)],
+    }
+
+
+def test_tensorboard_drops_what_a_resumed_run_does_again(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    for step in (1, 2, 3):
+        metrics.write({"kind": "train", "step": step, "loss": float(step)})
+    metrics.close()
+    metrics = Metrics(tmp_path, tensorboard=True, wandb=False, after_step=1)
+    metrics.write({"kind": "train", "step": 2, "loss": 20.0})
+    metrics.close()
+    assert scalars(tmp_path) == {"loss": [(1, 1.0), (2, 20.0)]}
+
+
+def test_going_back_drops_later_records_and_goes_on(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    for step in (1, 2, 3):
+        metrics.write({"kind": "train", "step": step, "loss": float(step)})
+    metrics.rewind(1)
+    metrics.write({"kind": "train", "step": 2, "loss": 20.0})
+    metrics.close()
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(1, 1.0), (2, 20.0)]
+    assert scalars(tmp_path) == {"loss": [(1, 1.0), (2, 20.0)]}
+
+
+def test_without_tensorboard_there_is_no_event_file(tmp_path: Path) -> None:
+    metrics = plain(tmp_path)
+    metrics.write(TRAIN)
+    metrics.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_weights_and_biases_gets_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[Any] = []
+    run = SimpleNamespace(
+        log=lambda scalars, step: logged.append((step, scalars)),
+        finish=lambda: logged.append("finished"),
+    )
+    started: dict[str, Any] = {}
+    stand_in = ModuleType("wandb")
+    monkeypatch.setattr(
+        stand_in, "init", lambda **options: started.update(options) or run, raising=False
+    )
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)
+    metrics = Metrics(tmp_path / "..", tensorboard=False, wandb=True)
+    metrics.write(EVAL)
+    metrics.rewind(1)  # cannot be unsaid there, and is no error
+    metrics.close()
+    assert started["project"] == "tijepa"
+    assert started["name"] == tmp_path.parent.name
+    assert logged[0][0] == 2
+    assert logged[0][1]["eval/collapse/gap"] == 0.75
+    assert logged[1] == "finished"
+
+
+def test_weights_and_biases_that_is_not_installed_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingExtraError, match=r"^wandb is not installed: pip install 'tijepa\["):
+        Metrics(tmp_path, tensorboard=False, wandb=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    """/dev/full refuses every byte as a full disk does."""
+    if not Path("/dev/full").exists():
+        pytest.skip("/dev/full is not there: it stands in for a full disk")
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl: No space left on device; free"):
+        metrics.write(TRAIN)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        metrics.close()  # the line is still in the buffer; the event file is closed too
+
+
+def test_an_event_file_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(metrics._sinks[0], "write", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        metrics.write(TRAIN)
+    metrics.close()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl: No such file or directory"):
+        plain(tmp_path / "missing")
+
+
+def test_cutting_keeps_the_old_file_if_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(TRAIN) + "\n")
+    real = builtins.open
+
+    def full(file: Any, *arguments: Any, **options: Any) -> Any:
+        if str(file).endswith(".tmp"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(file, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "open", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        plain(tmp_path, after_step=0)
+    monkeypatch.undo()
+    assert lines(tmp_path) == [TRAIN]
