@@ -24,12 +24,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from image import Cell, draw_matrix
+
 from grid.job import SMALL, Job, configuration
 from grid.options import parser, runner, written
 from grid.recall import trained_recalls
 from grid.scenes import keep_scenes, open_scenes
 from grid.training import Training
-from picture import Cell, draw_matrix
 from tijepa.evaluate.collapse_metrics import collapse_metrics, target_embeddings, watched
 from tijepa.evaluate.tasks import held_out_batch, task_energies
 from tijepa.training.checkpoint import RunState
@@ -162,7 +163,7 @@ def main() -> None:
         made.console.print(
             f"guard and retrieval agree in {100 * found['agree']:.0f} % of {len(cells)} runs;"
             f" {found['unnoticed']} lost ones unnoticed, {found['false_alarms']} false alarms\n"
-            f"written to {path} and beside it the picture",
+            f"written to {path} and beside it the image",
             highlight=False,
         )
 

@@ -2,10 +2,10 @@
 
     python benchmarks/encode.py [--quick] [--threads 2] [--out FILE]
 
-Both sides have random weights, towers of the same width, depth, heads, patches, picture size and
-context length, and get the same decoded pictures of 500 x 375 pixels and the same captions in one
+Both sides have random weights, towers of the same width, depth, heads, patches, image size and
+context length, and get the same decoded images of 500 x 375 pixels and the same captions in one
 batch; each prepares them its own way (transformers with its own processor and tokenizer). Variants
-take turns. `ratio_to_transformers` compares pairs a second, from pictures and strings to
+take turns. `ratio_to_transformers` compares pairs a second, from images and strings to
 embeddings, of our int8 graphs with the better of transformers' float32 and bfloat16; the record
 holds every other ratio, also at equal precision and of the models alone, and how far each of ours
 is from its float32. Both tokenizers learn their words from the same captions, and `mean_tokens`
@@ -29,7 +29,7 @@ import torch
 
 from encoding.ours import exported, loaded, saved, work
 from encoding.peer import Peer, tokenizer
-from encoding.shape import Shape, captions, pictures
+from encoding.shape import Shape, captions
 from record import RESULTS, write_record
 from tijepa import Embedder
 
@@ -106,7 +106,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     shape = Shape(width=64, depth=1, heads=1, size=64) if options.quick else Shape()
     items, rounds = (8, 2) if options.quick else (64, 9)
-    images, texts = pictures(items), captions("test", items)
+    images, texts = photos(items), captions("test", items)
     with TemporaryDirectory() as folder:
         model = saved(shape, Path(folder) / "model")
         embedders = loaded(model, exported(model, Path(folder) / "graphs"))

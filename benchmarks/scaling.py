@@ -47,7 +47,7 @@ class Synthetic(Reader):
     def __init__(self, source: str, options: ReaderOptions) -> None:
         self._rows = int(source)
         random = np.random.default_rng(0)
-        self._pictures = [picture(random) for _ in range(64)]
+        self._images = [image(random) for _ in range(64)]
 
     @classmethod
     def recognises(cls, source: str) -> bool:
@@ -57,7 +57,7 @@ class Synthetic(Reader):
         splits = ("validation", "test", *["train"] * 18)
         for row in range(self._rows):
             # a comment behind the end marker makes every file another one, as true files are
-            image = self._pictures[row % 64] + row.to_bytes(4, "big") + b"\xff\xd9"
+            image = self._images[row % 64] + row.to_bytes(4, "big") + b"\xff\xd9"
             caption = f"a {COLOURS[row % 8]} thing beside number {row}"
             yield Record(f"r{row}", f"row {row}", image, (caption,), splits[row % 20])
 
@@ -71,7 +71,7 @@ class Synthetic(Reader):
         return self._rows
 
 
-def picture(random: np.random.Generator) -> bytes:
+def image(random: np.random.Generator) -> bytes:
     buffer = io.BytesIO()
     small = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
     small.resize((16, 16)).save(buffer, "JPEG", quality=60)

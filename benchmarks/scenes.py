@@ -1,8 +1,8 @@
-"""How many scenes are rendered a second, pictures of 64 px with their five captions.
+"""How many scenes are rendered a second, images of 64 px with their five captions.
 
     python benchmarks/scenes.py [--quick] [--processes 2] [--out FILE]
 
-Every process renders its own items; the figure is pictures per second of all of them together.
+Every process renders its own items; the figure is images per second of all of them together.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def render(start: int, count: int) -> float:
     source = Scenes("train", start + count)
     before = time.process_time()
     for index in range(start, start + count):
-        picture = source.read([index])[0].picture
-        assert picture is not None
-        picture.pixels(64)
+        image = source.read([index])[0].image
+        assert image is not None
+        image.pixels(64)
     return time.process_time() - before
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures")
+    parser.add_argument("--quick", action="store_true", help="fewer images")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/scenes.json")
     options = parser.parse_args()
@@ -50,12 +50,12 @@ def main() -> None:
     payload = {
         "seeds": [0],
         "processes": options.processes,
-        "pictures_per_second": median(wall),
-        "pictures_per_processor_second": median(processor),
-        "raw": {"pictures_per_second": wall, "pictures_per_processor_second": processor},
+        "images_per_second": median(wall),
+        "images_per_processor_second": median(processor),
+        "raw": {"images_per_second": wall, "images_per_processor_second": processor},
     }
     print(
-        f"{median(wall):.0f} pictures/s with {options.processes} processes, "
+        f"{median(wall):.0f} images/s with {options.processes} processes, "
         f"{median(processor):.0f} per processor second"
     )
     out = options.out or (RESULTS / "scenes.quick.json" if options.quick else None)

@@ -1,9 +1,9 @@
 """The server under load from another process: throughput, latency, errors, memory.
 
 A server with default settings (at most 32 requests at once, batches of up to 64 items that wait for
-2 ms) on the model of the preset `scenes` and a store of 1,000 pictures. A second process runs 1, 8
+2 ms) on the model of the preset `scenes` and a store of 1,000 images. A second process runs 1, 8
 and 64 clients, each of which sends its next request when the last one is answered: search by words,
-energy of an uploaded picture with a text, embedding of a text, in turn. Beyond 32 at once the
+energy of an uploaded image with a text, embedding of a text, in turn. Beyond 32 at once the
 server answers 429, and a client waits for the second that Retry-After names; any other status but
 200 is an error and ends the benchmark with exit status 1. Both processes share the machine's cores.
 
@@ -30,11 +30,11 @@ from serving.server import make_run, make_store, resident, serving
 CLIENTS = (1, 8, 64)
 
 
-def measure(address: str, clients: int, seconds: float, picture: Path) -> dict[str, Any]:
+def measure(address: str, clients: int, seconds: float, image: Path) -> dict[str, Any]:
     """Figures of one load. Latencies are those of answers of status 200, in milliseconds."""
     before = resident(address)
     done = subprocess.run(
-        [sys.executable, "-m", "serving.load", address, str(clients), str(seconds), str(picture)],
+        [sys.executable, "-m", "serving.load", address, str(clients), str(seconds), str(image)],
         cwd=Path(__file__).parent,
         check=True,
         capture_output=True,
@@ -67,9 +67,9 @@ def main() -> int:
         root = Path(folder)
         store, run = make_store(root, items), make_run(root)
         with serving(run, store) as address:
-            picture = root / "pictures" / "0.jpg"
-            measure(address, 4, 2.0, picture)  # caches and allocators reach their size
-            loads = [measure(address, clients, seconds, picture) for clients in CLIENTS]
+            image = root / "images" / "0.jpg"
+            measure(address, 4, 2.0, image)  # caches and allocators reach their size
+            loads = [measure(address, clients, seconds, image) for clients in CLIENTS]
     for one in loads:
         print(
             f"{one['clients']:>3} clients: {one['requests_per_second']:6.1f} requests/s,"

@@ -66,7 +66,7 @@ DATA = {"alone": "alone", "regularized": "mixed", "predicted": "mixed", "matched
 def view(folder: Path, name: str) -> Held:
     """The pairs that are left, "alone", or "mixed" with all images and texts by themselves."""
     held = open_scenes(folder)
-    count = len(held.pictures)
+    count = len(held.images)
     kept = max(2, count // SHARE)
     pairs = pairs_of(kept)
     known = held.calibration
@@ -91,12 +91,10 @@ def matched(folder: Path, teacher: Job) -> Held:
     training = Training(teacher, alone, SMALL)
     training.advance(teacher.steps)
     embedder = training.embedder()
-    rest = np.arange(len(alone.items), len(alone.pictures))
-    images = embedder.encode_image(alone.pictures[rest], form="calibrated", output="numpy")
+    rest = np.arange(len(alone.items), len(alone.images))
+    images = embedder.encode_image(alone.images[rest], form="calibrated", output="numpy")
     texts = [
-        text
-        for texts in Scenes("train", len(alone.pictures)).texts(rest.tolist())
-        for text in texts
+        text for texts in Scenes("train", len(alone.images)).texts(rest.tolist()) for text in texts
     ]
     captions = embedder.encode_text(texts, form="calibrated", output="numpy")
     means = captions.reshape(len(rest), -1, captions.shape[1]).mean(axis=1)

@@ -81,7 +81,7 @@ def few_photos(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of small pictures with two captions each: 32 train, 12 validation, 12 test."""
+    """A folder of small images with two captions each: 32 train, 12 validation, 12 test."""
     folder = tmp_path_factory.mktemp("pairs")
     rows = []
     for split, count in (("train", 32), ("validation", 12), ("test", 12)):
@@ -116,7 +116,7 @@ def frozen_settings(backbones: dict[str, Path]) -> list[str]:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Counts the pictures and captions that pretrained encoders see from here on."""
+    """Counts the images and captions that pretrained encoders see from here on."""
     from tijepa.model.pretrained.image_backbone import ImageBackbone
     from tijepa.model.pretrained.text_backbone import TextBackbone
 

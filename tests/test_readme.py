@@ -100,7 +100,7 @@ def test_rows_of_the_readme_are_read(block: str, tmp_path: Path) -> None:
             Image.new("RGB", (8, 8)).save(tmp_path / image)
     (tmp_path / "captions.jsonl").write_text(block)
     splits = open_splits(str(tmp_path), image_size=32, seed=0, max_bad=0.01)
-    assert splits.set_aside == ()
+    assert splits.rejected == ()
     assert sum(len(source) for source in splits.splits.values()) == len(block.splitlines())
 
 

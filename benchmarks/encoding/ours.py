@@ -55,7 +55,7 @@ def exported(model: Path, out: Path) -> Path:
 def work(
     embedder: Embedder, images: list[Image.Image], texts: list[str]
 ) -> dict[str, Callable[[], Any]]:
-    """What is timed: from pictures and strings, and of the model alone.
+    """What is timed: from images and strings, and of the model alone.
 
     Texts are tokenized within "model alone" too, sorted by length; theirs are not.
     """

@@ -76,7 +76,7 @@ class Peer:
         return self.tokens(texts, padding=True, truncation=True, return_tensors="pt")
 
     def work(self, images: list[Image.Image], texts: list[str]) -> dict[str, Callable[[], Any]]:
-        """What is timed: from pictures and strings, and of the model alone."""
+        """What is timed: from images and strings, and of the model alone."""
         pixels, batch = self.prepared(images), self.tokenized(texts)
         return {
             "image": lambda: self.images(self.prepared(images)),

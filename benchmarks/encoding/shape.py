@@ -1,4 +1,4 @@
-"""What both sides share: the shape of the towers, the pictures and the texts."""
+"""What both sides share: the shape of the towers, the images and the texts."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Shape:
     tokens: int = 77
 
 
-def pictures(count: int) -> list[Image.Image]:
-    """Decoded RGB pictures of 500 x 375 pixels, as most photos of the Flickr sets are."""
+def images(count: int) -> list[Image.Image]:
+    """Decoded RGB images of 500 x 375 pixels, as most photos of the Flickr sets are."""
     scenes = Scenes("test", count, image_size=375)
     drawn = [Image.fromarray(scenes.image(index, 375)) for index in range(count)]
-    return [picture.resize((500, 375)) for picture in drawn]
+    return [image.resize((500, 375)) for image in drawn]
 
 
 def captions(split: str, count: int) -> list[str]:

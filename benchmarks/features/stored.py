@@ -1,7 +1,7 @@
 """Models whose encoders look features up; heads, predictors, objective, energy are the package's.
 
 Objectives without token-level tasks read pooled tokens alone, so a stored vector can stand for what
-a frozen encoder would return. A photo's "picture" is its features, folded to three square channels
+a frozen encoder would return. A photo's "image" is its features, folded to three square channels
 and filled up with zeros; a caption's only word is its number.
 """
 
@@ -39,7 +39,7 @@ def numbers(count: int) -> Tokenizer:
 
 
 class StoredImages(nn.Module):
-    """The features that a folded picture holds."""
+    """The features that a folded image holds."""
 
     grid = 1
 
@@ -89,19 +89,19 @@ def open_features(folder: Path, image_columns: int, text_columns: int) -> Held:
     images = _standard(load_array(folder / "images.npy")[:, :image_columns], splits == "train")
     caption_splits = np.repeat(splits, CAPTIONS)
     texts = _standard(load_array(folder / "texts.npy")[:, :text_columns], caption_splits == "train")
-    pictures = folded(images)
+    photos = folded(images)
     train = np.flatnonzero(splits == "train").astype(np.int32)
     ids = _FIRST + np.arange(len(texts), dtype=np.int32).reshape(-1, CAPTIONS)
     tokens = np.stack([np.full_like(ids, CLS_ID), ids], axis=2)
     return Held(
-        pictures=pictures,
+        photos=photos,
         tokens=tokens,
         lengths=np.full(ids.shape, 2, dtype=np.uint8),
         items=np.stack([train, train], axis=1),
         words=numbers(len(texts)),
-        calibration=_pairs(pictures, train[:CALIBRATION_FEATURES], captions=CAPTIONS),
+        calibration=_pairs(photos, train[:CALIBRATION_FEATURES], captions=CAPTIONS),
         held_out={
-            split: _pairs(pictures, np.flatnonzero(splits == split), captions=CAPTIONS)
+            split: _pairs(photos, np.flatnonzero(splits == split), captions=CAPTIONS)
             for split in ("validation", "test")
         },
         encoders=partial(put_stored, width=images.shape[1], table=torch.from_numpy(texts)),
@@ -124,9 +124,7 @@ def _standard(features: NDArray[np.float32], train: NDArray[np.bool_]) -> NDArra
     return standard
 
 
-def _pairs(
-    pictures: NDArray[np.float32], rows: NDArray[np.integer], captions: int
-) -> EvaluationSet:
+def _pairs(images: NDArray[np.float32], rows: NDArray[np.integer], captions: int) -> EvaluationSet:
     texts = [str(CAPTIONS * row + k) for row in rows.tolist() for k in range(captions)]
     owner = torch.arange(len(rows)).repeat_interleave(captions)
-    return EvaluationSet(torch.from_numpy(pictures[rows]), texts, owner, rows.tolist())
+    return EvaluationSet(torch.from_numpy(images[rows]), texts, owner, rows.tolist())

@@ -1,10 +1,10 @@
-"""Many small runs on one data set: pictures and captions made once, trained in the same process.
+"""Many small runs on one data set: images and captions made once, trained in the same process.
 
 What is trained is what `tijepa train` trains, built from a `RunConfig` by `tijepa.training`; only the
-way of pictures and captions into a batch is shorter.
+way of images and captions into a batch is shorter.
 
     job         one run as plain values, its configuration
-    held        pictures and tokens in memory-mapped files,
+    held        images and tokens in memory-mapped files,
 and batches of them
     scenes      the embedded scenes as such files
     training    a run: steps, then an embedder that is calibrated as in training

@@ -1,6 +1,6 @@
-"""Pictures and tokens that were made once, and batches of them.
+"""Images and tokens that were made once, and batches of them.
 
-Shape letters: p pictures of s pixels a side, t texts of c captions of at most l tokens, n items.
+Shape letters: p images of s pixels a side, t texts of c captions of at most l tokens, n items.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _AHEAD = 4096  # stream positions that are drawn together
 class Held:
     """The training data of a script's runs, and what they are judged on.
 
-    `pictures` are uint8 (p, s, s, 3), or float32 (p, 3, h, w) where they are inputs already;
-    `tokens` (t, c, l) and `lengths` (t, c). An item is a row of `items` (n, 2): its picture and its
+    `images` are uint8 (p, s, s, 3), or float32 (p, 3, h, w) where they are inputs already;
+    `tokens` (t, c, l) and `lengths` (t, c). An item is a row of `items` (n, 2): its image and its
     text, -1 where it has none. `calibration` are training pairs. `encoders`, where given, puts
     other encoders into a fresh model.
     """
 
-    pictures: NDArray[np.generic]
+    images: NDArray[np.generic]
     tokens: NDArray[np.integer]
     lengths: NDArray[np.integer]
     items: NDArray[np.integer]
@@ -47,14 +47,14 @@ class Held:
 
 
 def pairs_of(count: int) -> NDArray[np.int32]:
-    """Items 0 to `count`, each with the picture and the text of its number."""
+    """Items 0 to `count`, each with the image and the text of its number."""
     return np.repeat(np.arange(count, dtype=np.int32)[:, None], 2, axis=1)
 
 
 def batches(held: Held, *, batch_size: int, seed: int) -> Iterator[Batch]:
     """The batches of `tijepa.data.batches.loader.Loader` for the same items and seed, without end.
 
-    Pictures are shown whole, captions drawn, and tokens padded to the longest of the batch.
+    Images are shown whole, captions drawn, and tokens padded to the longest of the batch.
     """
     order = Order(len(held.items), seed)
     rows = np.empty(0, dtype=np.int64)
@@ -72,7 +72,7 @@ def batches(held: Held, *, batch_size: int, seed: int) -> Iterator[Batch]:
 
 
 def _batch(held: Held, rows: NDArray[np.int64], shares: NDArray[np.float64], cursor: int) -> Batch:
-    picture, text = held.items[rows].T
+    image, text = held.items[rows].T
     caption = (shares * held.tokens.shape[1]).astype(np.int64)
     lengths = np.where(text < 0, 1, held.lengths[text, caption]).astype(np.int64)
     longest = int(lengths.max())
@@ -81,13 +81,13 @@ def _batch(held: Held, rows: NDArray[np.int64], shares: NDArray[np.float64], cur
     if (text < 0).any():
         ids[text < 0] = 0
         ids[text < 0, 0] = CLS_ID
-    found = held.pictures[picture]
+    found = held.images[image]
     images = torch.from_numpy(found) if found.dtype == np.float32 else normalise(found)
-    if (picture < 0).any():
-        images[torch.from_numpy(picture < 0)] = 0.0
+    if (image < 0).any():
+        images[torch.from_numpy(image < 0)] = 0.0
     return Batch(
         images=images,
-        has_image=torch.from_numpy(picture >= 0),
+        has_image=torch.from_numpy(image >= 0),
         tokens=torch.from_numpy(ids),
         token_mask=torch.from_numpy(mask),
         has_text=torch.from_numpy(text >= 0),

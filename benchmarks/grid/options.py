@@ -65,7 +65,7 @@ def runner(
             processes=options.processes,
             base=base,
         )
-        with made.console.status("making pictures and captions"):
+        with made.console.status("making images and captions"):
             keep(Path(scratch))
         with made:
             yield made

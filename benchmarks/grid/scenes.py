@@ -47,24 +47,24 @@ class _Texts(PairSource):
 def keep_scenes(folder: Path, *, items: int, held_out: int) -> None:
     """Make `items` training scenes with five captions each; runs are judged on `held_out`."""
     scenes = Scenes("train", items)
-    pictures = np.empty((items, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+    images = np.empty((items, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
     captions: list[tuple[str, ...]] = []
     for index in range(items):
         item = scenes.read([index])[0]
-        assert item.picture is not None
-        pictures[index] = item.picture.pixels(IMAGE_SIZE)
+        assert item.image is not None
+        images[index] = item.image.pixels(IMAGE_SIZE)
         captions.append(item.captions)
-    store(folder, pictures, captions)
+    store(folder, images, captions)
     (folder / "held_out.json").write_text(json.dumps(held_out))
 
 
-def store(folder: Path, pictures: np.ndarray, captions: Sequence[Sequence[str]]) -> None:
-    """Write n pictures, uint8 (n, s, s, 3), n texts of equally many captions, and their words."""
+def store(folder: Path, images: np.ndarray, captions: Sequence[Sequence[str]]) -> None:
+    """Write n images, uint8 (n, s, s, 3), n texts of equally many captions, and their words."""
     tokenizer = learn_vocabulary(_Texts(captions), _VOCABULARY)
     each = len(captions[0])
     tokens = tokenizer.encode([text for texts in captions for text in texts], MAX_TOKENS)
     longest = tokens.ids.shape[1]
-    save_array(folder / "pictures.npy", pictures)
+    save_array(folder / "images.npy", images)
     save_array(
         folder / "tokens.npy", tokens.ids.numpy().astype(np.uint16).reshape(-1, each, longest)
     )
@@ -91,17 +91,17 @@ def open_scenes(folder: Path) -> Held:
 
 def opened(folder: Path, held_out: dict[str, EvaluationSet]) -> Held:
     """What `store` wrote, to be judged on `held_out`."""
-    pictures = load_array(folder / "pictures.npy")
+    images = load_array(folder / "images.npy")
     known: list[list[str]] = json.loads((folder / "captions.json").read_text())
     own = torch.arange(len(known))
     return Held(
-        pictures=pictures,
+        images=images,
         tokens=load_array(folder / "tokens.npy"),
         lengths=load_array(folder / "lengths.npy"),
-        items=pairs_of(len(pictures)),
+        items=pairs_of(len(images)),
         words=Tokenizer.load(folder / "tokenizer.json"),
         calibration=EvaluationSet(
-            normalise(pictures[: len(known)]),
+            normalise(images[: len(known)]),
             [text for texts in known for text in texts],
             own.repeat_interleave(len(known[0])),
             own.tolist(),

@@ -1,1 +1,1 @@
-"""The loader and its peers on the same pictures: made here, stored in each one's own format."""
+"""The loader and its peers on the same images: made here, stored in each one's own format."""

@@ -1,4 +1,4 @@
-"""Pictures of 500 x 375 pixels that cost a decoder what photos cost: scenes, enlarged, textured.
+"""Images of 500 x 375 pixels that cost a decoder what photos cost: scenes, enlarged, textured.
 
 At JPEG quality 87 with halved colour resolution a file has about 54 kB.
 """
@@ -33,8 +33,8 @@ def make_photos(count: int) -> list[Photo]:
     scenes = Scenes("train", count)
     photos = []
     for index, item in enumerate(scenes.read(range(count))):
-        assert item.picture is not None
-        scene = Image.fromarray(item.picture.pixels(64))
+        assert item.image is not None
+        scene = Image.fromarray(item.image.pixels(64))
         pixels = np.asarray(scene.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)
         textured = Image.fromarray(np.clip(pixels + _texture(index), 0, 255).astype(np.uint8))
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What training code around Pillow does with a picture: crop, resize, tensor, normalise.
+"""What training code around Pillow does with an image: crop, resize, tensor, normalise.
 
 The steps of the usual random resized crop (bicubic), scaling to [0, 1] and normalisation by
 channel, as open_clip trains with (its `image_transform` for training, crop scale 0.9 to 1.0).
@@ -32,7 +32,7 @@ def preprocess(image: Image.Image) -> Tensor:
 def _box(width: int, height: int) -> tuple[int, int, int, int]:
     """A random region of an area in `SCALE` of the largest square; the centre where ten tries miss.
 
-    The peers take a share of the whole picture. A share of the square, as in our loader, gives them
+    The peers take a share of the whole image. A share of the square, as in our loader, gives them
     the same number of pixels to resize, a quarter fewer than they are used to.
     """
     for _ in range(10):

@@ -117,11 +117,11 @@ def patch_maps(embedder: Embedder) -> Callable[[Tensor, Sequence[str]], Tensor]:
     """Maps (t, g, g) of patch tokens that take the place of the pooled token."""
 
     @torch.no_grad()
-    def maps_of(picture: Tensor, texts: Sequence[str]) -> Tensor:
+    def maps_of(image: Tensor, texts: Sequence[str]) -> Tensor:
         model = embedder.model.eval()
         tokens = embedder.tokenizer.encode(list(texts), embedder.card.max_tokens)
         pooled = model.context.text(tokens.ids, tokens.mask).pooled
-        patches = model.context.image(picture[None]).tokens[0]
+        patches = model.context.image(image[None]).tokens[0]
         energy = embedder.energy_of(embed(model, patches, pooled), embedder.default_form)
         grid = model.context.image.grid
         return energy.T.reshape(len(texts), grid, grid)

@@ -1,4 +1,4 @@
-"""Folders of pairs, some of whose captions stand beside the wrong pictures; it is known which."""
+"""Folders of pairs, some of whose captions stand beside the wrong images; it is known which."""
 
 from __future__ import annotations
 

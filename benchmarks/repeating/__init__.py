@@ -1,8 +1,8 @@
-"""Scenes of 24 captions, and retrieval that counts every picture of the same caption as right.
+"""Scenes of 24 captions, and retrieval that counts every image of the same caption as right.
 
 Two objects, their shapes two of four, and one of four relations between them: 6 pairs of shapes
 times 4 relations are 24 captions, each said in the same words whenever it fits. Colours, sizes,
-places and backgrounds vary freely and are not mentioned. So each caption fits one picture in 24,
+places and backgrounds vary freely and are not mentioned. So each caption fits one image in 24,
 and of the 63 other captions in a batch of 64 about 2.6 are no negatives at all.
 """
 
@@ -43,7 +43,7 @@ CAPTIONS = tuple(
     for second in SHAPES[number + 1 :]
     for predicate in PREDICATES
 )
-GALLERY = 5 * len(CAPTIONS)  # pictures that a caption is looked for in; five fit on average
+GALLERY = 5 * len(CAPTIONS)  # images that a caption is looked for in; five fit on average
 _STREAM = 1 << 40  # scenes of a split that may be looked through
 
 
@@ -63,7 +63,7 @@ def caption_of(scene: Scene) -> str | None:
 
 
 def _drawn(split: str) -> Iterator[tuple[np.ndarray, str]]:
-    """Pictures of this set with their captions, in the order of the split's stream."""
+    """Images of this set with their captions, in the order of the split's stream."""
     scenes = Scenes(split, _STREAM)
     for number in range(_STREAM):
         caption = caption_of(scenes.numbered(number))
@@ -74,17 +74,17 @@ def _drawn(split: str) -> Iterator[tuple[np.ndarray, str]]:
 
 
 def keep_repeating(folder: Path, *, items: int, held_out: int) -> None:
-    """Make `items` pictures to train on and `held_out` each for validation and test."""
+    """Make `items` images to train on and `held_out` each for validation and test."""
     for split, count in (("train", items), ("validation", held_out), ("test", held_out)):
-        pictures = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+        images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
         captions: list[str] = []
         for row, (pixels, caption) in zip(range(count), _drawn(split), strict=False):
-            pictures[row] = pixels
+            images[row] = pixels
             captions.append(caption)
         if split == "train":
-            store(folder, pictures, [[caption] for caption in captions])
+            store(folder, images, [[caption] for caption in captions])
         else:
-            save_array(folder / f"{split}.npy", pictures)
+            save_array(folder / f"{split}.npy", images)
             (folder / f"{split}.json").write_text(json.dumps(captions))
 
 
@@ -102,7 +102,7 @@ def _held_out(folder: Path, split: str) -> EvaluationSet:
 
 
 def by_caption(embedder: Embedder, data: EvaluationSet, name: str) -> dict[str, Any]:
-    """Recall at 1 both ways, every picture of a caption being right; under `name` their mean."""
+    """Recall at 1 both ways, every image of a caption being right; under `name` their mean."""
     captions = sorted(set(data.texts))
     label = torch.tensor([captions.index(text) for text in data.texts])
     e = embedder.embeddings_of_inputs(data.images, captions)
@@ -122,16 +122,16 @@ def by_caption(embedder: Embedder, data: EvaluationSet, name: str) -> dict[str, 
 
 
 def image_to_caption(energy: Tensor, label: Tensor) -> float:
-    """Share of pictures (i, c) whose own caption `label` has the one lowest energy."""
+    """Share of images (i, c) whose own caption `label` has the one lowest energy."""
     own = energy.gather(1, label[:, None])
     ahead = (~(energy > own)).sum(dim=1)  # itself, ties, and what is not a number
     return float((ahead == 1).double().mean())
 
 
 def caption_to_image(energy: Tensor, label: Tensor, gallery: int) -> float:
-    """Share of captions whose picture of lowest energy is one of theirs, over galleries.
+    """Share of captions whose image of lowest energy is one of theirs, over galleries.
 
-    The i pictures are cut into galleries of at most `gallery`; each caption that fits some picture
+    The i images are cut into galleries of at most `gallery`; each caption that fits some image
     of a gallery asks there once, and one that fits all of them does not ask.
     """
     hits: list[bool] = []

@@ -1,6 +1,6 @@
 """Clients in a process of their own: each sends its next request when the last one is answered.
 
-    python -m serving.load ADDRESS CLIENTS SECONDS PICTURE
+    python -m serving.load ADDRESS CLIENTS SECONDS IMAGE
 
 Prints one JSON object: seconds of every answer of status 200, and counts by status. A client that
 is told to come again (429) waits for as long as Retry-After says, like a well-behaved one.
@@ -23,19 +23,19 @@ TEXTS = ("a red circle", "a large blue star", "two green rings", "a yellow squar
 async def client(
     http: httpx2.AsyncClient,
     number: int,
-    picture: bytes,
+    image: bytes,
     end: float,
     latencies: list[float],
     seen: Counter[str],
 ) -> None:
-    """Search by words, energy of a picture, embedding of a text, in turn."""
+    """Search by words, energy of an image, embedding of a text, in turn."""
     turn = number
     while time.perf_counter() < end:
         text = TEXTS[turn % len(TEXTS)]
         started = time.perf_counter()
         try:
             if turn % 3 == 0:
-                answer = await http.post("/energy", files={"image": picture}, data={"text": text})
+                answer = await http.post("/energy", files={"image": image}, data={"text": text})
             elif turn % 3 == 1:
                 answer = await http.get("/search", params={"text": text, "k": 24})
             else:
@@ -51,7 +51,7 @@ async def client(
         turn += 1
 
 
-async def load(address: str, clients: int, seconds: float, picture: bytes) -> None:
+async def load(address: str, clients: int, seconds: float, image: bytes) -> None:
     """Each client on a connection of its own; requests begin within `seconds`."""
     latencies: list[float] = []
     seen: Counter[str] = Counter()
@@ -60,7 +60,7 @@ async def load(address: str, clients: int, seconds: float, picture: bytes) -> No
         await http.get("/health")
         end = time.perf_counter() + seconds
         await asyncio.gather(
-            *(client(http, k, picture, end, latencies, seen) for k in range(clients))
+            *(client(http, k, image, end, latencies, seen) for k in range(clients))
         )
     print(json.dumps({"latencies": latencies, "statuses": dict(seen)}))
 

@@ -20,12 +20,12 @@ from tijepa.data.scenes import Scenes
 from tijepa.data.store.prepare import write_store
 from tijepa.training import train
 
-SIDE = 128  # pixels of the stored pictures
+SIDE = 128  # pixels of the stored images
 
 
 def make_store(folder: Path, items: int) -> str:
     """Scenes as files, prepared into a store."""
-    source, rows = folder / "pictures", []
+    source, rows = folder / "images", []
     source.mkdir()
     scenes = Scenes("test", items, image_size=SIDE)
     for index in range(items):
@@ -33,7 +33,7 @@ def make_store(folder: Path, items: int) -> str:
         Image.fromarray(scenes.image(index, SIDE)).save(source / name, quality=88)
         rows.append({"image": name, "captions": list(scenes.captions(index)[:2]), "split": "train"})
     (source / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    store = str(folder / "pictures.lance")
+    store = str(folder / "images.lance")
     write_store(open_reader(str(source)), store, source=str(source), max_bad=0.0, threads=1)
     return store
 

@@ -3,7 +3,7 @@
 TijepaError
 ├── ConfigError        a setting that is unknown, out of bounds or without effect
 ├── DataError          a source, an item or a split that cannot be used
-│   └── PictureError   bytes that give no picture
+│   └── ImageError   bytes that give no image
 ├── CheckpointError    a run, checkpoint or model that is missing, incomplete or of another shape
 ├── CollapseError      the collapse guard stopped the run, as guard.action asks
 ├── NonFiniteError     the loss or a gradient stopped being a number
@@ -22,9 +22,9 @@ __all__ = [
     "CollapseError",
     "ConfigError",
     "DataError",
+    "ImageError",
     "MissingExtraError",
     "NonFiniteError",
-    "PictureError",
     "TijepaError",
 ]
 
@@ -41,8 +41,8 @@ class DataError(TijepaError):
     """A source, an item or a split cannot be used."""
 
 
-class PictureError(DataError):
-    """Bytes that give no picture; `kind` is a slug for lists and counts, such as "image-empty"."""
+class ImageError(DataError):
+    """Bytes that give no image; `kind` is a slug for lists and counts, such as "image-empty"."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)

@@ -35,9 +35,9 @@ def test_encoders_return_the_features_of_the_pair_in_the_batch(held: Held, objec
     training = Training(job, held, frozen.BASE)
     batch = next(batches(held, batch_size=8, seed=0))
     photos = held.items[batch.indices.numpy()][:, 0]
-    pictures = training.model.context.image(batch.images).pooled
+    images = training.model.context.image(batch.images).pooled
     texts = training.model.context.text(batch.tokens, batch.token_mask).pooled
-    assert torch.equal(pictures, torch.from_numpy(held.pictures[photos].reshape(8, 48)[:, :40]))
+    assert torch.equal(images, torch.from_numpy(held.images[photos].reshape(8, 48)[:, :40]))
     captions = batch.tokens[:, 1] - 3  # after three special words
     assert (captions.numpy() // CAPTIONS == photos).all()
     assert torch.equal(texts, training.model.context.text.table[captions])
@@ -60,7 +60,7 @@ def test_training_columns_have_mean_0_and_variance_1_and_constant_ones_are_zeros
     images[:, 1] = 7.0
     np.save(tmp_path / "images.npy", images)
     held = open_features(tmp_path, 40, 32)
-    train = held.pictures[held.items[:, 0]].reshape(-1, 48)[:, :40]
+    train = held.images[held.items[:, 0]].reshape(-1, 48)[:, :40]
     assert np.allclose(np.delete(train, 1, axis=1).std(axis=0), 1, atol=1e-4)
     assert np.allclose(train.mean(axis=0), 0, atol=1e-4)
     assert (train[:, 1] == 0).all()
@@ -68,9 +68,9 @@ def test_training_columns_have_mean_0_and_variance_1_and_constant_ones_are_zeros
 
 def test_folding_fills_up_with_zeros() -> None:
     """Four numbers need channels of 2 x 2: three times four places, the rest zeros."""
-    picture = folded(np.array([[1, 2, 3, 4]], dtype=np.float32))
-    assert picture.shape == (1, 3, 2, 2)
-    assert picture.flatten().tolist() == [1, 2, 3, 4] + 8 * [0]
+    image = folded(np.array([[1, 2, 3, 4]], dtype=np.float32))
+    assert image.shape == (1, 3, 2, 2)
+    assert image.flatten().tolist() == [1, 2, 3, 4] + 8 * [0]
 
 
 def test_held_out_photos_have_five_captions_and_are_never_trained_on(held: Held) -> None:

@@ -261,5 +261,5 @@ def test_a_runner_does_only_what_its_journal_lacks(tmp_path: Path) -> None:
     assert [result["test"] for result in found] == pytest.approx([0.8, 0.81, 0.8])
 
 
-def test_pairs_of_a_count_have_the_picture_and_text_of_their_number() -> None:
+def test_pairs_of_a_count_have_the_image_and_text_of_their_number() -> None:
     assert pairs_of(3).tolist() == [[0, 0], [1, 1], [2, 2]]

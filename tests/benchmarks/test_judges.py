@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image import Cell, draw_matrix
 
 import collapse
 import unpaired
 from grid.job import Job
 from grid.scenes import keep_scenes
-from picture import Cell, draw_matrix
 from repeating import CAPTIONS, caption_of, caption_to_image, image_to_caption
 from tijepa.data.scenes import Scenes, holds
 
@@ -30,9 +30,9 @@ def test_each_of_24_captions_fits_the_scene_it_belongs_to() -> None:
         assert holds(predicate, box[words[1]], box[words[-1]]), caption
 
 
-def test_every_picture_of_the_same_caption_is_right() -> None:
-    """Captions 0, 0, 1 over three pictures. Caption 0 finds picture 1, one of its two; caption 1
-    finds picture 0, which is not its own. Pictures 0 and 1 find their caption, 2 ties."""
+def test_every_image_of_the_same_caption_is_right() -> None:
+    """Captions 0, 0, 1 over three images. Caption 0 finds image 1, one of its two; caption 1
+    finds image 0, which is not its own. Images 0 and 1 find their caption, 2 ties."""
     label = torch.tensor([0, 0, 1])
     energy = torch.tensor([[0.5, 0.6], [0.1, 0.9], [0.8, 0.8]])
     assert image_to_caption(energy, label) == pytest.approx(2 / 3)

@@ -1,4 +1,4 @@
-"""Tweets of two moods that a picture's colour or a word gives away."""
+"""Tweets of two moods that an image's colour or a word gives away."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLOURS = {"gloomy": (20, 20, 60), "sunny": (250, 220, 60)}
 @pytest.fixture(scope="session")
 def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train: 40 with a mood, 4 without, two copies among them, one without text, one without
-    picture; test: 8 with a mood, 2 without."""
+    image; test: 8 with a mood, 2 without."""
     folder = tmp_path_factory.mktemp("tweets")
     rows = []
 
@@ -42,7 +42,7 @@ def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blank = {"text": None, "mood": "sunny", "stars": 1, "split": "train"}
     Image.new("RGB", (9, 9)).save(folder / "mute.png")
     rows.append({**blank, "image": "mute.png"})
-    rows.append({**blank, "image": None, "text": "a text without a picture"})
+    rows.append({**blank, "image": None, "text": "a text without an image"})
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 

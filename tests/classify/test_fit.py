@@ -22,7 +22,7 @@ def fit(run: Path, tweets: Path, **options: Any) -> dict[str, Any]:
 
 
 def test_what_gives_itself_away_is_found_in_every_fold(run: Path, tweets: Path) -> None:
-    """40 labelled tweets, one pair of equal texts and one of equal pictures among them."""
+    """40 labelled tweets, one pair of equal texts and one of equal images among them."""
     results = fit(run, tweets)
     found = results["cross_validation"]
     assert (results["items"], results["copies"], results["unlabelled"]) == (40, 2, 4)
@@ -54,7 +54,7 @@ def test_fine_tuning_keeps_its_own_encoders(run: Path, tweets: Path) -> None:
         options=FitOptions(folds=2, side="text", tuning=Tuning("text", 1, 1e-2)),
     )
     assert results["finetune"] == {"tune": "text", "epochs": 1, "lr": 1e-2, "layers": None}
-    assert results["cross_validation"]["items"] == 41, "one text has no picture"
+    assert results["cross_validation"]["items"] == 41, "one text has no image"
     assert (run / "classifiers" / "mood" / "model.safetensors").exists()
     assert load_classifier(run, "mood").side == "text"
 

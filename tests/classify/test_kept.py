@@ -90,7 +90,7 @@ def test_a_classifier_is_fitted_and_predicts_without_the_encoders(
     assert len(list(csv.DictReader(out.read_text().splitlines()))) == 4
 
 
-def test_a_picture_that_training_could_not_read_is_named(
+def test_an_image_that_training_could_not_read_is_named(
     kept_run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, store = kept_run

@@ -41,14 +41,14 @@ def _together(items: Items) -> list[set[str]]:
     return sorted((group for group in groups.values() if len(group) > 1), key=min)
 
 
-def test_equal_pictures_and_equal_texts_are_copies(splits: PairSplits) -> None:
-    same_picture = {"train-3.png", "train-5.png"}
+def test_equal_images_and_equal_texts_are_copies(splits: PairSplits) -> None:
+    same_image = {"train-3.png", "train-5.png"}
     same_text = {"train-0.png", "train-2.png"}
     found = _together(read_items(splits, "train", "mood", "pair"))
-    assert found == [same_text, same_picture]
-    assert _together(read_items(splits, "train", "mood", "image")) == [same_picture]
+    assert found == [same_text, same_image]
+    assert _together(read_items(splits, "train", "mood", "image")) == [same_image]
     only = read_items(splits, "train", "mood", "pair", same_text=False)
-    assert _together(only) == [same_picture]
+    assert _together(only) == [same_image]
 
 
 def test_whole_numbers_and_truth_values_are_labels(tmp_path: Path, splits: PairSplits) -> None:

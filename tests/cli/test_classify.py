@@ -90,7 +90,7 @@ def test_fit_prints_figures_and_how_to_use_it(
 
 def test_options_reach_the_fit(asked: dict[str, Any]) -> None:
     flags = "--on text --finetune text --layers 1 --epochs 2 --lr 1e-4 --balance --folds 3 --seed 4"
-    more = "--copies picture --replace --name x --checkpoint best"
+    more = "--copies image --replace --name x --checkpoint best"
     command = ["classify", "fit", "run", "s", "--label", "mood", *flags.split(), *more.split()]
     assert main(command) == 0
     options = asked["options"]

@@ -20,14 +20,14 @@ def photo(seed: int) -> bytes:
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ten pictures, one of them cut off."""
+    """Ten images, one of them cut off."""
     folder = tmp_path / "photos"
     folder.mkdir()
     lines = ["file,words,part"]
     for number in range(10):
         data = photo(number)
         (folder / f"{number}.jpg").write_bytes(data[:-40] if number == 3 else data)
-        lines.append(f"{number}.jpg,picture {number},{'test' if number > 7 else 'train'}")
+        lines.append(f"{number}.jpg,image {number},{'test' if number > 7 else 'train'}")
     (folder / "captions.csv").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
     return folder
@@ -46,8 +46,8 @@ def test_unfit_data_exits_with_one_and_leaves_a_report(
     given = " ".join(COLUMNS)
     assert f"tijepa prepare photos --out photos.lance {given} --max-bad 0.1\n" in out
     names = sorted(path.name for path in Path("photos.doctor").iterdir())
-    assert names == ["doctor.html", "doctor.json", "quarantine.jsonl"]
-    line = json.loads(Path("photos.doctor/quarantine.jsonl").read_text())
+    assert names == ["doctor.html", "doctor.json", "rejected.jsonl"]
+    line = json.loads(Path("photos.doctor/rejected.jsonl").read_text())
     assert (line["item"], line["kind"]) == ("3.jpg", "image-truncated")
 
 
@@ -65,7 +65,7 @@ def test_a_bound_that_allows_the_broken_items_makes_it_fit(
 def test_json_is_alone_on_stdout(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "photos", *COLUMNS, "--json"]) == 1
     facts = json.loads(capsys.readouterr().out)
-    assert facts["counts"]["set_aside"] == 1
+    assert facts["counts"]["rejected"] == 1
     assert facts == json.loads(Path("photos.doctor/doctor.json").read_text())
 
 

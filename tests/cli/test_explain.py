@@ -12,23 +12,23 @@ from tijepa.cli import main
 
 
 @pytest.fixture
-def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save("picture.png")
-    return Path("picture.png")
+    Image.fromarray(pixels).save("image.png")
+    return Path("image.png")
 
 
 def test_the_overlay_and_the_lowest_cell_are_those_of_the_map(
-    tiny_run: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+    tiny_run: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["explain", str(tiny_run), str(picture), "a red circle", "--grid", "4"]) == 0
+    assert main(["explain", str(tiny_run), str(image), "a red circle", "--grid", "4"]) == 0
     model = tijepa.load(tiny_run)
-    energy = model.energy_map(picture, "a red circle", grid=4)
+    energy = model.energy_map(image, "a red circle", grid=4)
     row, column = divmod(int(energy.argmin()), 4)
     out = capsys.readouterr().out
     assert f"lowest energy {float(energy.min()):.3f} in row {row + 1}, column {column + 1}" in out
-    pair = float(model.energy(picture, "a red circle"))
+    pair = float(model.energy(image, "a red circle"))
     assert f"energy of the pair {pair:.3f} (calibrated, nats)" in out
     with Image.open("overlay.png") as overlay:
         assert overlay.width == 512
@@ -38,25 +38,25 @@ def test_the_overlay_and_the_lowest_cell_are_those_of_the_map(
     ("arguments", "message"),
     [
         (["none.png", "a ball"], r"'none.png' does not exist"),
-        (["picture.png", "  "], r"the text is empty: say what to look for"),
-        (["picture.png", "a ball", "--out", "map.jpg"], r"--out map.jpg is no PNG"),
-        (["picture.png", "a ball", "--out", "picture.png"], r"is the image itself"),
-        (["picture.png", "a ball", "--grid", "17"], r"grid is 17: it must lie between 1 and 16"),
-        (["picture.png", "a ball", "--grid", "0"], r"'--grid'"),
-        (["picture.png", "a ball", "--checkpoint", "7"], r"no model '7' in"),
-        (["picture.png", "a ball", "--checkpoint", "newest"], r"neither best, last nor"),
-        (["words.png", "a ball"], r"image words.png: not a picture of a known format"),
-        (["picture.png", "a ball", "--out", "words.png/a.png"], r"cannot write words.png/a.png"),
+        (["image.png", "  "], r"the text is empty: say what to look for"),
+        (["image.png", "a ball", "--out", "map.jpg"], r"--out map.jpg is no PNG"),
+        (["image.png", "a ball", "--out", "image.png"], r"is the image itself"),
+        (["image.png", "a ball", "--grid", "17"], r"grid is 17: it must lie between 1 and 16"),
+        (["image.png", "a ball", "--grid", "0"], r"'--grid'"),
+        (["image.png", "a ball", "--checkpoint", "7"], r"no model '7' in"),
+        (["image.png", "a ball", "--checkpoint", "newest"], r"neither best, last nor"),
+        (["words.png", "a ball"], r"image words.png: not an image of a known format"),
+        (["image.png", "a ball", "--out", "words.png/a.png"], r"cannot write words.png/a.png"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_in_one_line(
     arguments: list[str],
     message: str,
     tiny_run: Path,
-    picture: Path,
+    image: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Path("words.png").write_text("no picture")
+    Path("words.png").write_text("no image")
     assert main(["explain", str(tiny_run), *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -65,8 +65,6 @@ def test_what_cannot_be_explained_is_refused_in_one_line(
     assert not Path("overlay.png").exists()
 
 
-def test_a_folder_without_model_is_refused(
-    picture: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["explain", ".", str(picture), "a ball"]) == 2
+def test_a_folder_without_model_is_refused(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", ".", str(image), "a ball"]) == 2
     assert "no model 'final' in .; it has no checkpoints" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Pictures without caption and texts without picture: `tijepa pair`, and training on its store."""
+"""Images without caption and texts without image: `tijepa pair`, and training on its store."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tijepa.data.store.source import Store
 
 @pytest.fixture(scope="module")
 def mixed(pairs_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of the 56 pairs of which 20 in training are taken apart: 20 pictures, 20 texts, all
-    texts behind all pictures, and one text of the test split alone. Texts have a mood."""
+    """A store of the 56 pairs of which 20 in training are taken apart: 20 images, 20 texts, all
+    texts behind all images, and one text of the test split alone. Texts have a mood."""
     folder = tmp_path_factory.mktemp("cli-pair")
     source = folder / "pairs"
     shutil.copytree(pairs_folder, source)
@@ -57,7 +57,7 @@ def test_everybody_gets_a_partner_in_the_new_store(
     mutual = sum(pair["mutual"] for pair in pairs)
     assert (facts["images"], facts["texts"], facts["mutual"]) == (20, 20, mutual)
     assert facts["pairs"] == facts["kept"] == len(pairs) == 40 - mutual
-    assert f"20 pictures and 20 texts by energy (calibrated): {len(pairs)} pseudo-pairs" in printed
+    assert f"20 images and 20 texts by energy (calibrated): {len(pairs)} pseudo-pairs" in printed
     assert f"tijepa train --preset photos-tiny --data {new}" in printed
     assert [p["energy"] for p in pairs] == sorted(p["energy"] for p in pairs)
     before, after = held(mixed), held(new)
@@ -91,7 +91,7 @@ def test_the_energies_of_matches_are_those_of_the_model(
     facts = json.loads((out / "pair.json").read_text())
     assert facts["kept"] == round(facts["pairs"] / 2)
     pair = json.loads((out / "pairs.jsonl").read_text().splitlines()[0])
-    image = Store(str(mixed)).pictures(np.array([pair["row"]]))[0]
+    image = Store(str(mixed)).images(np.array([pair["row"]]))[0]
     (tmp_path / "image.png").write_bytes(image or b"")
     energy = tijepa.load(tiny_run).energy(tmp_path / "image.png", pair["captions"]).mean().item()
     assert pair["energy"] == pytest.approx(energy, abs=1e-4)
@@ -101,7 +101,7 @@ def test_the_energies_of_matches_are_those_of_the_model(
 def test_a_second_pairing_keeps_what_the_first_one_said(
     tiny_run: Path, mixed: Path, tmp_path: Path
 ) -> None:
-    """The best tenth alone leaves pictures and texts for the second."""
+    """The best tenth alone leaves images and texts for the second."""
     first, second = tmp_path / "first.lance", tmp_path / "second.lance"
     for store, new, keep in ((mixed, first, ["--keep", "0.1"]), (first, second, [])):
         given = ["--run", str(tiny_run), "--out", str(new.with_suffix("")), "--store", str(new)]
@@ -118,7 +118,7 @@ def test_a_second_pairing_keeps_what_the_first_one_said(
         (["--keep", "80"], "--keep is 80.0: it must lie between 0 and 1"),
         (["--store", "more"], "--store more does not end with .lance"),
         (["--where", "likes > 3"], "No field named likes"),
-        (["--where", "split = 'test'"], "0 pictures without caption and 0 captions"),
+        (["--where", "split = 'test'"], "0 images without caption and 0 captions"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_writes_nothing(

@@ -54,7 +54,7 @@ def test_the_command_that_sets_redundant_items_aside_is_told_and_works(
     assert program == "tijepa"
     assert main(arguments) == 0
     assert "written   photos-clean.lance version 1: 2 items" in capsys.readouterr().out
-    assert len((tmp_path / "photos-clean.prepared/quarantine.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "photos-clean.prepared/rejected.jsonl").read_text().splitlines()) == 1
 
 
 def test_the_command_that_is_told_reads_the_source_in_the_same_way(
@@ -93,7 +93,7 @@ def test_a_few_of_each_split_are_taken_to_try(
 def test_the_command_that_is_told_takes_as_few(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three items of equal picture and caption; of the first two one is redundant."""
+    """Three items of equal image and caption; of the first two one is redundant."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rows = []
@@ -117,7 +117,7 @@ def test_appending_the_same_source_twice_adds_nothing(
     )
 
 
-def test_appending_what_is_all_set_aside_says_so(
+def test_appending_what_is_all_rejected_says_so(
     pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["prepare", str(pairs_folder), "--out", "pairs.lance"])
@@ -129,9 +129,7 @@ def test_appending_what_is_all_set_aside_says_so(
     capsys.readouterr()
     assert main(["prepare", *more, "--max-bad", "1"]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert (
-        "nothing added to pairs.lance version 1: 1 items set aside, 0 stood there already" in told
-    )
+    assert "nothing added to pairs.lance version 1: 1 items skipped, 0 stood there already" in told
     assert "pairs.prepared/version-2/doctor.html" in told
 
 
@@ -174,7 +172,7 @@ def test_appending_adds_new_rows(
         (["--out", "none.lance", "--append"], "there is no store at none.lance"),
         (["--out", "x.lance", "--reader", "tabel"], "did you mean 'table'"),
         (["--out", "x.lance", "--image-column", "nope"], "nope"),
-        (["--out", "x.lance", "--append", "--duplicates", "set-aside"], "has no effect with"),
+        (["--out", "x.lance", "--append", "--duplicates", "skip"], "has no effect with"),
         ([], "Missing option '--out'"),
     ],
 )

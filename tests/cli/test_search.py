@@ -61,13 +61,13 @@ def test_search_prints_hits_best_first(
     )
 
 
-def test_a_picture_asks_for_captions_and_the_gallery_needs_no_network(
+def test_an_image_asks_for_captions_and_the_gallery_needs_no_network(
     asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture, page = tmp_path / "red.png", tmp_path / "gallery.html"
-    Image.new("RGB", (40, 40), (200, 20, 20)).save(picture)
+    image, page = tmp_path / "red.png", tmp_path / "gallery.html"
+    Image.new("RGB", (40, 40), (200, 20, 20)).save(image)
     where = ["--where", "split = 'test'"]
-    assert main([*asked, "--image", str(picture), "--json", "--html", str(page), *where]) == 0
+    assert main([*asked, "--image", str(image), "--json", "--html", str(page), *where]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["among"], len(facts["hits"])) == ("texts", 10)
     assert {hit["split"] for hit in facts["hits"]} == {"test"}
@@ -91,7 +91,7 @@ def test_a_condition_that_nothing_meets_says_so(
     asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*asked, "a star", "--where", "width > 5000"]) == 0
-    assert "no pictures meet the condition" in capsys.readouterr().out
+    assert "no images meet the condition" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_the_energies_of_a_filter_are_those_of_the_model(
         == 0
     )
     pair = json.loads((out / "dropped.jsonl").read_text().splitlines()[0])
-    image = Store(str(indexed)).pictures(np.array([pair["row"]]))[0]
+    image = Store(str(indexed)).images(np.array([pair["row"]]))[0]
     (tmp_path / "image.png").write_bytes(image)
     model = tijepa.load(tiny_run)
     energy = model.energy(tmp_path / "image.png", pair["caption"]).item()
@@ -219,7 +219,7 @@ def test_the_energies_of_a_filter_are_those_of_the_model(
         (["--keep", "80"], "--keep is 80.0: it must lie between 0 and 1"),
         (["--keep", "0.5", "--store", "clean"], "--store clean does not end with .lance"),
         (["--keep", "0.5", "--where", "likes > 3"], "No field named likes"),
-        (["--keep", "0.5", "--where", "width > 999"], "no pair of a picture and a caption"),
+        (["--keep", "0.5", "--where", "width > 999"], "no pair of an image and a caption"),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_refused_and_writes_nothing(

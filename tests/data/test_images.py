@@ -23,7 +23,7 @@ from tijepa.data.images import (
     random_crop,
     resize_crop,
 )
-from tijepa.errors import DataError, PictureError
+from tijepa.errors import DataError, ImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -99,8 +99,8 @@ def test_large_jpegs_are_scaled_down_while_decoding() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_upright(kind: str, orientation: int) -> None:
-    """What a viewer sees is the stored picture after the inverse of the orientation.
+def test_images_are_turned_upright(kind: str, orientation: int) -> None:
+    """What a viewer sees is the stored image after the inverse of the orientation.
 
     Orientation 6 says: turn clockwise by 90 degrees to view; so we store it turned the other way.
     """
@@ -172,7 +172,7 @@ def test_animations_show_their_first_frame() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
-def test_truncated_pictures_are_refused_in_one_line(kind: str) -> None:
+def test_truncated_images_are_refused_in_one_line(kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), kind)
     with pytest.raises(DataError) as caught:
@@ -195,7 +195,7 @@ def test_damaged_bytes_give_pixels_or_a_data_error(data: st.DataObject, kind: st
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
-def test_bytes_that_are_no_picture_are_refused(data: bytes) -> None:
+def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
     with pytest.raises(DataError):
         decode_image(data)
 
@@ -249,7 +249,7 @@ def test_bytes_after_the_end_of_a_jpeg_are_no_damage() -> None:
     ],
 )
 def test_the_kind_of_damage_is_told(content: bytes, kind: str) -> None:
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode_image(content)
     assert caught.value.kind == kind
 
@@ -260,7 +260,7 @@ unit = st.floats(0, 1, exclude_max=True)
 
 @settings(deadline=None)
 @given(sides, sides, st.floats(0.01, 1), st.floats(0.75, 4 / 3), unit, unit)
-def test_random_crops_lie_inside_the_picture(
+def test_random_crops_lie_inside_the_image(
     height: int, width: int, area: float, aspect: float, x: float, y: float
 ) -> None:
     crop = random_crop(height, width, area=area, aspect=aspect, x=x, y=y)
@@ -298,7 +298,7 @@ def test_a_crop_of_the_right_size_is_not_resampled() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(height=st.integers(1, 80), width=st.integers(1, 80), grey=st.integers(0, 255))
-def test_resizing_a_uniform_picture_changes_nothing(height: int, width: int, grey: int) -> None:
+def test_resizing_a_uniform_image_changes_nothing(height: int, width: int, grey: int) -> None:
     pixels = np.full((height, width, 3), grey, dtype=np.uint8)
     assert (resize_crop(pixels, centre_crop(height, width), 24) == grey).all()
 

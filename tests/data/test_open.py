@@ -66,4 +66,4 @@ def test_real_photos_open_without_options(
     source = str(real_data / "data" / folder)
     splits = open_splits(source, image_size=64, seed=0, max_bad=0.0)
     assert {name: len(source) for name, source in splits.splits.items()} == sizes
-    assert splits.set_aside == ()
+    assert splits.rejected == ()

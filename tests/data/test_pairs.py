@@ -37,6 +37,6 @@ def test_moving_a_batch_moves_every_tensor_and_keeps_the_cursor() -> None:
 
 
 def test_an_unknown_split_is_refused_naming_the_known_ones() -> None:
-    splits = PairSplits(splits={}, set_aside=(), description="folder x")
+    splits = PairSplits(splits={}, rejected=(), description="folder x")
     with pytest.raises(DataError, match="split 'dev' is unknown in folder x"):
         splits.split("dev")

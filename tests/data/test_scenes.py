@@ -60,7 +60,7 @@ def test_loader_threads_get_the_same_items() -> None:
     for thread in threads:
         thread.join()
     assert len(found) == 240
-    assert all(np.array_equal(picture, alone[index]) for (_, index), picture in found.items())
+    assert all(np.array_equal(image, alone[index]) for (_, index), image in found.items())
 
 
 def test_seeds_and_splits_are_disjoint_streams() -> None:
@@ -73,10 +73,10 @@ def test_seeds_and_splits_are_disjoint_streams() -> None:
 
 @pytest.mark.parametrize("size", [32, 64, 96])
 def test_image_is_uint8_rgb_of_the_asked_size(size: int) -> None:
-    picture = Scenes("train", 3, image_size=size).image(2, 8)
-    assert picture.shape == (size, size, 3)
-    assert picture.dtype == np.uint8
-    assert picture.flags.c_contiguous
+    image = Scenes("train", 3, image_size=size).image(2, 8)
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
 
 
 def test_image_size_changes_scale_only() -> None:
@@ -95,7 +95,7 @@ def test_image_size_changes_scale_only() -> None:
 @settings(deadline=None, max_examples=60)
 @given(split=any_split, index=numbers)
 def test_objects_are_whole_apart_and_of_their_size(split: str, index: int) -> None:
-    """Boxes lie inside the picture, do not meet, and have longer sides that fit their size."""
+    """Boxes lie inside the image, do not meet, and have longer sides that fit their size."""
     things = Scenes(split, 100_000).scene(index).objects
     spans = {"small": (9.0, 12.7), "medium": (12.7, 18.5), "large": (18.0, 26.0)}
     assert 1 <= len(things) <= 4
@@ -215,7 +215,7 @@ def test_splits_have_their_sizes_and_share_one_image_size() -> None:
         "test": 2_000,
         "novel": 2_000,
     }
-    assert splits.set_aside == ()
+    assert splits.rejected == ()
     assert all(source.image(0, 32).shape == (32, 32, 3) for source in splits.splits.values())
 
 
@@ -244,7 +244,7 @@ def test_impossible_arguments_are_data_errors(arguments: dict[str, object], mess
 
 
 def test_items_are_those_of_earlier_versions() -> None:
-    """Golden: sentences by their hash, pictures by the mean of each channel to half a level."""
+    """Golden: sentences by their hash, images by the mean of each channel to half a level."""
     source = Scenes("train", 100_000)
     indexes = (0, 1, 2, 3, 77, 4_096, 99_999)
     sentences = "\n".join(caption for i in indexes for caption in source.captions(i))

@@ -1,4 +1,4 @@
-"""Pictures show what the ground truth says: colours, boxes, shapes."""
+"""Images show what the ground truth says: colours, boxes, shapes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_outlines_reach_the_unit_radius_at_most_little_beyond() -> None:
 def test_objects_show_their_colour_inside_their_box(split: str, index: int) -> None:
     """At points well inside, the mean colour lies nearer to the object's than to any other."""
     source = Scenes(split, 100_000)
-    picture = source.image(index, 64).astype(np.float32)
+    image = source.image(index, 64).astype(np.float32)
     centres = np.arange(64, dtype=np.float32) + np.float32(0.5)
     for thing in source.scene(index).objects:
         x = centres[None, :] - np.float32(thing.centre[0])
@@ -92,7 +92,7 @@ def test_objects_show_their_colour_inside_their_box(split: str, index: int) -> N
         assert columns.max() < thing.box[2]
         assert thing.box[1] < rows.min()
         assert rows.max() < thing.box[3]
-        mean = picture[deep].mean(axis=0)
+        mean = image[deep].mean(axis=0)
         distance = {name: np.abs(mean - colour).sum() for name, colour in COLOURS.items()}
         assert min(distance, key=lambda name: distance[name]) == thing.colour
 
@@ -110,15 +110,15 @@ def test_an_object_changes_its_box_and_nothing_else(
     thing = SceneObject(shape, "black", "large", (x, y), 11.0, angle, box)
     dot = replace(thing, shape="circle", radius=-1.0)  # a circle below size zero covers nothing
     scenes = [Scene((each,), None, Background("sand", "plain"), 64, key) for each in (thing, dot)]
-    pictures = [render(scene).astype(int) for scene in scenes]
-    rows, columns = np.nonzero(np.abs(pictures[0] - pictures[1]).sum(axis=2) > 0)
+    images = [render(scene).astype(int) for scene in scenes]
+    rows, columns = np.nonzero(np.abs(images[0] - images[1]).sum(axis=2) > 0)
     found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     for side, where, outward in zip(found, box, (-1, -1, 1, 1), strict=True):
         assert -1.5 <= (side - where) * outward <= 2.1
 
 
-def test_pictures_vary_in_background_light_and_noise() -> None:
-    """The same scene under other keys: another picture each time; the same key: the same one."""
+def test_images_vary_in_background_light_and_noise() -> None:
+    """The same scene under other keys: another image each time; the same key: the same one."""
     scene = Scenes("train", 10).scene(4)
-    pictures = {render(replace(scene, key=key)).tobytes() for key in (1, 2, 3, 3)}
-    assert len(pictures) == 3
+    images = {render(replace(scene, key=key)).tobytes() for key in (1, 2, 3, 3)}
+    assert len(images) == 3

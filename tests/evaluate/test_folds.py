@@ -89,7 +89,7 @@ def test_a_share_out_of_bounds_is_refused(share: float) -> None:
 
 
 def test_items_are_joined_through_others_and_none_joins_nothing() -> None:
-    """0 and 2 share a picture, 2 and 3 a text; 1 and 4 share only what is missing."""
-    pictures = ["a", None, "a", "b", None]
+    """0 and 2 share an image, 2 and 3 a text; 1 and 4 share only what is missing."""
+    images = ["a", None, "a", "b", None]
     texts = ["p", "q", "r", "r", "s"]
-    assert join_groups(pictures, texts).tolist() == [0, 1, 0, 0, 4]
+    assert join_groups(images, texts).tolist() == [0, 1, 0, 0, 4]

@@ -18,7 +18,7 @@ CARD = ModelCard({}, "tijepa", 32, 16)
 
 
 def rows(folder: Path, values: list[object]) -> PairSource:
-    """A source of small pictures whose column `kind` holds `values`."""
+    """A source of small images whose column `kind` holds `values`."""
     lines = []
     for number, value in enumerate(values):
         Image.new("RGB", (40, 36), (40 * number % 255, 0, 9)).save(folder / f"{number}.png")

@@ -26,7 +26,7 @@ from tijepa.training.build import build_model
 
 @dataclass
 class Shades(PairSource):
-    """Grey pictures, item k of shade k; `lacking` ones have no picture, `broken` ones raise."""
+    """Grey images, item k of shade k; `lacking` ones have no image, `broken` ones raise."""
 
     captioned: list[int] = field(default_factory=lambda: [1] * 6)
     lacking: tuple[int, ...] = ()
@@ -120,7 +120,7 @@ def test_calibration_takes_up_to_8192_items_whose_pooled_features_are_kept() -> 
     source = Shades([1] * count)
     plain = calibration_pairs(source, 4, features=SplitFeatures(table(), table()))
     assert len(plain.texts) == 8192
-    assert source.asked == []  # no picture was decoded
+    assert source.asked == []  # no image was decoded
     tokens = table(tokens=np.zeros((count, 1), np.uint16), lengths=np.ones(count, np.int64))
     assert not SplitFeatures(table(), tokens).small
     assert not SplitFeatures(table()).small

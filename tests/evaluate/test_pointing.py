@@ -71,8 +71,8 @@ def test_maps_of_the_truth_find_every_object_on_scenes(tiny_run: Path) -> None:
     scenes = Scenes("test", 12, image_size=32, distinct=True)
     order = iter(range(12))
 
-    def truth(picture: Tensor, texts: Sequence[str]) -> Tensor:
-        assert picture.shape == (3, 32, 32)
+    def truth(image: Tensor, texts: Sequence[str]) -> Tensor:
+        assert image.shape == (3, 32, 32)
         things = {phrase(thing): thing for thing in scenes.scene(next(order)).objects}
         assert set(texts) == set(things)
         at = (torch.arange(16) + 0.5) * 2

@@ -34,7 +34,7 @@ def test_the_five_lowest_count_where_there_are_more_labels() -> None:
     assert found.top_1 == 0.0
 
 
-def test_a_label_without_pictures_has_no_share() -> None:
+def test_a_label_without_images_has_no_share() -> None:
     found = zero_shot(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([0]), NAMES)
     assert [score.top_1 for score in found.labels] == [1.0, None, None]
     assert found.mean_per_label == 1.0

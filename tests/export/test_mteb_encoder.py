@@ -23,14 +23,14 @@ def encoder(tiny_run: Path) -> MtebEncoder:
     return MtebEncoder(tijepa.load(tiny_run), "tests/tiny")
 
 
-def pictures(count: int) -> list[np.ndarray]:
+def images(count: int) -> list[np.ndarray]:
     scenes = Scenes("test", count, image_size=32)
     return [scenes.image(index, 32) for index in range(count)]
 
 
 def test_batches_of_images_texts_and_both_become_rows_of_length_one(encoder: MtebEncoder) -> None:
     """Of an item with both the row is the mean direction of image and text."""
-    images, texts = pictures(4), ["a red ball", "b", "c", "d"]
+    images, texts = photos(4), ["a red ball", "b", "c", "d"]
     one = encoder.encode([{"image": images[:3]}, {"image": images[3:]}])
     other = encoder.encode([{"text": texts}], task_metadata=None, hf_split="test", hf_subset="x")
     both = encoder.encode([{"image": images, "text": texts}])
@@ -42,7 +42,7 @@ def test_batches_of_images_texts_and_both_become_rows_of_length_one(encoder: Mte
 
 
 def test_similarity_is_one_minus_the_cosine_energy(encoder: MtebEncoder) -> None:
-    images, texts = pictures(3), ["a red ball", "a blue square"]
+    images, texts = photos(3), ["a red ball", "a blue square"]
     similarity = encoder.similarity(
         encoder.encode([{"image": images}]), encoder.encode([{"text": texts}])
     )
@@ -57,7 +57,7 @@ def test_calibrated_similarity_is_minus_the_calibrated_energy(tiny_run: Path) ->
     """Inner products, in nats; of a pair in one batch there is no calibrated row."""
     model = tijepa.load(tiny_run)
     encoder = MtebEncoder(model, form="calibrated")
-    images, texts = pictures(3), ["a red ball", "a blue square"]
+    images, texts = photos(3), ["a red ball", "a blue square"]
     rows, others = encoder.encode([{"image": images}]), encoder.encode([{"text": texts}])
     energy = model.energy(images, texts, form="calibrated")
     assert torch.allclose(encoder.similarity(rows, others), -energy, atol=1e-3, rtol=1e-4)
@@ -98,13 +98,13 @@ def test_a_zero_shot_task_of_mteb_evaluates_the_model(
 def shapes_task() -> tuple[Any, list[Any], list[int]]:
     """A task of 24 scenes of 32 pixels, named by the shape of their first object, made here."""
     from datasets import Dataset, Features, Value
-    from datasets import Image as Picture
+    from datasets import Image as HFImage
     from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.abstasks.zeroshot_classification import AbsTaskZeroShotClassification
     from PIL import Image
 
     scenes = Scenes("test", 24, image_size=32)
-    images = [Image.fromarray(pixels) for pixels in pictures(24)]
+    images = [Image.fromarray(pixels) for pixels in photos(24)]
     labels = [SHAPES.index(scenes.scene(index).objects[0].shape) for index in range(24)]
 
     class ShapesZeroShot(AbsTaskZeroShotClassification):
@@ -130,7 +130,7 @@ def shapes_task() -> tuple[Any, list[Any], list[int]]:
         )
 
         def load_data(self, *args: Any, **kwargs: Any) -> None:
-            features = Features({"image": Picture(), "label": Value("int64")})
+            features = Features({"image": HFImage(), "label": Value("int64")})
             rows = {"image": images, "label": labels}
             self.dataset = {"test": Dataset.from_dict(rows, features=features)}
             self.data_loaded = True

@@ -86,7 +86,7 @@ def test_training_and_use_see_the_same_pixels(
     assert torch.equal(own.text, given.text)
 
 
-def test_pictures_are_normalised_as_the_card_says(
+def test_images_are_normalised_as_the_card_says(
     tiny_run: Path, paths: list[Path], pairs_folder: Path
 ) -> None:
     other = tijepa.load(tiny_run)
@@ -156,8 +156,8 @@ def test_a_file_that_is_no_image_is_an_error_that_names_it(
 ) -> None:
     with pytest.raises(DataError, match=r"cannot read image .*none\.png: No such file"):
         model.encode_image([paths[0], tmp_path / "none.png"])
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"image .*text\.png: not a picture of a known format"):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(DataError, match=r"image .*text\.png: not an image of a known format"):
         model.encode_image(tmp_path / "text.png")
     (tmp_path / "cut.png").write_bytes(paths[0].read_bytes()[:200])
     with Image.open(tmp_path / "cut.png") as cut, pytest.raises(DataError, match="cannot be"):
@@ -474,7 +474,7 @@ def test_a_device_that_cannot_be_used_is_an_error(device: str, tiny_run: Path) -
 
 
 class ColourMeter(nn.Module):
-    """In place of the image encoder: how red and how blue a picture is, and a constant."""
+    """In place of the image encoder: how red and how blue an image is, and a constant."""
 
     width = pooled_width = 3
 
@@ -504,7 +504,7 @@ class ColourWords(nn.Module):
 
 @pytest.fixture
 def colours() -> Embedder:
-    """A model without predictors whose energy is low where a picture has the colour of the text."""
+    """A model without predictors whose energy is low where an image has the colour of the text."""
     tokenizer = Tokenizer.train(["a red ball and a blue ball"] * 9, 4096)
     size = {"width": 4, "depth": 1, "heads": 1}
     arguments = {
@@ -537,7 +537,7 @@ def test_the_map_is_lowest_where_what_the_text_names_is(colours: Embedder) -> No
         assert int((energy == energy.min()).sum()) == 1
 
 
-def test_each_cell_is_the_energy_of_the_picture_through_its_opening(colours: Embedder) -> None:
+def test_each_cell_is_the_energy_of_the_image_through_its_opening(colours: Embedder) -> None:
     """Cell (2, 5) of 4 pixels, opening of 6: rows 7 to 12, columns 19 to 24; the median is black,
     so painting all else black by hand gives the same pair."""
     by_hand = np.zeros((32, 32, 3), np.uint8)

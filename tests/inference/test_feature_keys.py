@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from tijepa.inference.feature_keys import feature_key, picture_inputs
+from tijepa.inference.feature_keys import feature_key, image_inputs
 
 BASE: dict[str, Any] = {
     "arguments": {"width": 8, "mode": "frozen", "layers": 1, "rank": 4},
-    "inputs": picture_inputs(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+    "inputs": image_inputs(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
     "tokens": False,
     "precision": torch.float32,
     "weights": 1.0,
@@ -28,8 +28,8 @@ def key(**changes: Any) -> str:
     "change",
     [
         {"arguments": BASE["arguments"] | {"width": 16}},
-        {"inputs": picture_inputs(48, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))},
-        {"inputs": picture_inputs(32, (0.5, 0.5, 0.4), (0.25, 0.25, 0.25))},
+        {"inputs": image_inputs(48, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))},
+        {"inputs": image_inputs(32, (0.5, 0.5, 0.4), (0.25, 0.25, 0.25))},
         {"tokens": True},
         {"precision": torch.bfloat16},
         {"weights": 2.0},

@@ -23,7 +23,7 @@ def test_every_pixel_is_seen_and_every_opening_shows_some(grid: int, size: int) 
     assert occlusion_masks(size, grid).flatten(1).any(dim=1).all()
 
 
-def test_openings_of_one_cell_divide_the_picture() -> None:
+def test_openings_of_one_cell_divide_the_image() -> None:
     """32 pixels in 8 x 8 cells of 4: each pixel is in one opening, and each shows 16 of them."""
     seen = occlusion_masks(32, 8, cells=1.0)
     assert torch.equal(seen.sum(dim=0), torch.ones(32, 32, dtype=torch.int64))
@@ -32,10 +32,10 @@ def test_openings_of_one_cell_divide_the_picture() -> None:
 
 def test_what_is_covered_takes_the_median_colour_of_each_channel() -> None:
     """Of 16 pixels, 13 are .25 and 3 are 1 in the first channel; the others are constant."""
-    picture = torch.full((3, 4, 4), 0.25)
-    picture[0, 0, :3] = 1.0
-    picture[1] = -0.5
-    views = through(picture, occlusion_masks(4, 2, cells=1.0))
+    image = torch.full((3, 4, 4), 0.25)
+    image[0, 0, :3] = 1.0
+    image[1] = -0.5
+    views = through(image, occlusion_masks(4, 2, cells=1.0))
     assert torch.equal(views[0, 0, 0], torch.tensor([1.0, 1.0, 0.25, 0.25]))
     assert torch.equal(views[3, 0], torch.full((4, 4), 0.25))
-    assert torch.equal(views[:, 1], picture[1].expand(4, 4, 4))
+    assert torch.equal(views[:, 1], image[1].expand(4, 4, 4))

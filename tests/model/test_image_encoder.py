@@ -40,9 +40,9 @@ def images(count: int = 2) -> Tensor:
     return torch.rand(count, 3, PATCH * GRID, PATCH * GRID, generator=generator) * 2 - 1
 
 
-def repainted(picture: Tensor, patches: list[int]) -> Tensor:
-    """The same pictures with every pixel of row-major `patches` replaced."""
-    changed = picture.clone()
+def repainted(image: Tensor, patches: list[int]) -> Tensor:
+    """The same images with every pixel of row-major `patches` replaced."""
+    changed = image.clone()
     for number in patches:
         top, left = PATCH * (number // GRID), PATCH * (number % GRID)
         changed[:, :, top : top + PATCH, left : left + PATCH] += 3.0

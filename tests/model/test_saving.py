@@ -76,9 +76,9 @@ def test_a_saved_model_comes_back_bit_for_bit_in_evaluation_mode(tmp_path: Path)
     got = loaded.state_dict()
     assert got.keys() == wanted.keys()
     assert all(torch.equal(got[name], value) for name, value in wanted.items())
-    picture = torch.rand(2, 3, 8, 8)
+    image = torch.rand(2, 3, 8, 8)
     saved.eval()
-    assert torch.equal(loaded.context.image(picture).pooled, saved.context.image(picture).pooled)
+    assert torch.equal(loaded.context.image(image).pooled, saved.context.image(image).pooled)
 
 
 def test_loading_leaves_the_random_state_alone(tmp_path: Path) -> None:

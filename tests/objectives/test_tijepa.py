@@ -345,7 +345,7 @@ def test_every_item_counts_the_same_whatever_its_number_of_tokens(
 
 
 def _hidden_pixels(masks: DrawnMasks) -> Tensor:
-    """1 where a patch is not in the context of its picture, else 0: shape b 1 s s."""
+    """1 where a patch is not in the context of its image, else 0: shape b 1 s s."""
     assert masks.image is not None
     context = masks.image.context
     shown = torch.zeros(len(context.index), GRID**2)

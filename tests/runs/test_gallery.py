@@ -14,7 +14,7 @@ from tijepa.runs.gallery import gallery_of
 
 
 class Shades(PairSource):
-    """Ten pictures, each of one shade: ten times its index."""
+    """Ten images, each of one shade: ten times its index."""
 
     def __len__(self) -> int:
         return 10
@@ -57,12 +57,12 @@ def test_answers_are_sorted_by_energy_and_the_match_is_marked() -> None:
     assert (by_text.kind, by_text.text) == ("text_to_image", "again 7")
     assert [answer.energy for answer in by_text.results] == [0.0, 1.0, 1.0, 2.0, 2.0]
     assert [answer.is_match for answer in by_text.results] == [True, False, False, False, False]
-    assert by_text.results[0].picture is not None
-    assert by_text.results[0].picture[0, 0, 0] == 70
+    assert by_text.results[0].image is not None
+    assert by_text.results[0].image[0, 0, 0] == 70
     assert by_text.results[0].caption == "shade 7"
     assert by_image.kind == "image_to_text"
-    assert by_image.picture is not None
-    assert by_image.picture[0, 0, 0] == 70
+    assert by_image.image is not None
+    assert by_image.image[0, 0, 0] == 70
     assert {by_image.results[k].caption for k in (0, 1)} == {"shade 7", "again 7"}
     assert [answer.energy for answer in by_image.results] == [10.0, 10.0, 11.0, 11.0, 11.0]
     assert [answer.is_match for answer in by_image.results] == [True, True, False, False, False]
@@ -72,7 +72,7 @@ def test_queries_are_spread_over_the_items() -> None:
     queries = gallery_of(evaluation(), distances(), Shades(), count=5)
     asked = [query.text for query in queries if query.kind == "text_to_image"]
     assert asked == ["again 5", "again 6", "again 7", "again 8", "again 9"]
-    shades = [query.picture[0, 0, 0] for query in queries if query.picture is not None]
+    shades = [query.image[0, 0, 0] for query in queries if query.image is not None]
     assert shades == [50, 60, 70, 80, 90]
 
 

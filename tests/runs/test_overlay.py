@@ -39,7 +39,7 @@ def test_the_lowest_cell_is_framed_in_white() -> None:
     assert (white == expected).all()
 
 
-def test_the_scale_runs_from_low_to_high_below_the_picture() -> None:
+def test_the_scale_runs_from_low_to_high_below_the_image() -> None:
     sheet = draw_overlay(GREY, planted(0, 0))
     assert sheet.size == (64, 64 + SCALE)
     bar = np.asarray(sheet)[64 + 8].astype(int)

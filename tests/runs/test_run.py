@@ -390,7 +390,7 @@ def test_a_run_without_checkpoints_cannot_be_closed(
         finish(run, tiny_config(), pairs_folder)
 
 
-def test_a_picture_that_has_become_unreadable_costs_the_gallery_only(
+def test_an_image_that_has_become_unreadable_costs_the_gallery_only(
     run: Path,
     tiny_config: Callable[..., RunConfig],
     pairs_folder: Path,

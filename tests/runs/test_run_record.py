@@ -17,10 +17,10 @@ def write_metrics(folder: Path, *lines: object) -> None:
 def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert run.name == tmp_path.name
-    assert (run.config, run.environment, run.results, run.set_aside) == (None, None, None, None)
+    assert (run.config, run.environment, run.results, run.rejected) == (None, None, None, None)
     assert (run.train, run.evals) == ((), ())
     assert set(run.problems) == {
-        "config.yaml", "environment.json", "results.json", "metrics.jsonl", "set_aside.jsonl",
+        "config.yaml", "environment.json", "results.json", "metrics.jsonl", "rejected.jsonl",
     }  # fmt: skip
 
 

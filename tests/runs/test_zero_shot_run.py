@@ -31,10 +31,10 @@ def test_a_label_has_the_lowest_mean_energy_of_its_prompts(tiny_run: Path) -> No
     model = tijepa.load(tiny_run)
     scenes = Scenes("test", 5, image_size=32)
     found = zero_shot_on(model, scenes, "colour", None, 20)
-    pictures = labelled_images(scenes, "colour", model.card, 20)
-    names = sorted(set(pictures.values))
+    images = labelled_images(scenes, "colour", model.card, 20)
+    names = sorted(set(images.values))
     right = 0
-    for image, value in zip(pictures.images, pictures.values, strict=True):
+    for image, value in zip(images.images, images.values, strict=True):
         means = []
         for colour in names:
             e = model.embeddings_of_inputs(image[None], [f"a {colour} {s}" for s in SHAPES])
@@ -60,7 +60,7 @@ def test_the_command_prints_a_table_and_json_holds_it(
     console = Console(record=True, width=100)
     console.print(zero_shot_table(found))
     text = console.export_text()
-    assert f"Zero-shot colour: {found['items']} pictures, 8 labels" in text
+    assert f"Zero-shot colour: {found['items']} images, 8 labels" in text
     assert "chance 12.5" in text
 
 

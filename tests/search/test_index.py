@@ -1,4 +1,4 @@
-"""Search by energy among the pictures and captions of a store."""
+"""Search by energy among the images and captions of a store."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def contents(store: Path) -> tuple[list[str], list[list[str]], list[bytes]]:
     held = Store(str(store))
     table = held.dataset.to_table(["id", "captions"])
     ids, captions = (table[name].to_pylist() for name in ("id", "captions"))
-    images = held.pictures(np.arange(len(ids)))
+    images = held.images(np.arange(len(ids)))
     return ids, captions, images
 
 
 def energies_by_hand(embedder: Embedder, store: Path, tmp_path: Path) -> torch.Tensor:
-    """Energies by which the queries find every picture of the store."""
+    """Energies by which the queries find every image of the store."""
     paths = []
     for number, data in enumerate(contents(store)[2]):
         paths.append(tmp_path / f"{number}.png")
@@ -48,7 +48,7 @@ def energies_by_hand(embedder: Embedder, store: Path, tmp_path: Path) -> torch.T
     return embedder.search_energies_of(e, embedder.default_form).images
 
 
-def test_the_index_covers_every_picture_and_caption_of_the_store(index: Index) -> None:
+def test_the_index_covers_every_image_and_caption_of_the_store(index: Index) -> None:
     """32 + 12 + 12 pairs of two captions each; rows of halves, of 2 D = 16 dimensions of the heads,
     those of the direct expert, and two more."""
     assert (index.card.rows, index.card.images, index.card.texts) == (56, 56, 112)
@@ -59,7 +59,7 @@ def test_the_index_covers_every_picture_and_caption_of_the_store(index: Index) -
     assert index.card.length == 2 * (16 + kept + 2)
 
 
-def test_hits_are_the_pictures_of_lowest_energy_in_order(
+def test_hits_are_the_images_of_lowest_energy_in_order(
     index: Index, embedder: Embedder, prepared: Path, tmp_path: Path
 ) -> None:
     by_hand = energies_by_hand(embedder, prepared, tmp_path)
@@ -90,19 +90,19 @@ def test_energy_and_probability_of_a_hit_are_those_of_the_direction_that_is_sear
     assert hit.probability == pytest.approx(match.probability(energy).item(), abs=1e-4)
 
 
-def test_a_picture_finds_captions_each_with_its_own_item(
+def test_an_image_finds_captions_each_with_its_own_item(
     index: Index, embedder: Embedder, prepared: Path
 ) -> None:
     """All 112 captions come back once, each from the item that holds it."""
     _, captions, images = contents(prepared)
-    picture = np.asarray(Image.new("RGB", (32, 32), (200, 30, 30)))
-    hits = index.search(embedder.encode_image(picture, form=index.form), k=500, among="texts")[0]
+    image = np.asarray(Image.new("RGB", (32, 32), (200, 30, 30)))
+    hits = index.search(embedder.encode_image(image, form=index.form), k=500, among="texts")[0]
     assert len(hits) == 112
     assert {(hit.row, hit.caption) for hit in hits} == {
         (row, text) for row, own in enumerate(captions) for text in own
     }
     assert [hit.energy for hit in hits] == sorted(hit.energy for hit in hits)
-    assert index.pictures([hits[0].row, hits[0].row, 7]) == [images[hits[0].row]] * 2 + [images[7]]
+    assert index.images([hits[0].row, hits[0].row, 7]) == [images[hits[0].row]] * 2 + [images[7]]
 
 
 def test_a_condition_leaves_only_rows_for_which_it_holds(index: Index, embedder: Embedder) -> None:
@@ -124,7 +124,7 @@ def test_a_model_without_calibration_is_searched_by_cosine(
     assert (index.form, index.card.length) == ("cosine", 16)
     hit = index.search(plain.encode_text(QUERIES), k=1)[0][0]
     path = tmp_path / "hit.png"
-    path.write_bytes(index.pictures([hit.row])[0] or b"")
+    path.write_bytes(index.images([hit.row])[0] or b"")
     assert hit.energy == pytest.approx(plain.energy(path, QUERIES[0]).item(), abs=1e-5)
     assert hit.probability is None
 
@@ -224,7 +224,7 @@ def test_building_again_embeds_nothing(
 def test_a_store_that_was_written_anew_is_noticed(
     embedder: Embedder, store: Path, pairs_folder: Path
 ) -> None:
-    """The same pictures with other captions, at the same version 1."""
+    """The same images with other captions, at the same version 1."""
     Index.build(embedder, str(store))
     shutil.rmtree(store)
     other = store.parent / "other"
@@ -290,8 +290,8 @@ def test_two_builders_of_one_index_embed_each_row_once(
 
 
 def _all_texts(index: Index) -> list[tijepa.search.Hit]:
-    picture = np.zeros((32, 32, 3), np.uint8)
-    rows = index.embedder.encode_image(picture, form=index.form)
+    image = np.zeros((32, 32, 3), np.uint8)
+    rows = index.embedder.encode_image(image, form=index.form)
     return index.search(rows, k=1000, among="texts")[0]
 
 
@@ -302,7 +302,7 @@ def test_two_models_have_an_index_each(embedder: Embedder, index: Index, prepare
         Index.open(other, str(prepared))
 
 
-def test_a_picture_that_cannot_be_read_is_counted_and_its_captions_are_found(
+def test_an_image_that_cannot_be_read_is_counted_and_its_captions_are_found(
     embedder: Embedder, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = reading.decode_image
@@ -359,7 +359,7 @@ def test_a_damaged_card_is_refused(embedder: Embedder, store: Path) -> None:
 
 
 def test_items_of_one_modality_are_found_from_the_other(embedder: Embedder, tmp_path: Path) -> None:
-    """Rows 0 and 1 are pictures alone, 2 and 3 captions alone."""
+    """Rows 0 and 1 are images alone, 2 and 3 captions alone."""
     source = tmp_path / "mixed"
     source.mkdir()
     rows: list[dict[str, object]] = []
@@ -377,4 +377,4 @@ def test_items_of_one_modality_are_found_from_the_other(embedder: Embedder, tmp_
         (2, "caption 0"),
         (3, "caption 1"),
     }
-    assert index.pictures([1, 2])[1] is None
+    assert index.images([1, 2])[1] is None

@@ -1,4 +1,4 @@
-"""The energy of captions with their own pictures."""
+"""The energy of captions with their own images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tijepa.search.vector_store import Chunk, VectorStore
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> VectorStore:
-    """Rows 0, 2 and 3 have pictures (1, 0), (0, 2), (3, 0); rows 0, 1 and 3 captions, 3 two."""
+    """Rows 0, 2 and 3 have images (1, 0), (0, 2), (3, 0); rows 0, 1 and 3 captions, 3 two."""
     made = VectorStore(tmp_path / "shelf", 2)
     made.append(
         Chunk(0, 4, "", 3, 4, 0),
@@ -38,7 +38,7 @@ def test_energies_by_hand(shelf: VectorStore) -> None:
 
 def test_only_the_rows_that_were_asked_for_are_judged(shelf: VectorStore) -> None:
     assert judge(shelf, "calibrated", np.array([1, 2, 3])).rows.tolist() == [3, 3]
-    with pytest.raises(DataError, match="no pair of a picture and a caption"):
+    with pytest.raises(DataError, match="no pair of an image and a caption"):
         judge(shelf, "calibrated", np.array([1, 2]))
 
 

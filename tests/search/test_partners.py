@@ -1,4 +1,4 @@
-"""Pictures and texts without partner, each with its nearest."""
+"""Images and texts without partner, each with its nearest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tijepa.search.vector_store import Chunk, VectorStore
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> VectorStore:
-    """Row 0 is a pair, rows 1 and 2 are pictures, rows 3 (two captions) and 4 are texts."""
+    """Row 0 is a pair, rows 1 and 2 are images, rows 3 (two captions) and 4 are texts."""
     made = VectorStore(tmp_path / "shelf", 2)
     made.append(
         Chunk(0, 5, "", 3, 4, 0),
@@ -31,8 +31,8 @@ def shelf(tmp_path: Path) -> VectorStore:
 
 
 def test_partners_by_hand(shelf: VectorStore) -> None:
-    """The captions of row 3 have the mean (2, 1). Products of the pictures (1, 0), (2, 1) with it
-    and with (1, 0) are 2, 1 and 5, 2: both pictures like row 3 best, both texts the picture of
+    """The captions of row 3 have the mean (2, 1). Products of the images (1, 0), (2, 1) with it
+    and with (1, 0) are 2, 1 and 5, 2: both images like row 3 best, both texts the image of
     row 2. So rows 2 and 3 are a mutual pair of energy −5, and 1 has 3, and 4 has 2, at −2."""
     found = find_partners(shelf, "calibrated", without_partner(shelf, np.arange(5)))
     assert (found.images.tolist(), found.texts.tolist()) == ([2, 1, 2], [3, 3, 4])
@@ -45,7 +45,7 @@ def test_partners_by_hand(shelf: VectorStore) -> None:
 def test_only_the_rows_that_were_asked_for_are_matched(shelf: VectorStore) -> None:
     found = find_partners(shelf, "calibrated", without_partner(shelf, np.array([0, 1, 3])))
     assert (found.images.tolist(), found.texts.tolist()) == ([1], [3])
-    with pytest.raises(DataError, match="2 pictures without caption and 0 captions without"):
+    with pytest.raises(DataError, match="2 images without caption and 0 captions without"):
         without_partner(shelf, np.array([0, 1, 2]))
 
 

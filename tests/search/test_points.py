@@ -26,9 +26,9 @@ def test_squared_distances_of_points_are_energies_up_to_a_constant_of_the_query(
 
 @pytest.mark.parametrize("side", SIDES)
 def test_each_side_of_a_model_is_searched_by_its_energies(embedder: Embedder, side: Side) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
     texts = ["a red circle", "a blue square", "a star above a ring"]
-    e = embedder.embeddings(pictures, texts)
+    e = embedder.embeddings(images, texts)
     by = embedder.search_energies_of(e, "calibrated")
     rows = embedder.joint_of(e, "calibrated")
     image, text = (searched(part.numpy(), "calibrated", side) for part in rows)

@@ -81,7 +81,7 @@ def client(serve: Callable[..., TestClient]) -> TestClient:
 
 
 @pytest.fixture(scope="session")
-def picture() -> bytes:
+def image() -> bytes:
     """A PNG of 40 x 30 pixels of noise."""
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     out = io.BytesIO()

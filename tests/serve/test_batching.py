@@ -16,13 +16,13 @@ from tijepa.serve.service import Batcher
 
 
 def encode(inputs: Tensor, texts: Sequence[str]) -> Embeddings:
-    """Pictures become their first pixel, texts their length, so that rows can be told apart."""
+    """Images become their first pixel, texts their length, so that rows can be told apart."""
     image = inputs[:, 0, 0, :1]
     text = torch.tensor([[float(len(one))] for one in texts]).reshape(len(texts), 1)
     return Embeddings(image, image, text, text)
 
 
-def pictures(*values: float) -> Tensor:
+def images(*values: float) -> Tensor:
     return torch.tensor(values).reshape(-1, 1, 1, 1).expand(-1, 3, 2, 2)
 
 
@@ -53,12 +53,12 @@ def run(
     st.integers(1, 9),
 )
 def test_everybody_gets_his_own_rows(jobs: list[tuple[int, int]], items: int) -> None:
-    """Job k asks for pictures of value k and texts of length k."""
+    """Job k asks for images of value k and texts of length k."""
 
     async def work(batcher: Batcher) -> list[Embeddings]:
         return await asyncio.gather(
             *(
-                batcher.embeddings(pictures(*[float(k)] * i), ["x" * k] * t)
+                batcher.embeddings(images(*[float(k)] * i), ["x" * k] * t)
                 for k, (i, t) in enumerate(jobs)
             )
         )
@@ -82,9 +82,9 @@ def test_what_comes_while_the_model_works_becomes_one_batch() -> None:
         return encode(inputs, texts)
 
     async def work(batcher: Batcher) -> None:
-        first = asyncio.create_task(batcher.embeddings(pictures(1.0), []))
+        first = asyncio.create_task(batcher.embeddings(images(1.0), []))
         await asyncio.to_thread(entered.wait, 10)
-        others = [asyncio.create_task(batcher.embeddings(pictures(1.0), ["a"])) for _ in range(7)]
+        others = [asyncio.create_task(batcher.embeddings(images(1.0), ["a"])) for _ in range(7)]
         await asyncio.sleep(0)
         assert batcher.waiting == 14
         release.set()
@@ -98,7 +98,7 @@ def test_a_batch_waits_for_company_but_not_once_it_is_full() -> None:
     """With ten seconds to wait, eight items are answered at once."""
 
     async def work(batcher: Batcher) -> None:
-        jobs = [batcher.embeddings(pictures(1.0), ["a"]) for _ in range(4)]
+        jobs = [batcher.embeddings(images(1.0), ["a"]) for _ in range(4)]
         await asyncio.wait_for(asyncio.gather(*jobs), 5)
 
     _, sizes = run(work, wait=10.0, items=8)
@@ -113,8 +113,8 @@ def test_what_the_model_raises_reaches_those_who_asked_and_nobody_else() -> None
 
     async def work(batcher: Batcher) -> Embeddings:
         with pytest.raises(RuntimeError, match="cannot read it"):
-            await batcher.embeddings(pictures(), ["bad"])
-        return await batcher.embeddings(pictures(), ["good"])
+            await batcher.embeddings(images(), ["bad"])
+        return await batcher.embeddings(images(), ["good"])
 
     answer, _ = run(work, picky)
     assert answer.text.tolist() == [[4.0]]
@@ -122,8 +122,8 @@ def test_what_the_model_raises_reaches_those_who_asked_and_nobody_else() -> None
 
 def test_a_request_that_was_given_up_does_not_disturb_its_batch() -> None:
     async def work(batcher: Batcher) -> Embeddings:
-        lost = asyncio.create_task(batcher.embeddings(pictures(), ["lost"]))
-        kept = asyncio.create_task(batcher.embeddings(pictures(), ["kept one"]))
+        lost = asyncio.create_task(batcher.embeddings(images(), ["lost"]))
+        kept = asyncio.create_task(batcher.embeddings(images(), ["kept one"]))
         await asyncio.sleep(0)
         lost.cancel()
         return await kept

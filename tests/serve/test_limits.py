@@ -56,7 +56,7 @@ ENDPOINTS = pytest.mark.parametrize(
 
 
 @ENDPOINTS
-def test_a_picture_of_200_megapixels_is_refused_from_its_header(
+def test_an_image_of_200_megapixels_is_refused_from_its_header(
     path: str, data: dict[str, str], client: TestClient
 ) -> None:
     """Decoded it would take 200 to 600 MB; refused, memory stays where it was."""
@@ -77,7 +77,7 @@ def test_the_bound_on_pixels_is_the_server_s_own(serve: Serve) -> None:
 
 
 @ENDPOINTS
-def test_a_zip_that_is_called_a_picture_is_refused(
+def test_a_zip_that_is_called_an_image_is_refused(
     path: str, data: dict[str, str], client: TestClient
 ) -> None:
     out = io.BytesIO()
@@ -85,29 +85,29 @@ def test_a_zip_that_is_called_a_picture_is_refused(
         archive.writestr("a.txt", "x" * 1000)
     files = {"image": ("photo.jpg", out.getvalue(), "image/jpeg")}
     answer = client.post(path, files=files, data=data)
-    refused(answer, 415, "not a picture of a known format")
+    refused(answer, 415, "not an image of a known format")
 
 
 @pytest.mark.parametrize(
     ("data", "status", "words"),
     [
-        (b"", 422, "the picture has no bytes"),
+        (b"", 422, "the image has no bytes"),
         (encoded("PNG", (64, 64))[:60], 422, "cannot be decoded"),
         (encoded("JPEG", (64, 64))[:300], 422, "header is damaged"),
         (b"\x89PNG\r\n\x1a\n rest", 422, "header is damaged"),
     ],
 )
-def test_a_damaged_picture_is_refused(
+def test_a_damaged_image_is_refused(
     data: bytes, status: int, words: str, client: TestClient
 ) -> None:
     refused(client.post("/embed", files={"image": ("a.png", data)}), status, words)
 
 
 @pytest.mark.parametrize("path", ["/embed", "/energy", "/search", "/explain"])
-def test_ten_megabytes_of_text_are_refused(path: str, client: TestClient, picture: bytes) -> None:
-    """Both as the part of a form with a picture and url-encoded."""
+def test_ten_megabytes_of_text_are_refused(path: str, client: TestClient, image: bytes) -> None:
+    """Both as the part of a form with an image and url-encoded."""
     data = {"text": "a" * 10_000_000}
-    answer = client.post(path, files={"image": picture}, data=data)
+    answer = client.post(path, files={"image": image}, data=data)
     refused(answer, 413, "a text exceeds the bound of 2,000 characters")
     refused(client.post(path, data=data), 413, "the request exceeds the bound of")
 
@@ -161,7 +161,7 @@ def test_an_upload_that_does_not_say_its_length_is_refused_while_it_streams(serv
 def test_only_the_key_opens(given: dict[str, str], status: int, serve: Serve) -> None:
     headers = {name: value.encode() for name, value in given.items()}
     one = serve(key=KEY)
-    for path in ("/search?text=a", "/items/1", "/items/1/picture", "/about", "/run", "/metrics"):
+    for path in ("/search?text=a", "/items/1", "/items/1/image", "/about", "/run", "/metrics"):
         answer = one.get(path, headers=headers)
         assert answer.status_code == status, path
         if status == 401:
@@ -191,17 +191,17 @@ def test_a_foreign_host_is_not_answered(client: TestClient) -> None:
         ("POST", "/embed", {"text": ["a"] * 65}, 422, "65 texts exceed the bound of 64"),
         ("POST", "/embed", {"text": "a", "form": "hyperbolic"}, 422, "form:"),
         ("POST", "/energy", {"text": "a"}, 422, "image: Field required"),
-        ("POST", "/explain", {"text": "a"}, 422, "send either a picture as image, or the row"),
-        ("POST", "/explain", {"text": "a", "row": 99}, 404, "no picture in row 99"),
+        ("POST", "/explain", {"text": "a"}, 422, "send either an image as image, or the row"),
+        ("POST", "/explain", {"text": "a", "row": 99}, 404, "no image in row 99"),
         ("POST", "/explain", {"text": "a", "row": 1, "grid": 17}, 422, "grid:"),
-        ("POST", "/search", {}, 422, "send either a picture as image, or a text"),
+        ("POST", "/search", {}, 422, "send either an image as image, or a text"),
         ("GET", "/search?text=a&k=0", {}, 422, "k:"),
         ("GET", "/search?text=a&k=201", {}, 422, "k:"),
         ("GET", "/search?text=a&where=nonsense+%3D+1", {}, 400, "nonsense"),
         ("GET", "/search?text=%20", {}, 422, "a text is empty"),
         ("GET", "/items/one", {}, 422, "row:"),
         ("GET", "/items/99999999999999999999", {}, 404, "the store has no"),
-        ("GET", "/items/1/picture?side=0", {}, 422, "side:"),
+        ("GET", "/items/1/image?side=0", {}, 422, "side:"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
@@ -211,14 +211,14 @@ def test_a_mistake_is_answered_in_one_line(
     refused(client.request(method, path, **kwargs), status, words)
 
 
-def test_too_many_pictures_are_refused(client: TestClient, picture: bytes) -> None:
-    files = [("image", ("a.png", picture))] * 17
+def test_too_many_images_are_refused(client: TestClient, image: bytes) -> None:
+    files = [("image", ("a.png", image))] * 17
     answer = client.post("/embed", files=files)
-    refused(answer, 422, "17 pictures exceed the bound of 16")
+    refused(answer, 422, "17 images exceed the bound of 16")
 
 
 def test_limits_have_bounds_themselves() -> None:
     with pytest.raises(ConfigError, match="the limit concurrency is 0: it must be above 0"):
         Limits(concurrency=0)
-    with pytest.raises(ConfigError, match="no picture above 100,000,000 is decoded"):
+    with pytest.raises(ConfigError, match="no image above 100,000,000 is decoded"):
         Limits(pixels=100_000_001)

@@ -12,17 +12,17 @@ from tijepa.inference.embedder import Embedder
 TEXTS = ["a red circle", "a blue star left of a green ring"]
 
 
-def pixels(picture: bytes) -> np.ndarray:
-    return np.array(Image.open(io.BytesIO(picture)).convert("RGB"))
+def pixels(image: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(image)).convert("RGB"))
 
 
 @pytest.mark.parametrize("form", ["calibrated", "cosine", "squared_l2"])
 def test_embeddings_are_those_of_the_model(
-    form: str, client: TestClient, served_model: Embedder, picture: bytes
+    form: str, client: TestClient, served_model: Embedder, image: bytes
 ) -> None:
-    files = [("image", ("a.png", picture)), ("image", ("b.png", picture))]
+    files = [("image", ("a.png", image)), ("image", ("b.png", image))]
     answer = client.post("/embed", files=files, data={"text": TEXTS, "form": form}).json()
-    images = served_model.encode_image([pixels(picture)] * 2, form=form)
+    images = served_model.encode_image([pixels(image)] * 2, form=form)
     texts = served_model.encode_text(TEXTS, form=form)
     assert answer["form"] == form
     assert answer["dimensions"] == images.shape[1]
@@ -38,48 +38,48 @@ def test_texts_alone_may_come_url_encoded(client: TestClient, served_model: Embe
 
 
 def test_energies_and_probabilities_are_those_of_the_model(
-    client: TestClient, served_model: Embedder, picture: bytes
+    client: TestClient, served_model: Embedder, image: bytes
 ) -> None:
-    answer = client.post("/energy", files={"image": picture}, data={"text": TEXTS}).json()
-    energy = served_model.energy(pixels(picture), TEXTS)
-    probability = served_model.match_probability(pixels(picture), TEXTS)
+    answer = client.post("/energy", files={"image": image}, data={"text": TEXTS}).json()
+    energy = served_model.energy(pixels(image), TEXTS)
+    probability = served_model.match_probability(pixels(image), TEXTS)
     assert answer["form"] == served_model.default_form
     assert np.allclose(answer["energy"], energy, rtol=1e-4, atol=1e-4)
     assert np.allclose(answer["probability"], probability, atol=1e-4)
 
 
-def test_another_form_of_energy_has_no_probability(client: TestClient, picture: bytes) -> None:
+def test_another_form_of_energy_has_no_probability(client: TestClient, image: bytes) -> None:
     data = {"text": "a ball", "form": "cosine"}
-    answer = client.post("/energy", files={"image": picture}, data=data).json()
+    answer = client.post("/energy", files={"image": image}, data=data).json()
     assert answer["form"] == "cosine"
     assert answer["probability"] is None
 
 
 def test_the_map_and_its_lowest_cell_are_those_of_the_model(
-    client: TestClient, served_model: Embedder, picture: bytes
+    client: TestClient, served_model: Embedder, image: bytes
 ) -> None:
     data = {"text": TEXTS, "grid": 4}
-    answer = client.post("/explain", files={"image": picture}, data=data).json()
+    answer = client.post("/explain", files={"image": image}, data=data).json()
     assert (answer["grid"], answer["width"], answer["height"]) == (4, 40, 30)
     for text, one in zip(TEXTS, answer["maps"], strict=True):
-        energy = served_model.energy_map(pixels(picture), text, grid=4)
+        energy = served_model.energy_map(pixels(image), text, grid=4)
         assert one["text"] == text
         assert np.allclose(one["energy"], energy, rtol=1e-4, atol=1e-3)
         assert 4 * one["row"] + one["column"] == int(energy.argmin())
-        pair = float(served_model.energy(pixels(picture), text))
+        pair = float(served_model.energy(pixels(image), text))
         assert one["pair"] == pytest.approx(pair, rel=1e-4, abs=1e-3)
 
 
 def test_an_item_of_the_store_is_explained_like_its_file(
     client: TestClient, served_index: object
 ) -> None:
-    data = served_index.pictures([3])[0]  # type: ignore[attr-defined]
+    data = served_index.images([3])[0]  # type: ignore[attr-defined]
     by_row = client.post("/explain", data={"row": 3, "text": "a red circle"}).json()
     by_file = client.post("/explain", files={"image": data}, data={"text": "a red circle"}).json()
     assert by_row == by_file
 
 
-def test_a_picture_turned_by_its_exif_has_the_size_that_people_see(client: TestClient) -> None:
+def test_an_image_turned_by_its_exif_has_the_size_that_people_see(client: TestClient) -> None:
     """Stored 40 x 30 with orientation 6, it is 30 wide and 40 high."""
     image = Image.new("RGB", (40, 30), (200, 30, 30))
     exif = image.getexif()

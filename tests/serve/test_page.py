@@ -143,7 +143,7 @@ def search(page: Any, words: str = WORDS) -> None:
     page.wait_for_selector("#results .meta")
 
 
-def test_words_find_pictures_with_their_energies_and_probabilities(
+def test_words_find_images_with_their_energies_and_probabilities(
     open_page: Callable[..., Any], address: str, shots: Path, served_model: Embedder
 ) -> None:
     page = open_page(address)
@@ -238,30 +238,30 @@ DROP = """([bytes, type]) => {
 
 
 @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
-def test_a_picture_that_is_given_is_searched_by(
-    way: str, open_page: Callable[..., Any], address: str, picture: bytes
+def test_an_image_that_is_given_is_searched_by(
+    way: str, open_page: Callable[..., Any], address: str, image: bytes
 ) -> None:
     page = open_page(address)
     page.wait_for_selector("#mosaic img")
     if way == "choose":
         with page.expect_file_chooser() as chooser:
             page.click("#choose")
-        chooser.value.set_files({"name": "own.png", "mimeType": "image/png", "buffer": picture})
+        chooser.value.set_files({"name": "own.png", "mimeType": "image/png", "buffer": image})
     else:
-        page.evaluate(DROP, [list(picture), way])
+        page.evaluate(DROP, [list(image), way])
     page.wait_for_selector("#results .meta")
     assert page.inner_text("#asked-name") == "own.png"
-    assert "with the picture" in page.inner_text("#search-status")
-    page.click("#drop-picture")
+    assert "with the image" in page.inner_text("#search-status")
+    page.click("#drop-image")
     page.wait_for_selector("#start:not([hidden])")
 
 
-def test_a_picture_of_one_s_own_is_explained(
-    open_page: Callable[..., Any], address: str, picture: bytes
+def test_an_image_of_one_s_own_is_explained(
+    open_page: Callable[..., Any], address: str, image: bytes
 ) -> None:
     page = open_page(f"{address}/#/look")
     page.wait_for_selector("#look-empty:not([hidden])")
-    page.evaluate(DROP, [list(picture), "drop"])
+    page.evaluate(DROP, [list(image), "drop"])
     page.fill("#look-words", WORDS)
     page.click("#look-ask button")
     page.wait_for_selector("#reading:not([hidden])")
@@ -299,7 +299,7 @@ def test_a_server_with_a_key_asks_for_it_until_it_is_right(
     until(page, "document.querySelector('#results img').naturalWidth > 0")
 
 
-def test_without_a_store_one_looks_into_own_pictures(
+def test_without_a_store_one_looks_into_own_images(
     open_page: Callable[..., Any], at: Callable[..., str]
 ) -> None:
     page = open_page(at(store=False))

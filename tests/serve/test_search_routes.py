@@ -51,11 +51,11 @@ def test_a_parameter_that_the_route_lacks_is_refused(client: TestClient) -> None
     assert as_json.json() == {"error": "the body is JSON: send a form, multipart or url-encoded"}
 
 
-def test_a_picture_finds_items_by_their_nearest_caption_each_once(
+def test_an_image_finds_items_by_their_nearest_caption_each_once(
     client: TestClient, served_model: Embedder, served_index: Index
 ) -> None:
     """All 112 captions are ranked; of the two of an item the nearer counts."""
-    data = served_index.pictures([40])[0]
+    data = served_index.images([40])[0]
     assert data is not None
     answer = client.post("/search", files={"image": data}, data={"k": 56}).json()
     rows = [hit["row"] for hit in answer["hits"]]
@@ -81,19 +81,19 @@ def test_a_blank_condition_is_none(client: TestClient) -> None:
     assert len(client.get("/search", params=params).json()["hits"]) == 56
 
 
-def test_an_item_has_its_captions_and_its_picture(client: TestClient, served_index: Index) -> None:
+def test_an_item_has_its_captions_and_its_image(client: TestClient, served_index: Index) -> None:
     item = client.get("/items/7").json()
     hit = served_index.store.take(np.array([7]), ["id", "captions"]).to_pylist()[0]
     assert (item["id"], item["captions"]) == (hit["id"], hit["captions"])
     assert (item["width"], item["height"]) == (32, 32)
-    answer = client.get("/items/7/picture", params={"side": 300})
+    answer = client.get("/items/7/image", params={"side": 300})
     assert answer.headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(answer.content)).size == (32, 32)
 
 
-def test_a_picture_that_has_not_changed_is_not_sent_again(client: TestClient) -> None:
-    tag = client.get("/items/7/picture").headers["etag"]
-    again = client.get("/items/7/picture", headers={"If-None-Match": tag})
+def test_an_image_that_has_not_changed_is_not_sent_again(client: TestClient) -> None:
+    tag = client.get("/items/7/image").headers["etag"]
+    again = client.get("/items/7/image", headers={"If-None-Match": tag})
     assert (again.status_code, again.content) == (304, b"")
 
 
@@ -109,20 +109,20 @@ def test_a_row_of_another_store_has_another_tag(
         catalogue = IndexedStore(Index.build(served_model, str(place)))
         service = Service(served_model, tmp_path, catalogue)
         with TestClient(create_app(service, hosts={"localhost"}), base_url=HERE) as client:
-            headers = client.get("/items/7/picture").headers
+            headers = client.get("/items/7/image").headers
         tags.append(headers["etag"])
         assert headers["cache-control"] == "private, no-cache"
     assert tags[0] != tags[1]
 
 
-@pytest.mark.parametrize("path", ["/items/56", "/items/-1", "/items/56/picture"])
+@pytest.mark.parametrize("path", ["/items/56", "/items/-1", "/items/56/image"])
 def test_a_row_beyond_the_store_is_not_found(path: str, client: TestClient) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
     assert "it has 56 rows" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/search?text=a", "/items/1", "/items/1/picture"])
+@pytest.mark.parametrize("path", ["/search?text=a", "/items/1", "/items/1/image"])
 def test_without_a_store_there_is_nothing_to_search(path: str, serve: object) -> None:
     answer = serve(store=False).get(path)  # type: ignore[operator]
     assert answer.status_code == 404

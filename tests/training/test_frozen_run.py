@@ -117,7 +117,7 @@ def test_a_second_run_and_its_evaluations_do_not_touch_the_backbones(
     assert "image features of the test split, kept by training, are read" in said.export_text()
 
 
-def test_an_evaluation_by_kept_features_finds_what_one_by_pictures_finds(
+def test_an_evaluation_by_kept_features_finds_what_one_by_images_finds(
     configure: Configure, frozen_run: Path, tmp_path: Path
 ) -> None:
     """In float32 features are exact; `--data` names the same pairs in a place without features."""
@@ -127,7 +127,7 @@ def test_an_evaluation_by_kept_features_finds_what_one_by_pictures_finds(
     assert kept["retrieval"] == live["retrieval"]
 
 
-def test_what_hides_patches_encodes_pictures_at_every_step(
+def test_what_hides_patches_encodes_images_at_every_step(
     configure: Configure, tmp_path: Path
 ) -> None:
     said = Console(record=True, quiet=False, file=io.StringIO(), width=200)

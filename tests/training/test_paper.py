@@ -124,7 +124,7 @@ def test_a_run_resumes_bit_for_bit_and_its_model_gives_fused_features(
     results = read_json(tmp_path / "whole/results.json")
     assert results["checkpoint"] == "step-00000006"
     model = tijepa.load(tmp_path / "whole")
-    pictures = [pairs_folder / f"test-{k}.png" for k in range(3)]
-    features = model.encode_pair(pictures, ["a red circle", "a dog", "the blue square"])
+    images = [pairs_folder / f"test-{k}.png" for k in range(3)]
+    features = model.encode_pair(images, ["a red circle", "a dog", "the blue square"])
     assert features.shape == (3, 12)
     assert bool(torch.isfinite(features).all())

@@ -24,7 +24,7 @@ from rich.console import Console
 import tijepa
 from tijepa.cli import main
 from tijepa.config import RunConfig
-from tijepa.data.validation.image_check import look_at_picture
+from tijepa.data.validation.image_check import look_at_image
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError, NonFiniteError
 from tijepa.inference.hub.provenance import shown_verdict
 from tijepa.model.saving import load_tensors, read_json
@@ -369,13 +369,13 @@ def broken_caption(folder: Path) -> str:
     return "a.png: caption 1 of 1 is of type int, not text; none of its 1 captions can be used"
 
 
-def unreadable_picture(folder: Path) -> str:
+def unreadable_image(folder: Path) -> str:
     (folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     (folder / "captions.jsonl").write_text('{"image": "a.png", "caption": "a ball"}\n')
     return "first a.png: header"
 
 
-def missing_picture(folder: Path) -> str:
+def missing_image(folder: Path) -> str:
     (folder / "captions.jsonl").write_text('{"image": "a.png", "caption": "a ball"}\n')
     return "file is missing"
 
@@ -404,8 +404,8 @@ def no_words(folder: Path) -> str:
     "spoil",
     [
         broken_caption,
-        unreadable_picture,
-        missing_picture,
+        unreadable_image,
+        missing_image,
         nothing,
         no_folder,
         no_train_split,
@@ -449,9 +449,9 @@ def test_more_broken_items_than_allowed_are_refused_and_fewer_are_listed(
     output = io.StringIO()
     config = tiny_config(source, "data.max_bad=0.05", "optim.steps=1")
     train(config, folder / "run", console=Console(file=output))
-    lines = (folder / "run/set_aside.jsonl").read_text().splitlines()
+    lines = (folder / "run/rejected.jsonl").read_text().splitlines()
     assert [json.loads(line)["item"] for line in lines] == ["none.png", "three"]
-    assert "set aside 2 broken items, listed in" in output.getvalue()
+    assert "skipped 2 broken items, listed in" in output.getvalue()
 
 
 def test_an_item_that_breaks_while_training_is_listed_and_stays_listed_after_a_resume(
@@ -461,8 +461,8 @@ def test_an_item_that_breaks_while_training_is_listed_and_stays_listed_after_a_r
     shutil.copytree(pairs_folder, folder / "pairs")
     path = folder / "pairs/train-5.png"
     whole = path.read_bytes()
-    facts = look_at_picture(whole)
-    monkeypatch.setattr("tijepa.data.validation.check.look_at_picture", lambda data: facts)
+    facts = look_at_image(whole)
+    monkeypatch.setattr("tijepa.data.validation.check.look_at_image", lambda data: facts)
     path.write_bytes(whole[:60] + bytes(40) + whole[100:])
     config = tiny_config(f"data.source={folder / 'pairs'}")
     run = folder / "run"
@@ -470,10 +470,10 @@ def test_an_item_that_breaks_while_training_is_listed_and_stays_listed_after_a_r
         interrupt_after(4, patch, signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             train(config, run, console=quiet())
-    listed = (run / "set_aside.jsonl").read_text()
+    listed = (run / "rejected.jsonl").read_text()
     assert [json.loads(line)["item"] for line in listed.splitlines()] == ["train-5.png"]
     train(config, run, resume=True, console=quiet())
-    assert (run / "set_aside.jsonl").read_text() == listed
+    assert (run / "rejected.jsonl").read_text() == listed
 
 
 def test_a_folder_with_files_is_not_written_into(tiny_config: Configure, folder: Path) -> None:
@@ -612,7 +612,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(
 
 
 def one_sided(folder: Path) -> Path:
-    """Pictures without text and texts without picture, no pair at all."""
+    """Images without text and texts without image, no pair at all."""
     rows: list[dict[str, Any]] = []
     rng = np.random.default_rng(0)
     for index in range(12):
@@ -713,7 +713,7 @@ def test_a_folder_too_small_to_be_measured_is_trained_on_all_the_same(
     rows = []
     for index, split in enumerate([*["train"] * 10, "validation", "test"]):
         shutil.copy(pairs_folder / f"train-{index}.png", data)
-        row = {"image": f"train-{index}.png", "caption": f"picture {index}", "split": split}
+        row = {"image": f"train-{index}.png", "caption": f"image {index}", "split": split}
         rows.append(row)
     (data / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     output = io.StringIO()
@@ -800,7 +800,7 @@ def test_a_run_on_scenes_is_also_evaluated_on_novel_combinations(folder: Path) -
 def test_pixels_are_seen_as_configured_while_training_and_afterwards(
     tiny_config: Configure, folder: Path
 ) -> None:
-    """Where pictures are mirrored matters as little as float32 does: they keep their size here."""
+    """Where images are mirrored matters as little as float32 does: they keep their size here."""
     settings = ["data.mean=[0.4,0.4,0.4]", "data.std=[0.25,0.25,0.25]", "data.flip=true"]
     losses = {}
     for augment in ("host", "device"):
@@ -845,8 +845,8 @@ def test_a_direction_without_weight_says_nothing(tiny_config: Configure, folder:
     what orders texts and images is the cosine of the one prediction with the text."""
     train(tiny_config("objective.tasks.text_to_image.pooled=0"), folder / "run", console=quiet())
     model = tijepa.load(folder / "run", device="cpu")
-    pictures = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    e = model.embeddings([(255 * p).byte() for p in pictures], ["a red ball", "b", "c", "d"])
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    e = model.embeddings([(255 * p).byte() for p in images], ["a red ball", "b", "c", "d"])
     assert not e.image_from_text.any()
     to_text = F.normalize(e.text_from_image, dim=1) @ F.normalize(e.text, dim=1).T
     torch.testing.assert_close(model.energy_of(e, "cosine"), 1 - to_text / 2)

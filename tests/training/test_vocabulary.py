@@ -19,7 +19,7 @@ class Words(PairSource):
         return str(index)
 
     def read(self, indexes: Sequence[int]) -> list[Item]:
-        raise AssertionError("a vocabulary needs no picture")
+        raise AssertionError("a vocabulary needs no image")
 
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
         return [("common", "early" if i < 100 else "later") for i in indexes]

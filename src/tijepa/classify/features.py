@@ -189,14 +189,14 @@ def _of_rows(
 
 
 def _read(kept: CachedRows, items: Items, rows: Sequence[int]) -> Float[Tensor, "n p"] | None:
-    """The pooled token of each picture or first caption; None where one is not kept."""
+    """The pooled token of each image or first caption; None where one is not kept."""
     own = [int(row) for row in items.source.rows[np.array([items.rows[k] for k in rows])]]
     if not all(kept.covers(row) for row in own):
         return None
     for k, row in zip(rows, own, strict=True):
         if kept.unreadable(row):
             raise DataError(
-                f"item {items.ids[k]}: its picture could not be read; prepare the store anew"
+                f"item {items.ids[k]}: its image could not be read; prepare the store anew"
             )
     return torch.stack([kept.pooled(row)[0] for row in own])
 
@@ -212,9 +212,9 @@ def read_inputs(
     read = items.source.read(indexes)
     squares = np.empty((len(read), card.image_size, card.image_size, 3), dtype=np.uint8)
     for k, (row, item) in enumerate(zip(rows, read, strict=True)):
-        assert item.picture is not None
+        assert item.image is not None
         try:
-            pixels = item.picture.pixels(card.image_size)
+            pixels = item.image.pixels(card.image_size)
         except DataError as error:
             raise DataError(f"item {items.ids[row]}: {error}; prepare the store anew") from None
         squares[k] = centre_square(pixels, card.image_size)

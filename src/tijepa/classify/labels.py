@@ -1,8 +1,8 @@
 """Labelled items of a pair store: which items, which labels, which are copies of each other.
 
 An item's label is its value in one further column of the store: a text, a whole number or a truth
-value. What stands in a list is ambiguous (rows of one picture that disagree) and counts as no
-label. To classify pairs an item needs a picture and a text, to classify images or texts the one;
+value. What stands in a list is ambiguous (rows of one image that disagree) and counts as no
+label. To classify pairs an item needs an image and a text, to classify images or texts the one;
 items that lack it are left out, and counted. Of several captions the first is used.
 """
 
@@ -35,7 +35,7 @@ class Items:
     """Items of one split that have what is needed, in order.
 
     `left_out` counts the others by reason. `group` is equal for copies: items with the same
-    picture, byte for byte, or the same text but for case and white space.
+    image, byte for byte, or the same text but for case and white space.
     """
 
     source: StoreSource
@@ -100,7 +100,7 @@ def read_items(
 ) -> Items:
     """The items of a split that have what `side` needs, with their labels where they have one.
 
-    Without `same_text` only equal pictures make copies. Raises `DataError` where the data is no
+    Without `same_text` only equal images make copies. Raises `DataError` where the data is no
     store, the split or the column is unknown, or a value cannot be a label.
     """
     source = splits.split(split)
@@ -115,7 +115,7 @@ def read_items(
     rows: list[int] = []
     ids: list[str] = []
     labels: list[str | None] = []
-    pictures: list[str | None] = []
+    images: list[str | None] = []
     texts: list[str | None] = []
     for start in range(0, len(source), _AT_ONCE):
         indexes = range(start, min(start + _AT_ONCE, len(source)))
@@ -130,9 +130,9 @@ def read_items(
                 rows.append(row)
                 ids.append(fact.id)
                 labels.append(_label(value, label, fact.id))
-                pictures.append(fact.content_hash if fact.has_image else None)
+                images.append(fact.content_hash if fact.has_image else None)
                 texts.append(" ".join(fact.captions[0].casefold().split()) if fact.captions else "")
-    keys = [pictures, texts] if same_text and side != "image" else [pictures]
+    keys = [images, texts] if same_text and side != "image" else [images]
     return Items(source, split, rows, ids, labels, join_groups(*keys), dict(left_out))
 
 

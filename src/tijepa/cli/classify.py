@@ -32,7 +32,7 @@ def classify() -> None:
 @click.option("--lr", type=click.FloatRange(0, 1, min_open=True), help="[default: 3e-5]")
 @click.option("--balance", is_flag=True, help="All classes weigh the same.")
 @click.option("--folds", default=5, metavar="N", show_default=True, help="0: none.")
-@click.option("--copies", type=click.Choice(["picture", "either"]), default="either")
+@click.option("--copies", type=click.Choice(["image", "either"]), default="either")
 @checkpoint_option
 @click.option("--seed", default=0, metavar="N")
 @click.option("--replace", is_flag=True, help="Replace the classifier of this name.")

@@ -55,7 +55,7 @@ def doctor(
 ) -> int:
     """Examine SOURCE, a folder, file or pair store, and write a report.
 
-    Every picture is decoded and every caption looked at; duplicates are sought.
+    Every image is decoded and every caption looked at; duplicates are sought.
     Nothing is changed. Exit code 0: fit, 1: unfit, 2: SOURCE cannot be read.
 
     \b

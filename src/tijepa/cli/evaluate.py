@@ -20,7 +20,7 @@ __all__ = ["evaluate"]
 @click.option(
     "--meaning", is_flag=True, help="On scenes: the pointing game and hard negatives as well."
 )
-@click.option("--zero-shot", "column", metavar="COLUMN", help="Classify pictures by it as well.")
+@click.option("--zero-shot", "column", metavar="COLUMN", help="Classify images by it as well.")
 @click.option(
     "--prompts",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

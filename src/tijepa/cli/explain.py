@@ -20,14 +20,14 @@ __all__ = ["explain"]
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("overlay.png"),
     show_default=True,
-    help="The picture under its energy map; a file there is replaced.",
+    help="The image under its energy map; a file there is replaced.",
 )
 @click.option(
     "--grid",
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="Cells a side; the model reads grid x grid pictures.",
+    help="Cells a side; the model reads grid x grid images.",
 )
 @checkpoint_option
 def explain(
@@ -36,7 +36,7 @@ def explain(
     """Show where in IMAGE the model of the run folder RUN sees TEXT.
 
     \b
-    tijepa explain runs/demo picture.png "a red circle"
+    tijepa explain runs/demo image.png "a red circle"
     """
     from tijepa.runs.explain import explain_pair
 

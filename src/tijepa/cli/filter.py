@@ -1,4 +1,4 @@
-"""`tijepa filter`: drop the captions that do not fit their pictures."""
+"""`tijepa filter`: drop the captions that do not fit their images."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def filter_(
         write_new_store(console, reader, store, new, threads)
 
 
-# `tijepa pair`: find partners for pictures without caption and texts without picture.
+# `tijepa pair`: find partners for images without caption and texts without image.
 
 
 @click.command()
@@ -147,10 +147,10 @@ def pair(
     checkpoint: str | None,
     threads: int | None,
 ) -> None:
-    """Match pictures without caption and texts without picture in STORE.
+    """Match images without caption and texts without image in STORE.
 
-    Each picture of the train split gets the text of lowest energy and each text
-    its picture, as pseudo-pairs beside the true ones. Train on them, match again
+    Each image of the train split gets the text of lowest energy and each text
+    its image, as pseudo-pairs beside the true ones. Train on them, match again
     with that run, and so on.
 
     \b
@@ -177,7 +177,7 @@ def pair(
         )
     facts = done.facts
     click.echo(
-        f"matched   {facts['images']:,} pictures and {facts['texts']:,} texts by energy"
+        f"matched   {facts['images']:,} images and {facts['texts']:,} texts by energy"
         f" ({facts['form']}): {facts['kept']:,} pseudo-pairs, {facts['mutual']:,} of them mutual"
     )
     click.echo(f"report    {out / 'pair.html'}")

@@ -23,7 +23,7 @@ __all__ = ["embed", "index"]
 @checkpoint_option
 @threads_option
 def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: int | None) -> None:
-    """Embed every picture and caption of STORE by the model of the run folder RUN.
+    """Embed every image and caption of STORE by the model of the run folder RUN.
 
     The embeddings lie beside the store, in NAME.index. Given again it adds rows
     that are new, and goes on where it was stopped.
@@ -57,7 +57,7 @@ def _conclude(built: Index, run: Path, store: str) -> None:
         f" {card.texts:,} captions, form {card.form}"
     )
     if card.unreadable:
-        click.echo(f"unread    {card.unreadable:,} pictures; tijepa doctor {store} names them")
+        click.echo(f"unread    {card.unreadable:,} images; tijepa doctor {store} names them")
     for side, count in (("images", card.images), ("texts", card.texts)):
         lists = card.lists.get(side)  # type: ignore[call-overload]
         if lists is None:
@@ -102,7 +102,7 @@ def embed(
     checkpoint: str | None,
     threads: int | None,
 ) -> None:
-    """Write the joint embedding of every picture and caption of STORE.
+    """Write the joint embedding of every image and caption of STORE.
 
     \b
     tijepa embed runs/photos photos.lance --out embeddings.parquet

@@ -63,7 +63,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--reader", metavar="NAME", help="How to read it.  [default: by its look]"),
-    click.option("--image-column", metavar="NAME", help="Column of the picture or its path."),
+    click.option("--image-column", metavar="NAME", help="Column of the image or its path."),
     click.option("--caption-column", metavar="NAME", help="Column of the captions."),
     click.option("--split-column", metavar="NAME", help="Column of the split."),
 )

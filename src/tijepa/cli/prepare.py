@@ -33,10 +33,10 @@ __all__ = ["prepare"]
 )
 @click.option(
     "--duplicates",
-    type=click.Choice(["keep", "set-aside"]),
+    type=click.Choice(["keep", "skip"]),
     default="keep",
     show_default=True,
-    help="Equal items, and pictures in two splits.",
+    help="Equal items, and images in two splits.",
 )
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="[default: cores]")
 def prepare(
@@ -49,7 +49,7 @@ def prepare(
     split_column: str | None,
     first: int | None,
     max_bad: float,
-    duplicates: Literal["keep", "set-aside"],
+    duplicates: Literal["keep", "skip"],
     threads: int | None,
 ) -> None:
     """Check every pair of SOURCE and write the sound ones into one store.
@@ -72,7 +72,7 @@ def prepare(
     if not is_store(out):
         raise ConfigError(f"--out {out} does not end with .lance: name it {out.rstrip('/')}.lance")
     if append and duplicates != "keep":
-        raise ConfigError("--duplicates set-aside has no effect with --append: leave one of them")
+        raise ConfigError("--duplicates skip has no effect with --append: leave one of them")
     console = Console()
     options = ReaderOptions(image_column, caption_column, split_column)
     opened = open_reader(source, reader=reader, options=options)
@@ -128,12 +128,12 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
         written = f"written   {what}: {count:,} items"
     elif count:
         written = f"added     {what}: {count:,} items; {done.skipped:,} stood there already"
-    elif not done.set_aside:
+    elif not done.rejected:
         _say(console, f"nothing added: all {done.skipped:,} items stand in {what} already")
         return
     else:
         written = (
-            f"nothing added to {what}: {done.set_aside:,} items set aside, {done.skipped:,} stood"
+            f"nothing added to {what}: {done.rejected:,} items skipped, {done.skipped:,} stood"
             " there already"
         )
     for name, values in done.misfits.items():

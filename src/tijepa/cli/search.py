@@ -1,4 +1,4 @@
-"""`tijepa search`: the pictures for some words, or the captions for a picture."""
+"""`tijepa search`: the images for some words, or the captions for an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["search"]
 @click.option(
     "--image",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A picture that asks for captions, in place of TEXT.",
+    help="An image that asks for captions, in place of TEXT.",
 )
 @click.option("--k", type=click.IntRange(1, 10_000), default=10, show_default=True, metavar="N")
 @click.option("--where", metavar="CONDITION", help="On columns: \"split = 'test' AND likes > 3\".")
@@ -42,7 +42,7 @@ def search(
     exact: bool,
     checkpoint: str | None,
 ) -> None:
-    """Find the pictures of STORE for TEXT, after: tijepa index RUN STORE
+    """Find the images of STORE for TEXT, after: tijepa index RUN STORE
 
     \b
     tijepa search runs/photos photos.lance "two dogs on a beach"

@@ -45,7 +45,7 @@ _AT_LEAST_ONE = click.IntRange(min=1)
     metavar="N",
     default=50,
     show_default=True,
-    help="Of a picture.",
+    help="Of an image.",
 )
 @click.option(
     "--text-length",

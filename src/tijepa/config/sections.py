@@ -88,7 +88,7 @@ class DataConfig(Section):
     vocab_size: Annotated[int, Field(ge=64)] = 4096  # upper bound; the tokenizer may need fewer
     crop_scale: tuple[Fraction, Fraction] = (1.0, 1.0)  # area of the random resized crop
     flip: bool = False  # mirror at random; wrong where captions say left or right
-    augment: Literal["host", "device"] = "host"  # where pictures are cropped and mirrored
+    augment: Literal["host", "device"] = "host"  # where images are cropped and mirrored
     mean: tuple[Fraction, Fraction, Fraction] = (0.5, 0.5, 0.5)  # of red, green, blue in [0, 1]
     std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)  # pixels become (value - mean) / std
     max_bad: Fraction = 0.01  # share of broken items above which a source is refused
@@ -117,7 +117,7 @@ class ImageEncoderConfig(Section):
     lora_rank: PositiveInt = 8
     lr_scale: Positive = 1.0  # the backbone's learning rate, as a share of optim.lr
     trust_remote_code: bool = False  # run code that comes with the backbone
-    # corners: the pooled token is the mean over the whole picture and its four corner crops
+    # corners: the pooled token is the mean over the whole image and its four corner crops
     views: Literal["whole", "corners"] = "whole"
     patch_size: PositiveInt = 16
     stem: Literal["conv", "linear"] = "conv"  # pixels to patch tokens: convolutions, or one map

@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from tijepa.data.pairs import StoredImage
-from tijepa.errors import PictureError
+from tijepa.errors import ImageError
 
 __all__ = [
     "MAX_PIXELS",
@@ -39,7 +39,7 @@ __all__ = [
     "jpeg_orientation",
     "normalise",
     "normalise_into",
-    "open_picture",
+    "open_image",
     "orientation_of",
     "pixels_of",
     "random_crop",
@@ -54,7 +54,7 @@ _TURBO_ERRORS = (ValueError, KeyError)  # KeyError: colours or subsampling of no
 
 Pixels = NDArray[np.uint8]
 
-MAX_PIXELS = 100_000_000  # larger pictures are refused from their header, before decoding
+MAX_PIXELS = 100_000_000  # larger images are refused from their header, before decoding
 
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112  # EXIF tag
@@ -75,12 +75,12 @@ class Crop:
 
 @dataclass(frozen=True)
 class EncodedImage(StoredImage):
-    """The bytes of a picture file, decoded when its pixels are asked for."""
+    """The bytes of an image file, decoded when its pixels are asked for."""
 
     data: bytes
 
     def pixels(self, min_side: int) -> Pixels:
-        """See `Picture.pixels` and `decode_image`."""
+        """See `Image.pixels` and `decode_image`."""
         return decode_image(self.data, min_side)
 
 
@@ -93,7 +93,7 @@ def centre_crop(height: int, width: int) -> Crop:
 def random_crop(height: int, width: int, *, area: float, aspect: float, x: float, y: float) -> Crop:
     """A crop of `area` (a share of the largest square) and aspect `aspect` = width / height.
 
-    x and y in [0, 1) place it. Each side is clipped to the picture and at least one pixel.
+    x and y in [0, 1) place it. Each side is clipped to the image and at least one pixel.
     """
     side = min(height, width)
     crop_height = min(height, max(1, round(side * math.sqrt(area / aspect))))
@@ -120,7 +120,7 @@ def resize_crop(pixels: Pixels, crop: Crop, size: int, flip: bool = False) -> Pi
 
 
 def centre_square(pixels: Pixels, size: int) -> Pixels:
-    """The largest square in the middle as (size, size, 3): what a model sees of a whole picture."""
+    """The largest square in the middle as (size, size, 3): what a model sees of a whole image."""
     return resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
 
 
@@ -143,7 +143,7 @@ def normalise(
 def normalise_into(
     row: NDArray[np.float32], pixels: Pixels, mean: Sequence[float], std: Sequence[float]
 ) -> None:
-    """The same for one picture (h, w, 3), written to `row` (3, h, w)."""
+    """The same for one image (h, w, 3), written to `row` (3, h, w)."""
     scale = np.array([1 / (255 * value) for value in std], dtype=np.float32)
     shift = np.array([m / s for m, s in zip(mean, std, strict=True)], dtype=np.float32)
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -173,7 +173,7 @@ def pixels_of(image: Image.Image) -> Pixels:
     try:
         image.load()
         pixels = to_rgb(image)
-    except PictureError:
+    except ImageError:
         raise
     except Exception as error:  # noqa: BLE001 (decoders raise anything on damaged bytes)
         raise undecodable(error) from None
@@ -181,20 +181,20 @@ def pixels_of(image: Image.Image) -> Pixels:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse what a header says before anything is decoded; raises `PictureError`."""
+    """Refuse what a header says before anything is decoded; raises `ImageError`."""
     if height < 1 or width < 1:
-        raise PictureError("image-header-damaged", f"picture of {width} x {height} pixels")
+        raise ImageError("image-header-damaged", f"image of {width} x {height} pixels")
     if height * width > MAX_PIXELS:
         reason = f"{width} x {height} pixels exceed the bound of {MAX_PIXELS:,}"
-        raise PictureError("image-too-large", reason)
+        raise ImageError("image-too-large", reason)
 
 
-def undecodable(error: Exception) -> PictureError:
+def undecodable(error: Exception) -> ImageError:
     """What a decoder raised, as the error of this package."""
     reason = _first_line(error)
     truncated = "truncated" in reason or "premature end" in reason.lower()
     kind = "image-truncated" if truncated else "image-damaged"
-    return PictureError(kind, f"cannot be decoded: {reason}")
+    return ImageError(kind, f"cannot be decoded: {reason}")
 
 
 def _decode_jpeg(data: bytes, min_side: int) -> Pixels | None:
@@ -227,7 +227,7 @@ def decode_damaged(data: bytes, min_side: int) -> Pixels | None:
         pixels: Pixels = _turbo.decode_jpeg(
             data, colorspace="RGB", min_height=least, min_width=least, strict=False
         )
-    except (PictureError, *_TURBO_ERRORS):
+    except (ImageError, *_TURBO_ERRORS):
         return None
     return pixels
 
@@ -235,7 +235,7 @@ def decode_damaged(data: bytes, min_side: int) -> Pixels | None:
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     """Height, width and colour space of a JPEG that libjpeg-turbo decodes.
 
-    None where Pillow should decide: CMYK, damage. Raises `PictureError` if it is too large.
+    None where Pillow should decide: CMYK, damage. Raises `ImageError` if it is too large.
     """
     try:
         height, width, colours, _ = _turbo.decode_jpeg_header(data, strict=True)
@@ -251,7 +251,7 @@ def jpeg_orientation(data: bytes) -> int:
     """The EXIF orientation of a JPEG whose header is sound; 1, upright, where it has none."""
     if b"Exif\x00" not in data[:_HEAD]:
         return 1
-    with open_picture(data) as image:
+    with open_image(data) as image:
         return orientation_of(image)
 
 
@@ -268,14 +268,14 @@ def _divisor(side: int, min_side: int) -> int:
 
 
 def _decode_with_pillow(data: bytes) -> Pixels:
-    with open_picture(data) as image:
+    with open_image(data) as image:
         return pixels_of(image)
 
 
-def open_picture(data: bytes) -> Image.Image:
-    """Read the header of `data`; `PictureError` if it is no picture or one of too many pixels."""
+def open_image(data: bytes) -> Image.Image:
+    """Read the header of `data`; `ImageError` if it is no image or one of too many pixels."""
     if not data:
-        raise PictureError("image-empty", "the picture has no bytes")
+        raise ImageError("image-empty", "the image has no bytes")
     if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X":  # Pillow allots its canvas on opening
         sides = (int.from_bytes(data[27:30], "little"), int.from_bytes(data[24:27], "little"))
         check_size(1 + sides[0], 1 + sides[1])
@@ -286,14 +286,14 @@ def open_picture(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=known)
     except Image.DecompressionBombError:
         reason = f"pixels exceed the bound of {MAX_PIXELS:,}"
-        raise PictureError("image-too-large", reason) from None
+        raise ImageError("image-too-large", reason) from None
     except UnidentifiedImageError:
         if known != ["PNG"] and not data.startswith(_MAGIC):
-            raise PictureError("image-unknown-format", "not a picture of a known format") from None
-        raise PictureError("image-header-damaged", "header is damaged") from None
+            raise ImageError("image-unknown-format", "not an image of a known format") from None
+        raise ImageError("image-header-damaged", "header is damaged") from None
     except Exception as error:  # noqa: BLE001 (plugins raise anything on damaged headers)
         reason = f"header is damaged: {_first_line(error)}"
-        raise PictureError("image-header-damaged", reason) from None
+        raise ImageError("image-header-damaged", reason) from None
 
 
 def _silence_pillow() -> None:
@@ -311,7 +311,7 @@ def _silence_pillow() -> None:
 
 
 def to_rgb(image: Image.Image) -> Pixels:
-    """Eight bits a channel, transparency on white; `PictureError` for floating-point pixels."""
+    """Eight bits a channel, transparency on white; `ImageError` for floating-point pixels."""
     mode = image.mode
     if mode.startswith("I"):  # 16-bit grey
         values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
@@ -319,7 +319,7 @@ def to_rgb(image: Image.Image) -> Pixels:
         return np.repeat(grey[:, :, None], 3, axis=2)
     if mode == "F":
         reason = "floating-point pixels are not supported: save it with 8 bits a channel"
-        raise PictureError("image-float", reason)
+        raise ImageError("image-float", reason)
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         colour = image.convert("RGBA")
         white = Image.new("RGBA", colour.size, (255, 255, 255, 255))

@@ -21,23 +21,23 @@ __all__ = ["Batch", "Item", "PairSource", "PairSplits", "Rejected", "StoredImage
 
 
 class StoredImage(ABC):
-    """A picture that is not decoded yet."""
+    """An image that is not decoded yet."""
 
     @abstractmethod
     def pixels(self, min_side: int) -> np.ndarray:
         """Pixels uint8 (height, width, 3) RGB.
 
         The shorter side may be scaled down while decoding, never below `min_side` (unless the
-        original is smaller). Raises `DataError` if the picture is unreadable.
+        original is smaller). Raises `DataError` if the image is unreadable.
         """
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item as read: all its captions (none where it has no text), its picture or None."""
+    """One item as read: all its captions (none where it has no text), its image or None."""
 
     captions: tuple[str, ...]
-    picture: StoredImage | None
+    image: StoredImage | None
 
 
 class PairSource(ABC):
@@ -56,7 +56,7 @@ class PairSource(ABC):
 
     @abstractmethod
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
-        """The captions of the items at `indexes`, without touching their pictures."""
+        """The captions of the items at `indexes`, without touching their images."""
 
     @abstractmethod
     def item_id(self, index: int) -> str:
@@ -67,9 +67,9 @@ class PairSource(ABC):
         return self.texts([index])[0]
 
     def image(self, index: int, min_side: int) -> np.ndarray | None:
-        """Pixels of item `index` as `Picture.pixels` gives them, or None where it has no image."""
-        picture = self.read([index])[0].picture
-        return None if picture is None else picture.pixels(min_side)
+        """Pixels of item `index` as `Image.pixels` gives them, or None where it has no image."""
+        stored = self.read([index])[0].image
+        return None if stored is None else stored.pixels(min_side)
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ class Rejected:
 
 @dataclass(frozen=True)
 class PairSplits:
-    """The splits of one source and what was set aside when it was made or opened.
+    """The splits of one source and what was skipped when it was made or opened.
 
     `uri` and `version` say which store they are read from; None where there is no store. `state` is
     that of the source of which the store was made, where it was made into the cache.
     """
 
     splits: Mapping[str, PairSource]
-    set_aside: tuple[Rejected, ...]
+    rejected: tuple[Rejected, ...]
     description: str
     uri: str | None = None
     version: int | None = None

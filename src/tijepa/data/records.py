@@ -1,7 +1,7 @@
 """What every reader gives and `prepare` takes: one record for each item of a source.
 
 A reader turns one layout that people keep pairs in into records, in a fixed order and one at a
-time, so that a source larger than memory can be read. It does not judge pictures or captions:
+time, so that a source larger than memory can be read. It does not judge images or captions:
 `tijepa.data.validation.check` does that for all readers alike.
 """
 
@@ -35,7 +35,7 @@ class Record:
     """One item as its source holds it, before any check.
 
     `id` is stable: reading the source again gives the same one. `reference` says where the item
-    stands (file and line, shard and key). `image` are the bytes of the picture file, None where the
+    stands (file and line, shard and key). `image` are the bytes of the image file, None where the
     source names none. `captions` are what the source holds as captions, whatever their type.
     `extra` are all further columns, values that JSON can hold.
     """
@@ -76,12 +76,12 @@ class Reader(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Record | Rejected]:
-        """Records in a fixed order; what cannot even become a record as `SetAside`."""
+        """Records in a fixed order; what cannot even become a record as `Rejected`."""
 
     def first(self, most: int) -> Iterator[Record | Rejected]:
         """At most `most` records of each split, in the order of all; those without split are one.
 
-        What was set aside belongs to the record before it.
+        What was skipped belongs to the record before it.
         """
         taken: Counter[str | None] = Counter()
         wanted = True

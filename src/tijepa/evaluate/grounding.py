@@ -47,7 +47,7 @@ MapsOf = Callable[[Tensor, Sequence[str]], Tensor]
 class Pointing:
     """Share of `queries` that point into the box, and the two levels that frame it.
 
-    `box_area` is the mean share of the picture that a box covers; `reachable` is the share of
+    `box_area` is the mean share of the image that a box covers; `reachable` is the share of
     queries with any cell centre inside the box, the most that a map of this grid can reach.
     """
 
@@ -105,7 +105,7 @@ def pointing_on_scenes(
 ) -> Pointing:
     """Play the game for every object of the first `items` scenes.
 
-    `maps_of` gives the maps (t, g, g) of one normalised picture and t phrases; by default
+    `maps_of` gives the maps (t, g, g) of one normalised image and t phrases; by default
     `Embedder.energy_maps_of_input`. `scenes` must have the model's image size.
     """
     card = embedder.card
@@ -116,8 +116,8 @@ def pointing_on_scenes(
         things = scenes.scene(index).objects
         pixels = scenes.image(index, card.image_size)
         assert pixels is not None
-        picture = normalise(pixels[None], card.mean, card.std)[0]
-        maps.append(maps_of(picture, [phrase(thing) for thing in things]))
+        image = normalise(pixels[None], card.mean, card.std)[0]
+        maps.append(maps_of(image, [phrase(thing) for thing in things]))
         boxes += [thing.box for thing in things]
     return pointing(torch.cat(maps), torch.tensor(boxes), card.image_size)
 

@@ -82,7 +82,7 @@ def evaluation_set(
 ) -> EvaluationSet:
     """The first `items` items of `source` with image and text; `captions` of each (0: all).
 
-    Unreadable images are left out. What `features` hold is read instead of the pictures or beside
+    Unreadable images are left out. What `features` hold is read instead of the images or beside
     the texts. Raises `DataError` where fewer than two items remain.
     """
     kept = features or SplitFeatures()
@@ -92,16 +92,16 @@ def evaluation_set(
     numbers: list[int | None] = []
     owner: list[int] = []
     indices: list[int] = []
-    for index, item in _items(source, pictures=kept.image is None):
+    for index, item in _items(source, images=kept.image is None):
         if len(indices) == items:
             break
         own = item.captions[: captions or None]
-        if not own or not (item.picture if kept.image is None else kept.image.count(index)):
+        if not own or not (item.image if kept.image is None else kept.image.count(index)):
             continue
-        if item.picture is not None:
+        if item.image is not None:
             try:
-                pixels = item.picture.pixels(image_size)
-            except DataError:  # listed as set aside when a batch needs it
+                pixels = item.image.pixels(image_size)
+            except DataError:  # listed as skipped when a batch needs it
                 continue
             square = centre_square(pixels, image_size)
             images[len(indices)] = normalise(square[None], mean, std)[0]
@@ -124,11 +124,11 @@ def evaluation_set(
     )
 
 
-def _items(source: PairSource, *, pictures: bool) -> Iterator[tuple[int, Item]]:
-    """All items in order, some at a time; without `pictures` their captions alone."""
+def _items(source: PairSource, *, images: bool) -> Iterator[tuple[int, Item]]:
+    """All items in order, some at a time; without `images` their captions alone."""
     for start in range(0, len(source), _AT_ONCE):
         indexes = range(start, min(start + _AT_ONCE, len(source)))
-        if pictures:
+        if images:
             items = source.read(indexes)
         else:
             items = [Item(texts, None) for texts in source.texts(indexes)]
@@ -142,9 +142,9 @@ def calibration_pairs(
     std: tuple[float, float, float] = (0.5, 0.5, 0.5),
     features: SplitFeatures | None = None,
 ) -> EvaluationSet:
-    """Up to 2,048 training pictures for the residual Gaussians; `DataError` where there are none.
+    """Up to 2,048 training images for the residual Gaussians; `DataError` where there are none.
 
-    With all their captions; up to 8,192 pictures where both modalities are read as pooled features.
+    With all their captions; up to 8,192 images where both modalities are read as pooled features.
     """
     small = features is not None and features.small
     return evaluation_set(

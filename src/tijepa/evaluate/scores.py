@@ -127,7 +127,7 @@ def _check(table: Int[Tensor, "g c"], items: int, folds: int, names: Sequence[st
     if largest > max(1, items // folds):
         raise DataError(
             f"{largest} of {items} items are copies of each other, more than one of {folds} folds"
-            " holds: take fewer folds, or count equal pictures alone as copies"
+            " holds: take fewer folds, or count equal images alone as copies"
         )
     _check_classes(table, folds, names)
 

@@ -119,7 +119,7 @@ def _share(hits: Tensor) -> float:
 
 
 _PLACE = "{}"
-_PHOTOS = ("a photo of a {}.", "a picture of a {}.", "{}")
+_PHOTOS = ("a photo of a {}.", "an image of a {}.", "{}")
 _SCENES = {  # as the captions of scenes put it: every object by its colour and shape
     "colour": tuple(f"a {{}} {shape}" for shape in SHAPES),
     "shape": tuple(f"a {colour} {{}}" for colour in COLOURS),
@@ -193,7 +193,7 @@ def _texts(found: Any, what: str, path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-# Pictures with a label: the items of a split whose column has a value, or scenes of one object.
+# Images with a label: the items of a split whose column has a value, or scenes of one object.
 
 
 SCENE_COLUMNS = ("colour", "shape", "size")  # of scenes of one object
@@ -204,25 +204,25 @@ _SCENES_labelled = 1 << 24  # of which about 15 % have one object
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Pictures ready to encode and the value of each."""
+    """Images ready to encode and the value of each."""
 
     images: Float[Tensor, "i 3 s s"]
     values: list[str]
 
 
 def labelled_images(source: PairSource, column: str, card: ModelCard, items: int) -> LabelledImages:
-    """The first `items` pictures whose `column` has a value; unreadable ones are left out.
+    """The first `items` images whose `column` has a value; unreadable ones are left out.
 
     Columns of scenes are colour, shape and size of the object, of the split's scenes that have one
     object; there are few of different content, so content may repeat. Raises `DataError` where
-    there is no such column, no picture with a value, or a value that is no label.
+    there is no such column, no image with a value, or a value that is no label.
     """
     pairs = _of_scenes(source, column) if isinstance(source, Scenes) else _of_rows(source, column)
     images, values = [], []
-    for value, picture in pairs:
+    for value, image in pairs:
         try:
-            pixels = picture.pixels(card.image_size)
-        except DataError:  # listed as set aside when a batch needs it
+            pixels = image.pixels(card.image_size)
+        except DataError:  # listed as skipped when a batch needs it
             continue
         square = centre_square(pixels, card.image_size)
         images.append(normalise(square[None], card.mean, card.std)[0])
@@ -230,7 +230,7 @@ def labelled_images(source: PairSource, column: str, card: ModelCard, items: int
         if len(images) == items:
             break
     if not images:
-        raise DataError(f"no picture of this split has a value in column '{column}': name another")
+        raise DataError(f"no image of this split has a value in column '{column}': name another")
     return LabelledImages(torch.stack(images), values)
 
 
@@ -242,9 +242,9 @@ def _of_scenes(source: Scenes, column: str) -> Iterator[tuple[Any, StoredImage]]
     stream = Scenes(source.split, _SCENES_labelled, source.seed, source.image_size)
     for index in range(_SCENES_labelled):
         things = stream.scene(index).objects
-        picture = stream.read([index])[0].picture if len(things) == 1 else None
-        if picture is not None:
-            yield getattr(things[0], column), picture
+        image = stream.read([index])[0].image if len(things) == 1 else None
+        if image is not None:
+            yield getattr(things[0], column), image
 
 
 def _of_rows(source: PairSource, column: str) -> Iterator[tuple[Any, StoredImage]]:
@@ -256,8 +256,8 @@ def _of_rows(source: PairSource, column: str) -> Iterator[tuple[Any, StoredImage
     while part := list(islice(indexes, _AT_ONCE)):
         values = source.extra(column, part)
         for value, item in zip(values, source.read(part), strict=True):
-            if value is not None and item.picture is not None:
-                yield value, item.picture
+            if value is not None and item.image is not None:
+                yield value, item.image
 
 
 def _label(value: Any, column: str) -> str:

@@ -66,7 +66,7 @@ class TextGraph(nn.Module):
 
 
 def example_pixels(card: ModelCard, items: int, seed: int = 0) -> Tensor:
-    """Pictures of noise, normalised to about [-1, 1]."""
+    """Images of noise, normalised to about [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(items, 3, card.image_size, card.image_size, generator=generator) * 2 - 1
 

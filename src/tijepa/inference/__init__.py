@@ -1,3 +1,3 @@
-"""From pictures and strings to embeddings: inputs, engines that run a model, work on all cores."""
+"""From images and strings to embeddings: inputs, engines that run a model, work on all cores."""
 
 from __future__ import annotations

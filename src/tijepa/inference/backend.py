@@ -40,7 +40,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def no_image(self) -> Embedded:
-        """The embeddings of no pictures, as long as those of some."""
+        """The embeddings of no images, as long as those of some."""
 
     @property
     @abstractmethod
@@ -49,7 +49,7 @@ class Backend(ABC):
 
     @abstractmethod
     def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
-        """Embed cropped and normalised pictures."""
+        """Embed cropped and normalised images."""
 
     @abstractmethod
     def texts(self, ids: Int[Tensor, "t n"], mask: Bool[Tensor, "t n"]) -> Embedded:
@@ -91,7 +91,7 @@ class TorchBackend(Backend):
 
     @property
     def no_image(self) -> Embedded:
-        """The embeddings of no pictures, as long as those of some."""
+        """The embeddings of no images, as long as those of some."""
         return self.image_features(torch.zeros(0, self.model.context.image.pooled_width))
 
     @property
@@ -101,7 +101,7 @@ class TorchBackend(Backend):
 
     @torch.no_grad()
     def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
-        """Embed cropped and normalised pictures."""
+        """Embed cropped and normalised images."""
         self.model.eval()
         with self._turn:
             with self._autocast():
@@ -119,7 +119,7 @@ class TorchBackend(Backend):
 
     @torch.no_grad()
     def image_features(self, pooled: Float[Tensor, "i p"]) -> Embedded:
-        """Embed pictures by what the image encoder pooled of them earlier."""
+        """Embed images by what the image encoder pooled of them earlier."""
         self.model.eval()
         with self._turn:
             return _on_cpu(embed_image(self.model, pooled.to(self.device)))

@@ -17,8 +17,8 @@ both directions between embeddings. The other is the *direct* one: the encoders'
 regressed on each other by ridge regression. They err on different items, so the mean of both finds
 more than either (docs/decisions/0023).
 
-**Who asks.** Of the direct expert a search takes one direction: a text finds pictures by
-−log p(t|i) + log p(t), it asks from which picture it most likely came; a picture finds texts by
+**Who asks.** Of the direct expert a search takes one direction: a text finds images by
+−log p(t|i) + log p(t), it asks from which image it most likely came; an image finds texts by
 −log p(i|t) + log p(i). Were the Gaussians true both were one number; as they are not, the density
 of the query compares candidates fairly. The energy of a pair is the mean of both searches.
 

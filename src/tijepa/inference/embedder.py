@@ -354,7 +354,7 @@ class Embedder:
 
         The energy of a cell is the energy of the text with what an opening of 1.5 cells a side,
         centred on the cell, shows of the image; the rest has the image's median colour. It takes
-        grid² pictures to encode. `form` as in `energy`. The cells divide the largest centred
+        grid² images to encode. `form` as in `energy`. The cells divide the largest centred
         square of the image. Raises `DataError`, and `ConfigError` for a grid out of bounds.
         """
         size = self.card.image_size
@@ -363,7 +363,7 @@ class Embedder:
 
     def energy_maps_of_input(
         self,
-        picture: Float[Tensor, "3 s s"],
+        image: Float[Tensor, "3 s s"],
         texts: Sequence[str],
         *,
         grid: int = 8,
@@ -376,7 +376,7 @@ class Embedder:
                 f"grid is {grid}: it must lie between 1 and {size // 2}, half the model's image"
                 " size in pixels"
             )
-        views = through(picture, occlusion_masks(size, grid))
+        views = through(image, occlusion_masks(size, grid))
         form = form or self.default_form
         energy = self.energy_of(self.embeddings_of_inputs(views, texts), form)
         return energy.T.reshape(len(texts), grid, grid)
@@ -420,7 +420,7 @@ class Embedder:
         )
 
     def image_rows(self, features: Features, form: Form) -> Float[Tensor, "i j"]:
-        """Joint embeddings of pictures as `encode_image` gives them, by features kept earlier.
+        """Joint embeddings of images as `encode_image` gives them, by features kept earlier.
 
         Only a model in torch takes features (`ConfigError`).
         """

@@ -1,7 +1,7 @@
 """The keys of features: what a frozen encoder, and how its inputs are made, come to.
 
 A key is a hash of the encoder's weights, architecture and precision, of how its inputs are made,
-and of whether tokens are kept. So another size of pictures or another pooling has features of its
+and of whether tokens are kept. So another size of images or another pooling has features of its
 own, and whoever comes to the same key may read the features that lie under it.
 """
 
@@ -21,15 +21,15 @@ from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = ["feature_key", "keys_of_model", "picture_inputs", "text_inputs"]
+__all__ = ["feature_key", "image_inputs", "keys_of_model", "text_inputs"]
 
 _FORMAT = 2
 _UNTRAINED = ("mode", "layers", "rank")  # arguments of a backbone that do not change what it gives
 _PRECISIONS = (torch.float32, torch.bfloat16)  # the best first
 
 
-def picture_inputs(image_size: int, mean: Sequence[float], std: Sequence[float]) -> list[Any]:
-    """How pictures become inputs."""
+def image_inputs(image_size: int, mean: Sequence[float], std: Sequence[float]) -> list[Any]:
+    """How images become inputs."""
     return [image_size, list(mean), list(std)]
 
 
@@ -56,7 +56,7 @@ def keys_of_model(
     """For each pretrained encoder of a model the keys its features can have, the best first."""
     making = [(precision, tokens) for precision in _PRECISIONS for tokens in (False, True)]
     parts: dict[Modality, tuple[nn.Module, list[Any]]] = {
-        "image": (model.context.image, picture_inputs(card.image_size, card.mean, card.std)),
+        "image": (model.context.image, image_inputs(card.image_size, card.mean, card.std)),
         "text": (model.context.text, text_inputs(card.max_tokens, tokenizer)),
     }
     arguments = card.arguments["encoders"]

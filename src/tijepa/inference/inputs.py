@@ -1,4 +1,4 @@
-"""What counts as an image or a text, and how a picture becomes the input of a model."""
+"""What counts as an image or a text, and how an image becomes the input of a model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A picture seen through a small opening: what stays visible, and what covers the rest.
+"""An image seen through a small opening: what stays visible, and what covers the rest.
 
 The energy map is the energy of what each opening shows. Outside the opening every pixel takes the
-picture's own median colour, so an encoder that was trained on whole pictures still sees one; it
+image's own median colour, so an encoder that was trained on whole images still sees one; it
 need not know how to go without patches (docs/log.md compares this with hiding patches, with patch
 tokens and with token-level prediction).
 """
@@ -32,8 +32,8 @@ def occlusion_masks(image_size: int, grid: int, cells: float = CELLS) -> Bool[Te
 
 
 def through(
-    picture: Float[Tensor, "3 s s"], opening: Bool[Tensor, "w s s"]
+    image: Float[Tensor, "3 s s"], opening: Bool[Tensor, "w s s"]
 ) -> Float[Tensor, "w 3 s s"]:
-    """The picture through each opening, the rest in its median colour (of each channel)."""
-    cover = picture.flatten(1).median(dim=1).values[:, None, None]
-    return torch.where(opening[:, None], picture, cover)
+    """The image through each opening, the rest in its median colour (of each channel)."""
+    cover = image.flatten(1).median(dim=1).values[:, None, None]
+    return torch.where(opening[:, None], image, cover)

@@ -64,7 +64,7 @@ class OnnxBackend(Backend):
 
     @property
     def no_image(self) -> Embedded:
-        """The embeddings of no pictures."""
+        """The embeddings of no images."""
         return self._none("image")
 
     @property
@@ -77,7 +77,7 @@ class OnnxBackend(Backend):
         return Embedded(own, own, torch.zeros(0, self._widths[modality]))
 
     def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
-        """Embed cropped and normalised pictures."""
+        """Embed cropped and normalised images."""
         return self._run(self._image, {"pixels": inputs.contiguous().numpy()})
 
     def texts(self, ids: Int[Tensor, "t n"], mask: Bool[Tensor, "t n"]) -> Embedded:

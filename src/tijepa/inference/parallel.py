@@ -1,7 +1,7 @@
 """Work in parts on all cores: each part on a core of its own, from bytes to embeddings.
 
 On a CPU this beats one part after the other on all cores: nobody waits for the slowest thread of
-every layer, and a core that decodes pictures does so while another multiplies matrices.
+every layer, and a core that decodes images does so while another multiplies matrices.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "tijepa-encode")
 
 
-# Many pictures or texts through an engine, in parts, on all cores.
+# Many images or texts through an engine, in parts, on all cores.
 
 
-_PIXELS = 8 * 224**2  # of the pictures that one core encodes at once; more gains nothing there
-_MOST = 64  # pictures or texts that one core encodes at once
+_PIXELS = 8 * 224**2  # of the images that one core encodes at once; more gains nothing there
+_MOST = 64  # images or texts that one core encodes at once
 _FEEDERS = 4  # threads that prepare inputs for a device that is not the CPU
 
 
@@ -96,7 +96,7 @@ def encode_images(
 
 
 def encode_inputs(engine: Backend, inputs: Float[Tensor, "i 3 s s"], batch_size: int) -> Embedded:
-    """Embed pictures that are cropped and normalised already."""
+    """Embed images that are cropped and normalised already."""
     size = _part_size(engine, len(inputs), batch_size, _PIXELS // inputs.shape[-1] ** 2)
     parts = _slices(len(inputs), size)
     return _joined(engine, lambda part: engine.images(inputs[part]), parts) or engine.no_image

@@ -23,7 +23,7 @@ class TokenSubset:
 class Encoded:
     """The output of an encoder.
 
-    `tokens` are LayerNormed; `position` is where in the picture (row-major) or caption each came
+    `tokens` are LayerNormed; `position` is where in the image (row-major) or caption each came
     from; rows of `mask` that are False are padding; `pooled` is one vector per item, for some
     pretrained encoders several vectors end to end.
     """

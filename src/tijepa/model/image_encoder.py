@@ -59,7 +59,7 @@ class ImageEncoder(nn.Module):
 
     @property
     def patches(self) -> int:
-        """Number of patches of a picture."""
+        """Number of patches of an image."""
         return self.grid**2
 
     def forward(

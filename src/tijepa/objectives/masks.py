@@ -71,7 +71,7 @@ class BlockMasks:
     context_scale: tuple[float, float] = (0.85, 1.0)
 
     def draw(self, count: int, rng: np.random.Generator) -> Masks:
-        """Masks for `count` pictures. Context and target are never empty.
+        """Masks for `count` images. Context and target are never empty.
 
         Raises `ConfigError` where the target blocks hide all of the context block every time.
         """

@@ -66,7 +66,7 @@ def evaluate_run(
     and validation pairs; where those are not available the console says so, and there is no
     calibrated energy. With `parts` the results also hold
     `pointing` and `hard_negatives`, which only scenes can give, and with `column` they hold
-    `zero_shot`, the classification of pictures by that column, in the words of the file `prompts`.
+    `zero_shot`, the classification of images by that column, in the words of the file `prompts`.
     Writes nothing. Raises `CheckpointError`, `DataError`, and `ConfigError` for prompts that are
     no such file.
     """
@@ -93,7 +93,7 @@ def evaluate_run(
         with phase(console, "pointing at objects and reading hard negatives"):
             results |= meaning(embedder, splits.split(split), config.data.test_items)
     if column is not None:
-        with phase(console, f"classifying pictures by {column}"):
+        with phase(console, f"classifying images by {column}"):
             source, items = splits.split(split), config.data.test_items
             results["zero_shot"] = zero_shot_on(embedder, source, column, prompts, items)
     return results
@@ -185,7 +185,7 @@ def _matrix(evaluation: EvaluationSet, measured: Measured) -> Tensor:
 def _gallery(
     evaluation: EvaluationSet, measured: Measured, splits: PairSplits, split: str, console: Console
 ) -> Sequence[Query]:
-    """Top retrievals; none, and a line that says so, where a picture has become unreadable."""
+    """Top retrievals; none, and a line that says so, where an image has become unreadable."""
     try:
         return gallery_of(evaluation, measured.search, splits.split(split))
     except DataError as error:
@@ -272,11 +272,11 @@ _SHOWN = 40  # labels of the table
 def zero_shot_on(
     embedder: Embedder, source: PairSource, column: str, prompts: Path | None, items: int
 ) -> dict[str, Any]:
-    """Classify up to `items` pictures of `source` by the prompts of the values of `column`.
+    """Classify up to `items` images of `source` by the prompts of the values of `column`.
 
     The labels are the values that occur, or those of the file `prompts` where it lists them. The
     energy of a label is the mean over its prompts, by the model's default form. Raises `DataError`
-    and `ConfigError` as `labelled_pictures` and `read_prompts` do, and `DataError` for a value that
+    and `ConfigError` as `labelled_images` and `read_prompts` do, and `DataError` for a value that
     the file leaves out or where there is but one label.
     """
     read = None if prompts is None else read_prompts(prompts)
@@ -301,7 +301,7 @@ def zero_shot_on(
 
 def zero_shot_table(found: Mapping[str, Any]) -> Table:
     """A row per label, the most frequent first; the total, and chance, in the caption."""
-    title = f"Zero-shot {found['column']}: {count(found['items'])} pictures,"
+    title = f"Zero-shot {found['column']}: {count(found['items'])} images,"
     table = Table(
         box=box.SIMPLE_HEAD,
         title=f"{title} {len(found['labels'])} labels",
@@ -312,7 +312,7 @@ def zero_shot_table(found: Mapping[str, Any]) -> Table:
         caption_style="",
     )
     table.add_column("label")
-    for heading in ("pictures", "top 1"):
+    for heading in ("images", "top 1"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("most often taken for")
     ordered = sorted(found["labels"], key=lambda one: -one["items"])

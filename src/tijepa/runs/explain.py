@@ -49,42 +49,42 @@ def explain_pair(
     if out.resolve() == image.resolve():
         raise ConfigError(f"--out {out} is the image itself: name another file")
     embedder = load(run, checkpoint=checkpoint)
-    picture = read_image(image)
-    energy = embedder.energy_map(picture, text, grid=grid)
+    photo = read_image(image)
+    energy = embedder.energy_map(photo, text, grid=grid)
     lowest = int(energy.argmin())
-    shown = centre_square(picture, SHOWN)
+    shown = centre_square(photo, SHOWN)
     write_overlay(out, Image.fromarray(shown), energy)
     return Explanation(
         energy_map=energy,
         row=lowest // grid,
         column=lowest % grid,
         lowest=float(energy.min()),
-        pair=float(embedder.energy(picture, text)),
+        pair=float(embedder.energy(photo, text)),
         form=embedder.default_form,
     )
 
 
-# An energy map over its picture: a translucent colour where energy is low, and a colour scale.
+# An energy map over its image: a translucent colour where energy is low, and a colour scale.
 #
 # Colours are those of the report (`colour_ramp`): light yellow is the lowest energy of the map,
 # dark
-# violet the highest. The picture shines through more where energy is high.
+# violet the highest. The image shines through more where energy is high.
 
 
 LEAST, MOST = 0.15, 0.65  # opacity where energy is highest and lowest
-SCALE = 26  # height of the strip with the colour scale below the picture, in pixels
+SCALE = 26  # height of the strip with the colour scale below the image, in pixels
 BAR = 8
 MARGIN = 4
 
 
-def draw_overlay(picture: Image.Image, energy: Float[Tensor, "g g"]) -> Image.Image:
-    """The square `picture` under the map, upsampled without overshoot, above its colour scale.
+def draw_overlay(image: Image.Image, energy: Float[Tensor, "g g"]) -> Image.Image:
+    """The square `image` under the map, upsampled without overshoot, above its colour scale.
 
     The lowest cell is framed in white. A flat map has the middle colour throughout and no frame.
     Raises `DataError` for a map that holds a value that is not finite.
     """
-    side = picture.width
-    assert picture.height == side, picture.size
+    side = image.width
+    assert image.height == side, image.size
     values = energy.detach().cpu().double().numpy()
     if not np.isfinite(values).all():
         raise DataError("the energy map holds values that are not finite: the model is unusable")
@@ -97,7 +97,7 @@ def draw_overlay(picture: Image.Image, energy: Float[Tensor, "g g"]) -> Image.Im
     ramp = colour_ramp()
     colours = ramp[np.rint(at * (len(ramp) - 1)).astype(np.int64)].astype(np.float64)
     opacity = (MOST - (MOST - LEAST) * at)[:, :, None]
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64)
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
     mixed = np.rint(opacity * colours + (1 - opacity) * pixels).astype(np.uint8)
     sheet = Image.new("RGB", (side, side + SCALE), "white")
     sheet.paste(Image.fromarray(mixed), (0, 0))
@@ -108,9 +108,9 @@ def draw_overlay(picture: Image.Image, energy: Float[Tensor, "g g"]) -> Image.Im
     return sheet
 
 
-def write_overlay(path: Path, picture: Image.Image, energy: Float[Tensor, "g g"]) -> None:
+def write_overlay(path: Path, image: Image.Image, energy: Float[Tensor, "g g"]) -> None:
     """Write the overlay as PNG; `CheckpointError` where the file cannot be written."""
-    sheet = draw_overlay(picture, energy)
+    sheet = draw_overlay(image, energy)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path, "PNG", optimize=True)

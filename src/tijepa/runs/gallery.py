@@ -17,7 +17,7 @@ from tijepa.inference.embeddings import SearchEnergies
 
 __all__ = ["Query", "Result", "gallery_of"]
 
-PICTURE_SIDE = 160  # pixels of the shorter side, at least, where the original has as many
+IMAGE_SIDE = 160  # pixels of the shorter side, at least, where the original has as many
 ANSWERS = 5
 
 
@@ -28,7 +28,7 @@ def gallery_of(
 
     Rows and columns of `energy` follow `evaluation`, whose items come from `source`. The five
     answers of lowest energy are kept, best first; energies that are not numbers come last. Raises
-    `DataError` where a picture can no longer be read.
+    `DataError` where an image can no longer be read.
     """
     images, texts = energy.images.detach().cpu(), energy.texts.detach().cpu()
     owner: list[int] = evaluation.image_of_text.tolist()
@@ -39,7 +39,7 @@ def gallery_of(
             Result(
                 energy=float(images[row, text]),
                 is_match=row == owner[text],
-                picture=source.image(evaluation.indices[row], PICTURE_SIDE),
+                image=source.image(evaluation.indices[row], IMAGE_SIDE),
                 caption=evaluation.texts[owner.index(row)] if row in owner else None,
             )
             for row in rows
@@ -55,8 +55,8 @@ def gallery_of(
             )
             for text in _lowest(texts[row])
         ]
-        picture = source.image(evaluation.indices[row], PICTURE_SIDE)
-        return Query("image_to_text", answers, picture=picture)
+        image = source.image(evaluation.indices[row], IMAGE_SIDE)
+        return Query("image_to_text", answers, image=image)
 
     return [
         *(by_text(text) for text in _spread(images.shape[1], count)),
@@ -81,23 +81,23 @@ def _spread(size: int, count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Result:
-    """One answer: a picture, uint8 (height, width, 3), or a caption; with its energy."""
+    """One answer: an image, uint8 (height, width, 3), or a caption; with its energy."""
 
     energy: float
     is_match: bool
-    picture: np.ndarray | None = None
+    image: np.ndarray | None = None
     caption: str | None = None
 
 
 @dataclass(frozen=True)
 class Query:
-    """A text that asks for images, or a picture, uint8 (height, width, 3), that asks for texts.
+    """A text that asks for images, or an image, uint8 (height, width, 3), that asks for texts.
 
     `results` come best first; the gallery shows the first five. `caption` of an answer that is a
-    picture is optional and becomes its alternative text.
+    image is optional and becomes its alternative text.
     """
 
     kind: Literal["text_to_image", "image_to_text"]
     results: Sequence[Result]
     text: str | None = None
-    picture: np.ndarray | None = None
+    image: np.ndarray | None = None

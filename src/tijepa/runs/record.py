@@ -36,7 +36,7 @@ class RunRecord:
     train: tuple[Mapping[str, Any], ...]  # lines of kind "train", one per step, steps ascending
     evals: tuple[Mapping[str, Any], ...]  # lines of kind "eval" of one split, steps ascending
     results: Mapping[str, Any] | None
-    set_aside: tuple[Mapping[str, Any], ...] | None
+    rejected: tuple[Mapping[str, Any], ...] | None
     problems: Mapping[str, str]  # file name → why it is missing from the record
 
     def best_known(self, key: str) -> tuple[Mapping[str, Any] | None, str]:
@@ -83,7 +83,7 @@ def read_run(run_dir: Path) -> RunRecord:
         train=_by_step([line for line in metrics if line.get("kind") == "train"]),
         evals=_by_step(_one_split([line for line in metrics if line.get("kind") == "eval"])),
         results=results,
-        set_aside=_lines(run_dir / "set_aside.jsonl", problems),
+        rejected=_lines(run_dir / "rejected.jsonl", problems),
         problems=problems,
     )
 

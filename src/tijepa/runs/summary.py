@@ -150,7 +150,7 @@ def _or_dash(reading: float, show: Callable[[int | float], str]) -> str:
 # What a model knows of the parts of a scene: the pointing game and hard negatives, together.
 
 
-POINTED = 100  # scenes of the pointing game, each of which takes 64 pictures to encode
+POINTED = 100  # scenes of the pointing game, each of which takes 64 images to encode
 
 
 def meaning(embedder: Embedder, source: PairSource, items: int) -> dict[str, Any]:

@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Answer:
-    """The hits for `text`, which asks for pictures, or for `image`, which asks for captions."""
+    """The hits for `text`, which asks for images, or for `image`, which asks for captions."""
 
     text: str | None
     image: Path | None
@@ -56,9 +56,9 @@ def ask(
     k: int = 10,
     where: str | None = None,
 ) -> Answer:
-    """Search by one text or one picture file.
+    """Search by one text or one image file.
 
-    Raises `DataError` where the picture cannot be read, `ConfigError` for an empty text.
+    Raises `DataError` where the image cannot be read, `ConfigError` for an empty text.
     """
     assert (text is None) != (image is None), "one of text and image"
     if image is not None:
@@ -117,11 +117,11 @@ def answer_page(answer: Answer, index: Index) -> str:
     header = f'<p class="soft">{escape(lead)}</p>'
     if answer.image is not None:
         uri = thumbnail(answer.image.read_bytes())
-        header += f'<img src="{uri}" alt="The picture that was asked with">' if uri else ""
-    pictures = index.pictures([hit.row for hit in answer.hits])
+        header += f'<img src="{uri}" alt="The image that was asked with">' if uri else ""
+    images = index.images([hit.row for hit in answer.hits])
     body = cards(
-        Card(picture, hit.id, _note(hit), hit.caption)
-        for hit, picture in zip(answer.hits, pictures, strict=True)
+        Card(image, hit.id, _note(hit), hit.caption)
+        for hit, image in zip(answer.hits, images, strict=True)
     )
     return document(title or "", header, body if answer.hits else f"<p>{_nothing(answer)}</p>")
 
@@ -132,7 +132,7 @@ def _note(hit: Hit) -> str:
 
 
 def _nothing(answer: Answer) -> str:
-    what = "pictures" if answer.among == "images" else "captions"
+    what = "images" if answer.among == "images" else "captions"
     return f"no {what} meet the condition" if answer.where else f"the store holds no {what}"
 
 
@@ -148,16 +148,16 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-ur
 
 @dataclass(frozen=True)
 class Card:
-    """One item of the store: the bytes of its picture, its id, a line about it, its caption."""
+    """One item of the store: the bytes of its image, its id, a line about it, its caption."""
 
-    picture: bytes | None
+    image: bytes | None
     id: str
     note: str
     caption: str | None
 
 
 def cards(items: Iterable[Card]) -> str:
-    """A grid of items; what is no picture is left out."""
+    """A grid of items; what is no image is left out."""
     return f'<ul class="examples">{"".join(map(_card, items))}</ul>'
 
 
@@ -173,8 +173,8 @@ def document(title: str, header: str, body: str) -> str:
 
 
 def _card(item: Card) -> str:
-    uri = thumbnail(item.picture)
+    uri = thumbnail(item.image)
     alt = escape(item.caption or item.id)
-    picture = f'<img src="{uri}" alt="{alt}" loading="lazy">' if uri else ""
+    image = f'<img src="{uri}" alt="{alt}" loading="lazy">' if uri else ""
     caption = f'<q dir="auto">{escape(item.caption)}</q>' if item.caption else ""
-    return f"<li>{picture}<b>{escape(item.id)}</b><div>{escape(item.note)}</div>{caption}</li>"
+    return f"<li>{image}<b>{escape(item.id)}</b><div>{escape(item.note)}</div>{caption}</li>"

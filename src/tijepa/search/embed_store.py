@@ -48,7 +48,7 @@ _SCANNED = 8192
 
 
 def verified(shelf: VectorStore, store: Store, *, only_ends: bool = False) -> bool:
-    """Whether the rows on the shelf are still those of the store, by ids, pictures and captions.
+    """Whether the rows on the shelf are still those of the store, by ids, images and captions.
 
     `only_ends` compares the first chunk and the last: a look that takes milliseconds.
     """
@@ -156,8 +156,8 @@ def _put(embedder: Embedder, form: Form, shelf: VectorStore, start: int, page: P
     last = shelf.chunks[-1] if shelf.chunks else Chunk(0, 0, "", 0, 0, 0)
     values: dict[Side, NDArray[np.float32]] = {
         "images": _finite(
-            page.pictures.embedded(
-                lambda pictures: embedder.encode_image(pictures, form=form),
+            page.images.embedded(
+                lambda images: embedder.encode_image(images, form=form),
                 lambda features: embedder.image_rows(features, form),
             ),
             "image",
@@ -171,7 +171,7 @@ def _put(embedder: Embedder, form: Form, shelf: VectorStore, start: int, page: P
         ),
     }
     rows: dict[Side, NDArray[np.int64]] = {
-        "images": np.array(page.pictures.rows, np.int64),
+        "images": np.array(page.images.rows, np.int64),
         "texts": np.array(page.texts.rows, np.int64),
     }
     chunk = Chunk(
@@ -204,11 +204,11 @@ def _content(store: Store, stop: int) -> Iterator[Content]:
         yield from zip(*(batch.column(i).to_pylist() for i in range(3)), strict=True)
 
 
-# Rows of a store as a model takes them: pictures decoded, texts listed, features where they are.
+# Rows of a store as a model takes them: images decoded, texts listed, features where they are.
 #
 # Where a run on frozen encoders has kept their features beside the store, those are read, and
 # neither
-# is the picture decoded nor the encoder run. They are what the run itself was trained and
+# is the image decoded nor the encoder run. They are what the run itself was trained and
 # calibrated
 # on, in the precision of its training.
 
@@ -221,7 +221,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Items(Generic[T]):
-    """Pictures or texts of consecutive store rows, `rows` being that of each, ascending.
+    """Images or texts of consecutive store rows, `rows` being that of each, ascending.
 
     Those that are `new` are `given`, to be encoded; the others' pooled tokens are `kept`.
     """
@@ -249,11 +249,11 @@ class Items(Generic[T]):
 
 @dataclass(frozen=True)
 class Page:
-    """Rows of a store up to `stop`, with decoded pictures (size, size, 3)."""
+    """Rows of a store up to `stop`, with decoded images (size, size, 3)."""
 
     stop: int
     digest: str
-    pictures: Items[NDArray[np.uint8]]
+    images: Items[NDArray[np.uint8]]
     texts: Items[str]
     unreadable: int
 
@@ -261,7 +261,7 @@ class Page:
 def read_page(
     store: Store, span: range, kept: CachedFeatures, size: int, pool: ThreadPoolExecutor
 ) -> Page:
-    """Read the rows `span`; pictures become squares of `size` pixels, decoded by `pool`.
+    """Read the rows `span`; images become squares of `size` pixels, decoded by `pool`.
 
     Raises `DataError` where the store cannot be read.
     """
@@ -269,34 +269,34 @@ def read_page(
     table = store.take(rows, [*CONTENT, "pair"])
     ids, hashes, captions, pairs = (column.to_pylist() for column in table.columns)
     files = {int(row): unpack(pair)[0] for row, pair in zip(rows, pairs, strict=True)}
-    pictures, unreadable = _pictures(files, kept.get("image"), size, pool)
+    images, unreadable = _images(files, kept.get("image"), size, pool)
     texts = {int(row): own for row, own in zip(rows, captions, strict=True)}
     return Page(
         stop=span.stop,
         digest=digest(list(zip(ids, hashes, captions, strict=True))),
-        pictures=_items(pictures, kept.get("image")),
+        images=_items(images, kept.get("image")),
         texts=_items(texts, kept.get("text")),
         unreadable=unreadable,
     )
 
 
-def _pictures(
+def _images(
     files: Mapping[int, bytes | None],
     kept: CachedRows | None,
     size: int,
     pool: ThreadPoolExecutor,
 ) -> tuple[dict[int, list[NDArray[np.uint8]]], int]:
-    """The picture of each row, if it has one that can be read, and how many cannot.
+    """The image of each row, if it has one that can be read, and how many cannot.
 
     Where features are kept nothing is decoded.
     """
     held = {row: data for row, data in files.items() if data is not None}
     new = {row: data for row, data in held.items() if kept is None or not kept.covers(row)}
     decoded = dict(zip(new, pool.map(partial(_square, size), new.values()), strict=True))
-    unreadable = sum(picture is None for picture in decoded.values())
+    unreadable = sum(image is None for image in decoded.values())
     if kept is not None:
         unreadable += sum(kept.unreadable(row) for row in held.keys() - new.keys())
-    readable = {row: [picture] for row, picture in decoded.items() if picture is not None}
+    readable = {row: [image] for row, image in decoded.items() if image is not None}
     return {row: readable.get(row, []) for row in files}, unreadable
 
 
@@ -317,7 +317,7 @@ def _items(of_row: Mapping[int, list[T]], kept: CachedRows | None) -> Items[T]:
 
 
 def _square(size: int, data: bytes) -> NDArray[np.uint8] | None:
-    """The largest centred square, as the model takes it; None where the bytes give no picture."""
+    """The largest centred square, as the model takes it; None where the bytes give no image."""
     try:
         pixels = decode_image(data, size)
     except DataError:
@@ -326,5 +326,5 @@ def _square(size: int, data: bytes) -> NDArray[np.uint8] | None:
 
 
 def digest(rows: list[Content]) -> str:
-    """A hash of what rows hold: ids, pictures and captions."""
+    """A hash of what rows hold: ids, images and captions."""
     return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()

@@ -30,13 +30,13 @@ _WIDTH, _HEIGHT, _FOOT = 640, 180, 20  # of the viewBox
 
 @dataclass(frozen=True)
 class _Example:
-    """One judged pair, with the bytes of its picture."""
+    """One judged pair, with the bytes of its image."""
 
     id: str
     caption: str
     energy: float
     probability: float | None
-    picture: bytes | None
+    image: bytes | None
 
 
 def _histogram(
@@ -147,11 +147,11 @@ def _page(
 
 
 def _shown(store: Store, pairs: list[dict[str, Any]]) -> list[_Example]:
-    """Pairs as the lists name them, with their pictures."""
+    """Pairs as the lists name them, with their images."""
     rows = np.unique([pair["row"] for pair in pairs])
-    pictures = dict(zip(rows.tolist(), store.pictures(rows), strict=True))
+    images = dict(zip(rows.tolist(), store.images(rows), strict=True))
     return [
-        _Example(p["id"], p["caption"], p["energy"], p["probability"], pictures[p["row"]])
+        _Example(p["id"], p["caption"], p["energy"], p["probability"], images[p["row"]])
         for p in pairs
     ]
 
@@ -160,7 +160,7 @@ def _card(example: _Example) -> Card:
     p = example.probability
     match = "" if p is None else f", match {percent(p)}"
     note = f"energy {number(example.energy)}{match}"
-    return Card(example.picture, example.id, note, example.caption)
+    return Card(example.image, example.id, note, example.caption)
 
 
 def _bars(title: str, bins: dict[str, list[float]]) -> str:

@@ -173,9 +173,9 @@ class Index:
             found = found._replace(energies=2 * found.energies)
         return self._hits(found, among)
 
-    def pictures(self, rows: Sequence[int]) -> list[bytes | None]:
-        """The picture files of some rows of the store, None where a row has none."""
-        return self.store.pictures(np.asarray(rows, np.int64))
+    def images(self, rows: Sequence[int]) -> list[bytes | None]:
+        """The image files of some rows of the store, None where a row has none."""
+        return self.store.images(np.asarray(rows, np.int64))
 
     def _find(self, queries: NDArray[np.float32], k: int, among: Side, where: str | None) -> Found:
         vectors, lists = self._vectors[among], self._lists.get(among)

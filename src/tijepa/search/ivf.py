@@ -189,7 +189,7 @@ class Lists:
         def recall(some: NDArray[np.int64], probes: int) -> float:
             candidates = self._candidates(values, queries[some], k, probes)
             found = rerank(values, queries[some], candidates, k)
-            # by energy, so that one of two equal pictures counts for the other
+            # by energy, so that one of two equal images counts for the other
             return float((found.energies <= exact.energies[some, -1:] + 1e-9).mean())
 
         probes = 1

@@ -1,4 +1,4 @@
-"""How well each caption of a store fits its own picture."""
+"""How well each caption of a store fits its own image."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class PairScores:
 
 
 def judge(shelf: VectorStore, form: Form, rows: NDArray[np.int64] | None = None) -> PairScores:
-    """The energy of every caption with its own picture, of some store rows or of all.
+    """The energy of every caption with its own image, of some store rows or of all.
 
-    Items that lack a picture or captions are no pairs. Raises `DataError` where no pair is left.
+    Items that lack an image or captions are no pairs. Raises `DataError` where no pair is left.
     """
     images, texts = shelf.vectors("images"), shelf.vectors("texts")
     paired = np.isin(texts.rows, images.rows)
@@ -48,7 +48,7 @@ def judge(shelf: VectorStore, form: Form, rows: NDArray[np.int64] | None = None)
         paired &= np.isin(texts.rows, rows)
     chosen = np.flatnonzero(paired)
     if not len(chosen):
-        raise DataError("there is no pair of a picture and a caption to judge")
+        raise DataError("there is no pair of an image and a caption to judge")
     own = np.searchsorted(images.rows, texts.rows[chosen])
     energies = pair_energies(images.values, own, texts.values, chosen, form)
     return PairScores(texts.rows[chosen], texts.numbers(chosen), energies)

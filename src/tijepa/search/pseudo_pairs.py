@@ -1,6 +1,6 @@
-"""Pseudo-pairs: the text that each picture without caption is nearest to, and the other way round.
+"""Pseudo-pairs: the text that each image without caption is nearest to, and the other way round.
 
-Shape letters: i pictures, t texts, j numbers of a joint embedding.
+Shape letters: i images, t texts, j numbers of a joint embedding.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ __all__ = [
     "without_partner",
 ]
 
-_BLOCK = 8192  # pictures and texts multiplied at once: 256 MiB of products
+_BLOCK = 8192  # images and texts multiplied at once: 256 MiB of products
 
 
 @dataclass(frozen=True)
 class PseudoPairs:
-    """n pseudo-pairs, lowest energy first: the store rows of picture and text, and the energy.
+    """n pseudo-pairs, lowest energy first: the store rows of image and text, and the energy.
 
     `mutual` are those in which each chose the other.
     """
@@ -81,8 +81,8 @@ def without_partner(shelf: VectorStore, rows: NDArray[np.int64]) -> dict[Side, N
     }
     if not len(found["images"]) or not len(found["texts"]):
         raise DataError(
-            f"{len(found['images']):,} pictures without caption and {len(found['texts']):,}"
-            " captions without picture: pseudo-pairs need some of both, in the train split"
+            f"{len(found['images']):,} images without caption and {len(found['texts']):,}"
+            " captions without image: pseudo-pairs need some of both, in the train split"
         )
     return found
 
@@ -93,10 +93,10 @@ def find_partners(
     alone: dict[Side, NDArray[np.int64]],
     advance: Callable[[int], None] = lambda count: None,
 ) -> PseudoPairs:
-    """Each picture of `alone` with the text of lowest energy, and each text with its picture.
+    """Each image of `alone` with the text of lowest energy, and each text with its image.
 
     `alone` is what `without_partner` found. A store row of several captions is one text: its energy
-    is the mean over them. `advance` is told how many pictures were compared.
+    is the mean over them. `advance` is told how many images were compared.
     """
     images, texts = shelf.vectors("images"), shelf.vectors("texts")
     rows, means = _row_means(texts, alone["texts"])
@@ -160,12 +160,12 @@ def _row_means(
     return rows, (sums / counts[:, None]).astype(np.float32)
 
 
-# Find partners for the pictures and texts of a store that have none, and show who was found.
+# Find partners for the images and texts of a store that have none, and show who was found.
 
 
 @dataclass(frozen=True)
 class Paired:
-    """`facts` are what pair.json holds; `partners` the rows of texts by that of their picture."""
+    """`facts` are what pair.json holds; `partners` the rows of texts by that of their image."""
 
     facts: dict[str, Any]
     partners: Mapping[int, Sequence[int]]
@@ -181,9 +181,9 @@ def pair_store(
     threads: int | None = None,
     console: Console | None = None,
 ) -> Paired:
-    """Match pictures without caption and texts without picture of the train split of `store`.
+    """Match images without caption and texts without image of the train split of `store`.
 
-    Each picture is paired with the text of lowest energy, and each text with its picture; `keep`
+    Each image is paired with the text of lowest energy, and each text with its image; `keep`
     takes the share of lowest energy. `pairs.jsonl` has one line for each, best first, `pair.json`
     counts, `pair.html` shows the best and the worst. The store stays as it is. Raises
     `ConfigError`, `DataError` and `CheckpointError`.
@@ -197,7 +197,7 @@ def pair_store(
         rows = np.intersect1d(rows, rows_where(opened, where))
     with embedded_store(embedder, store, threads=threads, console=console) as embedded:
         alone = without_partner(embedded.shelf, rows)
-        with watched(console, "comparing pictures", len(alone["images"])) as advance:
+        with watched(console, "comparing images", len(alone["images"])) as advance:
             found = find_partners(embedded.shelf, embedded.form, alone, advance)
     opened = embedded.store
     chosen = found if keep is None else found.best(keep)
@@ -226,11 +226,11 @@ def pair_store(
         out,
         "pair",
         title=f"Pseudo-pairs: {facts['store']}",
-        lead=f"Pictures without caption and texts without picture of the train split"
+        lead=f"Images without caption and texts without image of the train split"
         f"{f' where {where}' if where else ''}, store version {facts['version']}, each with its"
         " nearest.",
         tiles={
-            "Pictures": facts["images"],
+            "Images": facts["images"],
             "Texts": facts["texts"],
             "Pseudo-pairs": len(chosen),
             "Mutual": facts["mutual"],
@@ -278,10 +278,10 @@ _PSEUDO = "pseudo_pair"  # the column that is true where model and not source ma
 
 
 class PseudoPairReader(DerivedReader):
-    """The items of a store in order; `partners` gives rows of texts for the rows of pictures.
+    """The items of a store in order; `partners` gives rows of texts for the rows of images.
 
-    Such a picture gets the captions of its texts and, where it lacks them, the further columns of
-    the first; the texts' rows go. A text may have several pictures. Every item says in the column
+    Such an image gets the captions of its texts and, where it lacks them, the further columns of
+    the first; the texts' rows go. A text may have several images. Every item says in the column
     `pseudo_pair` whether it is one.
     """
 
@@ -319,7 +319,7 @@ class PseudoPairReader(DerivedReader):
         return [(row, list(texts)) for row, texts in sorted(self._partners.items())]
 
     def _texts(self) -> dict[int, tuple[tuple[str, ...], dict[str, object]]]:
-        """Captions and further columns of the rows that find a picture."""
+        """Captions and further columns of the rows that find an image."""
         store = self._store.store
         extras = store.info.extras
         rows = np.unique(np.fromiter(chain.from_iterable(self._partners.values()), np.int64))

@@ -31,7 +31,7 @@ SIDES: tuple[Side, Side] = ("images", "texts")
 class Chunk:
     """Store rows `start` to `stop` (exclusive), embedded; the other numbers count from row 0 on.
 
-    `digest` is that of the rows' content, `unreadable` the pictures that gave no embedding.
+    `digest` is that of the rows' content, `unreadable` the images that gave no embedding.
     """
 
     start: int

@@ -27,7 +27,7 @@ __all__ = [
     "service_of",
 ]
 
-_FILES = "Picture files: JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF. Repeat the field."
+_FILES = "Image files: JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF. Repeat the field."
 _TEXTS = "Texts. Repeat the field for several."
 ImagesField = Annotated[list[UploadFile], File(description=_FILES)]
 TextsField = Annotated[list[str], Form(description=_TEXTS)]
@@ -92,9 +92,9 @@ def _check_known(what: str, given: Iterable[str], known: Collection[str]) -> Non
 
 
 async def contents(uploads: Sequence[Upload], limits: Limits) -> list[bytes]:
-    """The bytes of the pictures, which together lie within the bound of a request."""
-    if len(uploads) > limits.pictures:
+    """The bytes of the images, which together lie within the bound of a request."""
+    if len(uploads) > limits.images:
         raise HTTPException(
-            422, f"{len(uploads)} pictures exceed the bound of {limits.pictures} a request"
+            422, f"{len(uploads)} images exceed the bound of {limits.images} a request"
         )
     return [await upload.read() for upload in uploads]

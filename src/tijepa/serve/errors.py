@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from tijepa.errors import PictureError, TijepaError
+from tijepa.errors import ImageError, TijepaError
 from tijepa.serve.schemas import Problem
 
 __all__ = ["REFUSALS", "install_handlers", "refuse", "status_of"]
@@ -24,13 +24,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         (401, "The API key is missing or wrong."),
         (404, "There is no such thing, or no store."),
         (408, "The request did not arrive in time."),
-        (413, "A body, picture or text beyond its bound."),
-        (415, "A file that is no picture of a known format, or JSON in place of a form."),
-        (422, "A parameter that is missing, unknown or out of bounds, or a damaged picture."),
+        (413, "A body, image or text beyond its bound."),
+        (415, "A file that is no image of a known format, or JSON in place of a form."),
+        (422, "A parameter that is missing, unknown or out of bounds, or a damaged image."),
         (429, "Too many requests at once; Retry-After says when to try again."),
     )
 }
-_PICTURE = {"image-too-large": 413, "image-unknown-format": 415}
+_IMAGE = {"image-too-large": 413, "image-unknown-format": 415}
 _LOG = logging.getLogger("tijepa.serve")
 
 
@@ -43,9 +43,9 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def status_of(error: TijepaError) -> int:
-    """413 and 415 for pictures too large or of no known format, 422 for damaged ones, else 400."""
-    if isinstance(error, PictureError):
-        return _PICTURE.get(error.kind, 422)
+    """413 and 415 for images too large or of no known format, 422 for damaged ones, else 400."""
+    if isinstance(error, ImageError):
+        return _IMAGE.get(error.kind, 422)
     return 400
 
 

@@ -1,4 +1,4 @@
-"""Pictures that come in, checked by their header and decoded, and pictures that go out."""
+"""Images that come in, checked by their header and decoded, and images that go out."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from tijepa.data.images import centre_square, decode_image, jpeg_header, normalise, open_picture
-from tijepa.errors import PictureError
+from tijepa.data.images import centre_square, decode_image, jpeg_header, normalise, open_image
+from tijepa.errors import ImageError
 from tijepa.model.saving import ModelCard
 
-__all__ = ["Received", "read_picture", "shown"]
+__all__ = ["Received", "read_image", "shown"]
 
 QUALITY = 88
 
 
 @dataclass(frozen=True)
 class Received:
-    """The model's input of one picture, and the size of the upright original in pixels."""
+    """The model's input of one image, and the size of the upright original in pixels."""
 
     inputs: Float[Tensor, "3 s s"]
     width: int
     height: int
 
 
-def read_picture(data: bytes, card: ModelCard, most_pixels: int) -> Received:
+def read_image(data: bytes, card: ModelCard, most_pixels: int) -> Received:
     """Decode `data` as the model reads it. The bound on pixels is checked before decoding.
 
-    Raises `PictureError`.
+    Raises `ImageError`.
     """
     width, height = _stated_size(data, most_pixels)
     if width * height > most_pixels:
         raise _too_large(most_pixels, f"{width} x {height} ")
     try:
         pixels = decode_image(data, min_side=card.image_size)
-    except PictureError as error:
-        raise PictureError(error.kind, f"the picture {error}") from None
+    except ImageError as error:
+        raise ImageError(error.kind, f"the image {error}") from None
     tall, wide = pixels.shape[:2]
     if (width > height and tall > wide) or (height > width and wide > tall):
         width, height = height, width  # turned upright by its EXIF
@@ -47,7 +47,7 @@ def read_picture(data: bytes, card: ModelCard, most_pixels: int) -> Received:
 
 
 def shown(data: bytes, side: int) -> bytes:
-    """A JPEG of at most `side` pixels a side; `PictureError` where the picture is damaged."""
+    """A JPEG of at most `side` pixels a side; `ImageError` where the image is damaged."""
     image = Image.fromarray(decode_image(data, min_side=side))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
@@ -61,15 +61,15 @@ def _stated_size(data: bytes, most_pixels: int) -> tuple[int, int]:
         header = jpeg_header(data) if data[:3] == b"\xff\xd8\xff" else None
         if header is not None:
             return header[1], header[0]
-        with open_picture(data) as image:
+        with open_image(data) as image:
             return image.width, image.height
-    except PictureError as error:
+    except ImageError as error:
         if error.kind == "image-too-large":
             raise _too_large(most_pixels) from None
-        raise PictureError(error.kind, f"the file cannot be used: {error}") from None
+        raise ImageError(error.kind, f"the file cannot be used: {error}") from None
 
 
-def _too_large(most_pixels: int, size: str = "") -> PictureError:
-    return PictureError(
-        "image-too-large", f"the picture's {size}pixels exceed the bound of {most_pixels:,}"
+def _too_large(most_pixels: int, size: str = "") -> ImageError:
+    return ImageError(
+        "image-too-large", f"the image's {size}pixels exceed the bound of {most_pixels:,}"
     )

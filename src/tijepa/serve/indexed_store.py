@@ -1,4 +1,4 @@
-"""The store that is served: search in its index, its items, their pictures as a page shows them."""
+"""The store that is served: search in its index, its items, their images as a page shows them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexedStore", "Item"]
 
-CACHE_BYTES = 64 * 2**20  # of encoded pictures, the most recently shown
+CACHE_BYTES = 64 * 2**20  # of encoded images, the most recently shown
 CAPTIONS = 5  # of one item that may each stand among the nearest texts
 EXAMPLES = 12
 LOOKED_AT = 64  # rows among which examples are sought
@@ -91,10 +91,10 @@ class IndexedStore:
         """The item in this row; None where the store has no such row."""
         return self._items([row])[0] if 0 <= row < len(self) else None
 
-    def picture(self, row: int, side: int) -> bytes | None:
-        """The picture as JPEG, at most `side` pixels a side; None where there is none.
+    def image(self, row: int, side: int) -> bytes | None:
+        """The image as JPEG, at most `side` pixels a side; None where there is none.
 
-        Raises `PictureError` where it is damaged.
+        Raises `ImageError` where it is damaged.
         """
         with self._lock:
             if (row, side) in self._shown:
@@ -113,14 +113,14 @@ class IndexedStore:
         return made
 
     def file(self, row: int) -> bytes | None:
-        """The picture as it is stored; None where there is none."""
+        """The image as it is stored; None where there is none."""
         if not 0 <= row < len(self):
             return None
-        return self._index.pictures([row])[0]
+        return self._index.images([row])[0]
 
     @cached_property
     def examples(self) -> list[Item]:
-        """Some items with picture and caption, spread over the store; read once."""
+        """Some items with image and caption, spread over the store; read once."""
         rows = np.linspace(0, len(self) - 1, min(LOOKED_AT, len(self))).astype(int)
         whole = [i for i in self._items(np.unique(rows)) if i.captions and i.width is not None]
         return whole[:: max(1, len(whole) // EXAMPLES)][:EXAMPLES]

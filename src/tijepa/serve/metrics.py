@@ -58,7 +58,7 @@ class Metrics:
         self._seconds.setdefault(route, Histogram(SECONDS)).add(seconds)
 
     def batch(self, items: int) -> None:
-        """Count one forward pass of so many pictures and texts."""
+        """Count one forward pass of so many images and texts."""
         self.batches.add(float(items))
 
     def exposition(self, *, waiting: int, items: int | None) -> str:
@@ -73,11 +73,11 @@ class Metrics:
         yield from _head("request_seconds", "histogram", "From request to last byte of its answer.")
         for route, seconds in sorted(self._seconds.items()):
             yield from seconds.lines("tijepa_request_seconds", f'route="{route}",')
-        yield from _head("batch_items", "histogram", "Pictures and texts of one forward pass.")
+        yield from _head("batch_items", "histogram", "Images and texts of one forward pass.")
         yield from self.batches.lines("tijepa_batch_items")
         gauges = [
             ("running_requests", "Requests that are being answered.", self.running),
-            ("waiting_items", "Pictures and texts that wait for the model.", waiting),
+            ("waiting_items", "Images and texts that wait for the model.", waiting),
             ("resident_bytes", "Memory of the process.", resident_bytes()),
         ]
         if items is not None:

@@ -34,11 +34,11 @@ FormField = Annotated[
 ]
 
 
-@router.post("/embed", summary="Embed pictures and texts")
+@router.post("/embed", summary="Embed images and texts")
 async def embed(
     request: Request, image: AnyImages, text: AnyTexts, form: FormField = None
 ) -> EmbedAnswer:
-    """Joint embeddings of pictures and texts.
+    """Joint embeddings of images and texts.
 
     With the calibrated form the energy of a pair is minus the inner product of its two embeddings,
     with the cosine form 1 minus it.
@@ -58,7 +58,7 @@ async def embed(
     )
 
 
-@router.post("/energy", summary="Energy of every picture with every text")
+@router.post("/energy", summary="Energy of every image with every text")
 async def energy(
     request: Request, image: ImagesField, text: TextsField, form: FormField = None
 ) -> EnergyAnswer:
@@ -77,23 +77,23 @@ async def energy(
     )
 
 
-@router.post("/explain", summary="Where in a picture a text is")
+@router.post("/explain", summary="Where in an image a text is")
 async def explain(
     request: Request,
     text: TextsField,
-    image: Annotated[UploadFile | None, File(description="One picture file.")] = None,
+    image: Annotated[UploadFile | None, File(description="One image file.")] = None,
     row: Annotated[int | None, Form(description="Instead: an item of the store.")] = None,
-    grid: Annotated[int, Form(ge=1, le=16, description="Cells a side; grid² pictures.")] = 8,
+    grid: Annotated[int, Form(ge=1, le=16, description="Cells a side; grid² images.")] = 8,
 ) -> ExplainAnswer:
-    """Energy of a text with what a small opening shows of the picture, cell by cell.
+    """Energy of a text with what a small opening shows of the image, cell by cell.
 
-    The cells divide the largest centred square of the picture, which is what the model sees of it.
+    The cells divide the largest centred square of the image, which is what the model sees of it.
     """
     service = service_of(request)
     check_texts(text, service.limits)
     if (image is None) == (row is None):
         raise HTTPException(
-            422, "send either a picture as image, or the row of an item of the store"
+            422, "send either an image as image, or the row of an item of the store"
         )
     if image is not None:
         data = (await contents([image], service.limits))[0]
@@ -101,14 +101,14 @@ async def explain(
         assert row is not None
         found = await service.in_thread(indexed_store_of(request).file, row)
         if found is None:
-            raise HTTPException(404, f"the store has no picture in row {row}")
+            raise HTTPException(404, f"the store has no image in row {row}")
         data = found
-    picture = (await service.receive([data]))[0]
+    image = (await service.receive([data]))[0]
     size = service.embedder.card.image_size
     if grid > size // 2:
         raise HTTPException(422, f"grid is {grid}: it must lie between 1 and {size // 2}")
-    views = await service.in_thread(through, picture.inputs, occlusion_masks(size, grid))
-    e = await service.embeddings([picture.inputs, *views], text)
+    views = await service.in_thread(through, image.inputs, occlusion_masks(size, grid))
+    e = await service.embeddings([image.inputs, *views], text)
     form = service.embedder.default_form
     values = service.embedder.energy_of(e, form)
     match = service.embedder.match
@@ -118,8 +118,8 @@ async def explain(
     return ExplainAnswer(
         form=form,
         grid=grid,
-        width=picture.width,
-        height=picture.height,
+        width=image.width,
+        height=image.height,
         maps=[
             EnergyMap(
                 text=one,
@@ -144,4 +144,4 @@ def _known_form(service: Service, form: EnergyForm | None) -> EnergyForm:
 
 def _check_any(images: Sequence[object], texts: Sequence[str]) -> None:
     if not images and not texts:
-        raise HTTPException(422, "there is nothing to embed: send a picture as image, or a text")
+        raise HTTPException(422, "there is nothing to embed: send an image as image, or a text")

@@ -102,7 +102,7 @@ def run_answer(folder: Path) -> RunAnswer:
         texts=_whole(found, "num_texts"),
         chance=_number(found, "chance_at_1"),
         facts=_facts(run),
-        problems=[why for file, why in run.problems.items() if file != "set_aside.jsonl"],
+        problems=[why for file, why in run.problems.items() if file != "rejected.jsonl"],
         history=health_section(run),
         curves=curves(run),
     )

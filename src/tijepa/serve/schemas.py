@@ -45,22 +45,22 @@ class EmbedAnswer(_Answer):
 
     form: FormName = Field(description=_FORM)
     dimensions: int = Field(description="Length of every embedding.")
-    images: list[list[float]] = Field(description="One embedding a picture, in the order sent.")
+    images: list[list[float]] = Field(description="One embedding an image, in the order sent.")
     texts: list[list[float]] = Field(description="One embedding a text, in the order sent.")
 
 
 class EnergyAnswer(_Answer):
-    """Energies of every picture with every text; low = compatible."""
+    """Energies of every image with every text; low = compatible."""
 
     form: FormName = Field(description=_FORM)
-    energy: list[list[float]] = Field(description="One row a picture, one column a text.")
+    energy: list[list[float]] = Field(description="One row an image, one column a text.")
     probability: list[list[float]] | None = Field(
         description=_PROBABILITY + " Given for the model's default form only."
     )
 
 
 class EnergyMap(_Answer):
-    """Where one text is in the picture."""
+    """Where one text is in the image."""
 
     text: str = Field(description="The text as sent.")
     energy: list[list[float]] = Field(
@@ -68,17 +68,17 @@ class EnergyMap(_Answer):
     )
     row: int = Field(description="Row of the lowest cell, from 0.")
     column: int = Field(description="Column of the lowest cell, from 0.")
-    pair: float = Field(description="Energy of the text with the whole picture.")
+    pair: float = Field(description="Energy of the text with the whole image.")
     probability: float | None = Field(description=_PROBABILITY)
 
 
 class ExplainAnswer(_Answer):
-    """Energy maps of one picture."""
+    """Energy maps of one image."""
 
     form: FormName = Field(description=_FORM)
     grid: int = Field(description="Cells a side. They divide the largest centred square.")
-    width: int = Field(description="Width of the upright picture in pixels.")
-    height: int = Field(description="Height of the upright picture in pixels.")
+    width: int = Field(description="Width of the upright image in pixels.")
+    height: int = Field(description="Height of the upright image in pixels.")
     maps: list[EnergyMap] = Field(description="One map a text, in the order sent.")
 
 
@@ -109,8 +109,8 @@ class ItemAnswer(_Answer):
     id: str = Field(description="Name of the item in the store.")
     captions: list[str] = Field(description="All its captions.")
     split: str = Field(description="Split that the item belongs to.")
-    width: int | None = Field(description="Width of its picture in pixels; null without picture.")
-    height: int | None = Field(description="Height of its picture; null without picture.")
+    width: int | None = Field(description="Width of its image in pixels; null without image.")
+    height: int | None = Field(description="Height of its image; null without image.")
 
 
 class Example(_Answer):
@@ -134,7 +134,7 @@ class About(_Answer):
     store: str | None = Field(description="Name of the store; null without one.")
     examples: list[Example] = Field(description="Some items to begin with.")
     upload_bytes: int = Field(description="Most bytes of a request.")
-    pixels: int = Field(description="Most pixels of a picture.")
+    pixels: int = Field(description="Most pixels of an image.")
     text_length: int = Field(description="Most characters of a text.")
 
 
@@ -166,9 +166,9 @@ class RunAnswer(_Answer):
     sign: str = Field(description="The verdict as readers see it.")
     reason: str | None = Field(description="What the verdict rests on.")
     measured: str = Field(description="Which model and split the figures below are of.")
-    image_to_text: Direction | None = Field(description="Texts found for a picture.")
-    text_to_image: Direction | None = Field(description="Pictures found for a text.")
-    images: int | None = Field(description="Pictures that were searched.")
+    image_to_text: Direction | None = Field(description="Texts found for an image.")
+    text_to_image: Direction | None = Field(description="Images found for a text.")
+    images: int | None = Field(description="Images that were searched.")
     texts: int | None = Field(description="Texts that were searched.")
     chance: float | None = Field(description="Recall at 1 by chance.")
     facts: list[tuple[str, str]] = Field(description="What was trained: term and value.")

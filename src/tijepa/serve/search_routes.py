@@ -1,4 +1,4 @@
-"""What needs a store: search in it, its items and their pictures."""
+"""What needs a store: search in it, its items and their images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tijepa.serve.schemas import Found, ItemAnswer, SearchAnswer
 __all__ = ["router"]
 
 MOST_HITS = 200
-SIDES = (160, 320, 640, 1280)  # pixels of a shown picture; few, so that they are remembered
+SIDES = (160, 320, 640, 1280)  # pixels of a shown image; few, so that they are remembered
 
 router = APIRouter(tags=["search"], responses=REFUSALS, dependencies=[Depends(only_known)])
 
@@ -30,28 +30,28 @@ _WHERE = "Condition on the store's columns in SQL, such as split = 'test'."
 _ROW = "Number of the item in the store, from 0."
 
 
-@router.get("/search", summary="Find pictures by words")
+@router.get("/search", summary="Find images by words")
 async def search_by_text(
     request: Request,
     text: Annotated[str, Query(description="What to look for.")],
     k: Annotated[int, Query(ge=1, le=MOST_HITS, description="Items to return at most.")] = 24,
     where: Annotated[str | None, Query(max_length=2000, description=_WHERE)] = None,
 ) -> SearchAnswer:
-    """Pictures in order of their energy with the text."""
+    """Images in order of their energy with the text."""
     return await _search(request, None, text, k, where)
 
 
-@router.post("/search", summary="Find items by a picture, or by words")
-async def search_by_picture(
+@router.post("/search", summary="Find items by an image, or by words")
+async def search_by_image(
     request: Request,
-    image: Annotated[UploadFile | None, File(description="One picture file.")] = None,
+    image: Annotated[UploadFile | None, File(description="One image file.")] = None,
     text: Annotated[str | None, Form(description="Instead: what to look for.")] = None,
     k: Annotated[int, Form(ge=1, le=MOST_HITS, description="Items to return at most.")] = 24,
     where: Annotated[str | None, Form(max_length=2000, description=_WHERE)] = None,
 ) -> SearchAnswer:
-    """Items in order of the energy of their nearest caption with the picture."""
+    """Items in order of the energy of their nearest caption with the image."""
     if (image is None) == (text is None):
-        raise HTTPException(422, "send either a picture as image, or a text")
+        raise HTTPException(422, "send either an image as image, or a text")
     return await _search(request, image, text, k, where)
 
 
@@ -65,15 +65,15 @@ async def item(request: Request, row: int) -> ItemAnswer:
 
 
 @router.get(
-    "/items/{row}/picture",
-    summary="The picture of an item",
+    "/items/{row}/image",
+    summary="The image of an item",
     response_class=Response,
     responses={
-        200: {"content": {"image/jpeg": {}}, "description": "The picture."},
-        304: {"description": "The picture has not changed."},
+        200: {"content": {"image/jpeg": {}}, "description": "The image."},
+        304: {"description": "The image has not changed."},
     },
 )
-async def picture(
+async def image(
     request: Request,
     row: int,
     side: Annotated[int, Query(ge=1, le=SIDES[-1], description="Most pixels a side.")] = 320,
@@ -86,7 +86,7 @@ async def picture(
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    made = await service_of(request).in_thread(catalogue.picture, row, size)
+    made = await service_of(request).in_thread(catalogue.image, row, size)
     if made is None:
         raise _no_row(request, row)
     return Response(made, media_type="image/jpeg", headers=headers)
@@ -116,5 +116,5 @@ async def _search(
 
 def _no_row(request: Request, row: int) -> HTTPException:
     return HTTPException(
-        404, f"the store has no picture in row {row}: it has {len(catalogue_of(request)):,} rows"
+        404, f"the store has no image in row {row}: it has {len(catalogue_of(request)):,} rows"
     )

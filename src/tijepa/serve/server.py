@@ -90,7 +90,7 @@ def check_address(host: str, key: str | None, open_to_all: bool) -> None:
         return
     if key is None and not open_to_all:
         raise ConfigError(
-            f"--host {host} lets others reach the model and the pictures: set an API key in"
+            f"--host {host} lets others reach the model and the images: set an API key in"
             " TIJEPA_API_KEY, or say --no-key"
         )
 

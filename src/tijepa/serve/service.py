@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.embeddings import Embeddings
-from tijepa.serve.images import Received, read_picture
+from tijepa.serve.images import Received, read_image
 from tijepa.serve.indexed_store import IndexedStore
 from tijepa.serve.metrics import Metrics
 from tijepa.serve.middleware import Limits
@@ -77,14 +77,14 @@ class Service:
         return await loop.run_in_executor(self._threads, partial(work, *arguments))
 
     async def receive(self, data: Sequence[bytes]) -> list[Received]:
-        """Decode pictures, one after the other, so that one request holds one thread."""
+        """Decode images, one after the other, so that one request holds one thread."""
         card, most = self.embedder.card, self.limits.pixels
-        return [await self.in_thread(read_picture, one, card, most) for one in data]
+        return [await self.in_thread(read_image, one, card, most) for one in data]
 
     async def embeddings(
         self, inputs: Sequence[Float[Tensor, "3 s s"]], texts: Sequence[str]
     ) -> Embeddings:
-        """Embeddings of some pictures and texts, batched with those of other requests."""
+        """Embeddings of some images and texts, batched with those of other requests."""
         size = self.embedder.card.image_size
         stacked = torch.stack(list(inputs)) if inputs else torch.zeros(0, 3, size, size)
         return await self.batcher.embeddings(stacked, texts)
@@ -93,7 +93,7 @@ class Service:
 # Dynamic batching: what several requests ask of the model becomes one forward pass.
 #
 # One thread runs the model. While it works, requests gather; a batch starts once it holds `items`
-# pictures and texts, or `wait` seconds after its first. Embeddings of an item do not depend on the
+# images and texts, or `wait` seconds after its first. Embeddings of an item do not depend on the
 # others of its batch, so nobody can tell with whom he travelled.
 
 
@@ -143,13 +143,13 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Pictures and texts that no batch has taken yet."""
+        """Images and texts that no batch has taken yet."""
         return sum(job.items for job in self._jobs)
 
     async def embeddings(
         self, inputs: Float[Tensor, "i 3 s s"], texts: Sequence[str]
     ) -> Embeddings:
-        """Embeddings of normalised pictures and of texts, beside those of other requests."""
+        """Embeddings of normalised images and of texts, beside those of other requests."""
         job = _Job(inputs, texts, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._some.set()

@@ -1,6 +1,6 @@
 """Features of frozen encoders: made once for all items of a split, kept beside its store.
 
-`data/kept_features.py` says where they lie, `encoding/feature_keys.py` under which key: pictures of
+`data/kept_features.py` says where they lie, `encoding/feature_keys.py` under which key: images of
 another size, another pooling or a store that has grown have features of their own, and features
 under their key are right unless the store itself was made anew.
 """
@@ -30,7 +30,7 @@ from tijepa.data.pairs import Item, PairSource
 from tijepa.data.store.source import StoreSource
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
-from tijepa.inference.feature_keys import feature_key, picture_inputs, text_inputs
+from tijepa.inference.feature_keys import feature_key, image_inputs, text_inputs
 from tijepa.io.locks import alone
 from tijepa.io.progress import say, watched
 from tijepa.model.encoded import Encoded
@@ -67,7 +67,7 @@ def cached_modalities(config: RunConfig, source: PairSource) -> dict[str, str | 
         if not data.cache_features:
             reason = "data.cache_features is false"
         elif modality == "image" and (tuple(data.crop_scale) != (1.0, 1.0) or data.flip):
-            reason = "data.crop_scale or data.flip makes every picture a new one"
+            reason = "data.crop_scale or data.flip makes every image a new one"
         elif modality in hidden:
             reason = f"objective.tasks.{hidden[modality]} hides another part of it each time"
         elif not isinstance(source, StoreSource):
@@ -115,7 +115,7 @@ class FeatureMaker:
             encodings["image"] = ImageEncoding(
                 encoders.image, compute, data.image_size, data.mean, data.std, max(1, data.threads)
             )
-            inputs["image"] = picture_inputs(data.image_size, data.mean, data.std)
+            inputs["image"] = image_inputs(data.image_size, data.mean, data.std)
         if modalities.get("text", "") is None:
             encodings["text"] = TextEncoding(encoders.text, compute, tokenizer, data.max_tokens)
             inputs["text"] = text_inputs(data.max_tokens, tokenizer)
@@ -178,7 +178,7 @@ class FeatureMaker:
 # Run a frozen encoder over the items of a source, in order, a piece at a time.
 
 
-_PICTURES = 64  # at once
+_IMAGES = 64  # at once
 _ITEMS = 256  # whose captions make a piece
 _CAPTIONS = 64  # at once
 
@@ -203,7 +203,7 @@ class Encoding(ABC):
 
 
 class ImageEncoding(Encoding):
-    """The largest centred square of each picture, as the loader gives it without augmentation."""
+    """The largest centred square of each image, as the loader gives it without augmentation."""
 
     def __init__(
         self,
@@ -221,10 +221,8 @@ class ImageEncoding(Encoding):
         self._threads = threads
 
     def pieces(self, source: PairSource, start: int, *, tokens: bool) -> Iterator[Piece]:
-        """See `Encoding.pieces`; the next pictures are decoded while these are encoded."""
-        bounds = [
-            (s, min(s + _PICTURES, len(source))) for s in range(start, len(source), _PICTURES)
-        ]
+        """See `Encoding.pieces`; the next images are decoded while these are encoded."""
+        bounds = [(s, min(s + _IMAGES, len(source))) for s in range(start, len(source), _IMAGES)]
         with ThreadPoolExecutor(self._threads, "tijepa-features") as decoders:
             waiting: list[Future[tuple[Tensor, str | None]]] = []
             try:
@@ -241,15 +239,15 @@ class ImageEncoding(Encoding):
     def _begin(
         self, source: PairSource, decoders: ThreadPoolExecutor, first: int, last: int
     ) -> list[Future[tuple[Tensor, str | None]]]:
-        return [decoders.submit(self._picture, item) for item in source.read(range(first, last))]
+        return [decoders.submit(self._image, item) for item in source.read(range(first, last))]
 
-    def _picture(self, item: Item) -> tuple[Tensor, str | None]:
-        """Pixels, or none: with the reason where the picture is broken."""
+    def _image(self, item: Item) -> tuple[Tensor, str | None]:
+        """Pixels, or none: with the reason where the image is broken."""
         none = torch.empty(0)
-        if item.picture is None:
+        if item.image is None:
             return none, None
         try:
-            pixels = item.picture.pixels(self._size)
+            pixels = item.image.pixels(self._size)
         except DataError as error:
             return none, str(error)
         square = centre_square(pixels, self._size)
@@ -262,7 +260,7 @@ class ImageEncoding(Encoding):
         broken = {first + k: reason for k, (_, reason) in enumerate(made) if reason is not None}
         rows = [int(len(pixels) > 0) for pixels, _ in made]
         inputs = [pixels for pixels, _ in made if len(pixels)]
-        if not inputs:  # an encoder needs a picture: one that no row keeps
+        if not inputs:  # an encoder needs an image: one that no row keeps
             inputs = [torch.zeros(3, self._size, self._size)]
         with self._compute.autocast():
             encoded: Encoded = self._encoder(torch.stack(inputs).to(self._compute.device))

@@ -207,7 +207,7 @@ def _training_record(
         "grad_norm": float(reading.grad_norm),
         "pairs_per_second": clock.pairs / clock.elapsed,
         "data_wait": clock.waited / clock.elapsed,
-        "replaced_items": len(run.loader.set_aside),
+        "replaced_items": len(run.loader.rejected),
         **{name: float(value) for name, value in reading.terms.items()},
     }
 

@@ -174,7 +174,7 @@ def train(
         raise
     finally:
         metrics.close()
-        _list_set_aside(run_dir, loader.set_aside)
+        _list_rejected(run_dir, loader.rejected)
     judged = judged_split(splits)
     if judged is not None:  # kept for the evaluation of this run and of every later one
         maker.split(judged, splits.split(judged))
@@ -251,7 +251,7 @@ def _begin(
             (run_dir / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
             tokenizer.save(run_dir / "tokenizer.json")
             write_json(environment, run_dir / "environment.json")
-            _list_set_aside(run_dir, splits.set_aside)
+            _list_rejected(run_dir, splits.rejected)
         except BaseException:
             for path in run_dir.iterdir():
                 path.unlink()
@@ -260,9 +260,9 @@ def _begin(
             raise
 
 
-def _list_set_aside(run_dir: Path, items: Iterable[Rejected]) -> None:
+def _list_rejected(run_dir: Path, items: Iterable[Rejected]) -> None:
     """Add to the list of broken items those that are not on it yet."""
-    path = run_dir / "set_aside.jsonl"
+    path = run_dir / "rejected.jsonl"
     with writing(path):
         known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         lines = dict.fromkeys([*known, *(json.dumps(asdict(item)) for item in items)])
@@ -274,9 +274,9 @@ def _announce_data(console: Console, run_dir: Path, splits: PairSplits) -> None:
     items = ", ".join(f"{name} {len(source):,}" for name, source in splits.splits.items())
     say(console, f"results   {run_dir}")
     say(console, f"data      {splits.description}: {items}")
-    if splits.set_aside:
-        listed = run_dir / "set_aside.jsonl"
-        say(console, f"set aside {len(splits.set_aside)} broken items, listed in {listed}")
+    if splits.rejected:
+        listed = run_dir / "rejected.jsonl"
+        say(console, f"skipped {len(splits.rejected)} broken items, listed in {listed}")
 
 
 def _announce_learner(

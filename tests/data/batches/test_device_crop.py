@@ -1,4 +1,4 @@
-"""Cropping a batch by two matrix products shows what cropping each picture on the host shows."""
+"""Cropping a batch by two matrix products shows what cropping each image on the host shows."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Slope(StoredImage):
 
 
 class Slopes(PairSource):
-    """Landscapes, portraits and squares; the last item has no picture."""
+    """Landscapes, portraits and squares; the last item has no image."""
 
     def __len__(self) -> int:
         return 8
@@ -150,7 +150,7 @@ def test_cropping_on_the_device_is_deterministic_under_threads() -> None:
         assert torch.equal(a.images, b.images)
 
 
-def test_pictures_travel_to_the_device_as_bytes() -> None:
+def test_images_travel_to_the_device_as_bytes() -> None:
     """Canvas of 32 / sqrt(0.25) = 64 pixels: as large as the smallest crop of a square needs."""
     tokenizer = Tokenizer.train(["a slope"] * 3, 64)
     with Loader(

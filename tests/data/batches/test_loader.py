@@ -26,7 +26,7 @@ TOKENIZER = Tokenizer.train([" ".join(WORDS)] * 3, 200)
 
 
 class Numbers(PairSource):
-    """Item i is a picture whose red channel is i everywhere, with three captions."""
+    """Item i is an image whose red channel is i everywhere, with three captions."""
 
     def __init__(
         self,
@@ -258,7 +258,7 @@ def test_items_without_image_or_text_are_marked_and_harmless() -> None:
     assert seen == 2
 
 
-def test_flips_mirror_half_of_the_pictures() -> None:
+def test_flips_mirror_half_of_the_images() -> None:
     """256 draws: 128 expected, deviation 8."""
     source = Numbers(64, noise=True)
     plain, flipped = take(source, 64), take(source, 64, flip=True)
@@ -276,7 +276,7 @@ def test_broken_items_are_replaced_and_listed_once() -> None:
     with loader(source) as batches:
         indices = torch.cat([batch.indices for batch in islice(batches, 9)])
         assert not set(indices.tolist()) & {4, 9}
-        assert sorted(batches.set_aside, key=lambda entry: entry.item) == [
+        assert sorted(batches.rejected, key=lambda entry: entry.item) == [
             Rejected("number 4", "pixels fell off"),
             Rejected("number 9", "pixels fell off"),
         ]
@@ -434,7 +434,7 @@ def test_no_thread_remains_afterwards(way: str) -> None:
 
 
 class Counting(Numbers):
-    """Counts how many pictures were read."""
+    """Counts how many images were read."""
 
     reads = 0
 

@@ -22,7 +22,7 @@ def source(pairs_folder: Path, tmp_path: Path) -> StoreSource:
 
 
 def keep(source: StoreSource, key: str, split: str, *, finish: bool = True) -> None:
-    """Item i has the feature i; item 3 has a picture that cannot be read."""
+    """Item i has the feature i; item 3 has an image that cannot be read."""
     folder = features_folder(source.store) / f"image-{key}" / split
     writer = FeatureWriter(folder, made_of(key, source), tokens=False)
     rows = [int(item != 3) for item in range(len(source))]

@@ -36,7 +36,7 @@ def write(folder: Path, *, tokens: bool, stop: int | None = None) -> Path:
             pooled,
             values[: len(numbers)] if tokens else None,
             mask if tokens else None,
-            {1: "no picture"} if rows == [0] else {},
+            {1: "no image"} if rows == [0] else {},
         )
     if stop is None:
         writer.finish()
@@ -48,7 +48,7 @@ def test_rows_are_found_by_item_and_choice(tmp_path: Path) -> None:
     table = open_table(write(tmp_path / "t", tokens=True), MADE)
     assert len(table) == 3
     assert [table.count(item) for item in range(3)] == [2, 0, 1]
-    assert table.broken == {1: "no picture"}
+    assert table.broken == {1: "no image"}
     found = table.take([2, 0, 1, 0], [0, 1, None, 0])
     assert found.pooled.tolist() == [
         [2, np.float32(0.1)],
@@ -123,27 +123,27 @@ def test_a_token_is_off_by_at_most_an_eighth_bit(values: list[float]) -> None:
 
 
 class Painted(StoredImage):
-    """A picture of one value; a negative one is broken."""
+    """An image of one value; a negative one is broken."""
 
     def __init__(self, value: int) -> None:
         self.value = value
 
     def pixels(self, min_side: int) -> np.ndarray:
         if self.value < 0:
-            raise DataError("the picture is broken")
+            raise DataError("the image is broken")
         return np.full((4, 4, 3), self.value, np.uint8)
 
 
 class Pairs(PairSource):
-    """Item k: k mod 4 captions; every third picture is broken, every fifth item has none."""
+    """Item k: k mod 4 captions; every third image is broken, every fifth item has none."""
 
     def __len__(self) -> int:
         return 20
 
     def read(self, indexes: Sequence[int]) -> list[Item]:
-        return [Item(self.texts([k])[0], self.picture(k)) for k in indexes]
+        return [Item(self.texts([k])[0], self.image(k)) for k in indexes]
 
-    def picture(self, k: int) -> StoredImage | None:
+    def image(self, k: int) -> StoredImage | None:
         return None if k % 5 == 0 else Painted(-1 if k % 3 == 0 else k)
 
     def texts(self, indexes: Sequence[int]) -> list[tuple[str, ...]]:
@@ -154,10 +154,10 @@ class Pairs(PairSource):
 
 
 def tables(source: Pairs) -> SplitFeatures:
-    """Feature 100 k + n of caption n of item k, k of picture k."""
-    pictures = [source.picture(k) for k in range(len(source))]
-    sound = [isinstance(p, Painted) and p.value >= 0 for p in pictures]
-    broken = {k: "the picture is broken" for k, p in enumerate(pictures) if p and not sound[k]}
+    """Feature 100 k + n of caption n of item k, k of image k."""
+    images = [source.image(k) for k in range(len(source))]
+    sound = [isinstance(p, Painted) and p.value >= 0 for p in images]
+    broken = {k: "the image is broken" for k, p in enumerate(images) if p and not sound[k]}
     counts = [len(own) for own in source.texts(range(len(source)))]
     image = {"rows": np.array(sound), "pooled": np.array([[k] for k, s in enumerate(sound) if s])}
     text = {
@@ -188,7 +188,7 @@ def test_batches_hold_the_same_items_and_captions_as_without_features(threads: i
             words = first.token_mask.sum(dim=1) - 2  # without [CLS] and "dog"
             number = (100 * first.indices + words) * first.has_text
             assert torch.equal(second.text_features.pooled[:, 0], number.float())
-    assert {item.item for item in plain.set_aside} == {item.item for item in kept.set_aside}
+    assert {item.item for item in plain.rejected} == {item.item for item in kept.rejected}
 
 
 def test_features_move_and_roll_row_by_row() -> None:

@@ -40,7 +40,7 @@ def pairs() -> list[Pair]:
     ]
 
 
-def _pictures(folder: Path, items: Sequence[Pair]) -> None:
+def _images(folder: Path, items: Sequence[Pair]) -> None:
     for number, pair in enumerate(items):
         path = folder / f"images/{number}.jpg"
         path.parent.mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ def _pictures(folder: Path, items: Sequence[Pair]) -> None:
 
 
 def json_lines(root: Path, items: Sequence[Pair]) -> str:
-    _pictures(root, items)
+    _images(root, items)
     rows = [
         {"image": f"images/{n}.jpg", "captions": pair.captions, "split": pair.split}
         for n, pair in enumerate(items)
@@ -61,7 +61,7 @@ def separated(separator: str, name: str) -> Callable[[Path, Sequence[Pair]], str
     import csv
 
     def write(root: Path, items: Sequence[Pair]) -> str:
-        _pictures(root, items)
+        _images(root, items)
         with (root / name).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, delimiter=separator)
             writer.writerow(("filepath", "title", "split"))
@@ -110,7 +110,7 @@ def coco(root: Path, items: Sequence[Pair]) -> str:
 
 
 def karpathy(root: Path, items: Sequence[Pair]) -> str:
-    _pictures(root, items)
+    _images(root, items)
     images = []
     for number, pair in enumerate(items):
         split = "restval" if number == 3 else PUBLISHED[pair.split]
@@ -207,7 +207,7 @@ def parquet_with_paths(root: Path, items: Sequence[Pair]) -> str:
     import pyarrow
     import pyarrow.parquet
 
-    _pictures(root, items)
+    _images(root, items)
     rows = [
         {"file_name": f"images/{n}.jpg", "caption": caption, "split": pair.split}
         for n, pair in enumerate(items)

@@ -1,4 +1,4 @@
-"""COCO and Karpathy files: where their pictures are, and what is wrong in them."""
+"""COCO and Karpathy files: where their images are, and what is wrong in them."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def test_coco_is_found_from_its_root_its_annotations_or_one_file(
 
 
 @pytest.mark.parametrize("folder", ["images/val2017", "val", "images", "."])
-def test_pictures_of_coco_are_found_in_the_usual_places(tmp_path: Path, folder: str) -> None:
+def test_images_of_coco_are_found_in_the_usual_places(tmp_path: Path, folder: str) -> None:
     disk.coco(tmp_path, disk.pairs())
     moved = tmp_path / folder
     moved.mkdir(parents=True, exist_ok=True)
     for path in (tmp_path / "val2017").iterdir():
         path.rename(moved / path.name)
-    records, set_aside = split_up(tmp_path / "annotations/captions_val2017.json", "coco")
-    assert (len(records), set_aside) == (2, [])
+    records, rejected = split_up(tmp_path / "annotations/captions_val2017.json", "coco")
+    assert (len(records), rejected) == (2, [])
     assert records[0].id == "val2017/000000000008.jpg"
     assert records[0].extra == {"image_id": 8, "license": 1, "height": 10, "width": 12}
 
 
-def test_entries_of_coco_that_cannot_be_used_are_set_aside(tmp_path: Path) -> None:
+def test_entries_of_coco_that_cannot_be_used_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "0.jpg").write_bytes(disk.jpeg(0))
     content = {
         "images": [
@@ -75,10 +75,10 @@ def test_entries_of_coco_that_cannot_be_used_are_set_aside(tmp_path: Path) -> No
         ],
     }
     (tmp_path / "captions.json").write_text(json.dumps(content))
-    (record,), set_aside = split_up(tmp_path / "captions.json", "coco")
+    (record,), rejected = split_up(tmp_path / "captions.json", "coco")
     assert record.captions == ("first", 5)
     assert record.split is None
-    reasons = [problem.reason for problem in set_aside]
+    reasons = [problem.reason for problem in rejected]
     assert reasons == [
         "id 0 stands twice",
         "no object with an id",
@@ -115,16 +115,16 @@ def test_the_split_file_of_coco_names_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["Flicker8k_Dataset", "flickr30k-images", "."])
-def test_pictures_of_flickr_are_found_in_the_usual_places(tmp_path: Path, folder: str) -> None:
+def test_images_of_flickr_are_found_in_the_usual_places(tmp_path: Path, folder: str) -> None:
     disk.karpathy(tmp_path, disk.pairs())
     (tmp_path / folder).mkdir(exist_ok=True)
     for path in (tmp_path / "images").iterdir():
         path.rename(tmp_path / folder / path.name)
-    records, set_aside = split_up(tmp_path, "karpathy")
-    assert (len(records), set_aside) == (12, [])
+    records, rejected = split_up(tmp_path, "karpathy")
+    assert (len(records), rejected) == (12, [])
 
 
-def test_entries_of_a_split_file_that_cannot_be_used_are_set_aside(tmp_path: Path) -> None:
+def test_entries_of_a_split_file_that_cannot_be_used_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "0.jpg").write_bytes(disk.jpeg(0))
     good = {"filename": "0.jpg", "split": "train", "sentences": [{"raw": "a"}, "b", {}]}
     images = [
@@ -139,9 +139,9 @@ def test_entries_of_a_split_file_that_cannot_be_used_are_set_aside(tmp_path: Pat
     ]
     file = tmp_path / "dataset_x.json"
     file.write_text(json.dumps({"images": images}))
-    (record,), set_aside = split_up(file, "karpathy")
+    (record,), rejected = split_up(file, "karpathy")
     assert record.captions == ("a", "b", {})
-    assert [problem.reason for problem in set_aside] == [
+    assert [problem.reason for problem in rejected] == [
         "filename stands twice",
         "file is missing",
         f"image path leads out of the folder {tmp_path}",

@@ -116,11 +116,11 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         open_reader("hub:owner/name")
 
 
-def test_an_opened_picture_is_kept_without_loss() -> None:
-    picture = Image.new("RGB", (5, 4), (9, 8, 7))
+def test_an_opened_image_is_kept_without_loss() -> None:
+    image = Image.new("RGB", (5, 4), (9, 8, 7))
     columns = Columns(("image",), ("caption",), ())
-    record = record_of_row({"image": picture}, columns, name="n", split=None, root=None)
+    record = record_of_row({"image": image}, columns, name="n", split=None, root=None)
     assert record.image is not None
     with Image.open(io.BytesIO(record.image)) as again:
         assert again.format == "PNG"
-        assert again.tobytes() == picture.tobytes()
+        assert again.tobytes() == image.tobytes()

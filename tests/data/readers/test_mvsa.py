@@ -41,8 +41,8 @@ def read(root: Path) -> tuple[list[Record], list[Rejected]]:
 def test_single_is_read_with_the_label_of_the_pair(tmp_path: Path) -> None:
     lines = ["1\tpositive,neutral", "2\tnegative,positive", "10\tneutral,neutral"]
     root = published(tmp_path, lines)
-    records, set_aside = read(root)
-    assert set_aside == []
+    records, rejected = read(root)
+    assert rejected == []
     assert [(r.id, r.image, r.captions, r.extra) for r in records] == [
         (
             "1",
@@ -113,15 +113,15 @@ def test_a_text_that_is_not_utf8_is_read_as_windows_wrote_it(tmp_path: Path) -> 
     assert [r.captions for r in records] == [("“café”",), ("café \x81",)]
 
 
-def test_what_cannot_be_used_is_set_aside_with_its_line(tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_rejected_with_its_line(tmp_path: Path) -> None:
     lines = ["1\thappy,neutral", "2", "3\tneutral,neutral", "4\tneutral,neutral"]
     root = published(tmp_path, lines)
     (root / "data" / "4.txt").unlink()
     with (root / "labelResultAll.txt").open("a") as file:
         file.write("../x\tneutral,neutral\r\n")
-    records, set_aside = read(root)
+    records, rejected = read(root)
     assert [record.id for record in records] == ["3"]
-    assert [(found.item, found.reason) for found in set_aside] == [
+    assert [(found.item, found.reason) for found in rejected] == [
         ("1", "line 2: 'happy,neutral' is no pair of negative, neutral, positive"),
         ("2", "line 3: not an ID and its judgements, parted by tabs"),
         ("../x", "line 6: not an ID and its judgements, parted by tabs"),

@@ -32,11 +32,11 @@ def read(source: Path, **options: Any) -> tuple[list[Record], list[Rejected]]:
 
 def test_bytes_and_a_string_are_a_pair(tmp_path: Path) -> None:
     rows = [{"jpg": jpeg(n), "txt": f"text {n}", "id": f"n{n}"} for n in range(3)]
-    records, set_aside = read(write(tmp_path / "pairs.parquet", rows))
+    records, rejected = read(write(tmp_path / "pairs.parquet", rows))
     assert [(r.id, r.reference, r.image, r.captions, r.split) for r in records] == [
         (f"n{n}", f"pairs:{n + 1}", jpeg(n), (f"text {n}",), None) for n in range(3)
     ]
-    assert set_aside == []
+    assert rejected == []
 
 
 def test_cells_without_value_are_no_image_and_no_caption(tmp_path: Path) -> None:
@@ -50,13 +50,13 @@ def test_cells_without_value_are_no_image_and_no_caption(tmp_path: Path) -> None
         {"image": {"bytes": None, "path": "gone.jpg"}, "caption": ["a"]},
         {"image": {"bytes": None, "path": "../gone.jpg"}, "caption": ["a"]},
     ]
-    records, set_aside = read(write(tmp_path / "a.parquet", rows, schema))
+    records, rejected = read(write(tmp_path / "a.parquet", rows, schema))
     assert [(r.image, r.captions) for r in records] == [
         (None, ("a",)),
         (None, ("a", None)),
         (b"x", ()),
     ]
-    assert [(problem.item, problem.reason.split(" the")[0]) for problem in set_aside] == [
+    assert [(problem.item, problem.reason.split(" the")[0]) for problem in rejected] == [
         ("a:4", "neither an image nor a caption"),
         ("a:5", "file is missing"),
         ("a:6", "image path leads out of"),
@@ -83,12 +83,12 @@ def test_further_columns_become_what_json_can_hold(tmp_path: Path) -> None:
     }
 
 
-def test_an_image_that_is_a_number_is_set_aside(tmp_path: Path) -> None:
+def test_an_image_that_is_a_number_is_rejected(tmp_path: Path) -> None:
     _, (problem,) = read(write(tmp_path / "a.parquet", [{"image": 5, "caption": "a"}]))
-    assert problem.reason == "image is int, not bytes, a path or a picture"
+    assert problem.reason == "image is int, not bytes, a path or an image"
 
 
-def test_a_damaged_file_among_others_is_set_aside(tmp_path: Path) -> None:
+def test_a_damaged_file_among_others_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "b.parquet", [{"image": b"x", "caption": "a"}])
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
     records, (problem,) = read(tmp_path)
@@ -103,8 +103,8 @@ def test_damaged_pages_end_a_file_and_not_the_reading(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4:400] = b"\xff" * 396
     path.write_bytes(bytes(content))
-    _, set_aside = read(path)
-    assert "cannot be read after row" in set_aside[-1].reason
+    _, rejected = read(path)
+    assert "cannot be read after row" in rejected[-1].reason
 
 
 def test_a_file_without_usable_columns_is_refused(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def test_scenes_are_records_with_their_ground_truth() -> None:
         assert (record.id, record.split) == (source.item_id(index), "train")
         assert record.captions == source.captions(index)
         assert record.image is not None
-        with Image.open(io.BytesIO(record.image)) as picture:
-            assert np.array_equal(np.asarray(picture), source.image(index, 0))
+        with Image.open(io.BytesIO(record.image)) as image:
+            assert np.array_equal(np.asarray(image), source.image(index, 0))
         assert json.loads(json.dumps(record.extra)) == record.extra
         objects = source.scene(index).objects
         assert [thing["colour"] for thing in record.extra["objects"]] == [

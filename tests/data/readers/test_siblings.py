@@ -33,12 +33,12 @@ def read(root: Path) -> tuple[list[Record], list[Rejected]]:
 
 def test_each_line_that_is_not_blank_is_a_caption(tmp_path: Path) -> None:
     put(tmp_path, a_jpg=jpeg(0), a_txt="\ufeffone\r\n \ntwo\n", b_png=b"x", b_txt="")
-    records, set_aside = read(tmp_path)
+    records, rejected = read(tmp_path)
     assert [(r.id, r.image, r.captions) for r in records] == [
         ("a.jpg", jpeg(0), ("one", "two")),
         ("b.png", b"x", ()),
     ]
-    assert set_aside == []
+    assert rejected == []
 
 
 def test_folders_called_as_splits_are_splits_and_others_are_not(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_folders_called_as_splits_are_splits_and_others_are_not(tmp_path: Path) 
     }
 
 
-def test_json_beside_a_picture_gives_further_columns_and_captions(tmp_path: Path) -> None:
+def test_json_beside_an_image_gives_further_columns_and_captions(tmp_path: Path) -> None:
     put(
         tmp_path,
         a_jpg=b"1",
@@ -71,12 +71,12 @@ def test_json_beside_a_picture_gives_further_columns_and_captions(tmp_path: Path
     ]
 
 
-def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_rejected_with_its_reason(tmp_path: Path) -> None:
     put(
         tmp_path,
         a_jpg=b"1",
         a_png=b"2",
-        b_txt="no picture",
+        b_txt="no image",
         c_jpg=b"3",
         c_json="{",
         d_jpg=b"5",
@@ -85,11 +85,11 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path: Path) -> Non
     (tmp_path / "e.jpg").symlink_to(tmp_path / "nothing.jpg")
     (tmp_path / "f.jpg").symlink_to(tmp_path / "f.jpg")
     (tmp_path / "loop").symlink_to(tmp_path)
-    records, set_aside = read(tmp_path)
+    records, rejected = read(tmp_path)
     assert [record.id for record in records] == ["a.jpg"]
-    assert {problem.item: problem.reason for problem in set_aside} == {
+    assert {problem.item: problem.reason for problem in rejected} == {
         "a.png": "a.jpg has the same name and is used",
-        "b.txt": "text without a picture of the same name",
+        "b.txt": "text without an image of the same name",
         "c.jpg": "c.json: invalid JSON: Expecting property name enclosed in double quotes: "
         "line 1 column 2 (char 1)",
         "d.jpg": "d.json: invalid JSON: key 'a' stands twice in one object",
@@ -110,16 +110,16 @@ def test_names_that_are_not_utf8_give_ids_that_are(tmp_path: Path) -> None:
     assert (record.id, record.image) == ("caf\\udce9.jpg", b"1")
 
 
-def test_pictures_alone_are_taken_only_when_the_reader_is_named(tmp_path: Path) -> None:
+def test_images_alone_are_taken_only_when_the_reader_is_named(tmp_path: Path) -> None:
     put(tmp_path, a_jpg=b"1", b_jpg=b"2")
     with pytest.raises(DataError, match="nothing recognised in"):
         open_reader(str(tmp_path))
     assert len(list(open_reader(str(tmp_path), reader="siblings"))) == 2
 
 
-def test_a_source_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_source_without_images_is_refused(tmp_path: Path) -> None:
     put(tmp_path, a_txt="x")
-    with pytest.raises(DataError, match="holds no picture"):
+    with pytest.raises(DataError, match="holds no image"):
         open_reader(str(tmp_path), reader="siblings")
     with pytest.raises(DataError, match="is no folder"):
         open_reader(str(tmp_path / "a.txt"), reader="siblings")

@@ -18,16 +18,16 @@ from tijepa.errors import DataError
 from .pairs_on_disk import jpeg
 
 
-def write(root: Path, text: str | bytes, name: str = "captions.jsonl", pictures: int = 3) -> Path:
-    """A folder with pictures 0.jpg, 1.jpg, ... and a captions file."""
-    for number in range(pictures):
+def write(root: Path, text: str | bytes, name: str = "captions.jsonl", images: int = 3) -> Path:
+    """A folder with images 0.jpg, 1.jpg, ... and a captions file."""
+    for number in range(images):
         (root / f"{number}.jpg").write_bytes(jpeg(number))
     (root / name).write_bytes(text.encode() if isinstance(text, str) else text)
     return root
 
 
-def write_rows(root: Path, rows: list[Any], pictures: int = 3) -> Path:
-    return write(root, "\n".join(json.dumps(row) for row in rows), pictures=pictures)
+def write_rows(root: Path, rows: list[Any], images: int = 3) -> Path:
+    return write(root, "\n".join(json.dumps(row) for row in rows), images=images)
 
 
 def read(root: Path, **options: Any) -> tuple[list[Record], list[Rejected]]:
@@ -40,8 +40,8 @@ def read(root: Path, **options: Any) -> tuple[list[Record], list[Rejected]]:
 
 def texts(root: Path, **options: Any) -> list[tuple[str, tuple[Any, ...]]]:
     """Ids and captions of a source in which all is well."""
-    records, set_aside = read(root, **options)
-    assert set_aside == []
+    records, rejected = read(root, **options)
+    assert rejected == []
     return [(record.id, record.captions) for record in records]
 
 
@@ -54,8 +54,8 @@ def test_json_lines_give_items_with_captions_splits_and_the_rest(tmp_path: Path)
             {"image": "2.jpg", "text": "d", "split": "Test", "label": 3, "id": 17},
         ],
     )
-    records, set_aside = read(tmp_path)
-    assert set_aside == []
+    records, rejected = read(tmp_path)
+    assert rejected == []
     assert [(r.id, r.captions, r.split, r.extra, r.reference) for r in records] == [
         ("0.jpg", ("a", "b"), "train", {}, "captions.jsonl:1"),
         ("1.jpg", ("c",), "validation", {}, "captions.jsonl:2"),
@@ -174,18 +174,18 @@ GOOD = {"image": "0.jpg", "caption": "good"}
         ([1, 2], "list instead of a JSON object"),
     ],
 )
-def test_a_row_that_cannot_be_a_record_is_set_aside(tmp_path: Path, row: Any, reason: str) -> None:
+def test_a_row_that_cannot_be_a_record_is_rejected(tmp_path: Path, row: Any, reason: str) -> None:
     write_rows(tmp_path, [GOOD, row])
     (tmp_path / "folder").mkdir()
     (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
     (tmp_path / "broken-link.jpg").symlink_to(tmp_path / "nothing.jpg")
     os.mkfifo(tmp_path / "pipe")
-    records, set_aside = read(tmp_path)
+    records, rejected = read(tmp_path)
     assert [(record.id, record.captions) for record in records] == [("0.jpg", ("good",))]
-    assert len(set_aside) == 1
-    assert reason in set_aside[0].reason
-    assert "line 2" in f"{set_aside[0].item} {set_aside[0].reason}"
-    set_aside[0].item.encode("utf-8")
+    assert len(rejected) == 1
+    assert reason in rejected[0].reason
+    assert "line 2" in f"{rejected[0].item} {rejected[0].reason}"
+    rejected[0].item.encode("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,10 @@ def test_a_row_that_cannot_be_a_record_is_set_aside(tmp_path: Path, row: Any, re
 )
 def test_captions_pass_through_unjudged(tmp_path: Path, captions: Any) -> None:
     write_rows(tmp_path, [{"image": "0.jpg", "caption": captions}])
-    records, set_aside = read(tmp_path)
+    records, rejected = read(tmp_path)
     expected = tuple(captions) if isinstance(captions, list) else (captions,)
     assert records[0].captions == expected
-    assert set_aside == []
+    assert rejected == []
 
 
 def test_a_caption_of_a_megabyte_passes_through_csv(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_caption_of_a_megabyte_passes_through_csv(tmp_path: Path) -> None:
     assert texts(tmp_path) == [("0.jpg", ("x" * 1_000_000,))]
 
 
-def test_pictures_themselves_are_not_judged(tmp_path: Path) -> None:
+def test_images_themselves_are_not_judged(tmp_path: Path) -> None:
     write_rows(tmp_path, [{"image": n, "caption": "a"} for n in ("empty.jpg", "text.jpg")])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_bytes(b"not found")
@@ -222,7 +222,7 @@ def test_pictures_themselves_are_not_judged(tmp_path: Path) -> None:
         (b'{"image": "1.jpg", "caption": "a", "n": ' + b"9" * 5000 + b"}", "invalid JSON"),
     ],
 )
-def test_an_invalid_line_is_set_aside_with_its_number(
+def test_an_invalid_line_is_rejected_with_its_number(
     tmp_path: Path, line: bytes, reason: str
 ) -> None:
     write(tmp_path, json.dumps(GOOD).encode() + b"\n\n" + line + b"\n")
@@ -251,7 +251,7 @@ def test_nan_and_infinity_are_missing_values(tmp_path: Path) -> None:
         (b'1.jpg,"a\n2.jpg,b', "a quote opens and never closes"),
     ],
 )
-def test_a_broken_csv_row_is_set_aside(tmp_path: Path, line: bytes, reason: str) -> None:
+def test_a_broken_csv_row_is_rejected(tmp_path: Path, line: bytes, reason: str) -> None:
     write(tmp_path, b'image,caption\n0.jpg,good\n0.jpg,"two\nlines"\n' + line, "captions.csv")
     (record,), (problem,) = read(tmp_path)
     assert record.captions == ("good", "two\nlines")
@@ -268,7 +268,7 @@ def test_an_image_may_not_stand_in_two_splits(tmp_path: Path) -> None:
     assert "image stands in split 'train' already" in problem.reason
 
 
-def test_rows_without_a_split_are_set_aside_where_others_have_one(tmp_path: Path) -> None:
+def test_rows_without_a_split_are_rejected_where_others_have_one(tmp_path: Path) -> None:
     rows = [{**GOOD, "split": "train"}, {"image": "1.jpg", "caption": "a"}]
     _, (problem,) = read(write_rows(tmp_path, rows))
     assert "other rows name one" in problem.reason
@@ -283,9 +283,9 @@ def test_a_text_that_stands_twice_is_a_duplicate_row(tmp_path: Path) -> None:
 def test_a_column_that_only_a_late_row_has_is_found(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"image": None, "text": f"{n}"} for n in range(1200)]
     rows.append({"image": None, "text": "last", "split": "test"})
-    records, set_aside = read(write_rows(tmp_path, rows))
+    records, rejected = read(write_rows(tmp_path, rows))
     assert [record.captions for record in records] == [("last",)]
-    assert len(set_aside) == 1200
+    assert len(rejected) == 1200
 
 
 def test_a_late_row_may_use_another_usual_column(
@@ -333,12 +333,12 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(places=st.lists(st.integers(0, 5), min_size=1, max_size=30))
-def test_rows_in_any_order_are_joined_by_picture(
+def test_rows_in_any_order_are_joined_by_image(
     tmp_path_factory: pytest.TempPathFactory, places: list[int]
 ) -> None:
-    """Row i names picture places[i] and has caption "i": each picture gets the rows naming it."""
+    """Row i names image places[i] and has caption "i": each image gets the rows naming it."""
     rows = [{"image": f"{place}.jpg", "caption": f"{i}"} for i, place in enumerate(places)]
-    root = write_rows(tmp_path_factory.mktemp("rows"), rows, pictures=6)
+    root = write_rows(tmp_path_factory.mktemp("rows"), rows, images=6)
     expected = {
         f"{place}.jpg": tuple(str(i) for i, other in enumerate(places) if other == place)
         for place in places
@@ -346,7 +346,7 @@ def test_rows_in_any_order_are_joined_by_picture(
     assert sorted(texts(root)) == sorted(expected.items())
 
 
-def test_the_first_of_each_split_bring_what_was_set_aside_after_them(tmp_path: Path) -> None:
+def test_the_first_of_each_split_bring_what_was_rejected_after_them(tmp_path: Path) -> None:
     """Rows: train 0, a missing file, train 1, train 2, a missing file, test 0; one of each split.
 
     The first missing file stands behind train 0, which is taken, the second behind train 2.
@@ -361,7 +361,7 @@ def test_the_first_of_each_split_bring_what_was_set_aside_after_them(tmp_path: P
             {"image": "lost.jpg", "caption": "e", "split": "train"},
             {"image": "3.jpg", "caption": "f", "split": "test"},
         ],
-        pictures=4,
+        images=4,
     )
     first = list(open_reader(str(tmp_path)).first(1))
     captions = [item.captions[0] if isinstance(item, Record) else item.item for item in first]

@@ -51,7 +51,7 @@ def test_members_are_grouped_by_their_name_up_to_the_first_dot(tmp_path: Path) -
         ("._1.jpg", b"from a Mac"),
         ("README", b""),
     )
-    records, set_aside = read(tmp_path / "a.tar")
+    records, rejected = read(tmp_path / "a.tar")
     assert [(r.id, r.image, r.captions, r.extra) for r in records] == [
         ("a/d.x/1", b"one", ("first",), {}),
         ("a/2", b"two", ("second",), {"label": 5}),
@@ -59,14 +59,14 @@ def test_members_are_grouped_by_their_name_up_to_the_first_dot(tmp_path: Path) -
         ("a/4", None, ("only words",), {}),
     ]
     assert records[0].reference == "a.tar:d.x/1"
-    assert set_aside == []
+    assert rejected == []
 
 
 def test_pickles_are_neither_read_nor_forgotten(tmp_path: Path) -> None:
     members = [(f"{n}.{kind}", b"cos\nsystem\n") for n in range(3) for kind in ("jpg", "pyd")]
-    records, set_aside = read(tar(tmp_path / "a.tar", *members, ("0.pkl", b"x")))
+    records, rejected = read(tar(tmp_path / "a.tar", *members, ("0.pkl", b"x")))
     assert len(records) == 3
-    assert set_aside == [
+    assert rejected == [
         Rejected("*.pkl", "1 members of this kind are not read"),
         Rejected("*.pyd", "3 members of this kind are not read"),
     ]
@@ -90,8 +90,8 @@ def test_a_caption_column_can_be_named(tmp_path: Path) -> None:
     assert problem == Rejected("a/2", "json: there is no 'long' for the caption")
 
 
-def test_samples_that_cannot_be_used_are_set_aside(tmp_path: Path) -> None:
-    _, set_aside = read(
+def test_samples_that_cannot_be_used_are_rejected(tmp_path: Path) -> None:
+    _, rejected = read(
         tar(
             tmp_path / "a.tar",
             ("1.jpg", b"x"),
@@ -101,14 +101,14 @@ def test_samples_that_cannot_be_used_are_set_aside(tmp_path: Path) -> None:
             ("3.jpg", b"y"),
         )
     )
-    assert [(problem.item, problem.reason.split(":")[0]) for problem in set_aside] == [
+    assert [(problem.item, problem.reason.split(":")[0]) for problem in rejected] == [
         ("a/1", "json"),
         ("a/2", "neither an image nor a caption"),
         ("a/3.jpg", "stands again at byte 4,096 of the shard"),
     ]
 
 
-def test_a_picture_beyond_the_bound_is_not_read(
+def test_an_image_beyond_the_bound_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tijepa.data.readers.files.MAX_FILE_BYTES", 1000)
@@ -133,10 +133,10 @@ def test_a_truncated_shard_names_the_place_and_the_rest_goes_on(
     path = tar(tmp_path / "0.tar", *((f"{n}.jpg", bytes([n]) * 2000) for n in range(9)))
     path.write_bytes(path.read_bytes()[:kept])
     tar(tmp_path / "1.tar", ("x.jpg", b"fine"))
-    records, set_aside = read(tmp_path)
+    records, rejected = read(tmp_path)
     assert [record.id for record in records] == [*(f"0/{n}" for n in range(whole)), "1/x"]
-    assert reason in {problem.reason for problem in set_aside}
-    assert all(problem.item in ("0.tar", f"0/{whole}") for problem in set_aside)
+    assert reason in {problem.reason for problem in rejected}
+    assert all(problem.item in ("0.tar", f"0/{whole}") for problem in rejected)
 
 
 def test_a_shard_joined_from_two_is_not_read_by_half_in_silence(tmp_path: Path) -> None:
@@ -147,19 +147,19 @@ def test_a_shard_joined_from_two_is_not_read_by_half_in_silence(tmp_path: Path) 
     assert "more follows: was it joined from several?" in problem.reason
 
 
-def test_what_is_no_tar_is_set_aside_whole(tmp_path: Path) -> None:
+def test_what_is_no_tar_is_rejected_whole(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"not a tar" * 200)
     (tmp_path / "b.tar").write_bytes(b"")
-    records, set_aside = read(tmp_path)
+    records, rejected = read(tmp_path)
     assert records == []
-    assert [problem.item for problem in set_aside] == ["a.tar", "b.tar"]
+    assert [problem.item for problem in rejected] == ["a.tar", "b.tar"]
 
 
 def test_missing_shards_of_a_pattern_are_told(tmp_path: Path) -> None:
     tar(tmp_path / "s-01.tar", ("1.jpg", b"x"))
-    records, set_aside = read(f"{tmp_path}/s-{{00..02}}.tar")
+    records, rejected = read(f"{tmp_path}/s-{{00..02}}.tar")
     assert [record.id for record in records] == ["s-01/1"]
-    assert set_aside == [
+    assert rejected == [
         Rejected("s-00.tar", "file is missing"),
         Rejected("s-02.tar", "file is missing"),
     ]

@@ -42,7 +42,7 @@ class Given(Reader):
 
 
 def png(shade: int, side: int = 24) -> bytes:
-    """A picture of its own for every shade below 256."""
+    """An image of its own for every shade below 256."""
     image = Image.linear_gradient("L").resize((side, side))
     buffer = io.BytesIO()
     Image.merge("RGB", (image, image, Image.new("L", (side, side), shade))).save(buffer, "PNG")
@@ -50,7 +50,7 @@ def png(shade: int, side: int = 24) -> bytes:
 
 
 def pair(number: int, split: str | None = "train", **extra: Any) -> Record:
-    """Item `number`: a picture of that shade and two captions."""
+    """Item `number`: an image of that shade and two captions."""
     captions = (f"caption {number}", f"again {number}")
     return Record(f"i{number}", f"row {number}", png(number % 256), captions, split, extra)
 

@@ -46,7 +46,7 @@ def entries(stores: Path) -> set[str]:
     return {path.name for path in stores.glob("*.lance")}
 
 
-def test_a_folder_is_prepared_once_and_its_pictures_are_not_read_again(
+def test_a_folder_is_prepared_once_and_its_images_are_not_read_again(
     photos: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = opened(photos)
@@ -54,14 +54,14 @@ def test_a_folder_is_prepared_once_and_its_pictures_are_not_read_again(
     assert len(entries(stores)) == 1
 
     def read(*arguments: object) -> None:
-        raise AssertionError("a picture was looked at")
+        raise AssertionError("an image was looked at")
 
-    monkeypatch.setattr("tijepa.data.validation.check.look_at_picture", read)
+    monkeypatch.setattr("tijepa.data.validation.check.look_at_image", read)
     second = opened(photos)
     assert second.uri == first.uri
-    picture = second.split("train").read([1])[0].picture
-    assert picture is not None
-    assert picture.pixels(1).shape == (8, 9, 3)
+    image = second.split("train").read([1])[0].image
+    assert image is not None
+    assert image.pixels(1).shape == (8, 9, 3)
 
 
 def test_a_folder_that_changed_is_prepared_anew_and_the_old_store_goes_once_nobody_reads_it(
@@ -94,11 +94,11 @@ def test_stores_of_other_sources_stay(photos: Path, stores: Path, tmp_path: Path
     assert len(entries(stores)) == 2
 
 
-def test_what_was_set_aside_is_told_each_time(photos: Path, stores: Path) -> None:
+def test_what_was_rejected_is_told_each_time(photos: Path, stores: Path) -> None:
     (photos / "1.png").write_bytes(b"broken")
     for _ in range(2):
         splits = opened(photos, max_bad=0.5)
-        assert [item.item for item in splits.set_aside] == ["1.png"]
+        assert [item.item for item in splits.rejected] == ["1.png"]
     with pytest.raises(DataError, match="1 of 2 items"):
         opened(photos, max_bad=0.1)
     with pytest.raises(DataError, match="1 of 2 items"):

@@ -68,7 +68,7 @@ def test_a_store_on_object_storage_is_written_read_and_appended_to(
 def test_an_unfit_or_interrupted_source_commits_nothing(
     bucket: Any, make_reader: MakeReader, make_pair: MakePair
 ) -> None:
-    bad = Record("bad", "", b"no picture", (), "train")
+    bad = Record("bad", "", b"no image", (), "train")
     with pytest.raises(DataError, match="are broken"):
         write_store(make_reader([make_pair(0), bad]), URI)
     with pytest.raises(KeyboardInterrupt):

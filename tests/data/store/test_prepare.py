@@ -53,10 +53,10 @@ def test_everything_of_a_record_comes_back(
     assert names(splits) == {"train": ["i0"], "test": ["t"], "extra": ["p"]}
     train, test, extra = splits.splits.values()
     (pair,) = train.read([0])
-    assert pair.picture is not None
-    assert pair.picture.pixels(24).shape == (24, 24, 3)
+    assert pair.image is not None
+    assert pair.image.pixels(24).shape == (24, 24, 3)
     assert pair.captions == ("caption 0", "again 0")
-    assert test.read([0])[0].picture is None
+    assert test.read([0])[0].image is None
     assert extra.texts([0]) == [()]
     assert isinstance(extra, StoreSource)
     assert extra.extra("label", [0]) == ["dog"]
@@ -111,12 +111,12 @@ def test_a_split_named_late_sets_the_items_before_it_aside(
     done = write_store(reader, out, max_bad=0.7)
     assert reader.readings == 2
     assert names(open_store(out)) == {"train": ["i1"]}
-    assert done.set_aside == 2
-    quarantine = (diagnosis_folder(out) / "quarantine.jsonl").read_text()
-    assert quarantine.count("split is None, while other rows name one") == 2
+    assert done.rejected == 2
+    rejected_path = (diagnosis_folder(out) / "rejected.jsonl").read_text()
+    assert rejected_path.count("split is None, while other rows name one") == 2
 
 
-def test_duplicates_are_kept_and_reported_unless_they_are_set_aside(
+def test_duplicates_are_kept_and_reported_unless_they_are_rejected(
     make_reader: MakeReader, make_pair: MakePair, tmp_path: Path
 ) -> None:
     """Item 1 again in train is redundant; item 2, in train and test, stays in test."""
@@ -127,17 +127,17 @@ def test_duplicates_are_kept_and_reported_unless_they_are_set_aside(
     assert kept.added == {"train": 4, "test": 1}
     assert kept.report.facts["redundant_items"] == 2
     reader: Any = make_reader(records)
-    clean = write_store(reader, str(tmp_path / "clean.lance"), duplicates="set-aside")
+    clean = write_store(reader, str(tmp_path / "clean.lance"), duplicates="skip")
     assert reader.readings == 2
     assert names(open_store(clean.uri)) == {"train": ["i0", "i1"], "test": ["leak"]}
-    assert clean.set_aside == 2
+    assert clean.rejected == 2
     assert clean.report.facts["redundant_items"] == 0
 
 
 def test_an_unfit_source_leaves_a_report_and_no_store(
     make_reader: MakeReader, make_pair: MakePair, out: str
 ) -> None:
-    records = [make_pair(0), Record("bad", "row 1", b"no picture", ("a",), "train")]
+    records = [make_pair(0), Record("bad", "row 1", b"no image", ("a",), "train")]
     with pytest.raises(
         DataError, match=r"1 of 2 items \(50.00%\) are broken.* first bad: "
     ) as error:
@@ -193,14 +193,14 @@ FULL = """
 
 
 def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    """No file may grow beyond 400 kB, and the pictures take 3 × 270 kB."""
+    """No file may grow beyond 400 kB, and the images take 3 × 270 kB."""
     from PIL import Image
 
     source = tmp_path / "source"
     source.mkdir()
     for number in range(3):
-        picture = Image.frombytes("RGB", (300, 300), os.urandom(270_000))
-        picture.save(source / f"{number}.png")
+        image = Image.frombytes("RGB", (300, 300), os.urandom(270_000))
+        image.save(source / f"{number}.png")
         (source / f"{number}.txt").write_text(f"noise {number}")
     out = tmp_path / "out.lance"
     command = [sys.executable, "-c", textwrap.dedent(FULL), str(source), str(out)]
@@ -251,19 +251,19 @@ def test_appending_adds_what_is_lacking_as_a_new_version_and_only_once(
     assert names(open_store(out, 1)) == {"train": ["i0", "i1", "i2"]}
 
 
-def test_another_item_of_a_known_id_is_set_aside_and_not_taken_for_the_known_one(
+def test_another_item_of_a_known_id_is_rejected_and_not_taken_for_the_known_one(
     make_reader: MakeReader, make_pair: MakePair, out: str
 ) -> None:
-    """A camera gives its names again: i1 with the picture of i7, i2 with a new caption."""
+    """A camera gives its names again: i1 with the image of i7, i2 with a new caption."""
     write_store(make_reader([make_pair(i) for i in range(4)]), out)
     renamed = replace(make_pair(7), id="i1", captions=make_pair(1).captions)
     corrected = replace(make_pair(2), captions=("corrected",))
     more = [make_pair(0), renamed, corrected, make_pair(9)]
     added = append_store(make_reader(more), out, max_bad=1.0)
-    assert (added.added, added.skipped, added.set_aside) == ({"train": 1}, 1, 2)
+    assert (added.added, added.skipped, added.rejected) == ({"train": 1}, 1, 2)
     assert names(open_store(out)) == {"train": ["i0", "i1", "i2", "i3", "i9"]}
-    listed = (added.report.folder / "quarantine.jsonl").read_text()
-    assert listed.count("the store holds another picture or other captions under this id") == 2
+    listed = (added.report.folder / "rejected.jsonl").read_text()
+    assert listed.count("the store holds another image or other captions under this id") == 2
     with pytest.raises(DataError, match="under this id: rename it"):
         append_store(make_reader(more), out)
 
@@ -285,12 +285,12 @@ def test_appending_finds_duplicates_of_what_the_store_holds(
     facts = done.report.facts
     listed = {kind: found["listed"] for kind, found in facts["duplicates"].items()}
     assert listed["duplicate-item"] == [["i0", "again"], ["t", "u"]]
-    assert listed["picture-in-two-splits"] == [["i1", "leak"]]
-    assert listed["duplicate-picture"] == []
+    assert listed["image-in-two-splits"] == [["i1", "leak"]]
+    assert listed["duplicate-image"] == []
     assert facts["redundant_items"] == 3
     assert facts["counts"]["sound"] == 4
     (step,) = facts["commands"]
-    assert step["command"] == f"tijepa prepare {out} --out pairs-clean.lance --duplicates set-aside"
+    assert step["command"] == f"tijepa prepare {out} --out pairs-clean.lance --duplicates skip"
 
 
 def test_appending_finds_look_alikes_of_what_the_store_holds(

@@ -56,13 +56,13 @@ def test_without_test_items_the_one_of_the_highest_hash_becomes_one() -> None:
     assert Counter(splits.values()) == {"train": 28, "validation": 1, "test": 1}
 
 
-def test_where_splits_are_named_an_item_without_one_is_set_aside() -> None:
+def test_where_splits_are_named_an_item_without_one_is_rejected() -> None:
     settler = SplitSettler(SplitPlan())
     assert settler.settle(checked("a", "test")) == checked("a", "test")
     later = settler.settle(checked("b"))
     assert later.sound is None
     assert later.findings[-1].reason == "split is None, while other rows name one"
-    assert later.findings[-1].set_aside
+    assert later.findings[-1].rejected
     settler.finish()
 
 

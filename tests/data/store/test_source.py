@@ -88,7 +88,7 @@ def test_one_batch_is_one_access(uri: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert taken == [["pair"], ["captions"]]
 
 
-def test_opening_reads_no_picture_and_no_caption(make_reader: MakeReader, tmp_path: Path) -> None:
+def test_opening_reads_no_image_and_no_caption(make_reader: MakeReader, tmp_path: Path) -> None:
     """3,000 texts of 200 letters: 600 kB, and at most 64 kB of it are read."""
     import random
 

@@ -92,7 +92,7 @@ def test_a_sound_pair_has_no_findings() -> None:
     assert checked.sound is not None
     assert checked.sound.captions == ("a dog", "ein Hund")
     assert checked.sound.content_hash == hashlib.blake2b(data, digest_size=16).hexdigest()
-    facts = checked.sound.picture
+    facts = checked.sound.image
     assert facts is not None
     assert (facts.width, facts.height, facts.format, facts.mode) == (64, 48, "JPEG", "RGB")
     assert (facts.frames, facts.orientation) == (1, 1)
@@ -112,13 +112,13 @@ def test_a_sound_pair_has_no_findings() -> None:
         (encode(Image.new("F", (20, 20)), "TIFF"), "image-float"),
     ],
 )
-def test_an_item_whose_picture_is_broken_is_set_aside_whole(data: bytes, kind: str) -> None:
-    """Its caption must not silently become a text without picture."""
+def test_an_item_whose_image_is_broken_is_rejected_whole(data: bytes, kind: str) -> None:
+    """Its caption must not silently become a text without image."""
     checked = check(data, "a dog")
     assert checked.sound is None
     assert kinds(checked) == [kind]
     finding = checked.findings[0]
-    assert finding.set_aside
+    assert finding.rejected
     assert (finding.item, finding.reference) == ("i1", "captions.csv line 2")
     assert finding.reason
     assert "\n" not in finding.reason
@@ -141,18 +141,18 @@ def rotated(orientation: int, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_width_height_and_hash_are_those_of_the_upright_picture(kind: str) -> None:
+def test_width_height_and_hash_are_those_of_the_upright_image(kind: str) -> None:
     """Stored turned left by 90 degrees, orientation 6 turns it right again: 64 x 48."""
     checked = check(rotated(6, kind))
     assert kinds(checked) == ["image-rotated"]
     assert checked.sound is not None
-    facts = checked.sound.picture
+    facts = checked.sound.image
     plain = check(encode(photo(), kind)).sound
     assert facts is not None
     assert plain is not None
-    assert plain.picture is not None
+    assert plain.image is not None
     assert (facts.width, facts.height, facts.orientation) == (64, 48, 6)
-    assert (facts.difference_hash ^ plain.picture.difference_hash).bit_count() <= 3
+    assert (facts.difference_hash ^ plain.image.difference_hash).bit_count() <= 3
 
 
 def many_frames(kind: str) -> bytes:
@@ -173,11 +173,11 @@ def many_frames(kind: str) -> bytes:
         (encode(photo(400, 40), "JPEG"), "image-extreme-aspect"),
     ],
 )
-def test_peculiar_pictures_are_noted_but_kept(data: bytes, kind: str) -> None:
+def test_peculiar_images_are_noted_but_kept(data: bytes, kind: str) -> None:
     checked = check(data, "a dog")
     assert checked.sound is not None
     assert kind in kinds(checked)
-    assert not any(finding.set_aside for finding in checked.findings)
+    assert not any(finding.rejected for finding in checked.findings)
 
 
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (128, 16)])
@@ -187,7 +187,7 @@ def test_bounds_of_notes_are_exclusive(width: int, height: int) -> None:
 
 
 def test_the_difference_hash_is_that_of_the_definition() -> None:
-    """On 9 x 8 grey pixels the thumbnail is the picture itself."""
+    """On 9 x 8 grey pixels the thumbnail is the image itself."""
     grey = np.random.default_rng(3).integers(0, 256, (8, 9), dtype=np.uint8)
     bits = "".join(
         "1" if grey[row, column] > grey[row, column + 1] else "0"
@@ -196,8 +196,8 @@ def test_the_difference_hash_is_that_of_the_definition() -> None:
     )
     sound = check(encode(Image.fromarray(grey), "PNG")).sound
     assert sound is not None
-    assert sound.picture is not None
-    assert sound.picture.difference_hash == int(bits, 2)
+    assert sound.image is not None
+    assert sound.image.difference_hash == int(bits, 2)
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (640, 480)])
@@ -205,8 +205,8 @@ def test_formats_and_sizes_hardly_change_the_hash(width: int, height: int) -> No
     def hash_of(data: bytes) -> int:
         sound = check(data).sound
         assert sound is not None
-        assert sound.picture is not None
-        return sound.picture.difference_hash
+        assert sound.image is not None
+        return sound.image.difference_hash
 
     reference = hash_of(encode(photo(320, 240), "PNG"))
     for kind in ("JPEG", "WEBP", "PNG"):
@@ -232,7 +232,7 @@ def test_an_invalid_caption_is_dropped_alone(caption: Any, kind: str) -> None:
     assert checked.sound.captions == ("a dog", "a cat")
     assert kinds(checked) == [kind]
     assert checked.findings[0].reason.startswith("caption 2 of 3 ")
-    assert not checked.findings[0].set_aside
+    assert not checked.findings[0].rejected
 
 
 def test_the_longest_caption_is_kept() -> None:
@@ -240,20 +240,20 @@ def test_the_longest_caption_is_kept() -> None:
 
 
 @pytest.mark.parametrize("image", [encode(photo(), "JPEG"), None])
-def test_an_item_that_lost_all_captions_is_set_aside(image: bytes | None) -> None:
+def test_an_item_that_lost_all_captions_is_rejected(image: bytes | None) -> None:
     checked = check(image, "", 7)
     assert checked.sound is None
     assert kinds(checked) == ["caption-blank", "caption-not-text", "captions-all-invalid"]
-    assert [finding.set_aside for finding in checked.findings] == [False, False, True]
+    assert [finding.rejected for finding in checked.findings] == [False, False, True]
 
 
-def test_an_item_that_never_had_captions_is_a_picture_alone() -> None:
+def test_an_item_that_never_had_captions_is_an_image_alone() -> None:
     checked = check(encode(photo(), "JPEG"))
     assert checked.sound is not None
     assert checked.sound.captions == ()
 
 
-def test_an_item_of_nothing_is_set_aside() -> None:
+def test_an_item_of_nothing_is_rejected() -> None:
     assert kinds(check(None)) == ["item-empty"]
     assert check(None).sound is None
 
@@ -304,11 +304,11 @@ def test_the_check_accepts_exactly_what_training_can_decode(data: st.DataObject,
         max_size=4,
     ),
 )
-def test_any_record_is_either_sound_or_set_aside_with_a_reason(
+def test_any_record_is_either_sound_or_rejected_with_a_reason(
     image: bytes | None, captions: list[Any]
 ) -> None:
     checked = check(image, *captions)
-    reasons = [finding.reason for finding in checked.findings if finding.set_aside]
+    reasons = [finding.reason for finding in checked.findings if finding.rejected]
     assert (checked.sound is None) == bool(reasons)
     if checked.sound is not None:
         dropped = sum(finding.kind.startswith("caption-") for finding in checked.findings)

@@ -70,8 +70,8 @@ def pair(name: str, seed: int, *captions: Any, split: str | None = "train") -> R
     return Record(name, f"line of {name}", photo(seed), captions or ("a dog",), split)
 
 
-def quarantine(report: Report) -> list[dict[str, str]]:
-    lines = (report.folder / "quarantine.jsonl").read_text().splitlines()
+def rejected_path(report: Report) -> list[dict[str, str]]:
+    lines = (report.folder / "rejected.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -111,7 +111,7 @@ def test_sound_pairs_are_fit(tmp_path: Path) -> None:
     assert report.facts["counts"] == {
         "items": 2,
         "sound": 2,
-        "set_aside": 0,
+        "rejected": 0,
         "pairs": 2,
         "images_only": 0,
         "texts_only": 0,
@@ -121,7 +121,7 @@ def test_sound_pairs_are_fit(tmp_path: Path) -> None:
     assert [step["command"] for step in report.facts["commands"]] == [
         "tijepa prepare s --out s.lance"
     ]
-    assert quarantine(report) == []
+    assert rejected_path(report) == []
 
 
 def test_a_sound_store_is_proposed_for_training_and_another_one_for_cleaning(
@@ -133,11 +133,11 @@ def test_a_sound_store_is_proposed_for_training_and_another_one_for_cleaning(
     ]
     copies = run(tmp_path / "b", pair("a", 1), pair("b", 1), source="pairs.lance")
     assert [step["command"] for step in copies.facts["commands"]] == [
-        "tijepa prepare pairs.lance --out pairs-clean.lance --duplicates set-aside"
+        "tijepa prepare pairs.lance --out pairs-clean.lance --duplicates skip"
     ]
 
 
-def test_every_item_set_aside_and_every_caption_dropped_is_one_line(tmp_path: Path) -> None:
+def test_every_item_rejected_and_every_caption_dropped_is_one_line(tmp_path: Path) -> None:
     report = run(
         tmp_path / "d",
         pair("good", 1, "a dog", "", 7),
@@ -147,16 +147,16 @@ def test_every_item_set_aside_and_every_caption_dropped_is_one_line(tmp_path: Pa
         Record("text", "x", None, ("only words",)),
         Record("look", "y", photo(4), ()),
     )
-    assert [(line["item"], line["what"], line["kind"]) for line in quarantine(report)] == [
+    assert [(line["item"], line["what"], line["kind"]) for line in rejected_path(report)] == [
         ("good", "caption", "caption-blank"),
         ("good", "caption", "caption-not-text"),
         ("torn", "item", "image-truncated"),
         ("mute", "item", "captions-all-invalid"),
         ("line 9", "item", "row-unusable"),
     ]
-    assert all(line["reason"] for line in quarantine(report))
+    assert all(line["reason"] for line in rejected_path(report))
     counts = report.facts["counts"]
-    assert (counts["items"], counts["sound"], counts["set_aside"]) == (6, 3, 3)
+    assert (counts["items"], counts["sound"], counts["rejected"]) == (6, 3, 3)
     assert (counts["pairs"], counts["texts_only"], counts["images_only"]) == (1, 1, 1)
 
 
@@ -179,7 +179,7 @@ def test_too_many_broken_items_make_a_source_unfit(tmp_path: Path) -> None:
     [
         ([], "the source holds no item"),
         ([Record("a", "", b"", ())], "none of its 1 items can be used"),
-        ([Record("a", "", None, ("x",))], "no item has both a picture and a caption"),
+        ([Record("a", "", None, ("x",))], "no item has both an image and a caption"),
     ],
 )
 def test_without_pairs_a_source_is_unfit(tmp_path: Path, items: list[Record], reason: str) -> None:
@@ -201,16 +201,15 @@ def test_duplicates_are_listed_and_shown_with_the_command_that_sets_them_aside(
         source="my photos",
     )
     duplicates = report.facts["duplicates"]
-    assert duplicates["picture-in-two-splits"]["listed"] == [["a", "b"]]
+    assert duplicates["image-in-two-splits"]["listed"] == [["a", "b"]]
     assert duplicates["duplicate-item"]["listed"] == [["c", "d"]]
     assert report.redundant.tolist() == [0, 3]  # rows of the sound items
     assert [step["command"] for step in report.facts["commands"]][-1] == (
-        "tijepa prepare 'my photos' --out 'my photos-clean.lance' --max-bad 0.2 "
-        "--duplicates set-aside"
+        "tijepa prepare 'my photos' --out 'my photos-clean.lance' --max-bad 0.2 --duplicates skip"
     )
-    shown = report.groups["picture-in-two-splits"][0]
+    shown = report.groups["image-in-two-splits"][0]
     assert (shown.items, shown.splits) == (("a", "b"), ("train", "test"))
-    assert all(str(picture).startswith("data:image/jpeg;base64,") for picture in shown.pictures)
+    assert all(str(image).startswith("data:image/jpeg;base64,") for image in shown.images)
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing_else(tmp_path: Path) -> None:
@@ -236,7 +235,7 @@ def test_lone_surrogates_in_names_reach_all_files(tmp_path: Path) -> None:
     )
     assert report.facts["duplicates"]["duplicate-item"]["listed"] == [["\udc80a", "\udc80b"]]
     assert json.loads((report.folder / "doctor.json").read_text()) == report.facts
-    assert quarantine(report)[0]["item"] == "\udc80c"
+    assert rejected_path(report)[0]["item"] == "\udc80c"
     parsed(report)
 
 
@@ -255,7 +254,7 @@ def test_the_terminal_shows_the_verdict_and_obeys_no_name(tmp_path: Path) -> Non
 def test_an_earlier_report_is_replaced_but_no_other_folder(tmp_path: Path) -> None:
     folder = tmp_path / "d"
     run(folder, pair("a", 1), Record("b", "", b"", ()))
-    assert quarantine(run(folder, pair("a", 1))) == []
+    assert rejected_path(run(folder, pair("a", 1))) == []
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
@@ -265,7 +264,7 @@ def test_an_earlier_report_is_replaced_but_no_other_folder(tmp_path: Path) -> No
         run(other / "thesis.tex", pair("a", 1))
 
 
-def test_an_interrupt_leaves_what_was_set_aside_and_otherwise_no_folder(tmp_path: Path) -> None:
+def test_an_interrupt_leaves_what_was_rejected_and_otherwise_no_folder(tmp_path: Path) -> None:
     for items in ([pair("a", 1)], [pair("a", 1), Record("b", "b", None, ())]):
         folder = tmp_path / str(len(items))
         with suppress(KeyboardInterrupt), Diagnosis(folder, source="s", description="d") as taken:
@@ -273,7 +272,7 @@ def test_an_interrupt_leaves_what_was_set_aside_and_otherwise_no_folder(tmp_path
                 taken.add(check_record(item))
             raise KeyboardInterrupt
     assert not (tmp_path / "1").exists()
-    assert [path.name for path in (tmp_path / "2").iterdir()] == ["quarantine.jsonl"]
+    assert [path.name for path in (tmp_path / "2").iterdir()] == ["rejected.jsonl"]
 
 
 def test_examples_and_listed_groups_are_bounded(tmp_path: Path) -> None:

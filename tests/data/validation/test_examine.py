@@ -13,7 +13,7 @@ from tijepa.data.validation.check import Checked, validate_parallel
 from tijepa.errors import DataError
 
 
-def picture() -> bytes:
+def image() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (20, 20), (200, 10, 10)).save(buffer, "JPEG")
     return buffer.getvalue()
@@ -21,7 +21,7 @@ def picture() -> bytes:
 
 def source(count: int) -> Iterator[Record | Rejected]:
     """Every seventh row gives no record."""
-    data = picture()
+    data = image()
     for number in range(count):
         if number % 7 == 3:
             yield Rejected(str(number), "torn")
@@ -70,7 +70,7 @@ def test_reading_ahead_is_bounded_by_records() -> None:
 
 
 def test_reading_ahead_is_bounded_by_bytes() -> None:
-    """Pictures of 3 MiB: two fill a chunk of 4 MiB, so at most 2 * (2 * 1 + 2) are in flight."""
+    """Images of 3 MiB: two fill a chunk of 4 MiB, so at most 2 * (2 * 1 + 2) are in flight."""
     taken = []
 
     def counted() -> Iterator[Record | Rejected]:

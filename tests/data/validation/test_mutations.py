@@ -37,7 +37,7 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 @cache
 def originals() -> tuple[bytes, ...]:
-    """Sound pictures of every usual format and mode."""
+    """Sound images of every usual format and mode."""
     points = np.random.default_rng(5).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     image = Image.fromarray(points).resize((120, 90), Image.Resampling.BICUBIC)
     other = image.transpose(Image.Transpose.ROTATE_180)
@@ -91,7 +91,7 @@ def splice(random: Random) -> bytes:
 
 
 def zip_bomb(random: Random) -> bytes:
-    """Megabytes of zeros in a few kilobytes, under a picture's name or behind its magic number."""
+    """Megabytes of zeros in a few kilobytes, under an image's name or behind its magic number."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.jpg", bytes(3_000_000))
@@ -207,7 +207,7 @@ def mutated(count: int, seed: int) -> Iterator[Record | Rejected]:
 
 
 def everything_is_accounted_for(folder: Path, count: int, seed: int) -> Counter[str]:
-    """Run `count` mutations; returns how many items are set aside by kind."""
+    """Run `count` mutations; returns how many items are skipped by kind."""
     sound = []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Diagnosis(folder, source="mutated", description="mutated", max_tokens=8) as diagnosis:
@@ -217,7 +217,7 @@ def everything_is_accounted_for(folder: Path, count: int, seed: int) -> Counter[
             diagnosis.add(item)
         report = diagnosis.finish()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    lines = [json.loads(line) for line in (folder / "quarantine.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()]
     aside = [line for line in lines if line["what"] == "item"]
     expected = [
         item.item if isinstance(item, Rejected) else item.id for item in mutated(count, seed)
@@ -225,7 +225,7 @@ def everything_is_accounted_for(folder: Path, count: int, seed: int) -> Counter[
     assert sorted(sound + [line["item"] for line in aside]) == sorted(expected)
     assert all(line["reason"].strip() and "\n" not in line["reason"] for line in lines)
     assert report.facts["counts"]["sound"] == len(sound)
-    assert report.facts["counts"]["set_aside"] == len(aside)
+    assert report.facts["counts"]["rejected"] == len(aside)
     assert grown < 512 * 1024, "KiB of memory more than before"
     return Counter(line["kind"] for line in aside)
 
@@ -273,7 +273,7 @@ def row_of(random: Random, name: str) -> bytes:
 def test_two_thousand_mutated_files_go_through_prepare_and_none_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files of any ending on a disk, by the verb itself; an item is stored or in quarantine."""
+    """Files of any ending on a disk, by the verb itself; an item is stored or in rejected_path."""
     monkeypatch.chdir(tmp_path)
     random = Random(4)
     folder = tmp_path / "photos"
@@ -286,7 +286,7 @@ def test_two_thousand_mutated_files_go_through_prepare_and_none_is_lost(
     (folder / "captions.jsonl").write_bytes(b"\n".join(lines))
     assert main(["prepare", "photos", "--out", "photos.lance", "--max-bad", "1"]) == 0
     stored = sum(len(source) for source in open_store("photos.lance").splits.values())
-    listed = (tmp_path / "photos.prepared/quarantine.jsonl").read_text().splitlines()
+    listed = (tmp_path / "photos.prepared/rejected.jsonl").read_text().splitlines()
     aside = [entry for entry in map(json.loads, listed) if entry["what"] == "item"]
     assert stored + len(aside) == 2_000
     assert min(stored, len(aside)) > 100

@@ -81,7 +81,7 @@ def test_beyond_the_window_a_set_may_fall_apart_but_the_cost_stays_bounded() -> 
     assert 1 <= len(np.unique(near_components(values))) <= 32
 
 
-def test_flat_and_evenly_shaded_pictures_have_plain_hashes() -> None:
+def test_flat_and_evenly_shaded_images_have_plain_hashes() -> None:
     """7 bits set or unset are plain, 8 are not."""
     values = words([0, 2**64 - 1, 0x7F, 0xFF, 2**64 - 1 - 0x7F, 2**64 - 1 - 0xFF])
     assert is_plain(values).tolist() == [True, True, True, False, True, False]

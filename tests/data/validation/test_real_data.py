@@ -41,11 +41,11 @@ def test_flickr8k_is_fit_and_holds_one_pair_of_equal_photos(
     assert splits == {"train": 6_091, "val": 1_000, "test": 1_000}
     found = {kind: entry["listed"] for kind, entry in report.facts["duplicates"].items()}
     assert found == {
-        "duplicate-picture": [
+        "duplicate-image": [
             ["images/2851198725_37b6027625.jpg", "images/3050606344_af711c726c.jpg"]
         ],
         "duplicate-item": [],
-        "picture-in-two-splits": [],
+        "image-in-two-splits": [],
         "near-duplicate": [],
         "near-in-two-splits": [],
     }
@@ -54,7 +54,7 @@ def test_flickr8k_is_fit_and_holds_one_pair_of_equal_photos(
 
 
 def test_tweets_that_stand_in_two_splits_of_mvsa_are_found(real_data: Path, tmp_path: Path) -> None:
-    """Independent count: files by their SHA-256, and all pairs of tweets by picture and text."""
+    """Independent count: files by their SHA-256, and all pairs of tweets by image and text."""
     folder = real_data / "data/mvsa_single"
     splits = defaultdict(set)
     items: dict[tuple[str, str, str], int] = defaultdict(int)
@@ -71,7 +71,7 @@ def test_tweets_that_stand_in_two_splits_of_mvsa_are_found(real_data: Path, tmp_
     report = diagnosed(folder, "pairs.jsonl", tmp_path)
     assert report.fit
     duplicates = report.facts["duplicates"]
-    assert duplicates["picture-in-two-splits"]["groups"] == across
+    assert duplicates["image-in-two-splits"]["groups"] == across
     assert duplicates["duplicate-item"]["groups"] == twice
     assert duplicates["near-in-two-splits"]["groups"] == 39
     assert sum(report.facts["labels"]["label"].values()) == 4_869
@@ -90,8 +90,8 @@ def test_near_groups_of_mvsa_are_those_of_all_pairs(real_data: Path) -> None:
     ):
         sound = check_record(record).sound
         assert sound is not None
-        assert sound.picture is not None
-        looks.append(sound.picture.difference_hash)
+        assert sound.image is not None
+        looks.append(sound.image.difference_hash)
     hashes = np.unique(np.array(looks, dtype=np.uint64))
     hashes = hashes[~is_plain(hashes)]
     found = near_components(hashes)

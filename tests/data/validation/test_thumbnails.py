@@ -30,7 +30,7 @@ def test_the_longer_side_becomes_180_pixels(kind: str) -> None:
     assert shown(noise(kind)).size == (180, 135)
 
 
-def test_small_pictures_are_not_enlarged() -> None:
+def test_small_images_are_not_enlarged() -> None:
     assert shown(noise("PNG", 20, 10)).size == (20, 10)
 
 

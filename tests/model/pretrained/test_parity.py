@@ -23,7 +23,7 @@ SMALL = {
     "num_attention_heads": 2,
     "intermediate_size": 48,
 }
-PICTURES = {**SMALL, "image_size": 32, "patch_size": 8}
+PHOTOS = {**SMALL, "image_size": 32, "patch_size": 8}
 # configuration, class, settings, does it have a summary token
 IMAGES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     "vit": ("ViTConfig", "ViTModel", {}, True),
@@ -68,7 +68,7 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The library's model, our backbone of it, and whether there is a summary."""
     config, model, settings, summary = IMAGES[request.param]
     folder = tmp_path_factory.mktemp("image") / request.param
-    own = written(config, model, {**PICTURES, **settings}, folder)
+    own = written(config, model, {**PHOTOS, **settings}, folder)
     source = open_image_source(str(folder))
     ours = ImageBackbone(net=source.net, image_size=32, pooling="mean")
     load_pretrained(ours.net, source.weights(32), "tiny")
@@ -90,7 +90,7 @@ def test_image_tokens_and_summary_are_the_librarys(image: Any) -> None:
         torch.testing.assert_close(seen.summary, expected, atol=1e-5, rtol=0)
 
 
-def test_a_part_of_a_picture_is_encoded_without_the_rest(image: Any) -> None:
+def test_a_part_of_an_image_is_encoded_without_the_rest(image: Any) -> None:
     """All patches in another order give the same tokens; hidden ones and padding none at all."""
     _, ours, _ = image
     pixels = torch.randn(2, 3, 32, 32)

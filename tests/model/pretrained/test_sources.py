@@ -38,7 +38,7 @@ def test_a_timm_folder_with_description_takes_its_own(tmp_path: Path) -> None:
     assert source.std == (1.0, 1.0, 1.0)
 
 
-def test_another_size_of_pictures_resizes_the_positions(tmp_path: Path) -> None:
+def test_another_size_of_images_resizes_the_positions(tmp_path: Path) -> None:
     source = open_image_source(str(write_timm_vit(tmp_path / "vit")))
     net = PretrainedViT(**{**source.net["config"], "image_size": 64})
     load_pretrained(net, source.weights(64), "tiny")

@@ -1,4 +1,4 @@
-"""The mean over a picture and its corner crops."""
+"""The mean over an image and its corner crops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def backbone(folder: Path, views: str) -> ImageBackbone:
 
 
 def test_corner_crops_keep_seven_eighths_of_each_side_and_mirror_the_right_ones() -> None:
-    """A picture of 16 pixels: rows 0 to 13 above and 2 to 15 below, and columns alike.
+    """An image of 16 pixels: rows 0 to 13 above and 2 to 15 below, and columns alike.
 
     The slope of a ramp of one a pixel becomes 7/8 by enlarging, and its middle stays: 6.5 of the
     left crops, 8.5 of the right ones, which run downwards.
@@ -39,7 +39,7 @@ def test_corner_crops_keep_seven_eighths_of_each_side_and_mirror_the_right_ones(
     assert torch.isclose(upright[2][0, 0, 7:9, 3].mean(), torch.tensor(8.5))
 
 
-def test_the_pooled_token_is_the_mean_over_five_views_and_tokens_are_the_whole_picture(
+def test_the_pooled_token_is_the_mean_over_five_views_and_tokens_are_the_whole_image(
     tmp_path: Path,
 ) -> None:
     folder = write_timm_vit(tmp_path / "vit")

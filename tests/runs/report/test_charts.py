@@ -96,7 +96,7 @@ def test_the_reference_is_drawn_and_named() -> None:
     assert "chance <b>0.2\u00a0%</b>" in chart
 
 
-def test_names_are_escaped_and_the_picture_has_a_text() -> None:
+def test_names_are_escaped_and_the_image_has_a_text() -> None:
     chart = line_chart("<t>", [Series('"<s>', [1, 2], [3.0, 4.0])])
     assert "<t>" not in chart
     assert "<s>" not in chart

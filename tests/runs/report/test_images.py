@@ -64,21 +64,21 @@ def test_an_empty_matrix_is_an_error() -> None:
         draw_energies(torch.zeros(0, 0))
 
 
-def test_a_thumbnail_keeps_proportions_and_small_pictures_their_size() -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (300, 600, 3), dtype=np.uint8)
-    assert decoded(thumbnail(picture, side=100)).shape == (50, 100, 3)
-    assert decoded(thumbnail(picture[:32, :32])).shape == (32, 32, 3)
+def test_a_thumbnail_keeps_proportions_and_small_images_their_size() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (300, 600, 3), dtype=np.uint8)
+    assert decoded(thumbnail(image, side=100)).shape == (50, 100, 3)
+    assert decoded(thumbnail(image[:32, :32])).shape == (32, 32, 3)
 
 
-def test_a_flat_picture_is_kept_exactly() -> None:
-    picture = np.full((40, 40, 3), (12, 200, 99), dtype=np.uint8)
-    assert (decoded(thumbnail(picture)) == picture).all()
+def test_a_flat_image_is_kept_exactly() -> None:
+    image = np.full((40, 40, 3), (12, 200, 99), dtype=np.uint8)
+    assert (decoded(thumbnail(image)) == image).all()
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)],
 )
-def test_a_picture_of_another_kind_is_an_error(picture: np.ndarray) -> None:
+def test_an_image_of_another_kind_is_an_error(image: np.ndarray) -> None:
     with pytest.raises(DataError, match=r"give uint8 of shape \(height, width, 3\)"):
-        thumbnail(picture)
+        thumbnail(image)

@@ -66,16 +66,16 @@ def retrieval_of(recall: float) -> dict[str, object]:
     }  # fmt: skip
 
 
-def picture(seed: int = 0) -> np.ndarray:
+def image(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (64, 48, 3), dtype=np.uint8)
 
 
 def gallery(caption: str = "a red circle") -> list[Query]:
-    pictures = [Result(0.1 * k, k == 1, picture(k), caption) for k in range(6)]
+    images = [Result(0.1 * k, k == 1, image(k), caption) for k in range(6)]
     captions = [Result(0.1 * k, k == 0, caption=f"{caption} {k}") for k in range(5)]
     return [
-        Query("text_to_image", pictures, text=caption),
-        Query("image_to_text", captions, picture=picture(9)),
+        Query("text_to_image", images, text=caption),
+        Query("image_to_text", captions, image=image(9)),
     ]
 
 
@@ -114,7 +114,7 @@ def run_dir(tmp_path: Path) -> Path:
     text = "".join(json.dumps(line) + "\n" for line in lines + evals)
     (folder / "metrics.jsonl").write_text(text)
     item = {"item": "broken.jpg", "reason": "cut short"}
-    (folder / "set_aside.jsonl").write_text(json.dumps(item) + "\n")
+    (folder / "rejected.jsonl").write_text(json.dumps(item) + "\n")
     return folder
 
 
@@ -159,7 +159,7 @@ def test_the_page_loads_nothing_and_runs_nothing(run_dir: Path) -> None:
     assert "default-src 'none'" in html
 
 
-def test_pictures_tables_and_links_are_accessible(run_dir: Path) -> None:
+def test_images_tables_and_links_are_accessible(run_dir: Path) -> None:
     page = report(run_dir)
     assert page.all("html")[0]["lang"] == "en"
     assert all(attributes.get("alt") for attributes in page.all("img"))
@@ -175,7 +175,7 @@ def test_pictures_tables_and_links_are_accessible(run_dir: Path) -> None:
 def test_the_gallery_shows_five_answers_and_marks_the_match(run_dir: Path) -> None:
     page = report(run_dir)
     answers = [a for a in page.all("li") if a.get("class") in ("match", "other")]
-    assert len(answers) == 10  # five pictures of six, five captions
+    assert len(answers) == 10  # five images of six, five captions
     assert sum(a["class"] == "match" for a in answers) == 2
     assert page.text.count("✓") == 2 + 2  # two matches, the verdict, the explanation
 
@@ -183,7 +183,7 @@ def test_the_gallery_shows_five_answers_and_marks_the_match(run_dir: Path) -> No
 def test_untrusted_text_is_shown_and_not_interpreted(run_dir: Path) -> None:
     hostile = run_dir.parent / "<script>alert(0)<"
     os.rename(run_dir, hostile)
-    (hostile / "set_aside.jsonl").write_text(json.dumps({"item": ATTACK, "reason": ATTACK}))
+    (hostile / "rejected.jsonl").write_text(json.dumps({"item": ATTACK, "reason": ATTACK}))
     (hostile / "environment.json").write_text(json.dumps({"command": ATTACK, ATTACK: ATTACK}))
     (hostile / "config.yaml").write_text(
         json.dumps({"objective": {"name": ATTACK}, "data": {"source": ATTACK}})
@@ -272,7 +272,7 @@ def test_an_empty_run_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["config.yaml", "environment.json", "results.json", "metrics.jsonl", "set_aside.jsonl"]
+    "name", ["config.yaml", "environment.json", "results.json", "metrics.jsonl", "rejected.jsonl"]
 )
 def test_any_single_file_may_be_missing_or_damaged(run_dir: Path, name: str) -> None:
     (run_dir / name).write_text("{]\n")
@@ -332,9 +332,9 @@ def test_a_missing_run_folder_is_an_error(tmp_path: Path) -> None:
         write_report(tmp_path / "nowhere", energy=torch.eye(2), gallery=[])
 
 
-def test_a_picture_of_another_type_is_an_error(run_dir: Path) -> None:
+def test_an_image_of_another_type_is_an_error(run_dir: Path) -> None:
     with pytest.raises(DataError, match="cannot be shown"):
-        report(run_dir, [Query("image_to_text", [], picture=np.zeros((8, 8)))])
+        report(run_dir, [Query("image_to_text", [], image=np.zeros((8, 8)))])
 
 
 def test_a_long_run_gives_a_page_of_modest_size(run_dir: Path) -> None:

@@ -89,7 +89,7 @@ class BatchBuilder:
         return len(self._draws)
 
     def fill(self, rows: Sequence[int]) -> None:
-        """Decode and crop the pictures of these rows, or of what replaces them."""
+        """Decode and crop the images of these rows, or of what replaces them."""
         for row in rows:
             try:
                 self._fill(row)
@@ -163,21 +163,21 @@ class BatchBuilder:
         if recipe.features.image is not None:
             self._has_image[row] = _has_features(recipe.features.image, self._indexes[row])
             return
-        self._has_image[row] = item.picture is not None
-        if item.picture is None:
+        self._has_image[row] = item.image is not None
+        if item.image is None:
             self._rows[row] = 0
         elif recipe.augment == "device":
-            self._put_whole(row, item.picture.pixels(self._rows.shape[1]), draw)
+            self._put_whole(row, item.image.pixels(self._rows.shape[1]), draw)
         else:
             scale, size = recipe.crop_scale, recipe.image_size
-            pixels = item.picture.pixels(draw.needed_side(size, scale))
+            pixels = item.image.pixels(draw.needed_side(size, scale))
             height, width = pixels.shape[:2]
             crop = draw.crop_of(height, width, scale)
             cut = resize_crop(pixels, crop, size, recipe.flip and draw.mirrored())
             normalise_into(self._rows[row], cut, recipe.mean, recipe.std)
 
     def _read(self, indexes: Sequence[int]) -> list[Item]:
-        return _read(self._recipe.source, indexes, pictures=self._recipe.features.image is None)
+        return _read(self._recipe.source, indexes, images=self._recipe.features.image is None)
 
     def _image_features(self) -> Features | None:
         table = self._recipe.features.image
@@ -194,7 +194,7 @@ class BatchBuilder:
         return table.take(self._indexes, numbers)
 
     def _put_whole(self, row: int, pixels: Pixels, draw: SampleRng) -> None:
-        """The whole picture as a square, whatever its shape, and where to crop it."""
+        """The whole image as a square, whatever its shape, and where to crop it."""
         height, width = pixels.shape[:2]
         crop = draw.crop_of(height, width, self._recipe.crop_scale)
         shares = [crop.top / height, crop.left / width, crop.height / height, crop.width / width]
@@ -208,10 +208,10 @@ class BatchBuilder:
 
 
 def _vacant(shape: tuple[int, ...], dtype: torch.dtype, pin: bool) -> torch.Tensor:
-    """Memory for pictures, its content undefined.
+    """Memory for images, its content undefined.
 
     NumPy asks the system for large pages, torch does not; faulting in small ones cost 0.25 ms for
-    each picture of 224 pixels (docs/log.md).
+    each image of 224 pixels (docs/log.md).
     """
     if pin:
         return torch.empty(shape, dtype=dtype, pin_memory=True)
@@ -219,16 +219,16 @@ def _vacant(shape: tuple[int, ...], dtype: torch.dtype, pin: bool) -> torch.Tens
 
 
 def _has_features(table: FeatureTable, index: int) -> bool:
-    """Whether the item has a picture; `DataError` where it was found broken."""
+    """Whether the item has an image; `DataError` where it was found broken."""
     if index in table.broken:
         raise DataError(table.broken[index])
     return table.count(index) > 0
 
 
-def _read(source: PairSource, indexes: Sequence[int], *, pictures: bool) -> list[Item]:
-    """The items at `indexes`; without `pictures` their captions alone."""
+def _read(source: PairSource, indexes: Sequence[int], *, images: bool) -> list[Item]:
+    """The items at `indexes`; without `images` their captions alone."""
     try:
-        if pictures:
+        if images:
             items = source.read(indexes)
         else:
             items = [Item(texts, None) for texts in source.texts(indexes)]

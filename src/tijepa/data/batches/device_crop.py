@@ -1,6 +1,6 @@
 """Crop, resize, mirror and normalise a whole batch on the device, as two matrix products.
 
-The host gives every picture resized to one square canvas. Cutting out a region and resizing it is
+The host gives every image resized to one square canvas. Cutting out a region and resizing it is
 linear in each axis: a matrix of size x canvas from the left for the rows, one from the right for
 the columns. Their entries are those of bicubic interpolation with antialiasing (Keys 1981, a =
 -1/2, the kernel that Pillow and `torch.nn.functional.interpolate` use).
@@ -24,7 +24,7 @@ __all__ = ["Uncropped", "crop_on_device"]
 
 @dataclass(frozen=True)
 class Uncropped:
-    """A batch whose pictures are whole; `batch` is all the rest, its own images are empty."""
+    """A batch whose images are whole; `batch` is all the rest, its own images are empty."""
 
     batch: Batch
     pixels: UInt8[Tensor, "b v v 3"]
@@ -35,7 +35,7 @@ class Uncropped:
     std: tuple[float, float, float]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on `device` with its pictures cropped there."""
+        """The batch on `device` with its images cropped there."""
         moved = self.batch.to(device)
         images = crop_on_device(
             self.pixels.to(device, non_blocking=True),

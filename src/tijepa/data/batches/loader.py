@@ -43,20 +43,20 @@ class Loader:
     Each time an item comes up, one of its captions is drawn. With `crop_scale` (1, 1) an image
     shows its largest centred square; otherwise a random crop whose area is that share of the
     largest square, of aspect between 3:4 and 4:3. Values in [0, 1] become (value - mean) / std, by
-    channel. With `augment="device"` the host only decodes and resizes pictures to one size, and
+    channel. With `augment="device"` the host only decodes and resizes images to one size, and
     they are cropped, mirrored and normalised on `device`, the same regions by the same draws. On a
     CUDA device batches come from pinned memory and are copied while the host goes on.
 
     `threads` workers share the rows of each batch, so the next one is soon ready however many
     there are; 0 works in the calling thread. Memory is bounded whatever the number of threads: two
     batches are made ahead, so at most four exist (two in the making, one handed over, one still
-    held by the caller), of 12 x image_size^2 bytes a row and the encoded bytes of its picture,
-    plus one decoded picture for each thread.
+    held by the caller), of 12 x image_size^2 bytes a row and the encoded bytes of its image,
+    plus one decoded image for each thread.
 
-    Where `features` hold a modality, they are read instead of pictures, or beside the captions,
+    Where `features` hold a modality, they are read instead of images, or beside the captions,
     for the same items and captions; crop and mirroring must then be off.
 
-    An item whose image raises `DataError` is listed once in `set_aside` and replaced by a rule
+    An item whose image raises `DataError` is listed once in `rejected` and replaced by a rule
     that depends on (seed, position) alone. Iterating raises `DataError` if 16 replacements for one
     position are broken too. Any other error in a worker, one that would end its thread too, is
     raised by the iterator with a note that names the item. Close the loader, use it as a context
@@ -124,7 +124,7 @@ class Loader:
         self._iterators: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
     @property
-    def set_aside(self) -> list[Rejected]:
+    def rejected(self) -> list[Rejected]:
         """Broken items met so far, in no particular order."""
         return self._broken.listed
 

@@ -1,6 +1,6 @@
 """What is random about a pair: functions of (seed, stream position), so nothing has to be kept.
 
-A draw says which caption is shown, which region of the picture, and whether it is mirrored; and
+A draw says which caption is shown, which region of the image, and whether it is mirrored; and
 which items stand in where the one in order turns out to be broken.
 """
 
@@ -44,9 +44,9 @@ class SampleRng:
         return int(self.caption * count) if count else None
 
     def crop_of(self, height: int, width: int, scale: tuple[float, float]) -> Crop:
-        """The region shown of a picture: of an area in `scale`, as a share of the largest square.
+        """The region shown of an image: of an area in `scale`, as a share of the largest square.
 
-        With (1, 1) the largest centred square, otherwise anywhere in the picture and of aspect
+        With (1, 1) the largest centred square, otherwise anywhere in the image and of aspect
         between 3:4 and 4:3.
         """
         if scale[0] == 1.0:
@@ -61,7 +61,7 @@ class SampleRng:
         )
 
     def needed_side(self, size: int, scale: tuple[float, float]) -> int:
-        """How long a picture's shorter side must be for the crop to hold size x size pixels."""
+        """How long an image's shorter side must be for the crop to hold size x size pixels."""
         return size if scale[0] == 1.0 else least_side(size, self._area_in(scale) / _ASPECT)
 
     def mirrored(self) -> bool:

@@ -119,11 +119,11 @@ class CachedRows:
         return bool(self._table[row] >= 0)
 
     def unreadable(self, row: int) -> bool:
-        """Whether the row has a picture that could not be read."""
+        """Whether the row has an image that could not be read."""
         return int(self._item[row]) in self._of(row).broken
 
     def pooled(self, row: int) -> Float[Tensor, "c p"]:
-        """The pooled tokens of a row's captions, or of its picture."""
+        """The pooled tokens of a row's captions, or of its image."""
         return self._of(row).pooled(int(self._item[row]))
 
     def _of(self, row: int) -> FeatureTable:

@@ -1,7 +1,7 @@
 """Features on disk: one modality of one split, memory-mapped, never decoded or copied whole.
 
 A folder holds `features.json`, which says what the features were made of and how many there are,
-and plain arrays end to end: `rows.u32`, how many rows each item has (captions; pictures 0 or 1),
+and plain arrays end to end: `rows.u32`, how many rows each item has (captions; images 0 or 1),
 `pooled.f32`, and where tokens are kept `lengths.u32`, tokens of each row, and `tokens.bf16`.
 
 Pooled tokens are exact. Tokens are bfloat16: each value is off by at most 2^-8 = 0.4 % of itself.
@@ -45,7 +45,7 @@ FILES: dict[str, tuple[str, np.dtype[Any]]] = {
 class FeatureTable:
     """Rows of features by item; thread-safe, for nothing in it changes.
 
-    `broken` holds the reason for each item whose picture could not be read.
+    `broken` holds the reason for each item whose image could not be read.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], broken: Mapping[int, str]) -> None:
@@ -165,7 +165,7 @@ def _starts(counts: NDArray[Any]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Features:
-    """Features of b pictures or captions; `mask` is False at padding.
+    """Features of b images or captions; `mask` is False at padding.
 
     `tokens` and `mask` are None where pooled tokens alone are kept.
     """

@@ -4,7 +4,7 @@ The first reader that recognises a source takes it. Where several could, the ord
 a folder that `save_to_disk` wrote; MVSA's table of labels; a table called captions, pairs or
 metadata (or the only table, if its columns can be recognised); tar shards, before the .parquet
 files that img2dataset puts beside them; a split file of Karpathy, before the annotations of COCO it
-was made from; parquet; text files beside pictures. `reader` overrides the order.
+was made from; parquet; text files beside images. `reader` overrides the order.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _refuse_nothing(path: str) -> None:
         place = Path(path)
         if place.is_dir():
             if next(place.iterdir(), None) is None:
-                raise DataError(f"folder {path} is empty: put pictures and a captions.jsonl there")
+                raise DataError(f"folder {path} is empty: put images and a captions.jsonl there")
         elif not place.exists() and "{" not in path:
             raise DataError(f"{path} does not exist: check the source")
     except OSError as error:

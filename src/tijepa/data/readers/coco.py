@@ -1,4 +1,4 @@
-"""COCO captions as published: `annotations/captions_train2017.json`, pictures in `train2017/`.
+"""COCO captions as published: `annotations/captions_train2017.json`, images in `train2017/`.
 
 The format is described at https://cocodataset.org/#format-data (Caption Annotations): a list
 `images` with `id` and `file_name`, and a list `annotations` with `image_id` and `caption`. Each
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tijepa.data.pairs import Rejected
-from tijepa.data.readers.columns import picture_root
+from tijepa.data.readers.columns import image_root
 from tijepa.data.readers.files import (
     digest_of_files,
     extra_of,
@@ -39,7 +39,7 @@ class _Annotations:
 
     images: list[dict[str, Any]]
     captions: dict[Any, list[Any]]
-    set_aside: list[Rejected]
+    rejected: list[Rejected]
     folder: Path
 
 
@@ -74,7 +74,7 @@ class CocoReader(Reader):
         return f"{self._files[0].parent}: COCO captions; {', '.join(parts)}"
 
     def fingerprint(self) -> str:
-        """Of the annotation files and the pictures that they name."""
+        """Of the annotation files and the images that they name."""
         return digest_of_files(self._files[0].parent, self._names())
 
     def _names(self) -> Iterator[str]:
@@ -86,7 +86,7 @@ class CocoReader(Reader):
 
     def _records(self, file: Path) -> Iterator[Record | Rejected]:
         parsed = _parse(file)
-        yield from parsed.set_aside
+        yield from parsed.rejected
         split = _split(file)
         prefix = file.stem.removeprefix("captions_")
         for image in parsed.images:
@@ -138,7 +138,7 @@ def _parse(file: Path) -> _Annotations:
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise DataError(f"{file} is no COCO file: it needs lists 'images' and 'annotations'")
-    set_aside: list[Rejected] = []
+    rejected: list[Rejected] = []
     sound: dict[Any, dict[str, Any]] = {}
     for number, image in enumerate(images):
         where = f"{file.name}: images[{number}]"
@@ -148,21 +148,21 @@ def _parse(file: Path) -> _Annotations:
         if problem is None:
             sound[image["id"]] = image
         else:
-            set_aside.append(Rejected(where, problem))
+            rejected.append(Rejected(where, problem))
     captions: dict[Any, list[Any]] = {}
     for number, annotation in enumerate(annotations):
         where = f"{file.name}: annotations[{number}]"
         if not isinstance(annotation, dict) or not _is_id(annotation.get("image_id")):
-            set_aside.append(Rejected(where, "no object with an image_id"))
+            rejected.append(Rejected(where, "no object with an image_id"))
         elif annotation["image_id"] not in sound:
             missing = printable(str(annotation["image_id"]))
-            set_aside.append(Rejected(where, f"image {missing} is not in the list of images"))
+            rejected.append(Rejected(where, f"image {missing} is not in the list of images"))
         elif "caption" in annotation:
             captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
         else:
-            set_aside.append(Rejected(where, "no caption"))
-    pictures = list(sound.values())
-    return _Annotations(pictures, captions, set_aside, _picture_folder(file, pictures))
+            rejected.append(Rejected(where, "no caption"))
+    listed = list(sound.values())
+    return _Annotations(listed, captions, rejected, _image_folder(file, listed))
 
 
 def _image_problem(image: Any) -> str | None:
@@ -175,11 +175,11 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
-def _picture_folder(file: Path, images: list[dict[str, Any]]) -> Path:
-    """train2017/ or images/train2017/ beside annotations/, else where the pictures are."""
+def _image_folder(file: Path, images: list[dict[str, Any]]) -> Path:
+    """train2017/ or images/train2017/ beside annotations/, else where the images are."""
     subset = file.stem.removeprefix("captions_")
     tops = [file.parent.parent, file.parent] if file.parent.name == "annotations" else [file.parent]
     split = subset.rstrip("0123456789")
     below = (subset, f"images/{subset}", split, f"images/{split}", "images", "")
     candidates = [top / name for top in tops for name in below]
-    return picture_root(candidates, [image["file_name"] for image in images[:20]])
+    return image_root(candidates, [image["file_name"] for image in images[:20]])

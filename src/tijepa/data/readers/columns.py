@@ -1,4 +1,4 @@
-"""Which columns hold the picture, the captions and the split: guessed by name, or as told."""
+"""Which columns hold the image, the captions and the split: guessed by name, or as told."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "Columns",
     "find_columns",
     "guess_columns",
-    "picture_root",
+    "image_root",
     "recognised_names",
     "record_of_row",
     "take",
@@ -170,7 +170,7 @@ def take(values: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, A
     return None, None
 
 
-# Rows that hold the picture itself: bytes, a struct of bytes and path, or an opened picture.
+# Rows that hold the image itself: bytes, a struct of bytes and path, or an opened image.
 
 
 def record_of_row(
@@ -184,7 +184,7 @@ def record_of_row(
     """One row as a record; `DataError` with a short reason if it cannot be one.
 
     `name` is its id unless it gives one, and its reference. Its own split goes before `split`.
-    Paths of pictures are relative to `root`; where that is None they are taken as they are.
+    Paths of images are relative to `root`; where that is None they are taken as they are.
     """
     image_column, image = take(values, columns.image)
     caption_column, value = take(values, columns.caption)
@@ -205,7 +205,7 @@ def record_of_row(
 
 
 def _bytes_of(image: Any, root: Path | None) -> bytes | None:
-    """The picture file's bytes; None where a struct holds neither bytes nor path."""
+    """The image file's bytes; None where a struct holds neither bytes nor path."""
     if isinstance(image, dict) and ("bytes" in image or "path" in image):
         if image.get("bytes") is None and image.get("path") is None:
             return None
@@ -219,16 +219,16 @@ def _bytes_of(image: Any, root: Path | None) -> bytes | None:
         return buffer.getvalue()
     if isinstance(image, str):
         return read_file(image if root is None else os.path.join(root, inside(root, image)))
-    raise DataError(f"image is {type(image).__name__}, not bytes, a path or a picture")
+    raise DataError(f"image is {type(image).__name__}, not bytes, a path or an image")
 
 
-# Where the pictures are that an annotation file names without saying in which folder.
+# Where the images are that an annotation file names without saying in which folder.
 
 
 _PROBED = 20
 
 
-def picture_root(candidates: Iterable[Path], names: Sequence[str]) -> Path:
+def image_root(candidates: Iterable[Path], names: Sequence[str]) -> Path:
     """The candidate folder that holds most of the first names; the first one of equals."""
     folders = list(dict.fromkeys(candidates))
     probes = names[:_PROBED]

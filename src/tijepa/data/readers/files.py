@@ -21,8 +21,8 @@ from tijepa.data.records import canonical_split
 from tijepa.errors import DataError
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "MAX_FILE_BYTES",
-    "PICTURE_SUFFIXES",
     "captions_of",
     "check_size",
     "digest_of_files",
@@ -38,8 +38,8 @@ __all__ = [
     "walk",
 ]
 
-MAX_FILE_BYTES = 256_000_000  # larger pictures are not read into memory
-PICTURE_SUFFIXES = frozenset(
+MAX_FILE_BYTES = 256_000_000  # larger images are not read into memory
+IMAGE_SUFFIXES = frozenset(
     f".{name}" for name in ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 )
 
@@ -68,7 +68,7 @@ def read_file(path: Path | str) -> bytes:
 
 
 def check_size(size: int) -> None:
-    """Raise `DataError` if a picture of `size` bytes is too large to be read."""
+    """Raise `DataError` if an image of `size` bytes is too large to be read."""
     if size > MAX_FILE_BYTES:
         raise DataError(f"{size:,} bytes exceed the bound of {MAX_FILE_BYTES:,}")
 
@@ -124,7 +124,7 @@ def digest_of_files(root: Path, names: Iterable[str]) -> str:
 def walk(root: Path) -> Iterator[tuple[str, list[str]] | Rejected]:
     """Each folder below `root` (relative, "" first) with its sorted file names, links followed.
 
-    A link that leads back to a folder above, and a folder that cannot be listed, are `SetAside`.
+    A link that leads back to a folder above, and a folder that cannot be listed, are `Rejected`.
     """
     return _walk(str(root), "", ())
 

@@ -1,4 +1,4 @@
-"""Splits of the `datasets` library to records; picture files keep their bytes."""
+"""Splits of the `datasets` library to records; image files keep their bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def import_datasets() -> Any:
 class DatasetsRows:
     """A `Dataset` or `DatasetDict`; the splits of the latter keep their names.
 
-    Pictures stored as paths are read from `root`, or from anywhere where that is None.
+    Images stored as paths are read from `root`, or from anywhere where that is None.
     """
 
     def __init__(self, loaded: Any, where: str, options: ReaderOptions, root: Path | None) -> None:
@@ -101,7 +101,7 @@ def _rows(split: Any) -> Iterator[Mapping[str, Any] | Rejected]:
 
 
 def _undecoded(split: Any) -> Any:
-    """The split with picture columns as bytes and path instead of decoded pictures."""
+    """The split with image columns as bytes and path instead of decoded images."""
     datasets = import_datasets()
     for name, feature in split.features.items():
         if isinstance(feature, datasets.Image):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tijepa.data.pairs import Rejected
-from tijepa.data.readers.columns import picture_root
+from tijepa.data.readers.columns import image_root
 from tijepa.data.readers.files import (
     digest_of_files,
     extra_of,
@@ -44,7 +44,7 @@ _USED = ("filename", "filepath", "split", "sentences")
 
 
 class KarpathyReader(Reader):
-    """A split file of Karpathy and the pictures it names."""
+    """A split file of Karpathy and the images it names."""
 
     name: ClassVar[str] = "karpathy"
     layout: ClassVar[str] = "Karpathy's dataset_*.json, or the folder that holds it"
@@ -91,7 +91,7 @@ class KarpathyReader(Reader):
         return f"{self._file}: captions from sentences[].raw, splits of Karpathy"
 
     def fingerprint(self) -> str:
-        """Of the split file and the pictures that it names."""
+        """Of the split file and the images that it names."""
         return digest_of_files(self._file.parent, self._names())
 
     def _names(self) -> Iterator[str]:
@@ -119,7 +119,7 @@ class KarpathyReader(Reader):
             except DataError:
                 continue
         tops = (self._file.parent, self._file.parent.parent)
-        return picture_root((top / folder for top in tops for folder in _FOLDERS), names)
+        return image_root((top / folder for top in tops for folder in _FOLDERS), names)
 
 
 def _split_files(source: Path) -> list[Path]:

@@ -33,7 +33,7 @@ _LABELS = ("negative", "neutral", "positive")
 
 
 class MvsaReader(Reader):
-    """Tweets with pictures and sentiments."""
+    """Tweets with images and sentiments."""
 
     name: ClassVar[str] = "mvsa"
     layout: ClassVar[str] = "MVSA's labelResultAll.txt beside its folder data"
@@ -95,7 +95,7 @@ class MvsaReader(Reader):
         return f"{self._root}: MVSA, label from text and image as {said} said, splits by a hash"
 
     def fingerprint(self) -> str:
-        """Of the table, the texts and the pictures."""
+        """Of the table, the texts and the images."""
         names = [f"data/{name}.{ending}" for _, name, _ in self._rows for ending in ("jpg", "txt")]
         return digest_of_files(self._root, [_TABLE, *names])
 

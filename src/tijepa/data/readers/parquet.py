@@ -1,7 +1,7 @@
-"""Parquet files: pictures as bytes, as Hugging Face's {"bytes", "path"}, or as paths.
+"""Parquet files: images as bytes, as Hugging Face's {"bytes", "path"}, or as paths.
 
-Rows are read in small batches, so that memory holds a few pictures at a time (and, for files
-written with one huge page, that page). Rows of one parquet file that name the same picture file
+Rows are read in small batches, so that memory holds a few images at a time (and, for files
+written with one huge page, that page). Rows of one parquet file that name the same image file
 become one item.
 """
 
@@ -81,18 +81,18 @@ class ParquetReader(Reader):
         return f"{named}: {self._columns.describe(self._names)}"
 
     def fingerprint(self) -> str:
-        """Of the parquet files and of the pictures that they name."""
+        """Of the parquet files and of the images that they name."""
         return digest_of_files(self._root, self._read_names())
 
     def count(self) -> int | None:
-        """Number of rows, where pictures are in them."""
+        """Number of rows, where images are in them."""
         return None if self._by_path else self._count
 
     def _read_names(self) -> Iterator[str]:
         for file in self._files:
             yield str(file.relative_to(self._root))
             if self._by_path:
-                yield from self._gathering(file).pictures()
+                yield from self._gathering(file).images()
 
     def _gathering(self, file: Path) -> Gathering:
         rows = functools.partial(self._rows, file)
@@ -102,7 +102,7 @@ class ParquetReader(Reader):
         return printable(file.relative_to(self._root).with_suffix("").as_posix())
 
     def _rows(self, file: Path) -> Iterator[Row | Rejected]:
-        """The rows of `file`, numbered from 1; what cannot be read as one `SetAside`."""
+        """The rows of `file`, numbered from 1; what cannot be read as one `Rejected`."""
         import pyarrow
         import pyarrow.parquet
 

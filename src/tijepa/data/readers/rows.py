@@ -31,7 +31,7 @@ class Row:
 
 
 def read_rows(file: Path, known: frozenset[str]) -> Iterator[Row | Rejected]:
-    """Rows of a .jsonl, .csv or .tsv file in UTF-8; lines that are invalid as `SetAside`.
+    """Rows of a .jsonl, .csv or .tsv file in UTF-8; lines that are invalid as `Rejected`.
 
     Empty cells of CSV and TSV files are None. `known` are usual names of columns in lower case,
     by which the separator is found. Raises `DataError` if the file cannot be read.

@@ -1,4 +1,4 @@
-"""The embedded scenes as records: "scenes" or "scenes:SEED", pictures of 64 pixels as PNG."""
+"""The embedded scenes as records: "scenes" or "scenes:SEED", images of 64 pixels as PNG."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class ScenesReader(Reader):
             scenes = Scenes(split, size, self._seed, _IMAGE_SIZE, distinct=split != "train")
             for index in range(min(size, most)):
                 (item,) = scenes.read([index])
-                assert item.picture is not None
+                assert item.image is not None
                 name = scenes.item_id(index)
                 yield Record(
                     id=name,
                     reference=name,
-                    image=_png(item.picture.pixels(_IMAGE_SIZE)),
+                    image=_png(item.image.pixels(_IMAGE_SIZE)),
                     captions=item.captions,
                     split=split,
                     extra=_truth(scenes.scene(index)),
@@ -65,7 +65,7 @@ class ScenesReader(Reader):
 
     def describe(self) -> str:
         """See `Reader.describe`."""
-        return f"scenes of seed {self._seed}: {self.count():,} pictures of {_IMAGE_SIZE} pixels"
+        return f"scenes of seed {self._seed}: {self.count():,} images of {_IMAGE_SIZE} pixels"
 
     def fingerprint(self) -> str:
         """Of the seed and of the version that draws them."""

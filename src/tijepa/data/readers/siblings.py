@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers.columns import guess_columns, take
 from tijepa.data.readers.files import (
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     captions_of,
     digest_of_files,
     extra_of,
@@ -37,13 +37,13 @@ _PROBED = 200  # folders looked into for a first pair
 class _Stem:
     """Files of one folder that share a name but for its ending."""
 
-    pictures: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     text: str | None = None
     json: str | None = None
 
 
 class SiblingsReader(Reader):
-    """Pictures with text files of the same name."""
+    """Images with text files of the same name."""
 
     name: ClassVar[str] = "siblings"
     layout: ClassVar[str] = "a folder of name.jpg with name.txt beside it"
@@ -53,18 +53,18 @@ class SiblingsReader(Reader):
         self._root = Path(source)
         self._options = options
         if not self._root.is_dir():
-            raise DataError(f"{source} is no folder: give the one that holds the pictures")
+            raise DataError(f"{source} is no folder: give the one that holds the images")
         if not any(isinstance(item, _Found) for item in self._stems()):
-            endings = ", ".join(sorted(PICTURE_SUFFIXES))
-            raise DataError(f"folder {source} holds no picture: looked for {endings}")
+            endings = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise DataError(f"folder {source} holds no image: looked for {endings}")
 
     @classmethod
     def recognises(cls, source: str) -> bool:
-        """Whether a picture has a text of its name, in the first files of the first folders."""
+        """Whether an image has a text of its name, in the first files of the first folders."""
         if not os.path.isdir(source):
             return False
         return any(
-            stem.pictures and stem.text
+            stem.images and stem.text
             for step in itertools.islice(walk(Path(source)), _PROBED)
             if not isinstance(step, Rejected)
             for stem in _by_stem(step[1]).values()
@@ -78,17 +78,17 @@ class SiblingsReader(Reader):
         """See `Reader.describe`."""
         named = self._options.caption_column
         captions = ".txt files of the same name (one a line)" if named is None else f"'{named}'"
-        return f"{self._root}: pictures, captions from {captions}, further columns from .json files"
+        return f"{self._root}: images, captions from {captions}, further columns from .json files"
 
     def fingerprint(self) -> str:
-        """Of all pictures, texts and JSON files."""
+        """Of all images, texts and JSON files."""
         return digest_of_files(self._root, self._names())
 
     def _names(self) -> Iterator[str]:
         for found in self._stems():
             if isinstance(found, _Found):
                 stem = found.stem
-                for name in (*stem.pictures[:1], stem.text, stem.json):
+                for name in (*stem.images[:1], stem.text, stem.json):
                     if name is not None:
                         yield os.path.join(found.folder, name)
 
@@ -99,20 +99,20 @@ class SiblingsReader(Reader):
                 continue
             folder, names = step
             for stem in _by_stem(names).values():
-                if stem.pictures:
+                if stem.images:
                     yield _Found(folder, stem)
                 elif stem.text is not None:
                     text = printable(os.path.join(folder, stem.text))
-                    yield Rejected(text, "text without a picture of the same name")
-                for other in stem.pictures[1:]:
-                    reason = f"{printable(stem.pictures[0])} has the same name and is used"
+                    yield Rejected(text, "text without an image of the same name")
+                for other in stem.images[1:]:
+                    reason = f"{printable(stem.images[0])} has the same name and is used"
                     yield Rejected(printable(os.path.join(folder, other)), reason)
 
     def _record(self, found: _Found) -> Record | Rejected:
-        picture = os.path.join(found.folder, found.stem.pictures[0])
-        name = printable(picture).replace(os.sep, "/")
+        photo = os.path.join(found.folder, found.stem.images[0])
+        name = printable(photo).replace(os.sep, "/")
         try:
-            image = read_file(self._root / picture)
+            image = read_file(self._root / photo)
         except DataError as error:
             return Rejected(name, str(error))
         beside: dict[str, bytes | None] = {}
@@ -151,8 +151,8 @@ def _by_stem(names: list[str]) -> dict[str, _Stem]:
     for name in names:
         stem, ending = os.path.splitext(name)
         ending = ending.lower()
-        if ending in PICTURE_SUFFIXES:
-            stems.setdefault(stem, _Stem()).pictures.append(name)
+        if ending in IMAGE_SUFFIXES:
+            stems.setdefault(stem, _Stem()).images.append(name)
         elif ending == ".txt":
             stems.setdefault(stem, _Stem()).text = name
         elif ending == ".json":
@@ -160,7 +160,7 @@ def _by_stem(names: list[str]) -> dict[str, _Stem]:
     return stems
 
 
-# The text and the JSON that stand beside a picture under the same name: captions and the rest.
+# The text and the JSON that stand beside an image under the same name: captions and the rest.
 
 
 _BESIDE_TEXT = ("captions", "caption")  # a "title" beside a caption is something else
@@ -168,7 +168,7 @@ _BESIDE_TEXT = ("captions", "caption")  # a "title" beside a caption is somethin
 
 @dataclass(frozen=True)
 class Sides:
-    """What text and JSON say of one picture."""
+    """What text and JSON say of one image."""
 
     captions: tuple[Any, ...]
     split: str | None

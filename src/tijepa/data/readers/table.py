@@ -1,13 +1,13 @@
-"""A folder of pictures and one table of captions: CSV, TSV or JSON lines.
+"""A folder of images and one table of captions: CSV, TSV or JSON lines.
 
 The table is `captions.jsonl`, `pairs.jsonl`, `metadata.jsonl`, the same as .csv or .tsv, or the
-only file of such a kind. One row describes one picture, with paths relative to the folder:
+only file of such a kind. One row describes one image, with paths relative to the folder:
 
     {"image": "images/1.jpg", "captions": ["a red ball", "a ball"], "split": "train"}
-    {"image": null, "text": "a text without a picture", "id": "t1"}
+    {"image": null, "text": "a text without an image", "id": "t1"}
     {"image": "images/2.jpg", "captions": [], "split": "val"}
 
-Rows of the same picture become one item with all their captions.
+Rows of the same image become one item with all their captions.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _HEAD = 1000  # rows looked at before all are
 
 
 class TableReader(Reader):
-    """Pictures in files, captions in a table."""
+    """Images in files, captions in a table."""
 
     name: ClassVar[str] = "table"
     layout: ClassVar[str] = "a .csv, .tsv or .jsonl table, or the folder that holds it"
@@ -100,8 +100,8 @@ class TableReader(Reader):
         return f"{self._file}: {self._describe}"
 
     def fingerprint(self) -> str:
-        """Of the table and of every picture that it names."""
-        names = itertools.chain([self._file.name], self._gathering.pictures())
+        """Of the table and of every image that it names."""
+        names = itertools.chain([self._file.name], self._gathering.images())
         return digest_of_files(self._file.parent, names)
 
     def _rows(self) -> Iterator[Row | Rejected]:
@@ -128,7 +128,7 @@ class TableReader(Reader):
                 f"{self._file} has no readable row; {first.item}: {first.reason}; mend the file"
             )
         if not names and whole:
-            raise DataError(f"{self._file} is empty or has no rows: write one for each picture")
+            raise DataError(f"{self._file} is empty or has no rows: write one for each image")
         return tuple(names), whole
 
 
@@ -158,12 +158,12 @@ def _table_file(source: Path) -> Path:
     )
 
 
-# Rows that name a picture file to records: rows of the same picture become one record.
+# Rows that name an image file to records: rows of the same image become one record.
 #
-# The rows are read twice. The first time only a 64-bit hash of each picture's path is kept, to know
-# how many rows each picture has; the second time a record is given as soon as its last row is
+# The rows are read twice. The first time only a 64-bit hash of each image's path is kept, to know
+# how many rows each image has; the second time a record is given as soon as its last row is
 # there.
-# So memory holds 8 bytes a row and the texts of the pictures whose rows lie apart.
+# So memory holds 8 bytes a row and the texts of the images whose rows lie apart.
 
 
 Rows = Callable[[], Iterator[Row | Rejected]]
@@ -171,7 +171,7 @@ Rows = Callable[[], Iterator[Row | Rejected]]
 
 @dataclass
 class _Item:
-    """One picture or text under construction."""
+    """One image or text under construction."""
 
     name: str
     line: int
@@ -190,8 +190,8 @@ class Gathering:
         self._root = root
         self._label = label  # how the table is called in references
 
-    def pictures(self) -> Iterator[str]:
-        """Paths of the pictures in the order of the rows; repeated at most where rows lie apart."""
+    def images(self) -> Iterator[str]:
+        """Paths of the images in the order of the rows; repeated at most where rows lie apart."""
         last = None
         for row in self._rows():
             _, value = (
@@ -206,7 +206,7 @@ class Gathering:
                 continue
 
     def records(self) -> Iterator[Record | Rejected]:
-        """All records; a row that cannot be used, and a picture that cannot be read, set aside."""
+        """All records; a row that cannot be used, and an image that cannot be read, skipped."""
         repeated, left = self._count()
         groups: dict[int, dict[object, _Item]] = {}
         for row in self._rows():
@@ -297,7 +297,7 @@ class Gathering:
 
 
 def _key(image: str | None, captions: Sequence[Any]) -> int:
-    """64 bits of what makes rows belong together: the picture's path, else the text."""
+    """64 bits of what makes rows belong together: the image's path, else the text."""
     text = repr(tuple(captions)) if image is None else image
     kind = b"text" if image is None else b"image"
     data = text.encode("utf-8", "surrogatepass")

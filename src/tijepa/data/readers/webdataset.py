@@ -1,7 +1,7 @@
 """WebDataset: tar shards in which the files of one sample share a name up to its first dot.
 
 The layout is described at https://github.com/webdataset/webdataset and is what img2dataset writes
-(its .parquet and _stats.json files beside the shards are ignored). Pictures are .jpg, .jpeg, .png
+(its .parquet and _stats.json files beside the shards are ignored). Images are .jpg, .jpeg, .png
 or .webp; .txt is the caption; .json may hold captions, a split and further columns; .cls, .id and
 .url are kept as text. Anything else, pickles above all, is not read and told at the end.
 """
@@ -27,7 +27,7 @@ from tijepa.errors import DataError
 
 __all__ = ["Member", "Shard", "WebDatasetReader", "expand_braces", "find_shards", "index_shard"]
 
-_PICTURES = ("jpg", "jpeg", "png", "webp")
+_IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("cls", "id", "url")
 
 
@@ -81,7 +81,7 @@ class WebDatasetReader(Reader):
         captions = "txt, or 'caption' of json" if named is None else f"'{named}' of json"
         return (
             f"{self._source}: {len(self._shards):,} tar shards; image from "
-            f"{', '.join(_PICTURES)}; captions from {captions}"
+            f"{', '.join(_IMAGES)}; captions from {captions}"
         )
 
     def fingerprint(self) -> str:
@@ -115,7 +115,7 @@ class WebDatasetReader(Reader):
         by_kind: dict[str, tuple[str, Member]] = {}
         for ending, member in members.items():
             kind = ending.rpartition(".")[2]
-            if kind in _PICTURES:
+            if kind in _IMAGES:
                 kind = "image"
             if kind in by_kind or kind not in ("image", "txt", "json", *_TEXTS):
                 unread[printable(ending)] += 1

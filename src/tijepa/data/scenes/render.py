@@ -27,7 +27,7 @@ _COLOUR_JITTER = 12.0
 
 
 def render(scene: Scene) -> NDArray[np.uint8]:
-    """The picture of `scene`: uint8 (image_size, image_size, 3) RGB."""
+    """The image of `scene`: uint8 (image_size, image_size, 3) RGB."""
     draw = stream(scene.key, 1)
     size = scene.image_size
     tables = _tables(size)

@@ -24,7 +24,7 @@ _MIN_IMAGE_SIZE = 32
 
 
 class Scenes(PairSource):
-    """Pictures of one to four shapes, with five captions each and their ground truth.
+    """Images of one to four shapes, with five captions each and their ground truth.
 
     An item depends on (seed, split, index) alone, whatever the size, the image size (apart from
     scale) and the order of access. Splits use disjoint random streams; held-out combinations of
@@ -135,6 +135,6 @@ def scenes_splits(image_size: int, seed: int) -> PairSplits:
             name: Scenes(name, size, seed, image_size, distinct=name != "train")
             for name, size in SPLIT_SIZES.items()
         },
-        set_aside=(),
+        rejected=(),
         description=f"scenes (seed {seed}, {image_size} pixels)",
     )

@@ -61,8 +61,8 @@ _PRONOUN_WORDS: dict[str, tuple[str, ...]] = {
 }
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 _NOUNS = ("objects", "shapes", "things", "figures")
-_OPENINGS = ("a picture of", "an image of", "a picture showing", "a drawing of", "a view of")
-_THERE = ("there is", "we see", "you can see", "the picture shows")
+_OPENINGS = ("an image of", "an image of", "an image showing", "a drawing of", "a view of")
+_THERE = ("there is", "we see", "you can see", "the image shows")
 _ALONE = ("alone", "by itself", "and nothing else")
 _MORE = ("with", "and also", "together with", "as well as", "besides")
 _CENTRE = ("in the middle", "in the centre")
@@ -230,7 +230,7 @@ def _with_place(scene: Scene, speaker: _Speaker, index: int) -> str:
 
 
 def _place(thing: SceneObject, image_size: int, draw: Draw) -> str:
-    """Where in the picture: 'in the top left corner', or '' where no phrase is clearly true."""
+    """Where in the image: 'in the top left corner', or '' where no phrase is clearly true."""
     x, y = thing.centre[0] / image_size, thing.centre[1] / image_size
     column = "left" if x < 0.36 else "right" if x > 0.64 else ""
     row = "top" if y < 0.36 else "bottom" if y > 0.64 else ""

@@ -79,7 +79,7 @@ def open_cached(
 
 def _opened(path: Path, hold: FileLock, description: str, state: str) -> PairSplits:
     return open_store(
-        str(path), hold=hold, set_aside=_set_aside(path), description=description, state=state
+        str(path), hold=hold, rejected=_rejected(path), description=description, state=state
     )
 
 
@@ -102,9 +102,9 @@ def _hash(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
-def _set_aside(path: Path) -> tuple[Rejected, ...]:
-    """What the diagnosis beside the store put into quarantine, items only."""
-    file = diagnosis_folder(str(path)) / "quarantine.jsonl"
+def _rejected(path: Path) -> tuple[Rejected, ...]:
+    """What the diagnosis beside the store rejected, items only."""
+    file = diagnosis_folder(str(path)) / "rejected.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     entries = map(json.loads, lines)
     return tuple(Rejected(e["item"], e["reason"]) for e in entries if e["what"] == "item")

@@ -1,7 +1,7 @@
-"""Picture and captions of an item as one value, so that reading an item is one access to the store.
+"""Image and captions of an item as one value, so that reading an item is one access to the store.
 
-The value is the picture file as it is, then the captions as a JSON list in UTF-8, then the length
-of that list in 4 bytes, little-endian. An item without a picture has no bytes before the list.
+The value is the image file as it is, then the captions as a JSON list in UTF-8, then the length
+of that list in 4 bytes, little-endian. An item without an image has no bytes before the list.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _LENGTH = 4  # bytes
 
 
 def pack(image: bytes | None, captions: Sequence[str]) -> bytes:
-    """One value of both; `image` is a picture file, so never empty, or None."""
-    assert image is None or image, "an empty file is no picture, and could not be told from None"
+    """One value of both; `image` is an image file, so never empty, or None."""
+    assert image is None or image, "an empty file is no image, and could not be told from None"
     texts = json.dumps(captions, ensure_ascii=False).encode()
     return b"".join((image or b"", texts, len(texts).to_bytes(_LENGTH, "little")))
 
 
 def unpack(pair: bytes) -> tuple[bytes | None, tuple[str, ...]]:
-    """What `pack` was given: the picture file or None, and the captions."""
+    """What `pack` was given: the image file or None, and the captions."""
     end = len(pair) - _LENGTH
     start = end - int.from_bytes(pair[end:], "little")
     return pair[:start] or None, tuple(json.loads(pair[start:end]))
 
 
-# Columns of a source beyond pictures, captions and splits, kept in typed columns of the store.
+# Columns of a source beyond images, captions and splits, kept in typed columns of the store.
 #
 # A column's type is that of its values among the first rows. A value of another type that comes
 # later, and a column that appears later, are kept as JSON in one further column, so nothing is

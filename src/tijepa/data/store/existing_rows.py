@@ -18,7 +18,7 @@ from tijepa.data.validation.duplicates import Known
 __all__ = ["KnownItems", "existing_rows"]
 
 _TAKEN = (
-    "the store holds another picture or other captions under this id: rename it, or prepare all"
+    "the store holds another image or other captions under this id: rename it, or prepare all"
     " into a new store"
 )
 
@@ -27,7 +27,7 @@ class KnownItems:
     """The ids of a store, two unlike hashes of together 96 bits each, and what they stand for.
 
     Made for `count` rows, which `passing` then notes. Among 10 million ids a new one is taken for a
-    known one with a chance of 10^-15. Picture and captions are one hash of 64 bits.
+    known one with a chance of 10^-15. Image and captions are one hash of 64 bits.
     """
 
     def __init__(self, count: int) -> None:
@@ -50,7 +50,7 @@ class KnownItems:
     def without(self, items: Iterator[Record | Rejected]) -> Iterator[Record | Rejected]:
         """The `items` that the store does not hold; those that it does are counted in `skipped`.
 
-        Where it holds another picture or other captions under the same id, the item is set aside:
+        Where it holds another image or other captions under the same id, the item is skipped:
         two folders may use one file name, and nobody is to lose a photo by that.
         """
         for item in items:
@@ -84,7 +84,7 @@ _COLUMNS = ["id", "split", "captions", "content_hash", "look"]
 
 
 def existing_rows(store: Store) -> Iterator[Known]:
-    """Every item of `store` in order, read without its picture."""
+    """Every item of `store` in order, read without its image."""
     scanner = store.dataset.scanner(columns=_COLUMNS, batch_size=_ROWS_AT_ONCE)
     for batch in scanner.to_batches():
         columns = (batch.column(name).to_pylist() for name in _COLUMNS)

@@ -22,7 +22,7 @@ __all__ = ["Intake", "RedundantError", "SplitPlan", "SplitSettler", "StartAgainE
 
 
 class RedundantError(Exception):
-    """The source holds duplicates that are to be set aside; `rows` are their numbers."""
+    """The source holds duplicates that are to be skipped; `rows` are their numbers."""
 
     def __init__(self, rows: NDArray[np.int64]) -> None:
         super().__init__(f"{len(rows)} redundant items")
@@ -30,9 +30,9 @@ class RedundantError(Exception):
 
 
 class Intake:
-    """Reads a source once. `counts` and `set_aside` grow meanwhile; `report` is there at the end.
+    """Reads a source once. `counts` and `rejected` grow meanwhile; `report` is there at the end.
 
-    `redundant` are the rows (numbers among the sound items) to set aside as duplicates; where it is
+    `redundant` are the rows (numbers among the sound items) to skip as duplicates; where it is
     None and `drop_duplicates`, finding any raises `RedundantError`.
     """
 
@@ -47,7 +47,7 @@ class Intake:
         redundant: NDArray[np.int64] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self.set_aside = 0
+        self.rejected = 0
         self.report: Report | None = None
         self._name = name
         self._diagnosis = diagnosis
@@ -100,26 +100,26 @@ class Intake:
         finding = Finding(
             record.id,
             record.reference,
-            "duplicate-set-aside",
-            "duplicate of an item that stays (--duplicates set-aside)",
+            "duplicate-skipped",
+            "duplicate of an item that stays (--duplicates skip)",
             True,
         )
         return replace(checked, sound=None, findings=(*checked.findings, finding))
 
     def _note(self, judged: Checked | Rejected) -> None:
-        self.set_aside += 1
+        self.rejected += 1
         if self._first is None:
             if isinstance(judged, Checked):
                 reasons = [
                     finding.reason
                     for finding in judged.findings
-                    if finding.set_aside or finding.kind.startswith("caption-")
+                    if finding.rejected or finding.kind.startswith("caption-")
                 ]
                 judged = Rejected(judged.findings[0].item, "; ".join(reasons[:3]))
             self._first = judged
 
     def _judge(self, folder: Path, fewest: int) -> None:
-        usable, bad = self.counts.total(), self.set_aside
+        usable, bad = self.counts.total(), self.rejected
         if self._redundant is not None:
             bad -= len(self._redundant)  # nothing is wrong with these
         first = f"{self._first.item}: {self._first.reason}" if self._first else "it has no rows"
@@ -145,7 +145,7 @@ def _holds(rows: NDArray[np.int64], row: int) -> bool:
 
 # Which split an item goes into, decided while a source of any size is read once.
 #
-# Where the source names splits, an item without one is set aside. Where it names none, items are
+# Where the source names splits, an item without one is skipped. Where it names none, items are
 # split by a hash of their id: 90 % train, 5 % validation, 5 % test; fewer than 20 items are all
 # train, and from 20 on no split is empty. What only the end of a source tells makes reading start
 # again.
@@ -193,7 +193,7 @@ class SplitSettler:
         return bool(self.plan.named)
 
     def settle(self, checked: Checked) -> Checked:
-        """`checked` with its split, or set aside for having none while others do.
+        """`checked` with its split, or skipped for having none while others do.
 
         Raises `StartAgainError` where it has one and all before had none.
         """

@@ -48,7 +48,7 @@ class Prepared:
     version: int
     added: Mapping[str, int]
     skipped: int
-    set_aside: int
+    rejected: int
     report: Report
     misfits: Mapping[str, int] = field(default_factory=dict)
 
@@ -79,7 +79,7 @@ def write_store(
     doctor: Path | None = None,
     most: int | None = None,
     max_bad: float = 0.01,
-    duplicates: Literal["keep", "set-aside"] = "keep",
+    duplicates: Literal["keep", "skip"] = "keep",
     threads: int = 1,
     advance: Advance = lambda count: None,
     again: Callable[[str], None] = lambda reason: None,
@@ -90,10 +90,10 @@ def write_store(
     the commands that the diagnosis proposes. With `most` only so many items of each split are
     taken.
 
-    Streams: memory is bounded by a few batches of at most 16 MiB or one picture, and by the
+    Streams: memory is bounded by a few batches of at most 16 MiB or one image, and by the
     diagnosis (about 100 bytes an item). A source may have to be read again, after `again` was told
     why: where an item names a split and earlier ones did not, where it is too small for splits by
-    hash, and where `duplicates` are set aside. Raises `DataError` where something stands at `uri`,
+    hash, and where `duplicates` are skipped. Raises `DataError` where something stands at `uri`,
     the source is unfit, or the storage cannot be written; then nothing of it is kept.
     """
     if store_exists(uri):
@@ -115,7 +115,7 @@ def write_store(
                 diagnosis,
                 settler,
                 max_bad=max_bad,
-                drop_duplicates=duplicates == "set-aside",
+                drop_duplicates=duplicates == "skip",
                 redundant=way.redundant,
             )
             sounds = intake.items(_records(reader, most), threads=threads, advance=advance)
@@ -131,7 +131,7 @@ def write_store(
                 again("duplicates")
                 continue
         assert intake.report is not None
-        return Prepared(uri, version, dict(intake.counts), 0, intake.set_aside, intake.report)
+        return Prepared(uri, version, dict(intake.counts), 0, intake.rejected, intake.report)
 
 
 def append_store(
@@ -148,10 +148,10 @@ def append_store(
 ) -> Prepared:
     """Add what the store at `uri` lacks as one new version; items that it holds are skipped.
 
-    An item whose id stands for something else there is set aside.
-    Where the store's splits were named, an item without one is set aside; else it is split by the
+    An item whose id stands for something else there is skipped.
+    Where the store's splits were named, an item without one is skipped; else it is split by the
     hash. The diagnosis is of the new items; duplicates are sought among them and all that stand in
-    the store, for which its rows are read without their pictures. Nothing new leaves the version as
+    the store, for which its rows are read without their images. Nothing new leaves the version as
     it is. Raises `DataError` like `write_store`; then the store stays at its version.
     """
     store = Store(uri)
@@ -181,7 +181,7 @@ def append_store(
     assert intake.report is not None
     counts = dict(intake.counts)
     return Prepared(
-        uri, version, counts, known.skipped, intake.set_aside, intake.report, dict(unfit)
+        uri, version, counts, known.skipped, intake.rejected, intake.report, dict(unfit)
     )
 
 

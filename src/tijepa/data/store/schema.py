@@ -30,7 +30,7 @@ __all__ = [
     "store_exists",
 ]
 
-SCHEMA_VERSION = 2  # 2: picture and captions in one column
+SCHEMA_VERSION = 2  # 2: image and captions in one column
 STORAGE_VERSION: Final = "2.1"  # of Lance's files; docs/decisions/0007 compares them
 
 _KEY = b"tijepa.store"
@@ -46,7 +46,7 @@ _FIELDS = (
     pa.field("format", pa.string()),
     pa.field("reference", pa.string(), nullable=False),
     pa.field("content_hash", pa.string(), nullable=False),
-    pa.field("look", pa.uint64()),  # dHash of the picture
+    pa.field("look", pa.uint64()),  # dHash of the image
 )
 
 

@@ -72,8 +72,8 @@ class Store:
         unique, back = np.unique(rows, return_inverse=True)
         return self.take(unique, columns).take(back)
 
-    def pictures(self, rows: NDArray[np.int64]) -> list[bytes | None]:
-        """The picture files of rows in any order, None where there is none."""
+    def images(self, rows: NDArray[np.int64]) -> list[bytes | None]:
+        """The image files of rows in any order, None where there is none."""
         return [unpack(pair)[0] for pair in self.take_each(rows, ["pair"])["pair"].to_pylist()]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a store knows of an item without its picture; `content_hash` as in `data.check`."""
+    """What a store knows of an item without its image; `content_hash` as in `data.check`."""
 
     id: str
     content_hash: str
@@ -125,7 +125,7 @@ class StoreSource(PairSource):
         return [tuple(texts) for texts in self._take(indexes, ["captions"])["captions"].to_pylist()]
 
     def facts(self, indexes: Sequence[int]) -> list[Facts]:
-        """Ids, hashes and captions of the items at `indexes`, without touching their pictures."""
+        """Ids, hashes and captions of the items at `indexes`, without touching their images."""
         names = ["id", "content_hash", "captions", "width"]
         columns = (self._take(indexes, names)[name].to_pylist() for name in names)
         return [
@@ -170,7 +170,7 @@ def open_store(
     version: int | None = None,
     *,
     hold: object = None,
-    set_aside: tuple[Rejected, ...] = (),
+    rejected: tuple[Rejected, ...] = (),
     description: str | None = None,
     state: str | None = None,
 ) -> PairSplits:
@@ -183,7 +183,7 @@ def open_store(
     order = dict.fromkeys(name for name in (*_USUAL, *rows) if name in rows)
     return PairSplits(
         splits={name: StoreSource(store, rows[name]) for name in order},
-        set_aside=set_aside,
+        rejected=rejected,
         description=description or f"{store.uri} version {store.version}",
         uri=store.uri,
         version=store.version,

@@ -1,8 +1,8 @@
-"""Whether a record can be used: the one judge of pictures and captions for every reader.
+"""Whether a record can be used: the one judge of images and captions for every reader.
 
-A picture that cannot be decoded sets its item aside, whose captions would otherwise silently
-become a text without picture. Invalid captions are dropped singly; an item that had captions and
-lost all of them is set aside.
+An image that cannot be decoded sets its item aside, whose captions would otherwise silently
+become a text without image. Invalid captions are dropped singly; an item that had captions and
+lost all of them is skipped.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.records import Record
-from tijepa.data.validation.image_check import PictureFacts, look_at_picture, peculiarities
-from tijepa.errors import PictureError
+from tijepa.data.validation.image_check import ImageFacts, look_at_image, peculiarities
+from tijepa.errors import ImageError
 
 __all__ = [
     "MAX_CAPTION",
     "Checked",
     "Finding",
-    "PictureFacts",
+    "ImageFacts",
     "Sound",
     "check_record",
     "content_of",
@@ -38,7 +38,7 @@ MAX_CAPTION = 10_000  # characters
 class Finding:
     """One thing that is wrong or worth knowing about one item.
 
-    `kind` is a short slug such as "image-truncated" or "caption-blank"; `set_aside` tells whether
+    `kind` is a short slug such as "image-truncated" or "caption-blank"; `rejected` tells whether
     the item is not used because of it.
     """
 
@@ -46,26 +46,26 @@ class Finding:
     reference: str
     kind: str
     reason: str
-    set_aside: bool
+    rejected: bool
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A record that can be used: at least a picture that decodes or a caption that is text.
+    """A record that can be used: at least an image that decodes or a caption that is text.
 
-    `captions` are the valid ones. `content_hash` is blake2b-128 (hex) of the picture's bytes, where
+    `captions` are the valid ones. `content_hash` is blake2b-128 (hex) of the image's bytes, where
     there is none of the captions.
     """
 
     record: Record
     captions: tuple[str, ...]
-    picture: PictureFacts | None
+    image: ImageFacts | None
     content_hash: str
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The verdict on one record: `sound` is None where it is set aside; findings say why.
+    """The verdict on one record: `sound` is None where it is skipped; findings say why.
 
     The first finding that sets the item aside is the one to show. `record` is what was judged.
     """
@@ -77,15 +77,15 @@ class Checked:
 
 def check_record(record: Record) -> Checked:
     """Judge one record. Never raises, whatever the bytes are."""
-    findings: list[tuple[str, str, bool]] = []  # kind, reason, whether the item is set aside
-    picture = None
+    findings: list[tuple[str, str, bool]] = []  # kind, reason, whether the item is skipped
+    image = None
     if record.image is not None:
         try:
-            picture = look_at_picture(record.image)
-        except PictureError as error:
+            image = look_at_image(record.image)
+        except ImageError as error:
             findings.append((error.kind, str(error), True))
         else:
-            findings += [(kind, reason, False) for kind, reason in peculiarities(picture)]
+            findings += [(kind, reason, False) for kind, reason in peculiarities(image)]
     captions = []
     total = len(record.captions)
     for number, caption in enumerate(record.captions, start=1):
@@ -99,16 +99,16 @@ def check_record(record: Record) -> Checked:
         reason = f"none of its {total} captions can be used; {first}"
         findings.append(("captions-all-invalid", reason, True))
     if record.image is None and not total:
-        findings.append(("item-empty", "neither a picture nor a caption", True))
+        findings.append(("item-empty", "neither an image nor a caption", True))
     found = tuple(Finding(record.id, record.reference, *finding) for finding in findings)
-    if any(finding.set_aside for finding in found):
+    if any(finding.rejected for finding in found):
         return Checked(None, found, record)
     valid = tuple(captions)
-    return Checked(Sound(record, valid, picture, _content_hash(record, valid)), found, record)
+    return Checked(Sound(record, valid, image, _content_hash(record, valid)), found, record)
 
 
 def content_of(record: Record) -> tuple[tuple[str, ...], str]:
-    """The captions that can be used and the hash, as in `Sound`, whatever the picture is worth."""
+    """The captions that can be used and the hash, as in `Sound`, whatever the image is worth."""
     valid = tuple(c for c in record.captions if _caption_problem(c) is None)
     return valid, _content_hash(record, valid)
 
@@ -130,10 +130,10 @@ def _caption_problem(caption: Any) -> tuple[str, str] | None:
 
 
 def _content_hash(record: Record, valid: Sequence[str]) -> str:
-    return text_hash(valid) if record.image is None else _picture_hash(record.image)
+    return text_hash(valid) if record.image is None else _image_hash(record.image)
 
 
-def _picture_hash(image: bytes) -> str:
+def _image_hash(image: bytes) -> str:
     return hashlib.blake2b(image, digest_size=16).hexdigest()
 
 
@@ -151,7 +151,7 @@ def text_hash(captions: Sequence[str]) -> str:
 
 
 _CHUNK_RECORDS = 64
-_CHUNK_BYTES = 4 * 2**20  # of pictures; a single larger picture is a chunk of its own
+_CHUNK_BYTES = 4 * 2**20  # of images; a single larger image is a chunk of its own
 
 _Judged = Checked | Rejected
 
@@ -159,9 +159,9 @@ _Judged = Checked | Rejected
 def validate_parallel(items: Iterable[Record | Rejected], *, threads: int) -> Iterator[_Judged]:
     """Check the records of `items` and pass on the rest, in the order of `items`.
 
-    `threads` workers check chunks of at most 64 records or about 4 MiB of pictures, at most
-    2 * threads + 2 chunks at once: with 2 threads about 24 MiB of picture bytes, whatever the
-    source, plus one decoded picture for each thread. 0 checks in the calling thread. If `items`
+    `threads` workers check chunks of at most 64 records or about 4 MiB of images, at most
+    2 * threads + 2 chunks at once: with 2 threads about 24 MiB of image bytes, whatever the
+    source, plus one decoded image for each thread. 0 checks in the calling thread. If `items`
     raises, what came before it is yielded first. No thread remains when the iterator is closed.
     """
     if threads < 1:

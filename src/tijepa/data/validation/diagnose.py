@@ -50,13 +50,13 @@ def diagnose(
         with closing(validate_parallel(reader, threads=threads)) as items:  # type: ignore[type-var]
             for item in _watched(items, reader.count(), console):
                 diagnosis.add(item)
-        return diagnosis.finish(lambda ids: _pictures(reader, ids))
+        return diagnosis.finish(lambda ids: _images(reader, ids))
 
 
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "quarantine.jsonl").is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "rejected.jsonl").is_file():
         raise DataError(f"--out {folder} holds no earlier report, but files; name another folder")
 
 
@@ -77,7 +77,7 @@ def _watched(
         yield from bar.track(items, total=total)
 
 
-def _pictures(reader: Reader, ids: Collection[str]) -> dict[str, bytes]:
+def _images(reader: Reader, ids: Collection[str]) -> dict[str, bytes]:
     missing = set(ids)
     found: dict[str, bytes] = {}
     for item in reader:
@@ -108,8 +108,8 @@ def print_report(console: Console, report: Report) -> None:
     _say(
         console,
         f"{plural(counts['items'], 'item', 'items')}: {counts['pairs']:,} pairs, "
-        f"{counts['images_only']:,} pictures alone, {counts['texts_only']:,} texts alone, "
-        f"{counts['set_aside']:,} set aside; {counts['captions_dropped']:,} captions dropped",
+        f"{counts['images_only']:,} images alone, {counts['texts_only']:,} texts alone, "
+        f"{counts['rejected']:,} skipped; {counts['captions_dropped']:,} captions dropped",
     )
     splits = facts["splits"]
     if len(splits) > 1:
@@ -128,10 +128,10 @@ def print_report(console: Console, report: Report) -> None:
 
 
 def _worst(report: Report) -> list[str]:
-    """What sets aside first, then copies across splits, then the rest by number."""
+    """What skips first, then copies across splits, then the rest by number."""
     lines = []
     for slug, entry in report.facts["findings"].items():
-        what = "set aside" if entry["set_aside"] else "noted"
+        what = "skipped" if entry["rejected"] else "noted"
         if slug.startswith("caption-"):
             what = "caption dropped"
         example = entry["examples"][0]
@@ -139,7 +139,7 @@ def _worst(report: Report) -> list[str]:
             f"{entry['items']:,}: {kind_of(slug).title.lower()} ({what};"
             f" {example['item']}: {example['reason']})"
         )
-        lines.append(((0 if entry["set_aside"] else 3), -entry["items"], text))
+        lines.append(((0 if entry["rejected"] else 3), -entry["items"], text))
     for slug in DUPLICATES:
         entry = report.facts["duplicates"][slug]
         if entry["groups"]:

@@ -23,20 +23,20 @@ from tijepa.data.validation.report import GroupExample, Report, commands, unfit_
 from tijepa.data.validation.statistics import (
     CaptionStatistics,
     IdBook,
+    ImageStatistics,
     LabelStatistics,
-    PictureStatistics,
     caption_hash,
 )
 from tijepa.data.validation.thumbnails import thumbnail
 
-__all__ = ["Diagnosis", "PicturesOf"]
+__all__ = ["Diagnosis", "ImagesOf"]
 
-PicturesOf = Callable[[Collection[str]], Mapping[str, bytes]]
+ImagesOf = Callable[[Collection[str]], Mapping[str, bytes]]
 
-_QUARANTINE = "quarantine.jsonl"
+_REJECTED = "rejected.jsonl"
 _LISTED_GROUPS = 1_000  # of each kind, in doctor.json
 _LISTED_ITEMS = 50  # of each such group
-_SHOWN_GROUPS = 12  # of each kind, with pictures, on the page
+_SHOWN_GROUPS = 12  # of each kind, with images, on the page
 _SHOWN_ITEMS = 4
 _MOST_SPLITS = 1_000
 _NO_SPLIT = "(no split)"
@@ -46,7 +46,7 @@ _COUNTED = ("items", "pairs", "images_only", "texts_only", "captions")
 class Diagnosis:
     """Takes every item of a source once, in order, and writes three files into `folder`.
 
-    quarantine.jsonl grows while items come in; doctor.json and doctor.html are written by
+    rejected.jsonl grows while items come in; doctor.json and doctor.html are written by
     `finish`. Memory: 35 bytes and the deflated id (3 bytes where ids are numbered) for each item,
     about 100 MB for captions whatever their number, and while duplicates are sought 50 bytes an
     item more: below 1 GiB for 10 million items, unless most of them are copies (see `duplicates`).
@@ -79,17 +79,17 @@ class Diagnosis:
         self._store = store
         self._max_bad = max_bad
         self._max_tokens = max_tokens
-        self._findings = FindingBook(folder / _QUARANTINE)
+        self._findings = FindingBook(folder / _REJECTED)
         self._captions = CaptionStatistics(
             max_tokens, None if tokenizer is None else tokenizer.would_cut
         )
-        self._pictures = PictureStatistics()
+        self._images = ImageStatistics()
         self._labels = LabelStatistics()
         self._fingerprints = Fingerprints()
         self._ids = IdBook()
         self._split_codes = {_NO_SPLIT: 0}
         self._splits: list[dict[str, int]] = [dict.fromkeys(_COUNTED, 0)]
-        self._set_aside = 0
+        self._rejected = 0
 
     def __enter__(self) -> Diagnosis:
         return self
@@ -101,14 +101,14 @@ class Diagnosis:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        quarantine = self._folder / _QUARANTINE
-        if error is not None and self._new and not quarantine.stat().st_size:
-            quarantine.unlink()
+        rejected_path = self._folder / _REJECTED
+        if error is not None and self._new and not rejected_path.stat().st_size:
+            rejected_path.unlink()
             with suppress(OSError):  # it holds more
                 self._folder.rmdir()
 
     def close(self) -> None:
-        """Close the quarantine file; what is in it stays."""
+        """Close the file of rejected items; what is in it stays."""
         self._findings.close()
 
     def know(self, items: Iterable[Known]) -> None:
@@ -124,24 +124,24 @@ class Diagnosis:
     def add(self, item: Checked | Rejected) -> None:
         """Note one item of the source."""
         if isinstance(item, Rejected):
-            self._set_aside += 1
+            self._rejected += 1
             self._findings.add_row(item)
             return
         self._findings.add(item)
         if item.sound is None:
-            self._set_aside += 1
+            self._rejected += 1
         else:
             self._add_sound(item.sound)
 
-    def finish(self, pictures_of: PicturesOf | None = None) -> Report:
+    def finish(self, images_of: ImagesOf | None = None) -> Report:
         """Find the duplicates, judge, and write doctor.json and doctor.html.
 
-        `pictures_of` gives the picture bytes of items by id, for thumbnails of duplicates.
+        `images_of` gives the image bytes of items by id, for thumbnails of duplicates.
         """
         self.close()
         names = list(self._split_codes)
         duplicates = self._fingerprints.duplicates(names)
-        listed, shown = self._groups(duplicates, names, pictures_of)
+        listed, shown = self._groups(duplicates, names, images_of)
         counts = self._counts()
         reasons = unfit_reasons(counts, self._max_bad)
         redundant = len(duplicates.redundant)
@@ -169,9 +169,9 @@ class Diagnosis:
             "findings": self._findings.summary(),
             "duplicates": listed,
             "redundant_items": redundant,
-            "pictures_too_plain_to_compare": duplicates.plain,
+            "images_too_plain_to_compare": duplicates.plain,
             "captions": self._captions.summary(),
-            "pictures": self._pictures.summary(),
+            "images": self._images.summary(),
             "labels": self._labels.summary(),
             "thresholds": {
                 "max_bad": self._max_bad,
@@ -201,13 +201,13 @@ class Diagnosis:
         counted = self._splits[code]
         counted["items"] += 1
         counted["captions"] += len(sound.captions)
-        if sound.picture is None:
+        if sound.image is None:
             counted["texts_only"] += 1
         else:
             counted["pairs" if sound.captions else "images_only"] += 1
-            self._pictures.add(sound.picture)
+            self._images.add(sound.image)
         hashes = self._captions.add(sound.captions, code)
-        look = None if sound.picture is None else sound.picture.difference_hash
+        look = None if sound.image is None else sound.image.difference_hash
         self._fingerprints.append(sound.content_hash, look, code, hashes)
         self._ids.append(sound.record.id)
         if sound.record.extra:
@@ -229,15 +229,15 @@ class Diagnosis:
         sound = total.pop("items")
         dropped = sum(n for kind, n in self._findings.total.items() if kind.startswith("caption-"))
         return {
-            "items": sound + self._set_aside,
+            "items": sound + self._rejected,
             "sound": sound,
-            "set_aside": self._set_aside,
+            "rejected": self._rejected,
             **total,
             "captions_dropped": dropped,
         }
 
     def _groups(
-        self, duplicates: Duplicates, names: list[str], pictures_of: PicturesOf | None
+        self, duplicates: Duplicates, names: list[str], images_of: ImagesOf | None
     ) -> tuple[dict[str, Any], dict[str, list[GroupExample]]]:
         """The groups of each kind as doctor.json lists them, and as the page shows them."""
         first = {
@@ -259,13 +259,13 @@ class Diagnosis:
             kind: [rows[:_SHOWN_ITEMS] for rows in first[kind][:_SHOWN_GROUPS]] for kind in first
         }
         wanted = {ids[int(row)] for groups in chosen.values() for rows in groups for row in rows}
-        pictures = _thumbnails(pictures_of(wanted) if pictures_of and wanted else {})
+        images = _thumbnails(images_of(wanted) if images_of and wanted else {})
         shown = {
             kind: [
                 GroupExample(
                     items=tuple(ids[int(row)] for row in rows),
                     splits=tuple(names[self._fingerprints.split_of(int(row))] for row in rows),
-                    pictures=tuple(pictures.get(ids[int(row)]) for row in rows),
+                    images=tuple(images.get(ids[int(row)]) for row in rows),
                     size=len(whole),
                 )
                 for rows, whole in zip(groups, duplicates.groups[kind], strict=False)
@@ -275,8 +275,8 @@ class Diagnosis:
         return listed, shown
 
 
-def _thumbnails(pictures: Mapping[str, bytes]) -> dict[str, str | None]:
-    return {item: thumbnail(data) for item, data in pictures.items()}
+def _thumbnails(images: Mapping[str, bytes]) -> dict[str, str | None]:
+    return {item: thumbnail(data) for item, data in images.items()}
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What stands more than once: items, pictures in one or two splits, pictures that look alike.
+"""What stands more than once: items, images in one or two splits, images that look alike.
 
 Kept for each item: 16 bytes of content hash, 8 of captions hash, 8 of dHash, 2 of split, 1 flag.
 At 10 million items that is 350 MB. Finding the groups takes up to 500 MB more for a while where few
@@ -32,11 +32,11 @@ _KEEP_FIRST = ("test", "validation")  # held-out items stay, copies in training 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Groups of row numbers by kind, and the rows that go where duplicates are set aside.
+    """Groups of row numbers by kind, and the rows that go where duplicates are skipped.
 
-    `redundant` holds all but the first of equal items of a split, and of every picture that stands
+    `redundant` holds all but the first of equal items of a split, and of every image that stands
     in two splits its copies outside the one to keep: test before validation before others before
-    train. `plain` counts pictures too plain to be compared by look.
+    train. `plain` counts images too plain to be compared by look.
     """
 
     groups: dict[str, Groups]
@@ -46,7 +46,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Known:
-    """An item that stands in a store already; `look` is the dHash of its picture, if it has one."""
+    """An item that stands in a store already; `look` is the dHash of its image, if it has one."""
 
     id: str
     split: str
@@ -64,7 +64,7 @@ class Fingerprints:
         self._texts = array("Q")
         self._look = array("Q")
         self._split = array("H")
-        self._has_picture = array("B")
+        self._has_image = array("B")
         self._since = 0  # the first row that is not of the store
 
     def __len__(self) -> int:
@@ -73,13 +73,13 @@ class Fingerprints:
     def append(
         self, content_hash: str, look: int | None, split: int, caption_hashes: Sequence[int]
     ) -> None:
-        """Note one item; `look` is None without a picture, `split` the split's number or 0."""
+        """Note one item; `look` is None without an image, `split` the split's number or 0."""
         self._high.append(int(content_hash[:16], 16))
         self._low.append(int(content_hash[16:], 16))
         self._texts.append(hash(tuple(caption_hashes)) & 0xFFFFFFFFFFFFFFFF)
         self._look.append(0 if look is None else look)
         self._split.append(split)
-        self._has_picture.append(look is not None)
+        self._has_image.append(look is not None)
 
     def end_of_known(self) -> None:
         """Of the groups found, only those with an item noted after this call are of interest."""
@@ -99,25 +99,25 @@ class Fingerprints:
         """What is equal byte for byte, and which rows are redundant for it."""
         rows = repeated(np.frombuffer(self._high, dtype=np.uint64))
         content, split = self._content(rows), self._splits(rows)
-        has_picture = np.frombuffer(self._has_picture, dtype=np.bool_)[rows]
+        has_image = np.frombuffer(self._has_image, dtype=np.bool_)[rows]
         item = numbered(content, np.frombuffer(self._texts, dtype=np.uint64)[rows], split)
         place = numbered(content, split)
         everything, since = np.arange(len(rows)), int(np.searchsorted(rows, self._since))
         groups = {
             "duplicate-item": equal_rows(everything, item),
-            "duplicate-picture": equal_rows(everything[has_picture], place, differing_in=item),
-            "picture-in-two-splits": equal_rows(
-                everything[has_picture & (split > 0)], content, differing_in=split
+            "duplicate-image": equal_rows(everything[has_image], place, differing_in=item),
+            "image-in-two-splits": equal_rows(
+                everything[has_image & (split > 0)], content, differing_in=split
             ),
         }
         groups = {kind: found.reaching(since) for kind, found in groups.items()}
         redundant = np.zeros(len(rows), dtype=np.bool_)
         _mark_later(redundant, groups["duplicate-item"], item)
-        _mark_outside(redundant, groups["picture-in-two-splits"], content, split, split_names)
+        _mark_outside(redundant, groups["image-in-two-splits"], content, split, split_names)
         return {kind: found.at(rows) for kind, found in groups.items()}, rows[redundant]
 
     def _look_alikes(self) -> tuple[dict[str, Groups], int]:
-        """Different pictures of nearly one look, and how many are too plain to tell."""
+        """Different images of nearly one look, and how many are too plain to tell."""
         rows, look, plain = self._looks()
         content, split = self._content(rows), self._splits(rows)
         anywhere = equal_rows(np.arange(len(rows)), look, differing_in=content)
@@ -133,12 +133,12 @@ class Fingerprints:
     def _looks(self) -> tuple[Rows, NDArray[np.int64], int]:
         """Rows whose look is not theirs alone, for each the number of the look; the plain ones."""
         hashes = np.frombuffer(self._look, dtype=np.uint64)
-        has_picture = np.frombuffer(self._has_picture, dtype=np.bool_)
+        has_image = np.frombuffer(self._has_image, dtype=np.bool_)
         telling = np.zeros(len(hashes), dtype=np.bool_)
         for part in self._parts():
-            telling[part] = has_picture[part] & ~is_plain(hashes[part])
+            telling[part] = has_image[part] & ~is_plain(hashes[part])
         new = slice(self._since, None)
-        plain = int(has_picture[new].sum() - telling[new].sum())
+        plain = int(has_image[new].sum() - telling[new].sum())
         distinct = np.sort(hashes[telling])
         distinct = distinct[
             np.concatenate(([True], distinct[1:] != distinct[:-1]))[: len(distinct)]

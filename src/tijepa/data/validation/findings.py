@@ -1,4 +1,4 @@
-"""Findings, counted by kind, a few kept as examples; what is not used goes to the quarantine."""
+"""Findings, counted by kind, a few kept as examples; what is not used goes to the list of rejected items."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ _SHOWN_CAPTION = 200  # characters
 
 @dataclass(frozen=True)
 class Example:
-    """One finding as it is shown; `picture` is a data URI."""
+    """One finding as it is shown; `image` is a data URI."""
 
     item: str
     reference: str
     reason: str
     caption: str
-    picture: str | None
+    image: str | None
 
 
 class FindingBook:
-    """Counts and examples of findings; every item set aside and every caption dropped is a line.
+    """Counts and examples of findings; every item skipped and every caption dropped is a line.
 
-    Memory: at most 12 examples of each kind. It holds the quarantine file open: close it.
+    Memory: at most 12 examples of each kind. It holds the file of rejected items open: close it.
     """
 
-    def __init__(self, quarantine: Path) -> None:
+    def __init__(self, rejected_path: Path) -> None:
         self.items: Counter[str] = Counter()  # by kind, each item once
         self.total: Counter[str] = Counter()  # by kind
         self.examples: dict[str, list[Example]] = {}
-        self.setting_aside: set[str] = set()
-        self._file = quarantine.open("w", encoding="ascii")
+        self.rejecting: set[str] = set()
+        self._file = rejected_path.open("w", encoding="ascii")
 
     def close(self) -> None:
-        """Close the quarantine file."""
+        """Close the file of rejected items."""
         self._file.close()
 
     def add(self, checked: Checked) -> None:
-        """Note the findings on one item; of one set aside only those that set it aside."""
+        """Note the findings on one item; of one skipped only those that set it aside."""
         if not checked.findings:
             return
         whole = checked.sound is None
-        findings = [f for f in checked.findings if f.set_aside or not whole]
+        findings = [f for f in checked.findings if f.rejected or not whole]
         seen: set[str] = set()
         for finding in findings:
             self.total[finding.kind] += 1
@@ -64,15 +64,15 @@ class FindingBook:
             if finding.kind.startswith("caption-"):
                 self._write("caption", finding, finding.reason)
         if whole:
-            self._quarantine_item(findings)
+            self._list_rejected(findings)
 
     def add_row(self, row: Rejected) -> None:
         """Note what a reader could not make an item of."""
-        finding = Finding(row.item, "", "row-unusable", row.reason, set_aside=True)
+        finding = Finding(row.item, "", "row-unusable", row.reason, rejected=True)
         self.items[finding.kind] += 1
         self.total[finding.kind] += 1
         self._show(None, finding)
-        self._quarantine_item([finding])
+        self._list_rejected([finding])
 
     def summary(self) -> dict[str, Any]:
         """By kind, the most frequent first: numbers and examples, as JSON can hold them."""
@@ -80,7 +80,7 @@ class FindingBook:
             kind: {
                 "items": items,
                 "findings": self.total[kind],
-                "set_aside": kind in self.setting_aside,
+                "rejected": kind in self.rejecting,
                 "examples": [
                     {"item": e.item, "reference": e.reference, "reason": e.reason}
                     for e in self.examples[kind]
@@ -91,8 +91,8 @@ class FindingBook:
 
     def _show(self, checked: Checked | None, finding: Finding) -> None:
         examples = self.examples.setdefault(finding.kind, [])
-        if finding.set_aside:
-            self.setting_aside.add(finding.kind)
+        if finding.rejected:
+            self.rejecting.add(finding.kind)
         if len(examples) >= EXAMPLES:
             return
         record = checked.record if checked is not None else None
@@ -104,11 +104,11 @@ class FindingBook:
                 reference=finding.reference,
                 reason=finding.reason,
                 caption=captions[0][:_SHOWN_CAPTION] if captions else "",
-                picture=thumbnail(record.image) if record is not None else None,
+                image=thumbnail(record.image) if record is not None else None,
             )
         )
 
-    def _quarantine_item(self, findings: Sequence[Finding]) -> None:
+    def _list_rejected(self, findings: Sequence[Finding]) -> None:
         reason = "; ".join(finding.reason for finding in findings)
         self._write("item", findings[0], reason)
 
@@ -146,38 +146,38 @@ _KINDS = {
         "Mend the row in the source.",
     ),
     "item-empty": Kind(
-        "Items with neither picture nor caption",
+        "Items with neither image nor caption",
         "There is nothing to learn from.",
         "Remove the row, or fill it in.",
     ),
-    "image-empty": Kind("Pictures without bytes", "The file is empty.", _AGAIN),
+    "image-empty": Kind("Images without bytes", "The file is empty.", _AGAIN),
     "image-unknown-format": Kind(
-        "Files that are no picture",
-        "The bytes are of no known picture format, whatever the file is called.",
+        "Files that are no image",
+        "The bytes are of no known image format, whatever the file is called.",
         "Convert them to JPEG, PNG or WebP.",
     ),
     "image-header-damaged": Kind(
-        "Pictures with a damaged header", "Size and format cannot be read.", _AGAIN
+        "Images with a damaged header", "Size and format cannot be read.", _AGAIN
     ),
-    "image-truncated": Kind("Truncated pictures", "The file ends before the picture does.", _AGAIN),
+    "image-truncated": Kind("Truncated images", "The file ends before the image does.", _AGAIN),
     "image-damaged": Kind(
-        "Damaged pictures", "The header is sound, but the pixels cannot be decoded.", _AGAIN
+        "Damaged images", "The header is sound, but the pixels cannot be decoded.", _AGAIN
     ),
     "image-too-large": Kind(
-        "Pictures above the pixel bound",
+        "Images above the pixel bound",
         f"More than {MAX_PIXELS:,} pixels by their header: a large scan, or a decompression bomb.",
         "Scale them down.",
     ),
     "image-float": Kind(
-        "Pictures of floating-point pixels",
+        "Images of floating-point pixels",
         "It is not known which value is white.",
         "Save them with 8 bits a channel.",
     ),
     "captions-all-invalid": Kind(
         "Items that lost all captions",
-        "None of their captions is usable text, and a pair must not silently become a picture"
+        "None of their captions is usable text, and a pair must not silently become an image"
         " alone.",
-        "Mend the captions, or leave them out to use the picture alone.",
+        "Mend the captions, or leave them out to use the image alone.",
     ),
     "caption-not-text": Kind(
         "Captions that are no text",
@@ -198,78 +198,78 @@ _KINDS = {
         "Export the captions as UTF-8.",
     ),
     "image-animated": Kind(
-        "Animated or multi-page pictures", "Only the first frame or page is used.", _NOTHING
+        "Animated or multi-page images", "Only the first frame or page is used.", _NOTHING
     ),
     "image-rotated": Kind(
-        "Pictures rotated by EXIF", "They are turned upright whenever they are read.", _NOTHING
+        "Images rotated by EXIF", "They are turned upright whenever they are read.", _NOTHING
     ),
     "image-cmyk": Kind(
-        "CMYK pictures",
+        "CMYK images",
         "Colours for print, converted to RGB without a colour profile: they may look too bright.",
         "Convert them to sRGB if colours matter.",
     ),
     "image-16-bit": Kind(
-        "Pictures of 16 bits a channel", "The high 8 bits are used; dark detail may go.", _NOTHING
+        "Images of 16 bits a channel", "The high 8 bits are used; dark detail may go.", _NOTHING
     ),
     "image-alpha": Kind(
-        "Transparent pictures",
+        "Transparent images",
         "They are put on white: white drawings on transparent ground vanish.",
         "Put those on a darker ground.",
     ),
     "image-palette": Kind(
-        "Palette pictures", "They are converted to RGB when they are read.", _NOTHING
+        "Palette images", "They are converted to RGB when they are read.", _NOTHING
     ),
     "image-tiny": Kind(
-        "Tiny pictures",
+        "Tiny images",
         "A side is below 16 pixels: enlarged, they show hardly anything.",
         "Remove them if they are icons or placeholders.",
     ),
     "image-extreme-aspect": Kind(
-        "Very wide or tall pictures",
+        "Very wide or tall images",
         "A side is more than 8 times the other: a square crop shows little of them.",
         "Cut them into parts if they matter.",
     ),
-    "duplicate-set-aside": Kind(
-        "Copies set aside",
-        "Another item with the same picture stays, as --duplicates set-aside asks for.",
+    "duplicate-skipped": Kind(
+        "Copies skipped",
+        "Another item with the same image stays, as --duplicates skip asks for.",
         _NOTHING,
     ),
     "duplicate-item": Kind(
         "Items that stand more than once in a split",
-        "The same picture with the same captions (or the same text alone) is trained on more often,"
+        "The same image with the same captions (or the same text alone) is trained on more often,"
         " or counted more often in an evaluation.",
-        "Prepare with --duplicates set-aside: the first of each group stays.",
+        "Prepare with --duplicates skip: the first of each group stays.",
     ),
-    "duplicate-picture": Kind(
-        "Pictures that stand more than once in a split",
+    "duplicate-image": Kind(
+        "Images that stand more than once in a split",
         "The same file has several items with different captions. In retrieval only one of them"
         " counts as right.",
         "Merge their captions into one item.",
     ),
-    "picture-in-two-splits": Kind(
-        "Pictures that stand in two splits",
+    "image-in-two-splits": Kind(
+        "Images that stand in two splits",
         "What is measured on them was seen in training: figures come out too good.",
-        "Prepare with --duplicates set-aside: the copy in test stays before that in validation,"
+        "Prepare with --duplicates skip: the copy in test stays before that in validation,"
         " that before train.",
     ),
     "near-duplicate": Kind(
-        "Pictures that look alike",
+        "Images that look alike",
         "Different files of nearly the same look: other sizes, other compression, or the same scene"
         " a moment later. Found by a coarse hash, so some groups may only resemble each other.",
         "Look at them; remove copies in the source.",
     ),
     "near-in-two-splits": Kind(
-        "Pictures that look alike in two splits",
+        "Images that look alike in two splits",
         "A near copy of what is measured may have been seen in training. Found by a coarse hash.",
         "Look at them; move or remove copies in the source.",
     ),
 }
 
 DUPLICATES = (
-    "picture-in-two-splits",
+    "image-in-two-splits",
     "near-in-two-splits",
     "duplicate-item",
-    "duplicate-picture",
+    "duplicate-image",
     "near-duplicate",
 )
 

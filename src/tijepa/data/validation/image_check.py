@@ -1,7 +1,7 @@
-"""What a picture is, and whether it decodes as training will decode it.
+"""What an image is, and whether it decodes as training will decode it.
 
 Everything is decoded once, JPEGs scaled down by libjpeg-turbo: only so is a truncated or damaged
-picture found. What the header alone forbids is refused before that.
+image found. What the header alone forbids is refused before that.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tijepa.data.images import (
     check_size,
     jpeg_header,
     jpeg_orientation,
-    open_picture,
+    open_image,
     orientation_of,
     to_rgb,
     undecodable,
     upright,
 )
-from tijepa.errors import PictureError
+from tijepa.errors import ImageError
 
-__all__ = ["PictureFacts", "look_at_picture", "peculiarities"]
+__all__ = ["ImageFacts", "look_at_image", "peculiarities"]
 
-TINY = 16  # pixels of the shorter side below which a picture shows hardly anything
+TINY = 16  # pixels of the shorter side below which an image shows hardly anything
 EXTREME_ASPECT = 8  # longer side over shorter side above which a square crop shows hardly anything
 
 _turbo: Any = simplejpeg  # its stubs do not export its functions
@@ -39,8 +39,8 @@ _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 @dataclass(frozen=True)
-class PictureFacts:
-    """What is known of a picture that decodes. `width` and `height` are those after EXIF rotation.
+class ImageFacts:
+    """What is known of an image that decodes. `width` and `height` are those after EXIF rotation.
 
     `mode` is Pillow's, with ";16" behind it where a channel has 16 bits. `difference_hash` is the
     64-bit dHash (each bit: is a pixel of a 9 x 8 grey thumbnail brighter than its right
@@ -56,8 +56,8 @@ class PictureFacts:
     difference_hash: int
 
 
-def look_at_picture(data: bytes) -> PictureFacts:
-    """Decode the first frame of `data`; `PictureError` if training could not use it."""
+def look_at_image(data: bytes) -> ImageFacts:
+    """Decode the first frame of `data`; `ImageError` if training could not use it."""
     if data[:3] == b"\xff\xd8\xff":
         facts = _look_at_jpeg(data)
         if facts is not None:
@@ -65,8 +65,8 @@ def look_at_picture(data: bytes) -> PictureFacts:
     return _look_with_pillow(data)
 
 
-def peculiarities(facts: PictureFacts) -> Iterator[tuple[str, str]]:
-    """Kind and reason of everything worth knowing about a picture that can be used."""
+def peculiarities(facts: ImageFacts) -> Iterator[tuple[str, str]]:
+    """Kind and reason of everything worth knowing about an image that can be used."""
     if facts.frames > 1:
         yield "image-animated", f"{facts.frames} frames or pages: only the first is used"
     if facts.orientation != 1:
@@ -87,7 +87,7 @@ def peculiarities(facts: PictureFacts) -> Iterator[tuple[str, str]]:
         yield "image-extreme-aspect", reason
 
 
-def _look_at_jpeg(data: bytes) -> PictureFacts | None:
+def _look_at_jpeg(data: bytes) -> ImageFacts | None:
     """Facts by libjpeg-turbo, or None where Pillow should decide, as in `decode_image`."""
     header = jpeg_header(data)
     if header is None:
@@ -106,8 +106,8 @@ def _look_at_jpeg(data: bytes) -> PictureFacts | None:
     return _facts(image, height, width, "JPEG", mode, 1, jpeg_orientation(data))
 
 
-def _look_with_pillow(data: bytes) -> PictureFacts:
-    with open_picture(data) as image:
+def _look_with_pillow(data: bytes) -> ImageFacts:
+    with open_image(data) as image:
         check_size(image.height, image.width)
         kind, mode, frames = image.format or "unknown", image.mode, _frames(image)
         if kind == "PNG" and data[_PNG_DEPTH] == 16 and ";16" not in mode:
@@ -120,7 +120,7 @@ def _look_with_pillow(data: bytes) -> PictureFacts:
             left = orientation_of(image)  # Pillow turns TIFFs by itself when loading them
             facts = _facts(grey, image.height, image.width, kind, mode, frames, left)
             return facts if stated == left else replace(facts, orientation=stated)
-        except PictureError:
+        except ImageError:
             raise
         except Exception as error:  # noqa: BLE001 (decoders raise anything on damaged bytes)
             raise undecodable(error) from None
@@ -135,10 +135,10 @@ def _frames(image: Image.Image) -> int:
 
 def _facts(
     image: Image.Image, height: int, width: int, kind: str, mode: str, frames: int, orientation: int
-) -> PictureFacts:
+) -> ImageFacts:
     if orientation in (5, 6, 7, 8):
         height, width = width, height
-    return PictureFacts(
+    return ImageFacts(
         width=width,
         height=height,
         format=kind,
@@ -150,7 +150,7 @@ def _facts(
 
 
 def _difference_hash(image: Image.Image, orientation: int) -> int:
-    """dHash of the upright picture; `image` is as stored, of mode L or RGB and any size."""
+    """dHash of the upright image; `image` is as stored, of mode L or RGB and any size."""
     size = (8, 9) if orientation in (5, 6, 7, 8) else (9, 8)
     small = image.resize(size, Image.Resampling.BOX)
     if small.mode != "L":

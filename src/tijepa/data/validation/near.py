@@ -1,4 +1,4 @@
-"""Pictures that look alike: 64-bit hashes at most 3 bits apart, found without comparing all pairs.
+"""Images that look alike: 64-bit hashes at most 3 bits apart, found without comparing all pairs.
 
 The 64 bits are cut into 6 bands. Two hashes that differ in 3 bits agree in at least 3 whole bands,
 so sorting by each of the 20 choices of 3 bands brings every such pair together once; what agrees is
@@ -50,7 +50,7 @@ def bits_set(words: Words) -> NDArray[np.uint8]:
 
 
 def is_plain(hashes: Words) -> NDArray[np.bool_]:
-    """Whether a hash is that of a flat or evenly shaded picture: these all look alike to it."""
+    """Whether a hash is that of a flat or evenly shaded image: these all look alike to it."""
     count = bits_set(hashes)
     return (count < _PLAIN) | (count > 64 - _PLAIN)
 

@@ -14,10 +14,10 @@ __all__ = [
     "bars",
     "caption_section",
     "escape",
+    "image_section",
     "label_section",
     "page",
     "percent",
-    "picture_section",
     "plural",
     "table",
 ]
@@ -39,7 +39,7 @@ def page(report: Report) -> str:
     parts.append(_findings(report))
     parts.append(_duplicates(report))
     parts += [
-        picture_section(facts["pictures"]),
+        image_section(facts["images"]),
         caption_section(facts["captions"]),
         label_section(facts["labels"]),
     ]
@@ -53,9 +53,9 @@ def _head(report: Report) -> str:
         ("Items", counts["items"]),
         ("Usable", counts["sound"]),
         ("Pairs", counts["pairs"]),
-        ("Pictures alone", counts["images_only"]),
+        ("Images alone", counts["images_only"]),
         ("Texts alone", counts["texts_only"]),
-        ("Set aside", counts["set_aside"]),
+        ("Skipped", counts["rejected"]),
         ("Captions dropped", counts["captions_dropped"]),
     ]
     shown = "".join(
@@ -83,21 +83,21 @@ def _splits(report: Report) -> str:
     ]  # fmt: skip
     if not rows:
         return ""
-    head = ("Split", "Items", "Pairs", "Pictures alone", "Texts alone", "Captions")
+    head = ("Split", "Items", "Pairs", "Images alone", "Texts alone", "Captions")
     return "<h2>Splits</h2>" + table(head, rows)
 
 
 def _findings(report: Report) -> str:
     found = report.facts["findings"]
     if not found:
-        return "<h2>Findings</h2><p>None: every picture decodes and every caption is text.</p>"
-    order = sorted(found, key=lambda kind: (not found[kind]["set_aside"], -found[kind]["items"]))
+        return "<h2>Findings</h2><p>None: every image decodes and every caption is text.</p>"
+    order = sorted(found, key=lambda kind: (not found[kind]["rejected"], -found[kind]["items"]))
     cards = []
     for slug in order:
         entry = found[slug]
         number = plural(entry["items"], "item", "items")
-        if entry["set_aside"]:
-            count = f'<span class="count bad">{number} set aside</span>'
+        if entry["rejected"]:
+            count = f'<span class="count bad">{number} skipped</span>'
         elif slug.startswith("caption-"):
             dropped = plural(entry["findings"], "caption", "captions")
             count = f'<span class="count warn">{dropped} dropped</span>'
@@ -106,7 +106,7 @@ def _findings(report: Report) -> str:
         examples = "".join(map(_example, report.examples.get(slug, ())))
         cards.append(_card(slug, count, f'<ul class="examples">{examples}</ul>'))
     about = (
-        '<p class="soft">The complete list of what is not used is quarantine.jsonl; nothing was'
+        '<p class="soft">The complete list of what is not used is rejected.jsonl; nothing was'
         " deleted.</p>"
     )
     return "<h2>Findings</h2>" + about + "".join(cards)
@@ -126,11 +126,11 @@ def _duplicates(report: Report) -> str:
     across = report.facts["captions"]["in_two_splits"]
     words = (
         f'<p class="soft">{plural(across, "caption stands", "captions stand")} in two splits. '
-        f"{plural(report.facts['pictures_too_plain_to_compare'], 'picture is', 'pictures are')}"
+        f"{plural(report.facts['images_too_plain_to_compare'], 'image is', 'images are')}"
         " too plain to be compared by look.</p>"
     )
     if not cards:
-        cards.append("<p>No item and no picture stands twice.</p>")
+        cards.append("<p>No item and no image stands twice.</p>")
     return "<h2>Duplicates</h2>" + words + "".join(cards)
 
 
@@ -143,11 +143,11 @@ def _card(slug: str, count: str, body: str) -> str:
 
 
 def _example(example: Example) -> str:
-    picture = f'<img src="{example.picture}" alt="">' if example.picture else ""
+    image = f'<img src="{example.image}" alt="">' if example.image else ""
     caption = f"<q>{escape(example.caption)}</q>" if example.caption else ""
     where = f'<div class="soft">{escape(example.reference)}</div>' if example.reference else ""
     name = escape(example.item)
-    return f"<li>{picture}<b>{name}</b><div>{escape(example.reason)}</div>{caption}{where}</li>"
+    return f"<li>{image}<b>{name}</b><div>{escape(example.reason)}</div>{caption}{where}</li>"
 
 
 def _group(group: GroupExample) -> str:
@@ -158,28 +158,28 @@ def _group(group: GroupExample) -> str:
 
 
 def _figures(group: GroupExample) -> Iterable[str]:
-    for item, split, picture in zip(group.items, group.splits, group.pictures, strict=True):
-        image = f'<img src="{picture}" alt="">' if picture else ""
+    for item, split, thumb in zip(group.items, group.splits, group.images, strict=True):
+        image = f'<img src="{thumb}" alt="">' if thumb else ""
         yield (
             f"<figure>{image}<figcaption>{escape(item)}<br>{escape(split)}</figcaption></figure>"
         )
 
 
-# The sections of the page that show numbers: pictures, captions, labels.
+# The sections of the page that show numbers: images, captions, labels.
 
 
-def picture_section(facts: Mapping[str, Any]) -> str:
-    """Sizes, formats and modes; empty where there is no picture."""
-    if not facts["pictures"]:
+def image_section(facts: Mapping[str, Any]) -> str:
+    """Sizes, formats and modes; empty where there is no image."""
+    if not facts["images"]:
         return ""
     sizes = table(
-        ("Most frequent size", "Pictures"),
+        ("Most frequent size", "Images"),
         (
             (f"{size['width']} x {size['height']}", size["count"])
             for size in facts["most_frequent_sizes"]
         ),
     )
-    return "<h2>Pictures</h2>" + _two(
+    return "<h2>Images</h2>" + _two(
         ("Shorter side in pixels", bars(facts["shorter_side"])),
         ("Longer side in pixels", bars(facts["longer_side"])),
         ("Format and mode", bars(facts["formats"]) + bars(facts["modes"])),

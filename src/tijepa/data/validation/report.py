@@ -31,7 +31,7 @@ class GroupExample:
 
     items: tuple[str, ...]
     splits: tuple[str, ...]
-    pictures: tuple[str | None, ...]
+    images: tuple[str | None, ...]
     size: int
 
 
@@ -40,7 +40,7 @@ class Report:
     """`facts` is what doctor.json holds; examples carry thumbnails for the page.
 
     `redundant` are the rows (numbers among the sound items, in their order, from 0) that go where
-    duplicates are set aside.
+    duplicates are skipped.
     """
 
     fit: bool
@@ -59,14 +59,14 @@ def unfit_reasons(counts: Mapping[str, int], max_bad: float) -> list[str]:
     if not sound:
         return [f"none of its {items:,} items can be used"]
     reasons = []
-    share = counts["set_aside"] / items
+    share = counts["rejected"] / items
     if share > max_bad:
         reasons.append(
-            f"{counts['set_aside']:,} of {items:,} items ({share:.2%}) are broken, above the bound"
+            f"{counts['rejected']:,} of {items:,} items ({share:.2%}) are broken, above the bound"
             f" of {max_bad:.2%}"
         )
     if not counts["pairs"]:
-        reasons.append("no item has both a picture and a caption")
+        reasons.append("no item has both an image and a caption")
     return reasons
 
 
@@ -92,7 +92,7 @@ def commands(
         return shlex.join(["tijepa", "prepare", source, "--out", f"{out}.lance", *arguments])
 
     found = []
-    bad = counts["set_aside"] / counts["items"] if counts["items"] else 0.0
+    bad = counts["rejected"] / counts["items"] if counts["items"] else 0.0
     allowed = ""
     if counts["sound"] and bad > max_bad:
         allowed = f" --max-bad {math.ceil(bad * 1000) / 1000:g}"
@@ -101,7 +101,7 @@ def commands(
     if redundant and counts["pairs"]:
         why = f"To set the {redundant:,} redundant items aside"
         cleaner = f"{prepare(f'{name}-clean')}{allowed}" if store is None else _again(store)
-        found.append(Command(why, f"{cleaner} --duplicates set-aside"))
+        found.append(Command(why, f"{cleaner} --duplicates skip"))
     if fit and not found and is_store:
         found.append(Command("To train on it", train_command(source)))
     elif fit and not found:

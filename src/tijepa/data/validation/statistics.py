@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from tijepa.data.validation.check import MAX_CAPTION, PictureFacts
+from tijepa.data.validation.check import MAX_CAPTION, ImageFacts
 from tijepa.data.validation.language import guess_language
 
-__all__ = ["CaptionStatistics", "IdBook", "LabelStatistics", "PictureStatistics", "percentiles"]
+__all__ = ["CaptionStatistics", "IdBook", "ImageStatistics", "LabelStatistics", "percentiles"]
 
 _MOST_HASHES = 2**22  # caption hashes kept; beyond that a sample by hash, halved when full
 _MOST_TEXTS = 40_000  # captions counted by their text
@@ -156,14 +156,14 @@ def percentiles(counts: Sequence[int]) -> dict[str, Any]:
     }
 
 
-# Statistics of pictures: sizes, formats, modes.
+# Statistics of images: sizes, formats, modes.
 
 
 _EDGES = (0, 16, 32, 64, 96, 128, 160, 224, 256, 320, 384, 512, 768, 1024, 2048, 4096)
 
 
-class PictureStatistics:
-    """Counts pictures by shorter side, longer side, format and mode."""
+class ImageStatistics:
+    """Counts images by shorter side, longer side, format and mode."""
 
     def __init__(self) -> None:
         self._shorter = [0] * len(_EDGES)
@@ -174,8 +174,8 @@ class PictureStatistics:
         self._smallest: tuple[int, int] | None = None
         self._largest: tuple[int, int] | None = None
 
-    def add(self, facts: PictureFacts) -> None:
-        """Note one picture."""
+    def add(self, facts: ImageFacts) -> None:
+        """Note one image."""
         size = (facts.width, facts.height)
         self._shorter[bisect_right(_EDGES, min(size)) - 1] += 1
         self._longer[bisect_right(_EDGES, max(size)) - 1] += 1
@@ -191,7 +191,7 @@ class PictureStatistics:
     def summary(self) -> dict[str, Any]:
         """Everything, as JSON can hold it; sides in pixels."""
         return {
-            "pictures": sum(self._shorter),
+            "images": sum(self._shorter),
             "shorter_side": _bars(self._shorter),
             "longer_side": _bars(self._longer),
             "formats": dict(self._formats.most_common()),

@@ -1,4 +1,4 @@
-"""Small pictures for the page, as data URIs; also of what is left of a truncated picture."""
+"""Small images for the page, as data URIs; also of what is left of a truncated image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tijepa.data.images import decode_damaged, decode_image
-from tijepa.errors import PictureError
+from tijepa.errors import ImageError
 
 __all__ = ["thumbnail"]
 
@@ -34,7 +34,7 @@ def thumbnail(data: bytes | None) -> str | None:
 def _pixels(data: bytes) -> NDArray[np.uint8] | None:
     try:
         return decode_image(data, _SIDE)
-    except PictureError as error:
+    except ImageError as error:
         if error.kind not in ("image-truncated", "image-damaged"):
             return None
     return decode_damaged(data, _SIDE)

@@ -85,7 +85,7 @@ def _data(card: ModelCard, known: Provenance) -> list[str]:
         splits = ", ".join(f"{count:,} {split}" for split, count in items.items())
         lines.append(f"- items: {splits}")
     lines.append(
-        f"- pictures of {card.image_size} x {card.image_size} pixels (largest centred square),"
+        f"- images of {card.image_size} x {card.image_size} pixels (largest centred square),"
         f" normalised by mean {_triple(card.mean)} and std {_triple(card.std)}"
     )
     lines.append(f"- texts of at most {card.max_tokens} tokens; the rest is cut")
@@ -193,12 +193,12 @@ def _collapse(results: Mapping[str, Any]) -> list[str]:
 
 def _limits(card: ModelCard, known: Provenance) -> list[str]:
     source = _part(known.config, "data").get("source")
-    where = "synthetic pictures" if source == "scenes" else "the data above"
+    where = "synthetic images" if source == "scenes" else "the data above"
     lines = [
         f"- Figures hold for {where}; nothing was measured elsewhere.",
         "- It knows the words and things of its training captions, and their biases.",
         f"- Detail below {card.image_size} x {card.image_size} pixels is lost.",
-        "- An expected embedding blurs where a caption fits many pictures.",
+        "- An expected embedding blurs where a caption fits many images.",
         "- The probability of match was fitted on pairs of the training data; elsewhere it is a"
         " guess.",
     ]

@@ -54,7 +54,7 @@ def parts_of(pooling: str, has_summary: bool) -> int:
 
 
 def pooled(seen: BackboneOutput, pooling: str, grid: int) -> Float[Tensor, "b p"]:
-    """One vector per picture.
+    """One vector per image.
 
     "class": the summary; "mean": the mean of the patches; "class_mean": both end to end; "grid":
     the summary (where there is one), the mean, and the means of the four quarters, row-major. A

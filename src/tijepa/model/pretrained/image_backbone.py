@@ -20,7 +20,7 @@ from tijepa.model.pretrained.vit import PretrainedViT, TimmNet
 __all__ = ["CHECKPOINTS", "VIEWS", "ImageBackbone"]
 
 VIEWS = ("whole", "corners")
-_CORNER = 7 / 8  # side of a corner crop, as a share of the picture's
+_CORNER = 7 / 8  # side of a corner crop, as a share of the image's
 
 
 def _vit(net: Mapping[str, Any], image_size: int) -> ImageNet:
@@ -43,10 +43,10 @@ class ImageBackbone(nn.Module):
     random until `load_pretrained` or a checkpoint gives them. `pooling` as in
     `tijepa.model.pretrained.backbone_output.pooled`; `mode`, `layers` and `rank` as in `Tuning`.
 
-    With `views="corners"` the network sees every picture five times, whole and as its four corner
+    With `views="corners"` the network sees every image five times, whole and as its four corner
     crops (`corner_crops`), and the pooled token is the mean over them: averaging over crops, as
     image classifiers do at test time (Krizhevsky, Sutskever and Hinton 2012). Tokens are those of
-    the whole picture, which is all that can be seen where patches are hidden.
+    the whole image, which is all that can be seen where patches are hidden.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ImageBackbone(nn.Module):
 
     @property
     def patches(self) -> int:
-        """Number of patches of a picture."""
+        """Number of patches of an image."""
         return self.grid**2
 
     @property

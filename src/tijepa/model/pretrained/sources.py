@@ -30,7 +30,7 @@ _CLASSIFIERS = ("head.", "head_dist.", "fc.", "classifier.")  # of timm's networ
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The network, the pictures that it expects, and where its weights are.
+    """The network, the images that it expects, and where its weights are.
 
     `net` is the argument of `ImageBackbone`, plain values. `image_size` is the side that it was
     trained on; `mean` and `std` are None where its folder does not say. `weights` reads its state
@@ -47,7 +47,7 @@ class ImageSource:
     weights: Callable[[int], dict[str, Tensor]]
 
     def grid(self, image_size: int) -> int:
-        """Patches a side of pictures of that size; `ConfigError` where they do not fit."""
+        """Patches a side of images of that size; `ConfigError` where they do not fit."""
         if image_size % self.patch_size:
             raise ConfigError(
                 f"data.image_size {image_size} is not divisible by {self.patch_size}, the patch "
@@ -134,7 +134,7 @@ def _transformers(folder: BackboneFolder, trust_remote_code: bool) -> ImageSourc
 
 
 def _side(expected: dict[str, Any]) -> int | None:
-    """The side of the pictures that a processor makes; None where it does not say."""
+    """The side of the images that a processor makes; None where it does not say."""
     for key in ("crop_size", "size"):
         if key == "crop_size" and not expected.get("do_center_crop"):
             continue

@@ -180,7 +180,7 @@ class TransformersImageNet(ImageNet):
     """A network of `last_hidden_state`, its prefix of class and register tokens taken off.
 
     Hidden patches are dropped between the embeddings and the first layer, and padding is kept out
-    of the attention, so that every network of this family can see a part of a picture. (SigLIP's
+    of the attention, so that every network of this family can see a part of an image. (SigLIP's
     own pooling of a part alone also reads the padding; no task uses that.)
     """
 
@@ -263,7 +263,7 @@ def _registered() -> str:
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """The library's own masks: none, for pictures of one batch have the same size."""
+    """The library's own masks: none, for images of one batch have the same size."""
 
 
 def _attention(

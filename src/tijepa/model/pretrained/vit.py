@@ -150,7 +150,7 @@ def _ours(name: str) -> str | None:
 
 
 def timm_model(name: str, image_size: int | None = None) -> nn.Module:
-    """A network of timm without its classifier, weights random, for a side of pictures.
+    """A network of timm without its classifier, weights random, for a side of images.
 
     Raises `ConfigError` for a name that timm does not know, `MissingExtraError` without timm.
     """
@@ -162,7 +162,7 @@ def timm_model(name: str, image_size: int | None = None) -> nn.Module:
     try:
         try:
             net: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **sized)
-        except TypeError:  # convolutional networks take pictures of any size
+        except TypeError:  # convolutional networks take images of any size
             net = timm.create_model(name, pretrained=False, num_classes=0)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -173,7 +173,7 @@ def timm_model(name: str, image_size: int | None = None) -> nn.Module:
 class TimmNet(ImageNet):
     """What timm's `forward_features` gives: tokens after a prefix, or a map of features.
 
-    It sees whole pictures only. Raises `ConfigError` where its features are no square grid.
+    It sees whole images only. Raises `ConfigError` where its features are no square grid.
     """
 
     def __init__(self, description: Mapping[str, Any], image_size: int) -> None:
@@ -189,7 +189,7 @@ class TimmNet(ImageNet):
         self.grid = round(tokens.shape[1] ** 0.5)
         if self.grid**2 != tokens.shape[1]:
             raise ConfigError(
-                f"'{name}' gives {tokens.shape[1]} patches for pictures of {image_size} pixels, "
+                f"'{name}' gives {tokens.shape[1]} patches for images of {image_size} pixels, "
                 "which is no square: choose another data.image_size"
             )
 

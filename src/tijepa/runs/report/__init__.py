@@ -1,3 +1,3 @@
-"""What the report's page is made of: sections, charts, pictures, style. No network, no script."""
+"""What the report's page is made of: sections, charts, images, style. No network, no script."""
 
 from __future__ import annotations

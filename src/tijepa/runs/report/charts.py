@@ -113,7 +113,7 @@ def line_chart(
             f'<li><span class="key reference"></span>{escape(reference.name)} '
             f"<b>{show(reference.value)}</b></li>"
         )
-    picture = (
+    image = (
         '<p class="empty">No finite value yet.</p>'
         if axes is None
         else _svg(title, series, thinned, axes, reference, show)
@@ -121,7 +121,7 @@ def line_chart(
     foot = f'<p class="note">{escape(" ".join(notes))}</p>' if notes else ""
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<ul class="legend">{legend}</ul>{picture}{foot}</figure>'
+        f'<ul class="legend">{legend}</ul>{image}{foot}</figure>'
     )
 
 
@@ -202,7 +202,7 @@ def _svg(
 ) -> str:
     description = ". ".join(
         [title] + [_in_words(one, show) for one in series]
-    )  # what a screen reader says in place of the picture
+    )  # what a screen reader says in place of the image
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">',
     ]

@@ -1,4 +1,4 @@
-"""Pictures inside a page: data URIs, thumbnails, and a matrix of energies as colours."""
+"""Images inside a page: data URIs, thumbnails, and a matrix of energies as colours."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from tijepa.errors import DataError
 
-__all__ = ["EnergyPicture", "colour_ramp", "draw_energies", "thumbnail"]
+__all__ = ["EnergyImage", "colour_ramp", "draw_energies", "thumbnail"]
 
 NOT_A_NUMBER = (140, 140, 140)  # grey: no colour of the ramp
 SHOWN_SHARE = 0.99  # energies above this quantile share the last colour, so outliers don't bleach
 
 
 @dataclass(frozen=True)
-class EnergyPicture:
+class EnergyImage:
     """A matrix of energies and its legend as data URIs, and the energies at the legend's ends."""
 
     matrix: str
@@ -29,7 +29,7 @@ class EnergyPicture:
     high: float
 
 
-def draw_energies(energy: Float[Tensor, "i t"], cell: int = 8) -> EnergyPicture:
+def draw_energies(energy: Float[Tensor, "i t"], cell: int = 8) -> EnergyImage:
     """Colour each energy: the lowest light yellow, high ones dark blue, linear in between.
 
     One cell is `cell` pixels wide. Energies that are not finite are grey; if all
@@ -51,20 +51,20 @@ def draw_energies(energy: Float[Tensor, "i t"], cell: int = 8) -> EnergyPicture:
     pixels[~np.isfinite(values)] = NOT_A_NUMBER
     enlarged = pixels.repeat(cell, axis=0).repeat(cell, axis=1)
     legend = np.broadcast_to(ramp[None], (8, *ramp.shape))
-    return EnergyPicture(_png(enlarged), _png(np.ascontiguousarray(legend)), low, high)
+    return EnergyImage(_png(enlarged), _png(np.ascontiguousarray(legend)), low, high)
 
 
-def thumbnail(picture: np.ndarray, side: int = 240) -> str:
-    """Data URI of a uint8 (height, width, 3) picture, its longer side at most `side` pixels.
+def thumbnail(small: np.ndarray, side: int = 240) -> str:
+    """Data URI of a uint8 (height, width, 3) small, its longer side at most `side` pixels.
 
     JPEG for photographs, PNG where that is smaller. Raises `DataError` for another shape or type.
     """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+    if small.dtype != np.uint8 or small.ndim != 3 or small.shape[2] != 3 or not small.size:
         raise DataError(
-            f"a picture of shape {tuple(picture.shape)} and type {picture.dtype} cannot be shown:"
+            f"a small of shape {tuple(small.shape)} and type {small.dtype} cannot be shown:"
             " give uint8 of shape (height, width, 3)"
         )
-    image = Image.fromarray(picture)
+    image = Image.fromarray(small)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=86, subsampling=0, optimize=True)

@@ -1,4 +1,4 @@
-"""The section on the probability of match: its errors, and its reliability as a picture."""
+"""The section on the probability of match: its errors, and its reliability as an image."""
 
 from __future__ import annotations
 

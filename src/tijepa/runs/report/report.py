@@ -22,7 +22,7 @@ from tijepa.runs.report.curves import curves
 from tijepa.runs.report.health import health, sign_of
 from tijepa.runs.report.images import thumbnail
 from tijepa.runs.report.match import match
-from tijepa.runs.report.sections import collapse, energies, reproduce, results, set_aside
+from tijepa.runs.report.sections import collapse, energies, rejected, reproduce, results
 from tijepa.runs.report.shell import DIRECTIONS, paragraph, unknown, whole_page, write_page
 from tijepa.runs.report.training import training
 
@@ -35,7 +35,7 @@ def write_report(run_dir: Path, *, energy: Float[Tensor, "i t"], gallery: Sequen
     `energy` holds the energies of some (say 64) held-out pairs, pair k in row k and column k. An
     empty matrix, an empty gallery and any missing file of the run folder are said in words on the
     page. The page appears whole or not at all. Raises `CheckpointError` where the folder is missing
-    or cannot be written, `DataError` for pictures that are not uint8 (height, width, 3).
+    or cannot be written, `DataError` for images that are not uint8 (height, width, 3).
     """
     path = run_dir / "report.html"
     write_page(path, _page(read_run(run_dir), energy, gallery))
@@ -52,7 +52,7 @@ def _page(run: RunRecord, energy: Tensor, gallery: Sequence[Query]) -> str:
         ("curves", "While it trained", curves(run)),
         ("health", "Health", health(run)),
         ("collapse", "Collapse readings", collapse(run)),
-        ("set-aside", "Items set aside", set_aside(run)),
+        ("skipped", "Items skipped", rejected(run)),
         ("reproduce", "Reproduce", reproduce(run)),
     )
     return whole_page(f"{run.name} | tijepa run", headline(run), sections)
@@ -133,7 +133,7 @@ SHOWN = 5
 
 
 def gallery_html(queries: Sequence[Query]) -> str:
-    """Both kinds under their own heading, in the order given. `DataError` for bad pictures."""
+    """Both kinds under their own heading, in the order given. `DataError` for bad images."""
     parts = []
     for kind, heading in (
         ("text_to_image", "A caption asks for its image"),
@@ -156,13 +156,13 @@ def gallery_html(queries: Sequence[Query]) -> str:
 
 def _by_text(query: Query) -> str:
     answers = "".join(
-        f'<li class="{_state(one)}">{_image(one.picture, one.caption or f"Result {rank}")}'
+        f'<li class="{_state(one)}">{_image(one.image, one.caption or f"Result {rank}")}'
         f'<span class="energy">{_mark(one)}{number(one.energy)}</span></li>'
         for rank, one in enumerate(query.results[:SHOWN], start=1)
     )
     return (
         f'<article class="card"><blockquote dir="auto">{escape(query.text or "")}</blockquote>'
-        f'<ol class="pictures">{answers}</ol></article>'
+        f'<ol class="images">{answers}</ol></article>'
     )
 
 
@@ -174,7 +174,7 @@ def _by_image(query: Query) -> str:
         for one in query.results[:SHOWN]
     )
     return (
-        f'<article class="card">{_image(query.picture, query.text or "Query image")}'
+        f'<article class="card">{_image(query.image, query.text or "Query image")}'
         f'<ol class="captions">{answers}</ol></article>'
     )
 
@@ -187,7 +187,7 @@ def _mark(one: Result) -> str:
     return '<span class="tick-mark" role="img" aria-label="match">✓</span> ' if one.is_match else ""
 
 
-def _image(picture: np.ndarray | None, alt: str) -> str:
-    if picture is None:
+def _image(image: np.ndarray | None, alt: str) -> str:
+    if image is None:
         return '<span class="absent">no image</span>'
-    return f'<img src="{thumbnail(picture)}" alt="{escape(alt)}">'
+    return f'<img src="{thumbnail(image)}" alt="{escape(alt)}">'

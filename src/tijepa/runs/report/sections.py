@@ -1,4 +1,4 @@
-"""Further sections of the page: results, energies, collapse, items set aside, reproduction."""
+"""Further sections of the page: results, energies, collapse, items skipped, reproduction."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tijepa.runs.record import RunRecord, part, value
 from tijepa.runs.report.images import draw_energies
 from tijepa.runs.report.shell import DIRECTIONS, paragraph, table, unknown
 
-__all__ = ["collapse", "energies", "reproduce", "results", "set_aside"]
+__all__ = ["collapse", "energies", "rejected", "reproduce", "results"]
 
-LISTED = 200  # items set aside that are named; the rest is counted
+LISTED = 200  # items skipped that are named; the rest is counted
 
 
 def results(run: RunRecord) -> str:
@@ -89,7 +89,7 @@ def _cells(shown: Iterable[str]) -> str:
 
 
 def energies(energy: Tensor) -> str:
-    """The (i, t) matrix of energies as a picture with its legend."""
+    """The (i, t) matrix of energies as an image with its legend."""
     if energy.numel() == 0:
         return unknown("No energies of held-out pairs were recorded.")
     drawn = draw_energies(energy)
@@ -117,7 +117,7 @@ def energies(energy: Tensor) -> str:
     )
     return (
         paragraph("Each row is an image, each column a caption, each cell the energy of the two.")
-        + f'<figure class="matrix"><img class="picture" src="{drawn.matrix}" alt="{alt}">'
+        + f'<figure class="matrix"><img class="image" src="{drawn.matrix}" alt="{alt}">'
         f'<figcaption>{words}<div class="scale"><img src="{drawn.legend}"'
         ' alt="Colour scale from low energy, light, to high energy, dark">'
         f"<p><span>{low}, compatible</span><span>{high} and above</span></p></div>"
@@ -158,21 +158,21 @@ def collapse(run: RunRecord) -> str:
     return f'{paragraph(about)}{embeddings}<div class="table-gap">{pairs}</div>'
 
 
-def set_aside(run: RunRecord) -> str:
+def rejected(run: RunRecord) -> str:
     """Broken items and their reasons."""
-    problem = run.problems.get("set_aside.jsonl")
-    if run.set_aside is None or (not run.set_aside and problem is None):
+    problem = run.problems.get("rejected.jsonl")
+    if run.rejected is None or (not run.rejected and problem is None):
         missing = problem is None or "not there" in problem
         return unknown("No broken items were recorded." if missing else str(problem))
-    total = len(run.set_aside)
+    total = len(run.rejected)
     rows = "".join(
         f'<tr><td class="words" dir="auto">{escape(item.get("item", "?"))}</td>'
         f'<td class="words">{escape(item.get("reason", "?"))}</td></tr>'
-        for item in run.set_aside[:LISTED]
+        for item in run.rejected[:LISTED]
     )
     about = f"{count(total)} {'item was' if total == 1 else 'items were'} broken and not used."
     if total > LISTED:
-        about += f" The first {LISTED} are listed; set_aside.jsonl has all."
+        about += f" The first {LISTED} are listed; rejected.jsonl has all."
     listed = table(
         "Items that could not be used, and why.",
         '<tr><th scope="col" class="words">Item</th><th scope="col" class="words">Reason</th></tr>',

@@ -147,7 +147,7 @@ figure { margin: 0; }
 }
 .band { stroke: none; opacity: 0.2; }
 .dot { stroke: var(--card); stroke-width: 1; }
-.pictures, .captions { margin: 0; padding: 0; list-style: none; }
+.images, .captions { margin: 0; padding: 0; list-style: none; }
 .cards {
   display: grid; gap: 16px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr));
@@ -166,10 +166,10 @@ figure { margin: 0; }
   background: var(--sunk);
 }
 .absent { display: grid; place-items: center; color: var(--soft); font-size: 0.76rem; }
-.pictures { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: 9px; }
-.pictures .match img { outline: 3px solid var(--good); outline-offset: -1px; }
+.images { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: 9px; }
+.images .match img { outline: 3px solid var(--good); outline-offset: -1px; }
 .energy { color: var(--soft); font-size: 0.8rem; white-space: nowrap; }
-.pictures .energy { display: block; text-align: center; margin-top: 5px; }
+.images .energy { display: block; text-align: center; margin-top: 5px; }
 .match .energy, .tick-mark { color: var(--good); font-weight: 660; }
 .image_to_text .card {
   display: grid; grid-template-columns: minmax(84px, 124px) minmax(0, 1fr); gap: 16px;
@@ -186,7 +186,7 @@ figure { margin: 0; }
   display: grid; grid-template-columns: minmax(0, 540px) minmax(200px, 1fr); gap: 34px;
   align-items: center;
 }
-.matrix .picture {
+.matrix .image {
   display: block; width: 100%; height: auto; image-rendering: pixelated; border-radius: 10px;
 }
 .scale img { display: block; width: 100%; height: 12px; border-radius: 6px; }
@@ -225,7 +225,7 @@ footer { margin-top: 72px; padding-bottom: 48px; color: var(--faint); font-size:
   th, td { padding: 8px 11px; }
   th.split, td.split { padding-left: 18px; }
   .chart, .card { padding: 14px; }
-  .pictures { gap: 6px; }
+  .images { gap: 6px; }
   .energy { font-size: 0.72rem; }
   .image_to_text .card { grid-template-columns: 84px minmax(0, 1fr); gap: 12px; }
 }

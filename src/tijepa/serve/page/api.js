@@ -27,9 +27,9 @@ export function post(path, fields, signal = undefined) {
   return answer(path, { method: "POST", body, signal });
 }
 
-/** Show an item's picture in `image`; with a key it has to be fetched, as no header can be set. */
-export async function showPicture(image, row, side) {
-  const url = `/items/${row}/picture?side=${side}`;
+/** Show an item's image in `image`; with a key it has to be fetched, as no header can be set. */
+export async function showImage(image, row, side) {
+  const url = `/items/${row}/image?side=${side}`;
   if (sessionStorage.getItem(KEY) === null) {
     image.src = url;
     return;
@@ -39,9 +39,9 @@ export async function showPicture(image, row, side) {
   image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
 }
 
-/** An item's picture as a file, to be sent back. */
-export async function pictureFile(row) {
-  const response = await send(`/items/${row}/picture?side=1280`, {});
+/** An item's image as a file, to be sent back. */
+export async function imageFile(row) {
+  const response = await send(`/items/${row}/image?side=1280`, {});
   return new File([await response.blob()], `item ${row}`);
 }
 

@@ -1,4 +1,4 @@
-// Which view the address names, and what belongs to all of them: pictures that come in, keys.
+// Which view the address names, and what belongs to all of them: images that come in, keys.
 
 import { get } from "./api.js";
 import * as look from "./look.js";
@@ -45,7 +45,7 @@ window.addEventListener("popstate", () => {
   if (about && view === "look") route();
 });
 
-/** A picture was dropped, pasted or chosen: search with it, or look into it. */
+/** An image was dropped, pasted or chosen: search with it, or look into it. */
 function receive(file) {
   if (view === "look" || about.items === null) {
     if (view !== "look") location.hash = "#/look";
@@ -55,18 +55,18 @@ function receive(file) {
 
 function searchBy(file) {
   if (view !== "search") {
-    history.pushState(null, "", "#/?picture=");
+    history.pushState(null, "", "#/?image=");
     results = null;
     route();
   }
-  search.searchPicture(file);
+  search.searchImage(file);
 }
 
-function pictureOf(transfer) {
+function imageOf(transfer) {
   return [...(transfer?.files ?? [])].find((one) => one.type.startsWith("image/") || one.type === "") ?? null;
 }
 
-let inside = 0; // elements that a dragged picture is over
+let inside = 0; // elements that a dragged image is over
 document.addEventListener("dragenter", (event) => {
   if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
   inside += 1;
@@ -81,11 +81,11 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   inside = 0;
   $("dropping").hidden = true;
-  const file = pictureOf(event.dataTransfer);
+  const file = imageOf(event.dataTransfer);
   if (file && about) receive(file);
 });
 document.addEventListener("paste", (event) => {
-  const file = pictureOf(event.clipboardData);
+  const file = imageOf(event.clipboardData);
   if (!file || !about) return;
   event.preventDefault();
   receive(file);

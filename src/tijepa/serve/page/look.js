@@ -1,24 +1,24 @@
-// The view that explains: one picture, some words, and the map of their energy.
+// The view that explains: one image, some words, and the map of their energy.
 
-import { get, pictureFile, post, showPicture } from "./api.js";
+import { get, imageFile, post, showImage } from "./api.js";
 import { EnergyMap, rampGradient } from "./map.js";
 import { complain, element, energy, mosaic, percent, unit } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const words = $("look-words"), picture = $("picture"), canvas = $("map");
-const map = new EnergyMap(canvas, picture);
+const words = $("look-words"), image = $("image"), canvas = $("map");
+const map = new EnergyMap(canvas, image);
 
 let about = null;
-let file = null; // the picture where it is no item of the store
+let file = null; // the image where it is no item of the store
 let row = null;
 let found = null; // the answer on the page
 let running = null;
 let similar = () => {};
 
-export function start(served, choose, searchPicture) {
+export function start(served, choose, searchImage) {
   about = served;
-  similar = searchPicture;
-  $("look-mosaic").replaceChildren(...mosaic(about.examples, showPicture));
+  similar = searchImage;
+  $("look-mosaic").replaceChildren(...mosaic(about.examples, showImage));
   $("ramp").style.background = rampGradient();
   $("look-choose").addEventListener("click", choose);
   $("look-other").addEventListener("click", choose);
@@ -32,13 +32,13 @@ export function start(served, choose, searchPicture) {
   });
   $("similar").addEventListener("click", async () => {
     try {
-      similar(file ?? (await pictureFile(row)));
+      similar(file ?? (await imageFile(row)));
     } catch (error) {
       complain($("look-trouble"), error);
     }
   });
   new ResizeObserver(() => map.draw()).observe(canvas);
-  picture.addEventListener("load", () => shape(picture.naturalWidth, picture.naturalHeight));
+  image.addEventListener("load", () => shape(image.naturalWidth, image.naturalHeight));
   canvas.addEventListener("pointermove", (event) => read(map.under(event.clientX, event.clientY)));
   canvas.addEventListener("pointerleave", () => read(null));
   canvas.addEventListener("keydown", walk);
@@ -56,7 +56,7 @@ export async function open(query, from) {
     reset();
     row = asked;
     stage();
-    showPicture(picture, row, 1280).catch((error) => complain($("look-trouble"), error));
+    showImage(image, row, 1280).catch((error) => complain($("look-trouble"), error));
     words.value = text;
     describe();
   }
@@ -66,13 +66,13 @@ export async function open(query, from) {
   } else if (!text && row !== null && !found) words.focus({ preventScroll: true });
 }
 
-/** Look into a picture that was dropped, pasted or chosen. */
+/** Look into an image that was dropped, pasted or chosen. */
 export function lookAt(chosen) {
   reset();
   file = chosen;
   stage();
-  picture.src = URL.createObjectURL(chosen);
-  $("look-caption").textContent = chosen.name || "pasted picture";
+  image.src = URL.createObjectURL(chosen);
+  $("look-caption").textContent = chosen.name || "pasted image";
   history.replaceState(null, "", "#/look");
   if (words.value.trim()) explain();
   else words.focus();
@@ -80,8 +80,8 @@ export function lookAt(chosen) {
 
 function reset() {
   running?.abort();
-  URL.revokeObjectURL(picture.src);
-  picture.removeAttribute("src");
+  URL.revokeObjectURL(image.src);
+  image.removeAttribute("src");
   file = row = found = null;
   map.show(null);
   for (const id of ["looking", "reading", "captions-part", "similar", "busy"]) $(id).hidden = true;
@@ -97,7 +97,7 @@ function stage() {
   $("similar").hidden = about.items === null;
 }
 
-/** Give the frame the picture's shape, so that nothing moves when it arrives. */
+/** Give the frame the image's shape, so that nothing moves when it arrives. */
 function shape(width, height) {
   $("frame").style.setProperty("--ratio", `${width / height}`);
 }
@@ -108,7 +108,7 @@ async function describe() {
   try {
     const item = await get(`/items/${asked}`);
     if (asked !== row) return;
-    picture.alt = item.captions[0] ?? item.id;
+    image.alt = item.captions[0] ?? item.id;
     shape(item.width, item.height);
     $("look-caption").textContent = `${item.id}, ${item.width} × ${item.height} pixels, ${item.split} split`;
     $("captions-part").hidden = item.captions.length === 0;

@@ -1,4 +1,4 @@
-// An energy map on a canvas over its picture: light and strong where the energy is low.
+// An energy map on a canvas over its image: light and strong where the energy is low.
 
 // 17 even steps of the report's ramp: OKLab lightness falls evenly from 0.95 to 0.22.
 export const RAMP = [
@@ -21,15 +21,15 @@ export function rampGradient() {
 }
 
 export class EnergyMap {
-  constructor(canvas, picture) {
+  constructor(canvas, image) {
     this.canvas = canvas;
-    this.picture = picture;
+    this.image = image;
     this.found = null;
     this.strength = 0.7;
     this.cell = null;
   }
 
-  /** The map to draw, or null; `size` is that of the upright picture. */
+  /** The map to draw, or null; `size` is that of the upright image. */
   show(found, size) {
     this.found = found;
     this.size = size;
@@ -47,7 +47,7 @@ export class EnergyMap {
     return this.high > this.low ? (value - this.low) / (this.high - this.low) : 0.5;
   }
 
-  /** The square of the picture that the map covers, in pixels of the canvas. */
+  /** The square of the image that the map covers, in pixels of the canvas. */
   square() {
     const { width, height } = this.canvas;
     const side = Math.min(width, height);

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { bar, complain, count, element, percent } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const WAYS = [["image_to_text", "Picture → text"], ["text_to_image", "Text → picture"]];
+const WAYS = [["image_to_text", "Image → text"], ["text_to_image", "Text → image"]];
 
 export async function open() {
   const body = $("run-body");
@@ -21,7 +21,7 @@ function show(body, run) {
   $("run-title").textContent = run.name;
   body.replaceChildren(verdict(run));
   if (run.image_to_text || run.text_to_image) {
-    const words = `Retrieval among ${count(run.images)} pictures and ${count(run.texts)} texts (${run.measured}). By chance the right one comes first in ${percent(run.chance)} of cases.`;
+    const words = `Retrieval among ${count(run.images)} images and ${count(run.texts)} texts (${run.measured}). By chance the right one comes first in ${percent(run.chance)} of cases.`;
     body.append(element("p", { className: "about lead" }, words), tiles(run));
   } else body.append(element("p", { className: "about" }, "Nothing has been evaluated yet."));
   if (run.facts.length) body.append(facts(run.facts));

@@ -1,6 +1,6 @@
-// The view that searches: by words as they are typed, or by a picture.
+// The view that searches: by words as they are typed, or by an image.
 
-import { get, post, showPicture } from "./api.js";
+import { get, post, showImage } from "./api.js";
 import { bar, complain, count, element, energy, mosaic, percent, seconds, unit } from "./words.js";
 
 const PATIENCE = 240; // milliseconds without a key until words are searched
@@ -11,7 +11,7 @@ const $ = (id) => document.getElementById(id);
 const view = $("search"), words = $("words"), where = $("where"), list = $("results");
 
 let about = null;
-let picture = null; // a File, or null
+let image = null; // a File, or null
 let wanted = FEW;
 let running = null; // of the request under way
 let shown = null; // what the results on the page belong to
@@ -25,28 +25,28 @@ export function start(served) {
     $("search-about").replaceChildren(
       "Start the server with one, ", element("code", {}, "tijepa serve RUN STORE"),
       ", to search it. Without a store you can still ",
-      element("a", { href: "#/look" }, "look into a picture"), ".");
+      element("a", { href: "#/look" }, "look into an image"), ".");
     return;
   }
   $("search-about").textContent =
-    `${count(about.items)} items of ${about.store}. Type what you look for, or drop a picture.`;
+    `${count(about.items)} items of ${about.store}. Type what you look for, or drop an image.`;
   const short = [...about.examples].sort((a, b) => a.caption.length - b.caption.length);
   const captions = [...new Set(short.map((one) => one.caption))].slice(0, 5);
   $("chips").replaceChildren(...captions.map((caption) =>
     element("li", {}, element("button", { type: "button", onclick: () => ask(caption) }, caption))));
-  $("mosaic").replaceChildren(...mosaic(about.examples, showPicture));
+  $("mosaic").replaceChildren(...mosaic(about.examples, showImage));
   words.addEventListener("input", () => later());
   where.addEventListener("input", () => later());
   words.addEventListener("keydown", (event) => {
     if (event.key === "Escape") words.value = "", later();
-    if (event.key === "Backspace" && words.value === "" && picture) setPicture(null);
+    if (event.key === "Backspace" && words.value === "" && image) setImage(null);
   });
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     clearTimeout(timer);
     search();
   });
-  $("drop-picture").addEventListener("click", () => setPicture(null));
+  $("drop-image").addEventListener("click", () => setImage(null));
   $("more").addEventListener("click", () => {
     wanted = Math.min(MOST, wanted * 2);
     search();
@@ -59,15 +59,15 @@ export function open(query) {
   const text = query.get("text") ?? "";
   where.value = query.get("where") ?? where.value;
   $("filter").open = where.value !== "";
-  if (picture && !query.has("picture")) setPicture(null, false);
+  if (image && !query.has("image")) setImage(null, false);
   if (text !== words.value) words.value = text;
   search();
 }
 
-/** Search by a picture that was dropped, pasted or chosen. */
-export function searchPicture(file) {
+/** Search by an image that was dropped, pasted or chosen. */
+export function searchImage(file) {
   words.value = "";
-  setPicture(file);
+  setImage(file);
 }
 
 export function focus() {
@@ -84,17 +84,17 @@ function ask(text) {
 function later() {
   clearTimeout(timer);
   timer = setTimeout(search, PATIENCE);
-  if (words.value && picture) setPicture(null, false);
+  if (words.value && image) setImage(null, false);
 }
 
-function setPicture(file, now = true) {
-  picture = file;
-  $("asked-picture").hidden = !file;
+function setImage(file, now = true) {
+  image = file;
+  $("asked-image").hidden = !file;
   words.placeholder = file ? "" : "two dogs on a beach";
   if (file) {
     URL.revokeObjectURL($("asked-image").src);
     $("asked-image").src = URL.createObjectURL(file);
-    $("asked-name").textContent = file.name || "picture";
+    $("asked-name").textContent = file.name || "image";
   }
   if (now) search();
 }
@@ -102,29 +102,29 @@ function setPicture(file, now = true) {
 function address(text) {
   const query = new URLSearchParams();
   if (text) query.set("text", text);
-  if (picture) query.set("picture", "");
+  if (image) query.set("image", "");
   if (where.value.trim()) query.set("where", where.value.trim());
   return `#/${query.size ? `?${query}` : ""}`;
 }
 
 async function search() {
   const text = words.value.trim();
-  const key = JSON.stringify([text, picture && [picture.name, picture.size, picture.lastModified], where.value.trim()]);
+  const key = JSON.stringify([text, image && [image.name, image.size, image.lastModified], where.value.trim()]);
   if (key !== shown?.key) wanted = FEW;
   history.replaceState(null, "", address(text));
   running?.abort();
   $("search-trouble").replaceChildren();
-  view.classList.toggle("asked", Boolean(text || picture));
-  $("start").hidden = Boolean(text || picture) || about.examples.length === 0;
-  if (!text && !picture) return clear();
+  view.classList.toggle("asked", Boolean(text || image));
+  $("start").hidden = Boolean(text || image) || about.examples.length === 0;
+  if (!text && !image) return clear();
   if (key === shown?.key && wanted === shown.wanted) return;
   running = new AbortController();
   const { signal } = running;
   const slow = setTimeout(skeleton, key === shown?.key ? 1e9 : 160);
   const query = { k: wanted, where: where.value.trim() };
   try {
-    const found = picture
-      ? await post("/search", { ...query, image: picture }, signal)
+    const found = image
+      ? await post("/search", { ...query, image: image }, signal)
       : await get("/search", { ...query, text }, signal);
     shown = { key, wanted };
     show(found, text);
@@ -158,7 +158,7 @@ function skeleton() {
 
 function show(found, text) {
   list.removeAttribute("aria-busy");
-  const what = picture ? "by their captions' energy with the picture" : "lowest energy first";
+  const what = image ? "by their captions' energy with the image" : "lowest energy first";
   $("search-status").textContent = found.hits.length
     ? `${count(found.hits.length)} of ${count(found.items)} items in ${seconds(found.seconds)}, ${what}`
     : "Nothing is left under this filter.";
@@ -171,9 +171,9 @@ function show(found, text) {
 function card(hit, form, text) {
   const image = element("img", { alt: "", loading: "lazy", decoding: "async" });
   const thumb = element("span", { className: "thumb" }, image);
-  const none = () => thumb.replaceChildren(element("span", { className: "none" }, "no picture"));
+  const none = () => thumb.replaceChildren(element("span", { className: "none" }, "no image"));
   image.addEventListener("error", none);
-  showPicture(image, hit.row, 320).catch(none);
+  showImage(image, hit.row, 320).catch(none);
   const query = new URLSearchParams({ row: hit.row, text: text || (hit.caption ?? "") });
   const figure = `${energy(hit.energy, form)} ${unit(form)}`;
   const meta = hit.probability === null

@@ -48,7 +48,7 @@ export function bar(share) {
   return outer;
 }
 
-/** Pictures of the store as links to look into them; `show` puts an item's picture into an image. */
+/** Images of the store as links to look into them; `show` puts an item's image into an image. */
 export function mosaic(examples, show) {
   return examples.map(({ row, caption }) => {
     const image = element("img", { alt: caption, loading: "lazy", decoding: "async" });

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from picture.style import write_svg
+from image.style import write_svg
 
 __all__ = ["draw_rates"]
 

@@ -1,4 +1,4 @@
-"""What all pictures share: one sheet for light and dark pages."""
+"""What all images share: one sheet for light and dark pages."""
 
 from __future__ import annotations
 

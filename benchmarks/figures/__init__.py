@@ -1,0 +1,8 @@
+"""Images of benchmarks as SVG that needs nothing beside it."""
+
+from __future__ import annotations
+
+from image.matrix import Cell, draw_matrix
+from image.rates import draw_rates
+
+__all__ = ["Cell", "draw_matrix", "draw_rates"]

@@ -1,8 +1,0 @@
-"""Pictures of benchmarks as SVG that needs nothing beside it."""
-
-from __future__ import annotations
-
-from picture.matrix import Cell, draw_matrix
-from picture.rates import draw_rates
-
-__all__ = ["Cell", "draw_matrix", "draw_rates"]
