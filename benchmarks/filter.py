@@ -20,6 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tijepa.cli.terminal import ConsoleReporter
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
@@ -140,13 +142,18 @@ def main() -> None:
                 weights = Path(real) / "weights" / "vit_tiny_patch16_224"
                 overrides.append(f"model.image.backbone={json.dumps(str(weights))}")
             config = load_config(preset, overrides=overrides)
-            run = train(config, root / "run", console=console)
+            run = train(config, root / "run", reporter=ConsoleReporter(console))
         model = tijepa.load(run)
         splits = {}
         for split in ("train", "test"):
             out = root / split
             filter_store(
-                model, store, out, keep=1 - NOISE, where=f"split = '{split}'", console=console
+                model,
+                store,
+                out,
+                keep=1 - NOISE,
+                where=f"split = '{split}'",
+                reporter=ConsoleReporter(console),
             )
             splits[split] = measure(judged(out, Store(store)))
     payload = {

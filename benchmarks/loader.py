@@ -25,11 +25,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from tijepa.io.progress import SILENT
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from rich.console import Console
 
 from loading.ours import load_ours, write_pairs
 from loading.peers import load_datasets, load_webdataset, write_datasets, write_tars
@@ -75,7 +76,7 @@ def wait_shares(steps: int) -> list[float]:
                 "data.test_items=50",
             ],
         )
-        run = train(config, Path(folder) / "run", console=Console(quiet=True))
+        run = train(config, Path(folder) / "run", reporter=SILENT)
         lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     return [record["data_wait"] for record in records if record["kind"] == "train"][1:]

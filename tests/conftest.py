@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
+from tijepa.io.progress import SILENT
+
 assert "tijepa" not in sys.modules, "the import hook must come before tijepa"
 install_import_hook("tijepa", "beartype.beartype")
 
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
-from rich.console import Console  # noqa: E402
 
 from tijepa.config import RunConfig, load_config  # noqa: E402
 from tijepa.data.scenes import Scenes  # noqa: E402
@@ -151,6 +152,4 @@ def tiny_run(
     """A finished run. Shared: read it, or copy it."""
     from tijepa.training import train
 
-    return train(
-        tiny_config(), tmp_path_factory.mktemp("runs") / "tiny", console=Console(quiet=True)
-    )
+    return train(tiny_config(), tmp_path_factory.mktemp("runs") / "tiny", reporter=SILENT)

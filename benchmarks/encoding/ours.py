@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
 
 from encoding.shape import VOCABULARY, Shape, captions
 from tijepa import Embedder, load
@@ -16,6 +15,7 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.export.onnx import export_run
 from tijepa.inference.inputs import image_input
 from tijepa.inference.parallel import encode_images, encode_inputs, encode_texts
+from tijepa.io.progress import SILENT
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 
@@ -48,7 +48,7 @@ def saved(shape: Shape, folder: Path) -> Path:
 
 def exported(model: Path, out: Path) -> Path:
     """The same as ONNX, in float32 and int8."""
-    export_run(model, out, int8=True, console=Console(quiet=True))
+    export_run(model, out, int8=True, reporter=SILENT)
     return out
 
 

@@ -1,7 +1,7 @@
 """Many small runs on one data set: images and captions made once, trained in the same process.
 
-What is trained is what `tijepa train` trains, built from a `RunConfig` by `tijepa.training`; only the
-way of images and captions into a batch is shorter.
+What is trained is what `tijepa train` trains, built from a `RunConfig` by `tijepa.training`; only
+the way of images and captions into a batch is shorter.
 
     job         one run as plain values, its configuration
     held        images and tokens in memory-mapped files,

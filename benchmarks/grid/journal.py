@@ -25,12 +25,11 @@ _CODE = (
     "model",
     "objectives",
     "data/scenes",
-    "data/order.py",
-    "data/draws.py",
-    "train/build.py",
-    "train/optimizer.py",
-    "train/schedule.py",
-    "train/step.py",
+    "data/batches/order.py",
+    "data/batches/sample_rng.py",
+    "training/build.py",
+    "training/optimizer.py",
+    "training/step.py",
 )
 
 

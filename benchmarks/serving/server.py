@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
 
 from tijepa.config import load_config
 from tijepa.data.readers import open_reader
 from tijepa.data.scenes import Scenes
 from tijepa.data.store.prepare import write_store
+from tijepa.io.progress import SILENT
 from tijepa.training import train
 
 SIDE = 128  # pixels of the stored images
@@ -43,9 +43,7 @@ def make_run(folder: Path) -> Path:
     overrides = ["optim.steps=4", "optim.batch_size=16", "log.every=4", "log.eval_every=4",
                  "log.save_every=4", "log.tensorboard=false", "data.eval_items=64",
                  "data.test_items=64", "compute.threads=1"]  # fmt: skip
-    return train(
-        load_config("scenes", overrides=overrides), folder / "run", console=Console(quiet=True)
-    )
+    return train(load_config("scenes", overrides=overrides), folder / "run", reporter=SILENT)
 
 
 @contextmanager

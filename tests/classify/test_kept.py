@@ -16,13 +16,15 @@ from tijepa import DataError
 from tijepa.classify import FitOptions, fit_classifier, predict_labels
 from tijepa.classify.features import Parts, item_features, kept_of
 from tijepa.classify.labels import Items, Side, read_items
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import load_config
 from tijepa.data import open_splits
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
+from tijepa.io.progress import SILENT
 from tijepa.training import train
 
-QUIET = Console(quiet=True)
+QUIET = SILENT
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def kept_run(
     store = folder / "tweets.lance"
     write_store(open_reader(str(tweets)), str(store))
     settings = [f"data.source={json.dumps(str(store))}", *frozen_settings]
-    return train(load_config(overrides=settings), folder / "run", console=QUIET), store
+    return train(load_config(overrides=settings), folder / "run", reporter=QUIET), store
 
 
 def items_of(store: Path, split: str, side: Side) -> Items:
@@ -79,7 +81,9 @@ def test_a_classifier_is_fitted_and_predicts_without_the_encoders(
     run, store = kept_run
     told = io.StringIO()
     console = Console(file=told, width=200)
-    fit_classifier(run, str(store), "mood", options=FitOptions(folds=2), console=console)
+    fit_classifier(
+        run, str(store), "mood", options=FitOptions(folds=2), reporter=ConsoleReporter(console)
+    )
     assert encoded == {"image": 0, "text": 0}
     assert (
         "features  image features of 56 of 56 rows, kept by training, are read" in told.getvalue()

@@ -17,7 +17,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     monkeypatch.chdir(tmp_path)
     folders: list[Path] = []
 
-    def train(config: RunConfig, run_dir: Path) -> Path:
+    def train(config: RunConfig, run_dir: Path, reporter: object) -> Path:
         assert not run_dir.exists() or not any(run_dir.iterdir())
         folders.append(run_dir)
         return run_dir

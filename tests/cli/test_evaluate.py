@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from tijepa.cli import main
+from tijepa.io.progress import Reporter
 
 RESULTS = {
     "retrieval": {"num_images": 3},
@@ -25,17 +24,16 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "run").mkdir()
     asked: dict[str, Any] = {}
 
-    def evaluate_run(run: Path, *, console: Console, **options: Any) -> dict[str, Any]:
-        console.print("measuring")
+    def evaluate_run(run: Path, *, reporter: Reporter, **options: Any) -> dict[str, Any]:
+        reporter.say("measuring")
         asked.update(run=run, **options)
         return RESULTS
 
     def print_summary(console: Console, results: dict[str, Any], run_dir: Path | None) -> None:
         console.print(f"table of {run_dir}: {results['collapse']['verdict']}")
 
-    for name, function in [("run", evaluate_run), ("summary", print_summary)]:
-        stand_in = SimpleNamespace(**{function.__name__: function})
-        monkeypatch.setitem(sys.modules, f"tijepa.evaluate.{name}", stand_in)
+    monkeypatch.setattr("tijepa.runs.evaluation.evaluate_run", evaluate_run)
+    monkeypatch.setattr("tijepa.runs.summary.print_summary", print_summary)
     return asked
 
 

@@ -18,7 +18,9 @@ class Calls:
 
     trained: list[tuple[RunConfig, Path, bool]] = field(default_factory=list)
 
-    def train(self, config: RunConfig, run_dir: Path, *, resume: bool = False) -> Path:
+    def train(
+        self, config: RunConfig, run_dir: Path, *, resume: bool = False, reporter: object = None
+    ) -> Path:
         self.trained.append((config, run_dir, resume))
         return run_dir
 
@@ -31,7 +33,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     """Stands in for the trainer; the working folder is empty."""
     monkeypatch.chdir(tmp_path)
     calls = Calls()
-    stand_in = SimpleNamespace(train=calls.train, plan=calls.plan)
+    stand_in = SimpleNamespace(train=calls.train)
+    foresight = SimpleNamespace(dry_run=calls.plan)
+    monkeypatch.setitem(sys.modules, "tijepa.training.dry_run", foresight)
     monkeypatch.setitem(sys.modules, "tijepa.training", stand_in)
     return calls
 

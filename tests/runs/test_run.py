@@ -156,7 +156,9 @@ def test_where_training_pairs_are_gone_the_console_says_so(
     path = run / "config.yaml"
     path.write_text(path.read_text().replace(str(pairs_folder), str(tmp_path / "gone")))
     output = io.StringIO()
-    results = evaluate_run(run, data=str(pairs_folder), console=Console(file=output))
+    results = evaluate_run(
+        run, data=str(pairs_folder), reporter=ConsoleReporter(Console(file=output))
+    )
     assert results["form"] == "cosine"
     assert "no calibrated energy: the run's training pairs are not available" in output.getvalue()
     assert "gone does not exist" in output.getvalue()

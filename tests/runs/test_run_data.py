@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from tijepa.config import RunConfig
 from tijepa.data.readers import open_reader
@@ -18,7 +17,7 @@ from tijepa.runs.record import open_run_data
 from tijepa.training import train
 
 Configure = Callable[..., RunConfig]
-QUIET = Console(quiet=True)
+QUIET = SILENT
 
 
 def grow(store: Path, pairs: Path) -> None:
@@ -56,7 +55,7 @@ def test_a_run_stays_at_the_version_that_it_began_with(
     """
     monkeypatch.chdir(tmp_path)
     config = tiny_config("data.source=pairs.lance")
-    train(config, tmp_path / "whole", console=QUIET)
+    train(config, tmp_path / "whole", reporter=QUIET)
     recorded = read_json(tmp_path / "whole/environment.json")["store"]
     assert recorded == {"uri": str(store), "version": 1}
     results = evaluate_run(tmp_path / "whole", device="cpu")
@@ -74,11 +73,11 @@ def test_a_run_stays_at_the_version_that_it_began_with(
 
         patch.setattr(loop, "training_step", interrupting)
         with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "parted", console=QUIET)
+            train(config, tmp_path / "parted", reporter=QUIET)
     grow(store, pairs)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    train(config, tmp_path / "parted", resume=True, console=QUIET)
+    train(config, tmp_path / "parted", resume=True, reporter=QUIET)
     for name in ("model/model.safetensors", "results.json"):
         assert (tmp_path / "parted" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert evaluate_run(tmp_path / "whole", device="cpu") == results

@@ -18,6 +18,7 @@ from rich.console import Console
 
 import tijepa
 from tijepa import ConfigError, DataError, Embedder
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
@@ -279,7 +280,7 @@ def test_two_builders_of_one_index_embed_each_row_once(
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(Index.build, embedder, str(store))
         assert begun.wait(60)
-        second = pool.submit(Index.build, embedder, str(store), console=said)
+        second = pool.submit(Index.build, embedder, str(store), reporter=ConsoleReporter(said))
         wait([second], timeout=0.5)
         go.set()
         built = [first.result(60), second.result(60)]

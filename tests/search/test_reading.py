@@ -14,9 +14,11 @@ from rich.console import Console
 
 import tijepa
 from tijepa import DataError, Embedder
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import load_config
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
+from tijepa.io.progress import SILENT
 from tijepa.search import Index
 from tijepa.search.embed_store import Items
 from tijepa.search.vector_store import SIDES
@@ -31,7 +33,7 @@ def trained(
     folder = tmp_path_factory.mktemp("kept")
     store = Path(shutil.copytree(prepared, folder / "pairs.lance"))
     settings = [f"data.source={json.dumps(str(store))}", *frozen_settings]
-    run = train(load_config(overrides=settings), folder / "run", console=Console(quiet=True))
+    run = train(load_config(overrides=settings), folder / "run", reporter=SILENT)
     return store, tijepa.load(run)
 
 
@@ -44,7 +46,9 @@ def test_an_index_reads_what_training_has_kept_and_is_the_same(
     whole = Index.build(embedder, str(bare), threads=1)
     encoded |= dict.fromkeys(encoded, 0)
     told = io.StringIO()
-    index = Index.build(embedder, str(store), threads=1, console=Console(file=told, width=200))
+    index = Index.build(
+        embedder, str(store), threads=1, reporter=ConsoleReporter(Console(file=told, width=200))
+    )
     assert encoded == {"image": 0, "text": 1}
     for modality in ("image", "text"):
         words = f"features  {modality} features of 56 of 56 rows, kept by training, are read"
@@ -60,7 +64,7 @@ def test_another_model_does_not_read_them(
     trained: tuple[Path, Embedder], embedder: Embedder
 ) -> None:
     told = io.StringIO()
-    Index.build(embedder, str(trained[0]), threads=1, console=Console(file=told))
+    Index.build(embedder, str(trained[0]), threads=1, reporter=ConsoleReporter(Console(file=told)))
     assert "features" not in told.getvalue()
 
 

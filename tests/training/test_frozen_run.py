@@ -14,10 +14,12 @@ import torch
 from rich.console import Console
 
 from tijepa import load
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig, load_config
 from tijepa.data.features.table import COMPLETE
 from tijepa.data.store.cache import cache_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.io.progress import SILENT
 from tijepa.model.pretrained.sources import open_text_source
 from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.runs.evaluation import evaluate_run
@@ -63,7 +65,7 @@ def frozen_run(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def run(config: RunConfig, folder: Path, **options: Any) -> Path:
-    return train(config, folder, console=Console(quiet=True), **options)
+    return train(config, folder, reporter=SILENT, **options)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -110,7 +112,7 @@ def test_a_second_run_and_its_evaluations_do_not_touch_the_backbones(
     encoded |= dict.fromkeys(encoded, 0)  # the first run is of before, or has just been made
     again = run(configure(), tmp_path / "again")
     said = Console(record=True, file=io.StringIO(), width=200)
-    results = evaluate_run(again, console=said)
+    results = evaluate_run(again, reporter=ConsoleReporter(said))
     assert encoded == {"image": 0, "text": 0}
     assert losses(again) == losses(frozen_run)
     assert results["energies"] == json.loads((again / "results.json").read_text())["energies"]
@@ -132,7 +134,7 @@ def test_what_hides_patches_encodes_images_at_every_step(
 ) -> None:
     said = Console(record=True, quiet=False, file=io.StringIO(), width=200)
     before = features_of("image", "train")
-    train(configure(*HIDING, "optim.steps=2"), tmp_path / "hiding", console=said)
+    train(configure(*HIDING, "optim.steps=2"), tmp_path / "hiding", reporter=ConsoleReporter(said))
     text = said.export_text()
     assert "the frozen image encoder runs at every step: objective.tasks.image_infill" in text
     assert features_of("image", "train") == before

@@ -16,9 +16,11 @@ import torch
 from rich.console import Console
 
 from tijepa.cli import main
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig, load_config
 from tijepa.errors import CollapseError, ConfigError
 from tijepa.evaluate.collapse_metrics import CollapseMetrics, collapse_metrics
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import read_json
 from tijepa.training import loop, train
 from tijepa.training.checkpoint import Rollback, RunState
@@ -42,8 +44,8 @@ STOP = [*SETTINGS, "guard.action=stop"]
 ROLLBACK = [*SETTINGS, "guard.action=rollback"]
 
 
-def quiet() -> Console:
-    return Console(quiet=True)
+def quiet() -> Reporter:
+    return SILENT
 
 
 def records(run: Path, kind: str) -> list[dict[str, Any]]:
@@ -69,7 +71,7 @@ def enliven(monkeypatch: pytest.MonkeyPatch) -> None:
             for subject, values in found.items()
         }
 
-    monkeypatch.setattr(loop, "vitals", told)
+    monkeypatch.setattr(loop, "collapse_metrics", told)
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def test_a_warning_run_goes_on_and_keeps_the_best_healthy_checkpoint(
 ) -> None:
     output = io.StringIO()
     console = Console(file=output, width=200)
-    run = train(tiny_config(*SETTINGS), tmp_path / "run", console=console)
+    run = train(tiny_config(*SETTINGS), tmp_path / "run", reporter=ConsoleReporter(console))
     assert list(verdicts(run).values()) == ["healthy"] * 2 + ["collapsed"] * 4
     results = read_json(run / "results.json")
     assert results["checkpoint"] in ("step-00000002", "step-00000004")
@@ -156,7 +158,7 @@ def test_a_run_that_was_never_healthy_is_stopped_too(
     kill(monkeypatch, 0)
     for name, settings in (("stop", STOP), ("rollback", ROLLBACK)):
         with pytest.raises(CollapseError, match=r"at step 4: .*no checkpoint was healthy"):
-            train(tiny_config(*settings), tmp_path / name, console=quiet())
+            train(tiny_config(*settings), tmp_path / name, reporter=quiet())
         assert (tmp_path / name / "report.html").exists()
 
 
@@ -165,7 +167,11 @@ def test_rollback_goes_on_from_the_healthy_checkpoint_with_a_lower_rate(
 ) -> None:
     """Collapsed at 6 and 8, back to 4, and from there half the rate to the end."""
     output = io.StringIO()
-    run = train(tiny_config(*ROLLBACK), tmp_path / "run", console=Console(file=output, width=200))
+    run = train(
+        tiny_config(*ROLLBACK),
+        tmp_path / "run",
+        reporter=ConsoleReporter(Console(file=output, width=200)),
+    )
     steps = records(run, "train")
     assert [line["step"] for line in steps] == list(range(1, 13))
     assert [line["lr"] for line in steps] == [LR] * 4 + [LR / 2] * 8
@@ -182,7 +188,7 @@ def test_the_collapse_after_the_last_rollback_stops_the_run(
 ) -> None:
     config = tiny_config(*ROLLBACK, "guard.max_rollbacks=2", "guard.lr_factor=0.1")
     with pytest.raises(CollapseError, match=r"at step 8 after 2 rollbacks: .*step-00000004"):
-        train(config, tmp_path / "run", console=quiet())
+        train(config, tmp_path / "run", reporter=quiet())
     rates = [line["lr"] for line in records(tmp_path / "run", "train")]
     assert rates == pytest.approx([LR] * 4 + [LR / 100] * 4)
 
@@ -194,7 +200,7 @@ def whole(tiny_config: Configure, tmp_path_factory: pytest.TempPathFactory) -> P
         enliven(patch)
         kill(patch, 4, above=0.9 * LR)
         config = tiny_config(*ROLLBACK, "objective.pooled_targets=ema")
-        return train(config, tmp_path_factory.mktemp("guard") / "whole", console=quiet())
+        return train(config, tmp_path_factory.mktemp("guard") / "whole", reporter=quiet())
 
 
 @pytest.mark.parametrize(
@@ -223,8 +229,8 @@ def test_a_run_interrupted_around_a_rollback_equals_an_uninterrupted_one_bit_for
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_update", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(config, parts, console=quiet())
-    train(config, parts, resume=True, console=quiet())
+            train(config, parts, reporter=quiet())
+    train(config, parts, resume=True, reporter=quiet())
     for kind in ("train", "eval"):
         assert records(parts, kind) == records(whole, kind)
     folders = [max((run / "checkpoints").glob("step-*")) for run in (whole, parts)]
@@ -243,7 +249,7 @@ def test_a_guard_that_should_act_needs_pairs_to_judge_by(
     (tmp_path / "pairs/captions.jsonl").write_text(kept)
     config = tiny_config(f"data.source={tmp_path / 'pairs'}", *STOP)
     with pytest.raises(ConfigError, match="no validation pairs to judge by"):
-        train(config, tmp_path / "run", console=quiet())
+        train(config, tmp_path / "run", reporter=quiet())
     assert not (tmp_path / "run").exists()
 
 
@@ -317,8 +323,8 @@ def test_a_run_without_any_protection_is_stopped_and_the_default_one_is_healthy(
         load_config(overrides=[*CANARY.split(), *more.split()]) for more in (UNPROTECTED, "")
     )
     with pytest.raises(CollapseError):
-        train(bad, tmp_path / "bad", console=quiet())
+        train(bad, tmp_path / "bad", reporter=quiet())
     assert "healthy" not in verdicts(tmp_path / "bad").values()
-    found = list(verdicts(train(good, tmp_path / "good", console=quiet())).values())
+    found = list(verdicts(train(good, tmp_path / "good", reporter=quiet())).values())
     assert set(found) <= {"early", "healthy"}
     assert found[-2:] == ["healthy"] * 2

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 import tijepa
 from tijepa.config import RunConfig, load_config
 from tijepa.data.pairs import Batch
+from tijepa.io.progress import SILENT
 from tijepa.model.saving import load_tensors, read_json
 from tijepa.training import train
 from tijepa.training.build import Compute, build_model, build_objective
@@ -106,13 +106,13 @@ def test_a_run_resumes_bit_for_bit_and_its_model_gives_fused_features(
             signal.raise_signal(signal.SIGINT)
         return update(*arguments)
 
-    quiet = Console(quiet=True)
-    train(config(), tmp_path / "whole", console=quiet)
+    quiet = SILENT
+    train(config(), tmp_path / "whole", reporter=quiet)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_update", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(config(), tmp_path / "parts", console=quiet)
-    train(config(), tmp_path / "parts", resume=True, console=quiet)
+            train(config(), tmp_path / "parts", reporter=quiet)
+    train(config(), tmp_path / "parts", resume=True, reporter=quiet)
     name = "checkpoints/step-00000006/model.safetensors"
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     weights = load_tensors(tmp_path / "whole" / name)

@@ -59,8 +59,8 @@ EVERYTHING = [
 ]
 
 
-def quiet() -> Console:
-    return Console(quiet=True)
+def quiet() -> Reporter:
+    return SILENT
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -122,14 +122,14 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = tiny_config(*overrides)
-    train(config, folder / "whole", console=quiet())
+    train(config, folder / "whole", reporter=quiet())
     with monkeypatch.context() as patch:
         interrupt_after(3, patch, number)
         with pytest.raises(KeyboardInterrupt):
-            train(config, folder / "parts", console=quiet())
+            train(config, folder / "parts", reporter=quiet())
     assert read_json(folder / "parts/checkpoints/step-00000004/state.json")["step"] == 4
     assert not (folder / "parts/model").exists()
-    train(config, folder / "parts", resume=True, console=quiet())
+    train(config, folder / "parts", resume=True, reporter=quiet())
     assert_same_run(folder / "whole", folder / "parts")
 
 
@@ -146,7 +146,7 @@ def test_a_run_that_learns_no_retrieval_keeps_its_last_checkpoint(
         "model.fusion={width: 8, depth: 1, heads: 2}",
         "model.token_predictor={width: 8, depth: 1, heads: 2}",
     )
-    run = train(config, folder / "run", console=quiet())
+    run = train(config, folder / "run", reporter=quiet())
     assert not (run / "checkpoints/best.json").exists()
     assert read_json(run / "results.json")["checkpoint"] == "step-00000006"
     record = metrics(run)[-1]
@@ -168,8 +168,8 @@ def test_a_run_that_learns_no_retrieval_keeps_its_last_checkpoint(
 def test_two_runs_of_one_seed_are_the_same_and_of_another_seed_are_not(
     tiny_config: Configure, tiny_run: Path, folder: Path
 ) -> None:
-    train(tiny_config(), folder / "again", console=quiet())
-    train(tiny_config("seed=1"), folder / "other", console=quiet())
+    train(tiny_config(), folder / "again", reporter=quiet())
+    train(tiny_config("seed=1"), folder / "other", reporter=quiet())
     assert_same_run(tiny_run, folder / "again")
     assert metrics(folder / "other")[0]["loss"] != metrics(tiny_run)[0]["loss"]
 
@@ -178,7 +178,7 @@ def test_targets_and_moments_come_back_exactly(
     tiny_config: Configure, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files hold EMA targets that differ from the context encoders, and both moments."""
-    train(tiny_config(*EVERYTHING), folder / "run", console=quiet())
+    train(tiny_config(*EVERYTHING), folder / "run", reporter=quiet())
     newest = max((folder / "run/checkpoints").glob("step-*"))
     weights = load_tensors(newest / "model.safetensors")
     targets = {name: value for name, value in weights.items() if name.startswith("target.")}
@@ -225,8 +225,8 @@ def test_processes_that_get_signals_are_resumed_to_the_same_bytes(
     assert [path.name for path in run.glob("checkpoints/*")] == [f"step-{done:08d}"]
     run_until(done + 3, run, ["--resume"], signal.SIGTERM)
     assert done + 3 <= len(metrics(run)) < 40
-    train(tiny_config(*longer), run, resume=True, console=quiet())
-    train(tiny_config(*longer), folder / "whole", console=quiet())
+    train(tiny_config(*longer), run, resume=True, reporter=quiet())
+    train(tiny_config(*longer), folder / "whole", reporter=quiet())
     newest = "checkpoints/step-00000040/"
     for name in ("model", "optimizer", "objective", "calibration"):
         path = f"{newest}{name}.safetensors"
@@ -262,7 +262,7 @@ def test_a_process_killed_while_saving_is_resumed_from_the_checkpoint_before(
     assert [path.name for path in (run / "checkpoints").glob("step-*")] == ["step-00000003"]
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "step": 6, "lo')  # a torn line
-    train(tiny_config(), run, resume=True, console=quiet())
+    train(tiny_config(), run, resume=True, reporter=quiet())
     assert not list((run / "checkpoints").glob(".*"))
     assert_same_run(tiny_run, run)
 
@@ -271,7 +271,7 @@ def test_resuming_a_finished_run_changes_nothing(
     tiny_config: Configure, tiny_run: Path, folder: Path
 ) -> None:
     shutil.copytree(tiny_run, folder / "run")
-    train(tiny_config(), folder / "run", resume=True, console=quiet())
+    train(tiny_config(), folder / "run", resume=True, reporter=quiet())
     assert_same_run(tiny_run, folder / "run")
 
 
@@ -280,7 +280,7 @@ def test_ctrl_c_in_the_last_step_stops_before_the_final_evaluation(
 ) -> None:
     interrupt_after(5, monkeypatch, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train(tiny_config(), folder / "run", console=quiet())
+        train(tiny_config(), folder / "run", reporter=quiet())
     assert (folder / "run/checkpoints/step-00000006").exists()
     assert not (folder / "run/results.json").exists()
 
@@ -297,20 +297,20 @@ def test_a_resumed_run_sees_its_data_as_they_were_when_it_began(
     monkeypatch.setenv("TIJEPA_CACHE", str(folder / "cache"))
     pairs = Path(shutil.copytree(pairs_folder, folder / "pairs"))
     config = tiny_config(f"data.source={pairs}")
-    train(config, folder / "whole", console=quiet())
+    train(config, folder / "whole", reporter=quiet())
     with monkeypatch.context() as patch:
         interrupt_after(3, patch, signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            train(config, folder / "run", console=quiet())
+            train(config, folder / "run", reporter=quiet())
     shutil.copytree(folder / "run", folder / "late")
     captions = pairs / "captions.jsonl"
     captions.write_text(captions.read_text().replace('"captions": ["', '"captions": ["other '))
-    train(config, folder / "run", resume=True, console=Console(width=200))
+    train(config, folder / "run", resume=True, reporter=ConsoleReporter(Console(width=200)))
     assert "as it was before it changed" in capsys.readouterr().out
     assert_same_run(folder / "whole", folder / "run")
     shutil.rmtree(folder / "cache")
     with pytest.raises(DataError, match=r"pairs has changed since .*late began .* restore it; or"):
-        train(config, folder / "late", resume=True, console=quiet())
+        train(config, folder / "late", resume=True, reporter=quiet())
     with pytest.raises(DataError, match="pairs has changed since"):
         evaluate_run(folder / "run", device="cpu")
     evaluated = evaluate_run(folder / "run", device="cpu", data=str(pairs))
@@ -444,11 +444,11 @@ def test_more_broken_items_than_allowed_are_refused_and_fewer_are_listed(
         file.write('{"id": "three", "image": null, "captions": [3], "split": "train"}\n')
     source = f"data.source={folder / 'pairs'}"
     with pytest.raises(DataError, match=r"2 of 58 items \(3.45%\) are broken"):
-        train(tiny_config(source), folder / "run", console=quiet())
+        train(tiny_config(source), folder / "run", reporter=quiet())
     assert not (folder / "run").exists()
     output = io.StringIO()
     config = tiny_config(source, "data.max_bad=0.05", "optim.steps=1")
-    train(config, folder / "run", console=Console(file=output))
+    train(config, folder / "run", reporter=ConsoleReporter(Console(file=output)))
     lines = (folder / "run/rejected.jsonl").read_text().splitlines()
     assert [json.loads(line)["item"] for line in lines] == ["none.png", "three"]
     assert "skipped 2 broken items, listed in" in output.getvalue()
@@ -469,17 +469,17 @@ def test_an_item_that_breaks_while_training_is_listed_and_stays_listed_after_a_r
     with monkeypatch.context() as patch:
         interrupt_after(4, patch, signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            train(config, run, console=quiet())
+            train(config, run, reporter=quiet())
     listed = (run / "rejected.jsonl").read_text()
     assert [json.loads(line)["item"] for line in listed.splitlines()] == ["train-5.png"]
-    train(config, run, resume=True, console=quiet())
+    train(config, run, resume=True, reporter=quiet())
     assert (run / "rejected.jsonl").read_text() == listed
 
 
 def test_a_folder_with_files_is_not_written_into(tiny_config: Configure, folder: Path) -> None:
     (folder / "mine.txt").write_text("keep")
     with pytest.raises(ConfigError, match="is not an empty folder"):
-        train(tiny_config(), folder, console=quiet())
+        train(tiny_config(), folder, reporter=quiet())
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 
@@ -488,7 +488,7 @@ def test_weights_and_biases_is_asked_for_before_anything_is_written(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tijepa\[track\]'"):
-        train(tiny_config("log.wandb=true"), folder / "run", console=quiet())
+        train(tiny_config("log.wandb=true"), folder / "run", reporter=quiet())
     assert not (folder / "run").exists()
 
 
@@ -529,7 +529,7 @@ def test_an_absurd_learning_rate_is_one_line_and_writes_no_bad_checkpoint(
 ) -> None:
     config = tiny_config("optim.lr=1e36", "optim.warmup=0", f"log.eval_every={eval_every}")
     with pytest.raises(NonFiniteError, match=r"no checkpoint was written yet; lower optim\.lr"):
-        train(config, folder / "run", console=quiet())
+        train(config, folder / "run", reporter=quiet())
 
 
 # --- full disk --------------------------------------------------------------------------------
@@ -564,7 +564,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_earlier_checkpoints(
     assert err.count("\n") == 1
     assert "No space left on device; free some space" in err
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000003"]
-    train(tiny_config(), run, resume=True, console=quiet())
+    train(tiny_config(), run, resume=True, reporter=quiet())
     assert_same_run(tiny_run, run)
 
 
@@ -590,11 +590,11 @@ def test_a_disk_that_is_full_at_the_start_leaves_no_run_folder(
     monkeypatch.setattr(Path, "write_text", text)
     monkeypatch.setattr(run_module, "write_json", as_json)
     with pytest.raises(CheckpointError, match="No space left on device"):
-        train(tiny_config(), folder / "run", console=quiet())
+        train(tiny_config(), folder / "run", reporter=quiet())
     assert not (folder / "run").exists()
     (folder / "empty").mkdir()
     with pytest.raises(CheckpointError, match="No space left on device"):
-        train(tiny_config(), folder / "empty", console=quiet())
+        train(tiny_config(), folder / "empty", reporter=quiet())
     assert list((folder / "empty").iterdir()) == []
 
 
@@ -637,7 +637,7 @@ def test_tasks_within_a_modality_learn_from_items_that_lack_the_other(
         "model.token_predictor.depth=1",
     )
     output = io.StringIO()
-    run = train(config, folder / "run", console=Console(file=output))
+    run = train(config, folder / "run", reporter=ConsoleReporter(Console(file=output)))
     records = metrics(run)
     assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
     for record in records:
@@ -674,13 +674,13 @@ def test_photos_without_any_caption_train_by_image_only_and_by_nothing_that_read
         "model.token_predictor.depth=1",
     ]
     with pytest.raises(DataError, match="no caption holds a word"):
-        train(tiny_config(*settings), folder / "run", console=Console(quiet=True))
+        train(tiny_config(*settings), folder / "run", reporter=SILENT)
     alone = [
         "objective.tasks.text_to_image.pooled=0",
         "objective.tasks.image_to_text.pooled=0",
         "objective.regularize_text.name=none",
     ]
-    run = train(tiny_config(*settings, *alone), folder / "run", console=Console(quiet=True))
+    run = train(tiny_config(*settings, *alone), folder / "run", reporter=SILENT)
     assert all(record["energy/image_only/tokens"] > 0 for record in metrics(run))
 
 
@@ -694,7 +694,7 @@ def test_pairs_and_one_sided_items_are_trained_on_together(
     with (data / "captions.jsonl").open("a") as file:
         file.write(own)
     config = tiny_config(f"data.source={data}", *TOKEN_TASKS, "optim.accumulate=2")
-    records = metrics(train(config, folder / "run", console=quiet()))
+    records = metrics(train(config, folder / "run", reporter=quiet()))
     steps = [record for record in records if record["kind"] == "train"]
     assert all(math.isfinite(record["loss"]) for record in steps)
     names = {name for record in steps for name in record}
@@ -717,7 +717,11 @@ def test_a_folder_too_small_to_be_measured_is_trained_on_all_the_same(
         rows.append(row)
     (data / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     output = io.StringIO()
-    train(tiny_config(f"data.source={data}"), folder / "run", console=Console(file=output))
+    train(
+        tiny_config(f"data.source={data}"),
+        folder / "run",
+        reporter=ConsoleReporter(Console(file=output)),
+    )
     assert "not measured while training: validation split: 1 items" in output.getvalue()
     assert "not evaluated: test split: 1 items" in output.getvalue()
     assert (folder / "run/report.html").exists()
@@ -755,7 +759,7 @@ def test_the_console_names_the_folder_the_phases_and_the_report_once(
     tiny_config: Configure, folder: Path
 ) -> None:
     output = io.StringIO()
-    train(tiny_config(), folder / "run[1]", console=Console(file=output))
+    train(tiny_config(), folder / "run[1]", reporter=ConsoleReporter(Console(file=output)))
     told = output.getvalue()
     assert "\x1b" not in told
     assert told.count("report.html") == 1
@@ -774,7 +778,7 @@ def test_the_console_names_the_folder_the_phases_and_the_report_once(
 def test_on_a_terminal_the_progress_is_one_live_line(tiny_config: Configure, folder: Path) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=120)
-    train(tiny_config(), folder / "run", console=console)
+    train(tiny_config(), folder / "run", reporter=ConsoleReporter(console))
     told = output.getvalue()
     assert "\x1b" in told
     assert "pairs/s" in told
@@ -805,7 +809,7 @@ def test_pixels_are_seen_as_configured_while_training_and_afterwards(
     losses = {}
     for augment in ("host", "device"):
         config = tiny_config(*settings, f"data.augment={augment}")
-        run = train(config, folder / augment, console=Console(quiet=True))
+        run = train(config, folder / augment, reporter=SILENT)
         card = tijepa.load(run).card
         assert (card.mean, card.std) == ((0.4, 0.4, 0.4), (0.25, 0.25, 0.25))
         lines = (run / "metrics.jsonl").read_text().splitlines()
@@ -819,7 +823,7 @@ def test_a_place_that_cannot_be_written_is_known_before_any_work(
     (folder / "file").touch()
     monkeypatch.setattr(run_module, "open_run_data", pytest.fail)
     with pytest.raises(CheckpointError, match=r"file/run: Not a directory; a part of the path is"):
-        train(tiny_config(), folder / "file/run", console=quiet())
+        train(tiny_config(), folder / "file/run", reporter=quiet())
 
 
 def test_a_few_steps_on_real_photos(few_photos: Path, tiny_config: Configure, folder: Path) -> None:
@@ -832,7 +836,7 @@ def test_a_few_steps_on_real_photos(few_photos: Path, tiny_config: Configure, fo
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tijepa.evaluate.measure.CALIBRATION_PAIRS", 40)
-        run = train(config, folder / "run", console=quiet())
+        run = train(config, folder / "run", reporter=quiet())
     results = read_json(run / "results.json")
     assert results["retrieval"]["num_images"] == 20
     assert results["retrieval"]["num_texts"] == 100
@@ -843,7 +847,7 @@ def test_a_few_steps_on_real_photos(few_photos: Path, tiny_config: Configure, fo
 def test_a_direction_without_weight_says_nothing(tiny_config: Configure, folder: Path) -> None:
     """Image to text alone is trained: the cosine energy is that of this direction, by half, and
     what orders texts and images is the cosine of the one prediction with the text."""
-    train(tiny_config("objective.tasks.text_to_image.pooled=0"), folder / "run", console=quiet())
+    train(tiny_config("objective.tasks.text_to_image.pooled=0"), folder / "run", reporter=quiet())
     model = tijepa.load(folder / "run", device="cpu")
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     e = model.embeddings([(255 * p).byte() for p in images], ["a red ball", "b", "c", "d"])

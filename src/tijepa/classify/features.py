@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from rich.console import Console
 from torch import Tensor
 
 from tijepa.classify.labels import Items, Side, read_items
@@ -29,7 +28,7 @@ from tijepa.errors import DataError
 from tijepa.evaluate.probes import Examples, Head, cross_validate
 from tijepa.inference.embedder import Embedder, load
 from tijepa.inference.embeddings import embed, pair_features
-from tijepa.io.progress import watched
+from tijepa.io.progress import Reporter
 from tijepa.runs.cached_features import CachedFeatures, cached_features
 
 __all__ = [
@@ -156,12 +155,12 @@ def feature_batches(
 
 
 def kept_of(
-    embedder: Embedder, items: Items, side: Side, parts: Parts, console: Console
+    embedder: Embedder, items: Items, side: Side, parts: Parts, reporter: Reporter
 ) -> CachedFeatures:
     """What training kept of the items, as far as their features can be made of it."""
     if _fuses(embedder, side, parts):
         return {}
-    return cached_features(embedder, items.source.store, console, _modalities(side))
+    return cached_features(embedder, items.source.store, reporter, _modalities(side))
 
 
 def _modalities(side: Side) -> tuple[Modality, ...]:
@@ -254,7 +253,7 @@ def labelled_examples(
     parts: Parts,
     same_text: bool = True,
     checkpoint: str | None,
-    console: Console,
+    reporter: Reporter,
     device: torch.device | str,
 ) -> Labelled:
     """Load the model of a run and encode what `read_items` finds.
@@ -263,14 +262,14 @@ def labelled_examples(
     """
     embedder = load(run, checkpoint=checkpoint, device=device)
     splits = open_splits(
-        store, image_size=embedder.card.image_size, seed=0, max_bad=MAX_BAD, console=console
+        store, image_size=embedder.card.image_size, seed=0, max_bad=MAX_BAD, reporter=reporter
     )
     everything = read_items(splits, split, label, side, same_text=same_text)
     items = everything.labelled
     classes = items.classes
     labels = items.numbers(classes)
-    kept = kept_of(embedder, items, side, parts, console)
-    with watched(console, "encoding items", len(items)) as advance:
+    kept = kept_of(embedder, items, side, parts, reporter)
+    with reporter.bar("encoding items", len(items)) as advance:
         features = item_features(embedder, items, side, parts, advance, kept=kept)
     examples = Examples(features, labels, items.group, len(classes), classes)
     return Labelled(embedder, splits, items, len(everything) - len(items), classes, examples, kept)
@@ -283,10 +282,10 @@ def out_of_fold(
     *,
     folds: int,
     seed: int,
-    console: Console,
+    reporter: Reporter,
 ) -> Float[Tensor, "n c"]:
     """`cross_validate` with a line of progress that begins with `text`."""
-    with watched(console, f"{text} in {folds} folds", folds) as advance:
+    with reporter.bar(f"{text} in {folds} folds", folds) as advance:
 
         def fit_one(some: Examples) -> Head:
             head = fit(some)

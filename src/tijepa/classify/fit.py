@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from rich.console import Console
 from torch import Tensor
 
 from tijepa.classify.features import Labelled, Parts, item_features, labelled_examples, out_of_fold
@@ -21,7 +20,7 @@ from tijepa.errors import ConfigError
 from tijepa.evaluate.probes import Examples, Linear, fit_linear
 from tijepa.evaluate.scores import score
 from tijepa.inference.embedder import Embedder
-from tijepa.io.progress import watched
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.runs.cached_features import CachedFeatures
 
 __all__ = ["FitOptions", "HeadKind", "fit_classifier"]
@@ -66,7 +65,7 @@ def fit_classifier(
     checkpoint: str | None = None,
     replace: bool = False,
     options: FitOptions | None = None,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Fit, measure, and keep the classifier as `RUN/classifiers/NAME`; returns its results.
@@ -78,7 +77,6 @@ def fit_classifier(
     """
     options = options or FitOptions()
     options.check()
-    console = console or Console(quiet=True)
     folder = classifier_folder(run, label if name is None else name)
     if folder.exists() and not replace:
         raise ConfigError(f"{folder} exists: choose another --name, or --replace it")
@@ -91,11 +89,11 @@ def fit_classifier(
         parts=options.parts,
         same_text=options.same_text,
         checkpoint=checkpoint,
-        console=console,
+        reporter=reporter,
         device=device,
     )
     splits, items, classes = known.splits, known.items, known.classes
-    fitting = _Fitting(known, options, console)
+    fitting = _Fitting(known, options, reporter)
     results: dict[str, Any] = {
         "label": label,
         "classes": classes,
@@ -124,7 +122,7 @@ def fit_classifier(
         if len(unseen.labelled):
             # an encoder that was tuned gives features of its own
             kept = known.kept if options.tuning is None else {}
-            results["test"] = _measured(classifier, unseen.labelled, kept, console)
+            results["test"] = _measured(classifier, unseen.labelled, kept, reporter)
     save_classifier(
         classifier,
         folder,
@@ -142,7 +140,7 @@ class _Fitting:
 
     known: Labelled
     options: FitOptions
-    console: Console
+    reporter: Reporter
 
     def out_of_fold(self, folds: int) -> Float[Tensor, "n c"]:
         """Logits of every item by a head that was fitted without its fold."""
@@ -150,7 +148,7 @@ class _Fitting:
         if self.options.tuning is None:
             text = "cross-validating"
             return out_of_fold(
-                examples, self._head, text, folds=folds, seed=seed, console=self.console
+                examples, self._head, text, folds=folds, seed=seed, reporter=self.reporter
             )
         fold = examples.folds(folds, seed)
         logits = torch.zeros(len(items), examples.classes, dtype=torch.float64)
@@ -185,7 +183,7 @@ class _Fitting:
         assert self.options.tuning is not None
         items = self.known.items.where(some.tolist())
         total = self.options.tuning.epochs * len(items)
-        with watched(self.console, text, total) as advance:
+        with self.reporter.bar(text, total) as advance:
             return fine_tune(
                 self.known.embedder,
                 items,
@@ -200,10 +198,10 @@ class _Fitting:
 
 
 def _measured(
-    classifier: Classifier, items: Items, kept: CachedFeatures, console: Console
+    classifier: Classifier, items: Items, kept: CachedFeatures, reporter: Reporter
 ) -> dict[str, Any]:
     embedder, side, parts = classifier.embedder, classifier.side, classifier.parts
-    with watched(console, "measuring on split test", len(items)) as advance:
+    with reporter.bar("measuring on split test", len(items)) as advance:
         features = item_features(embedder, items, side, parts, advance, kept=kept)
     named = classifier.head.logits(features).argmax(dim=1)
     truth = items.numbers(classifier.classes)

@@ -15,7 +15,7 @@ from tijepa.classify.labels import Side
 from tijepa.evaluate.probes import Examples, Head, fit_linear, fit_neighbours
 from tijepa.evaluate.scores import score
 from tijepa.io.formatting import count, percent
-from tijepa.io.progress import say
+from tijepa.io.progress import SILENT, Reporter
 
 __all__ = ["METHODS", "Method", "print_scores", "probe_run"]
 
@@ -35,7 +35,7 @@ def probe_run(
     folds: int = 5,
     checkpoint: str | None = None,
     seed: int = 0,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Scores of a probe on frozen features by cross-validation; keeps and writes nothing.
@@ -43,7 +43,6 @@ def probe_run(
     Items are those of `read_items`, features those of `item_features`. Raises `DataError`,
     `ConfigError` and `CheckpointError`.
     """
-    console = console or Console(quiet=True)
     known = labelled_examples(
         run,
         store,
@@ -52,7 +51,7 @@ def probe_run(
         side=side,
         parts=parts,
         checkpoint=checkpoint,
-        console=console,
+        reporter=reporter,
         device=device,
     )
     items, classes, examples = known.items, known.classes, known.examples
@@ -60,7 +59,7 @@ def probe_run(
     def fit(some: Examples) -> Head:
         return METHODS[method](some, seed=seed)
 
-    logits = out_of_fold(examples, fit, "probing", folds=folds, seed=seed, console=console)
+    logits = out_of_fold(examples, fit, "probing", folds=folds, seed=seed, reporter=reporter)
     named = logits.argmax(dim=1)
     found = score(examples.labels, named, len(classes), groups=items.group).to_dict(classes)
     return {
@@ -90,10 +89,12 @@ _MOST_CLASSES = 12
 def print_scores(console: Console, results: dict[str, Any]) -> None:
     """What was used, figures with their intervals, and the confusion matrix of a few classes."""
     left_out = "".join(f", {count(n)} left out ({why})" for why, n in results["left_out"].items())
-    say(
-        console,
+    console.print(
         f"{count(results['items'])} items of {results['data']}, split {results['split']}, with a"
         f" label in '{results['label']}'; {count(results['unlabelled'])} without{left_out}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     for part, title in (("cross_validation", None), ("test", "split test")):
         if part in results:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from rich.console import Console
 from torch import Tensor
 
 from tijepa.classify.features import MAX_BAD, Parts, feature_batches, kept_of
@@ -25,7 +24,7 @@ from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.evaluate.probes import Affine, Linear, Standard
 from tijepa.inference.embedder import Embedder, load
 from tijepa.io.files import whole, writing
-from tijepa.io.progress import watched
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import load_tensors, read_json, save_model, save_tensors, write_json
 from tijepa.runs.cached_features import CachedFeatures
@@ -196,7 +195,7 @@ def predict_labels(
     name: str,
     split: str | None = None,
     everything: bool = False,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
     device: torch.device | str = "cpu",
 ) -> dict[str, int]:
     """Write predictions for the items without a label of `split` (of all splits where None).
@@ -208,14 +207,13 @@ def predict_labels(
     """
     if out.suffix not in _FORMATS:
         raise ConfigError(f"--out {out} ends with neither {' nor '.join(_FORMATS)}: rename it")
-    console = console or Console(quiet=True)
     classifier = load_classifier(run, name, device=device)
     splits = open_splits(
         store,
         image_size=classifier.embedder.card.image_size,
         seed=0,
         max_bad=MAX_BAD,
-        console=console,
+        reporter=reporter,
     )
     names = list(splits.splits) if split is None else [split]
     wanted = []
@@ -229,8 +227,8 @@ def predict_labels(
         raise DataError(
             f"no item of {splits.description} lacks a label in '{classifier.label}': use --all"
         )
-    kept = kept_of(classifier.embedder, wanted[0], classifier.side, classifier.parts, console)
-    with watched(console, "predicting", total) as advance:
+    kept = kept_of(classifier.embedder, wanted[0], classifier.side, classifier.parts, reporter)
+    with reporter.bar("predicting", total) as advance:
         predictions = []
         for items in wanted:
             for prediction in _predicted(classifier, items, kept):

@@ -61,13 +61,14 @@ def fit(
 
     from tijepa.classify import FitOptions, Tuning, fit_classifier
     from tijepa.classify.probe import print_scores
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.errors import ConfigError
 
     given = {"layers": layers, "epochs": epochs, "lr": lr}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if finetune is None and settings:
         raise ConfigError(f"--{next(iter(settings))} has no effect without --finetune: drop it")
-    console = Console(stderr=as_json)
+    reporter = ConsoleReporter(Console(stderr=as_json))
     options = FitOptions(
         side=side,
         head=head,
@@ -86,12 +87,12 @@ def fit(
             checkpoint=checkpoint,
             replace=replace,
             options=options,
-            console=console,
+            reporter=reporter,
         )
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
         return
-    print_scores(console, results)
+    print_scores(reporter.console, results)
     words = ["tijepa", "classify", "predict", str(run), store, "--name", name or label]
     click.echo(f"classifier: {results['folder']}")
     click.echo(f"to use it:  {shlex.join(words)} --out predictions.csv")
@@ -118,14 +119,19 @@ def predict(
     \b
     tijepa classify predict runs/demo tweets.lance --name mood --out moods.csv
     """
-    from rich.console import Console
-
     from tijepa.classify import predict_labels
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.io.formatting import count
 
     with stopping("nothing was written; the same command starts again"):
         counts = predict_labels(
-            run, store, out, name=name, split=split, everything=everything, console=Console()
+            run,
+            store,
+            out,
+            name=name,
+            split=split,
+            everything=everything,
+            reporter=ConsoleReporter(),
         )
     predicted = counts.pop("predicted")
     left_out = "".join(f"; {count(n)} left out ({why})" for why, n in counts.items())
@@ -178,8 +184,9 @@ def probe(
 
     from tijepa.classify import probe_run
     from tijepa.classify.probe import print_scores
+    from tijepa.cli.terminal import ConsoleReporter
 
-    console = Console(stderr=as_json)
+    reporter = ConsoleReporter(Console(stderr=as_json))
     results = probe_run(
         run,
         store,
@@ -189,9 +196,9 @@ def probe(
         split=split,
         folds=folds,
         checkpoint=checkpoint,
-        console=console,
+        reporter=reporter,
     )
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
     else:
-        print_scores(console, results)
+        print_scores(reporter.console, results)

@@ -33,9 +33,7 @@ def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
     \b
     tijepa compare runs/ours runs/clip --out compare.html
     """
-    from rich.console import Console
-
-    from tijepa.io.progress import say
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.runs.compare import compare_runs, print_comparison
     from tijepa.runs.report.comparison import write_comparison
 
@@ -45,7 +43,7 @@ def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
     if as_json:
         click.echo(json.dumps(comparison.to_dict(), allow_nan=False))
         return
-    console = Console()
-    print_comparison(console, comparison)
+    reporter = ConsoleReporter()
+    print_comparison(reporter.console, comparison)
     if out is not None:
-        say(console, f"page: {out}")
+        reporter.say(f"page: {out}")

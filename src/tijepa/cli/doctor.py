@@ -66,6 +66,7 @@ def doctor(
 
     from rich.console import Console
 
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.data.readers import open_reader
     from tijepa.data.records import ReaderOptions
     from tijepa.data.validation import diagnose, print_report
@@ -73,7 +74,7 @@ def doctor(
     options = ReaderOptions(
         image_column=image_column, caption_column=caption_column, split_column=split_column
     )
-    console = Console(stderr=as_json)
+    reporter = ConsoleReporter(Console(stderr=as_json))
     report = diagnose(
         open_reader(source, reader=reader, options=options),
         out if out is not None else _default_folder(source),
@@ -82,12 +83,12 @@ def doctor(
         max_bad=max_bad,
         max_tokens=max_tokens,
         threads=threads if threads is not None else os.cpu_count() or 1,
-        console=console,
+        reporter=reporter,
     )
     if as_json:
         click.echo(json.dumps(report.facts, allow_nan=False))
     else:
-        print_report(console, report)
+        print_report(reporter.console, report)
     return 0 if report.fit else 1
 
 

@@ -49,10 +49,11 @@ def evaluate(
         raise click.UsageError("--prompts has no effect without --zero-shot COLUMN.")
     from rich.console import Console
 
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.runs.evaluation import evaluate_run, zero_shot_table
     from tijepa.runs.summary import meaning_lines, print_summary
 
-    console = Console(stderr=as_json)
+    reporter = ConsoleReporter(Console(stderr=as_json))
     results = evaluate_run(
         run,
         data=data,
@@ -61,14 +62,14 @@ def evaluate(
         parts=meaning,
         column=column,
         prompts=prompts,
-        console=console,
+        reporter=reporter,
     )
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
     else:
         reported = (data, split, checkpoint) == (None, "test", None)
-        print_summary(console, results, run if reported else None)
+        print_summary(reporter.console, results, run if reported else None)
         for line in meaning_lines(results):
             click.echo(line)
         if column is not None:
-            console.print(zero_shot_table(results["zero_shot"]))
+            reporter.console.print(zero_shot_table(results["zero_shot"]))

@@ -29,11 +29,10 @@ def export(run: Path, out: Path, int8: bool, checkpoint: str | None) -> None:
 
     In Python: tijepa.load("demo-onnx", backend="onnx", precision="int8")
     """
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.export.onnx import export_run
 
-    said = export_run(run, out, int8=int8, checkpoint=checkpoint, console=Console())
+    said = export_run(run, out, int8=int8, checkpoint=checkpoint, reporter=ConsoleReporter())
     click.echo(
         f"largest difference from the model {said['max_abs_difference']:.2g}"
         f" (bound {said['bound']:.2g})"

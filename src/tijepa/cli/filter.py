@@ -12,9 +12,8 @@ import click
 from tijepa.cli.options import RUN, checkpoint_option, stopping, threads_option
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tijepa.data.records import Reader
+    from tijepa.io.progress import Reporter
 
 __all__ = ["check_new_store", "filter_", "new_store_option", "pair", "write_new_store"]
 
@@ -41,14 +40,13 @@ def check_new_store(new: str | None) -> None:
 
 
 def write_new_store(
-    console: Console, reader: Reader, store: str, new: str, threads: int | None
+    reporter: Reporter, reader: Reader, store: str, new: str, threads: int | None
 ) -> None:
     """Write what `reader` makes of `store` as `new`, and say how to train on it."""
     from tijepa.data.store.prepare import write_store
     from tijepa.data.validation import train_command
-    from tijepa.io.progress import watched
 
-    with watched(console, f"writing {new}", reader.count()) as advance:
+    with reporter.bar(f"writing {new}", reader.count()) as advance:
         threads = threads or os.cpu_count() or 1
         written = write_store(reader, new, source=store, threads=threads, advance=advance)
     items = sum(written.added.values())
@@ -92,18 +90,17 @@ def filter_(
     tijepa filter noisy.lance --run runs/photos --keep 0.8 --out filtered \\
       --where "split = 'train'" --store clean.lance
     """
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.data.records import ReaderOptions
     from tijepa.inference.embedder import load
     from tijepa.search.filter import FilteredReader, filter_store
 
     check_new_store(new)
-    console = Console()
+    reporter = ConsoleReporter()
     model = load(run, checkpoint=checkpoint)
     with stopping("what is embedded is kept; the same command goes on"):
         done = filter_store(
-            model, store, out, keep=keep, where=where, threads=threads, console=console
+            model, store, out, keep=keep, where=where, threads=threads, reporter=reporter
         )
     facts = done.facts
     highest = facts["highest_energy_kept"]
@@ -114,7 +111,7 @@ def filter_(
     click.echo(f"report    {out / 'filter.html'}")
     if new is not None:
         reader = FilteredReader(store, ReaderOptions(), done.dropped)
-        write_new_store(console, reader, store, new, threads)
+        write_new_store(reporter, reader, store, new, threads)
 
 
 # `tijepa pair`: find partners for images without caption and texts without image.
@@ -156,14 +153,13 @@ def pair(
     \b
     tijepa pair mixed.lance --run runs/few --out matches --store more.lance
     """
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.data.records import ReaderOptions
     from tijepa.inference.embedder import load
     from tijepa.search.pseudo_pairs import PseudoPairReader, pair_store
 
     check_new_store(new)
-    console = Console()
+    reporter = ConsoleReporter()
     model = load(run, checkpoint=checkpoint)
     with stopping("what is embedded is kept; the same command goes on"):
         done = pair_store(
@@ -173,7 +169,7 @@ def pair(
             keep=keep,
             where=where,
             threads=threads,
-            console=console,
+            reporter=reporter,
         )
     facts = done.facts
     click.echo(
@@ -183,4 +179,4 @@ def pair(
     click.echo(f"report    {out / 'pair.html'}")
     if new is not None:
         reader = PseudoPairReader(store, ReaderOptions(), done.partners)
-        write_new_store(console, reader, store, new, threads)
+        write_new_store(reporter, reader, store, new, threads)

@@ -32,8 +32,7 @@ def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: i
     tijepa index runs/photos photos.lance
     tijepa search runs/photos photos.lance "two dogs on a beach"
     """
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.inference.embedder import load
     from tijepa.search import Index
     from tijepa.search.ivf import EXACT_UP_TO
@@ -45,7 +44,7 @@ def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: i
             store,
             exact_up_to=None if exact else EXACT_UP_TO,
             threads=threads,
-            console=Console(),
+            reporter=ConsoleReporter(),
         )
     _conclude(built, run, store)
 
@@ -107,8 +106,7 @@ def embed(
     \b
     tijepa embed runs/photos photos.lance --out embeddings.parquet
     """
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.inference.embedder import load
     from tijepa.search.embed_store import embedded_store
     from tijepa.search.export import check_ending, write_embeddings
@@ -118,7 +116,7 @@ def embed(
     sides: tuple[Literal["images", "texts"], ...] = (only,) if only else ("images", "texts")
     with (
         stopping("what is embedded is kept; the same command goes on"),
-        embedded_store(model, store, form, threads=threads, console=Console()) as embedded,
+        embedded_store(model, store, form, threads=threads, reporter=ConsoleReporter()) as embedded,
     ):
         count = write_embeddings(embedded.shelf, embedded.store, out, sides)
     length = embedded.shelf.length

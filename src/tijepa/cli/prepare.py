@@ -9,8 +9,7 @@ import click
 from tijepa.cli.options import source_arguments, source_options
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.data.store.prepare import Prepared
 
 __all__ = ["prepare"]
@@ -60,30 +59,28 @@ def prepare(
     """
     import os
 
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.data.readers import open_reader
     from tijepa.data.records import ReaderOptions
     from tijepa.data.store.prepare import append_store, write_store
     from tijepa.data.store.schema import is_store
     from tijepa.errors import ConfigError
-    from tijepa.io.progress import watched
 
     if not is_store(out):
         raise ConfigError(f"--out {out} does not end with .lance: name it {out.rstrip('/')}.lance")
     if append and duplicates != "keep":
         raise ConfigError("--duplicates skip has no effect with --append: leave one of them")
-    console = Console()
+    reporter = ConsoleReporter()
     options = ReaderOptions(image_column, caption_column, split_column)
     opened = open_reader(source, reader=reader, options=options)
-    _say(console, f"reading   {opened.describe()}")
+    reporter.say(f"reading   {opened.describe()}")
     if first is not None:
-        _say(console, f"only      the first {first:,} items of each split")
+        reporter.say(f"only      the first {first:,} items of each split")
     threads = (os.cpu_count() or 1) if threads is None else threads
     arguments = source_arguments(reader, options)
     arguments += [] if first is None else ["--first", str(first)]
     try:
-        with watched(console, "preparing", opened.count() if first is None else None) as advance:
+        with reporter.bar("preparing", opened.count() if first is None else None) as advance:
             if append:
                 done = append_store(
                     opened,
@@ -111,10 +108,10 @@ def prepare(
         kept = f"{out} is what it was" if append else "nothing was kept"
         click.echo(f"stopped: {kept}; the same command starts again", err=True)
         raise
-    _conclude(console, done, append)
+    _conclude(reporter, done, append)
 
 
-def _conclude(console: Console, done: Prepared, append: bool) -> None:
+def _conclude(reporter: ConsoleReporter, done: Prepared, append: bool) -> None:
     """What was written, the doctor's report on it, and how to go on."""
     from dataclasses import replace
 
@@ -129,7 +126,7 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
     elif count:
         written = f"added     {what}: {count:,} items; {done.skipped:,} stood there already"
     elif not done.rejected:
-        _say(console, f"nothing added: all {done.skipped:,} items stand in {what} already")
+        reporter.say(f"nothing added: all {done.skipped:,} items stand in {what} already")
         return
     else:
         written = (
@@ -137,16 +134,10 @@ def _conclude(console: Console, done: Prepared, append: bool) -> None:
             " there already"
         )
     for name, values in done.misfits.items():
-        _say(
-            console,
+        reporter.say(
             f"column    '{name}': {plural(values, 'value', 'values')} kept, but not searchable: the"
             " store has no such column, or one of another type",
         )
     cleaner = [c for c in done.report.facts["commands"] if "--duplicates" in c["command"]]
     facts = {**done.report.facts, "description": written, "commands": [train, *cleaner]}
-    print_report(console, replace(done.report, facts=facts))
-
-
-def _say(console: Console, text: str) -> None:
-    """One line as it is."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    print_report(reporter.console, replace(done.report, facts=facts))

@@ -93,15 +93,14 @@ def serve(
     """
     import os
 
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.serve.middleware import Limits
     from tijepa.serve.server import serve_run
 
     serve_run(
         run,
         store,
-        Console(),
+        ConsoleReporter(),
         host=host,
         port=port,
         key=os.environ.get("TIJEPA_API_KEY") or None,

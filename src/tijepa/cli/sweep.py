@@ -58,10 +58,8 @@ def sweep(
     """
     import os
 
-    from rich.console import Console
-
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.cli.train import check_data_named
-    from tijepa.io.progress import say
     from tijepa.training.grid import cells_of, parse_axis
     from tijepa.training.sweep import print_sweep, run_sweep, train_command
 
@@ -73,8 +71,8 @@ def sweep(
     )
     check_data_named(preset, cells[0].config)
     command = train_command(preset, file, threads=max(1, (os.cpu_count() or 1) // jobs))
-    console = Console()
-    outcomes = run_sweep(cells, out, command, console, jobs=jobs)
-    print_sweep(console, outcomes)
-    say(console, f"written to {out / 'sweep.json'}")
+    reporter = ConsoleReporter()
+    outcomes = run_sweep(cells, out, command, reporter, jobs=jobs)
+    print_sweep(reporter.console, outcomes)
+    reporter.say(f"written to {out / 'sweep.json'}")
     return 2 if any(one.status == "failed" for one in outcomes) else 0

@@ -63,13 +63,14 @@ def train(
         check_data_named(preset, config)
         run_dir = _new_run_dir(out, preset, file)
     if dry_run:
-        from tijepa.training.dry_run import dry_run as what_it_takes
+        from tijepa.training.dry_run import dry_run as foresee
 
-        click.echo(what_it_takes(config).to_text())
+        click.echo(foresee(config).to_text())
     else:
+        from tijepa.cli.terminal import ConsoleReporter
         from tijepa.training import train as run_training
 
-        run_training(config, run_dir, resume=resume)
+        run_training(config, run_dir, resume=resume, reporter=ConsoleReporter())
 
 
 def check_data_named(preset: str | None, config: RunConfig) -> None:
@@ -137,9 +138,10 @@ def demo(out: Path) -> None:
 
     config = load_config(preset="scenes")
     _remove_earlier_run(out)
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.training import train
 
-    train(config, out)
+    train(config, out, reporter=ConsoleReporter())
 
 
 def _remove_earlier_run(out: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from rich.console import Console
-
 from tijepa.data.pairs import PairSplits
 from tijepa.data.scenes import scenes_splits
 from tijepa.data.store.schema import is_store
+from tijepa.io.progress import SILENT, Reporter
 
 __all__ = ["open_splits"]
 
@@ -21,7 +20,7 @@ def open_splits(
     max_bad: float,
     version: int | None = None,
     state: str | None = None,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
 ) -> PairSplits:
     """Open the splits of `source`.
 
@@ -41,13 +40,11 @@ def open_splits(
     from tijepa.data.readers import open_reader
     from tijepa.data.store.cache import open_cached
     from tijepa.data.store.prepare import write_store
-    from tijepa.io.progress import watched
 
     reader = open_reader(source)
-    console = console or Console(quiet=True)
 
     def prepare(path: str) -> None:
-        with watched(console, f"preparing {source}", reader.count()) as advance:
+        with reporter.bar(f"preparing {source}", reader.count()) as advance:
             write_store(
                 reader,
                 path,

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from tijepa.config import load_config
@@ -33,7 +32,7 @@ from tijepa.inference.embeddings import Embedded
 from tijepa.inference.hub.provenance import PROVENANCE, read_provenance
 from tijepa.inference.onnx_backend import EXPORT, EXPORT_FORMAT, OnnxBackend, graph_name
 from tijepa.io.files import writing
-from tijepa.io.progress import phase, say
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, save_tensors, write_card, write_json
 from tijepa.runs.record import open_run_data
 
@@ -48,7 +47,7 @@ def export_run(
     *,
     int8: bool = False,
     checkpoint: str | None = None,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
     """Write the model of `run` as ONNX into the new folder `out`; gives what `export.json` says.
 
@@ -58,26 +57,25 @@ def export_run(
     or null and a line that says why. Raises `ConfigError` where `out` is taken, `CheckpointError`,
     `MissingExtraError`.
     """
-    console = console or Console(quiet=True)
     _check_free(out)
     embedder = load(run, checkpoint=checkpoint)
     with _whole(out) as folder:
-        said = _write(embedder, folder, console)
+        said = _write(embedder, folder, reporter)
         if int8:
-            said = _write_int8(embedder, folder, run, said, console)
+            said = _write_int8(embedder, folder, run, said, reporter)
         write_json(said, folder / EXPORT)
     return said
 
 
-def _write(embedder: Embedder, folder: Path, console: Console) -> dict[str, Any]:
+def _write(embedder: Embedder, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Float32 graphs and what is needed to use them, checked."""
     card, model = embedder.card, embedder.model
     vocabulary = embedder.tokenizer.vocab_size
     ids, mask = example_tokens(vocabulary, _TRACED, card.max_tokens)
-    with phase(console, "exporting the image encoder"):
+    with reporter.phase("exporting the image encoder"):
         pixels = {"pixels": example_pixels(card, _TRACED)}
         write_graph(ImageGraph(model), pixels, folder / graph_name("image", "float32"))
-    with phase(console, "exporting the text encoder"):
+    with reporter.phase("exporting the text encoder"):
         tokens = {"ids": ids, "mask": mask}
         write_graph(TextGraph(model), tokens, folder / graph_name("text", "float32"))
     with writing(folder):
@@ -99,20 +97,20 @@ def _write(embedder: Embedder, folder: Path, console: Console) -> dict[str, Any]
         "torch": torch.__version__,
     }
     write_json(said, folder / EXPORT)
-    with phase(console, "comparing the graphs with the model"):
+    with reporter.phase("comparing the graphs with the model"):
         found = parity(_torch(embedder), _engine(folder, "float32"), card, vocabulary)
     check_parity(found)
     return said | {"max_abs_difference": found.max_abs_difference, "bound": found.bound}
 
 
 def _write_int8(
-    embedder: Embedder, folder: Path, run: Path, said: dict[str, Any], console: Console
+    embedder: Embedder, folder: Path, run: Path, said: dict[str, Any], reporter: Reporter
 ) -> dict[str, Any]:
     """Quantised graphs, how far they are from the model, and what they cost on held-out pairs.
 
     Gives `said` with that added.
     """
-    with phase(console, "quantising"):
+    with reporter.phase("quantising"):
         for modality in ("image", "text"):
             quantise(
                 folder / graph_name(modality, "float32"), folder / graph_name(modality, "int8")
@@ -122,10 +120,10 @@ def _write_int8(
     engine = _engine(folder, "int8")
     card, vocabulary = embedder.card, embedder.tokenizer.vocab_size
     difference = parity(_torch(embedder), engine, card, vocabulary).max_abs_difference
-    pairs = _held_out(run, console)
+    pairs = _held_out(run, reporter)
     if pairs is None:
         return {**said, "int8": {"max_abs_difference": difference, "recall_lost": None}}
-    with phase(console, "measuring what int8 costs"):
+    with reporter.phase("measuring what int8 costs"):
         quantised = Embedder(engine, embedder.tokenizer, card, embedder.calibration)
         before = measure(embedder, pairs).results["retrieval"]
         after = measure(quantised, pairs).results["retrieval"]
@@ -142,15 +140,15 @@ def _lost(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _held_out(run: Path, console: Console) -> EvaluationSet | None:
+def _held_out(run: Path, reporter: Reporter) -> EvaluationSet | None:
     """Pairs of the run's test split, else validation; None, and a line that says why, without."""
     if not (run / "config.yaml").exists():
-        say(console, f"recall of int8 not measured: {run} is no run folder, so its data is unknown")
+        reporter.say(f"recall of int8 not measured: {run} is no run folder, so its data is unknown")
         return None
     config = load_config(file=run / "config.yaml")
     data = config.data
     try:
-        splits = open_run_data(config, run, console)
+        splits = open_run_data(config, run, reporter)
         split = "test" if "test" in splits.splits else "validation"
         return evaluation_set(
             splits.split(split),
@@ -161,7 +159,7 @@ def _held_out(run: Path, console: Console) -> EvaluationSet | None:
             std=data.std,
         )
     except DataError as error:
-        say(console, f"recall of int8 not measured: held-out pairs are not available ({error})")
+        reporter.say(f"recall of int8 not measured: held-out pairs are not available ({error})")
         return None
 
 

@@ -115,7 +115,7 @@ def _read_export(folder: Path) -> dict[str, Any]:
 
 
 def _session(path: Path) -> Any:
-    """A session of one thread: parts of a call run beside each other (`tijepa.inference.parallel`)."""
+    """A session of one thread: parts of a call run beside each other (`inference.parallel`)."""
     try:
         import onnxruntime
     except ImportError:

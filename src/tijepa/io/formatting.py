@@ -9,6 +9,7 @@ from typing import Any
 __all__ = [
     "DASH",
     "count",
+    "duration",
     "escape",
     "number",
     "percent",
@@ -96,3 +97,10 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def duration(seconds: float) -> str:
+    """Rounded to whole seconds: 4 min 07 s, 2 h 05 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

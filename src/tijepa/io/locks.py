@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
 from tijepa.errors import DataError
+from tijepa.io.progress import Reporter
 
 __all__ = ["FileLock", "alone"]
 
@@ -50,7 +49,7 @@ class FileLock:
 
 @contextmanager
 def alone(
-    folder: Path, unwritable: Callable[[Path, OSError], DataError], console: Console
+    folder: Path, unwritable: Callable[[Path, OSError], DataError], reporter: Reporter
 ) -> Iterator[None]:
     """Hold the lock beside `folder`, so that one process at a time fills it.
 
@@ -66,6 +65,6 @@ def alone(
         if not lock.try_take():
             if fcntl is not None:
                 text = f"waiting for another process that fills {folder}"
-                console.print(text, highlight=False, markup=False, soft_wrap=True)
+                reporter.say(text)
             lock.take()
         yield

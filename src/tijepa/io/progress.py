@@ -1,74 +1,77 @@
-"""What the terminal shows while a source is read."""
+"""What long work tells whoever asked for it, and Ctrl-C without loss."""
 
 from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
-__all__ = ["Interrupt", "phase", "say", "watched"]
-
-_EVERY = 0.1  # seconds
+__all__ = ["SILENT", "Interrupt", "Reporter", "TrainingReporter"]
 
 
-@contextmanager
-def watched(console: Console, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, one line elsewhere; gives the function to call with what was done."""
-    if not console.is_terminal:
-        console.print(f"{text} …", highlight=False, markup=False, soft_wrap=True)
-        yield lambda count: None
-        return
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(text, total=total)
-        done, shown = 0, time.monotonic()
+class TrainingReporter:
+    """Told what happens while a run trains; this one keeps it to itself."""
 
-        def advance(count: int) -> None:
-            nonlocal done, shown
-            done += count
-            now = time.monotonic()
-            if now - shown > _EVERY:  # updating takes far longer than counting
-                bar.update(task, completed=done)
-                shown = now
+    def __enter__(self) -> TrainingReporter:
+        return self
 
-        yield advance
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
 
+    def stepped(self, step: int) -> None:
+        """A step was made; no number is read from the device for this."""
 
-# Lines for the terminal, and what it shows while something takes long.
+    def trained(self, record: dict[str, Any]) -> None:
+        """A training record was read."""
+
+    def evaluating(self) -> None:
+        """The next seconds go into an evaluation."""
+
+    def evaluated(self, record: dict[str, Any]) -> None:
+        """An evaluation on held-out pairs ended."""
+
+    def rolled_back(self, from_step: int, to_step: int, rollbacks: int) -> None:
+        """The run went back to a healthy checkpoint, for the `rollbacks`-th time."""
 
 
-def say(console: Console, text: str) -> None:
-    """Print one line as it is: not wrapped, not coloured, brackets in paths left alone."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+class Reporter:
+    """Told of lines, phases and counts of work that takes long; this one keeps them to itself.
 
+    The command line shows them on a terminal; whoever calls from Python may pass an object that
+    overrides what it wants to know.
+    """
 
-@contextmanager
-def phase(console: Console, text: str) -> Iterator[None]:
-    """Show `text` while the block runs: a spinner on a terminal, one plain line elsewhere."""
-    if console.is_terminal:
-        with console.status(Text(text)):
-            yield
-    else:
-        say(console, f"{text} …")
+    def say(self, text: str) -> None:
+        """One line on what was done."""
+
+    @contextmanager
+    def phase(self, text: str) -> Iterator[None]:
+        """The block takes a while, for the reason `text`."""
         yield
 
+    @contextmanager
+    def bar(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """The block works through `total` things; gives the function to call with what was done."""
+        yield lambda count: None
 
-# Ctrl-C without loss: the first one asks the loop to stop, the second stops at once.
+    def training(self, steps: int, start: int) -> TrainingReporter:
+        """Training runs from step `start` to `steps`; gives what is told on the way."""
+        return TrainingReporter()
+
+    def results(self, results: Mapping[str, Any], run_dir: Path | None) -> None:
+        """A run ended with the content of `results.json`; `run_dir` holds its report."""
+
+
+SILENT = Reporter()
 
 
 class Interrupt:

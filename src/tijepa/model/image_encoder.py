@@ -18,8 +18,8 @@ __all__ = ["STEMS", "ConvStem", "ImageEncoder", "LinearStem"]
 class ImageEncoder(nn.Module):
     """Patches → tokens. Hidden patches are dropped before the first layer, never masked after it.
 
-    `stem` makes patch tokens of pixels: "conv" or "linear" (`tijepa.model.image_encoder`); it sees zeros in
-    the place of hidden patches. `pooling` is "mean" over the visible patch tokens or "class" for a
+    `stem` makes patch tokens of pixels, "conv" or "linear"; it sees zeros in the place of hidden
+    patches. `pooling` is "mean" over the visible patch tokens or "class" for a
     learned class token.
     """
 

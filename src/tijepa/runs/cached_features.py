@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from rich.console import Console
-
 from tijepa.data.features.cached_features import (
     CachedRows,
     Modality,
@@ -18,7 +16,7 @@ from tijepa.data.store.source import Store, StoreSource
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.feature_keys import keys_of_model
 from tijepa.io.formatting import count
-from tijepa.io.progress import say
+from tijepa.io.progress import Reporter
 
 __all__ = ["CachedFeatures", "cached_features", "cached_split"]
 
@@ -28,7 +26,7 @@ CachedFeatures = Mapping[Modality, CachedRows]
 def cached_features(
     embedder: Embedder,
     store: Store,
-    console: Console,
+    reporter: Reporter,
     modalities: Collection[Modality] = ("image", "text"),
 ) -> CachedFeatures:
     """The features that lie beside the store and are those of this model's encoders; says so.
@@ -41,12 +39,12 @@ def cached_features(
     found = CachedRows.find(store, {m: own for m, own in keys.items() if m in modalities})
     rows = store.dataset.count_rows()
     for modality, features in found.items():
-        _told(console, modality, f"{count(len(features))} of {count(rows)} rows")
+        _told(reporter, modality, f"{count(len(features))} of {count(rows)} rows")
     return found
 
 
 def cached_split(
-    embedder: Embedder, source: PairSource, split: str, console: Console
+    embedder: Embedder, source: PairSource, split: str, reporter: Reporter
 ) -> SplitFeatures:
     """The same of one split, by item; none where its pairs lie in no store. Raises as above."""
     if not isinstance(source, StoreSource) or not features_folder(source.store).is_dir():
@@ -55,10 +53,10 @@ def cached_split(
     found = cached_split_features(source, split, keys)
     for modality, table in (("image", found.image), ("text", found.text)):
         if table is not None:
-            _told(console, modality, f"the {split} split")
+            _told(reporter, modality, f"the {split} split")
     return found
 
 
-def _told(console: Console, modality: str, of: str) -> None:
+def _told(reporter: Reporter, modality: str, of: str) -> None:
     whose = f"{modality} features of {of}"
-    say(console, f"features  {whose}, kept by training, are read instead of encoded")
+    reporter.say(f"features  {whose}, kept by training, are read instead of encoded")

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -33,13 +32,13 @@ from tijepa.inference.embedder import MODEL_FILES, Embedder, checkpoint_folder, 
 from tijepa.inference.inputs import energy_of_labels, prompt_list
 from tijepa.io.files import writing
 from tijepa.io.formatting import DASH, count, percent, without_nan
-from tijepa.io.progress import phase, say
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
 from tijepa.runs.cached_features import cached_split
 from tijepa.runs.gallery import Query, gallery_of
 from tijepa.runs.record import open_run_data, read_run
 from tijepa.runs.report.report import write_report
-from tijepa.runs.summary import meaning, print_summary
+from tijepa.runs.summary import meaning
 
 __all__ = ["evaluate_run", "finish_run", "judged_split", "zero_shot_on", "zero_shot_table"]
 
@@ -55,7 +54,7 @@ def evaluate_run(
     parts: bool = False,
     column: str | None = None,
     prompts: Path | None = None,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Retrieval by every form of energy, collapse and reliability of a run's model on one split.
@@ -70,30 +69,28 @@ def evaluate_run(
     Writes nothing. Raises `CheckpointError`, `DataError`, and `ConfigError` for prompts that are
     no such file.
     """
-    console = console or Console(quiet=True)
     config = load_config(file=_config_of(run))
     embedder = load(run, checkpoint=checkpoint, device=device)
-    splits = open_run_data(config, run, console, other=data)
-    with phase(console, f"reading the {split} split"):
-        evaluation = _evaluation_set(embedder, splits, split, config, console)
+    splits = open_run_data(config, run, reporter, other=data)
+    with reporter.phase(f"reading the {split} split"):
+        evaluation = _evaluation_set(embedder, splits, split, config, reporter)
     if embedder.calibration is None:
-        with phase(console, "calibrating on training pairs"):
-            pairs = _calibration_sets(embedder, config, run, None if data else splits, console)
+        with reporter.phase("calibrating on training pairs"):
+            pairs = _calibration_sets(embedder, config, run, None if data else splits, reporter)
             embedder.calibration = None if pairs is None else calibrate(embedder, *pairs)
-    say(
-        console,
+    reporter.say(
         f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
         f"{splits.description}, split {split}",
     )
     measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
     seen = split == "validation" and data is None
-    match = _match(embedder, evaluation, measured, console, seen=seen)
+    match = _match(embedder, evaluation, measured, reporter, seen=seen)
     results = {"split": split, **measured.results, "match_probability": match}
     if parts:
-        with phase(console, "pointing at objects and reading hard negatives"):
+        with reporter.phase("pointing at objects and reading hard negatives"):
             results |= meaning(embedder, splits.split(split), config.data.test_items)
     if column is not None:
-        with phase(console, f"classifying images by {column}"):
+        with reporter.phase(f"classifying images by {column}"):
             source, items = splits.split(split), config.data.test_items
             results["zero_shot"] = zero_shot_on(embedder, source, column, prompts, items)
     return results
@@ -108,7 +105,7 @@ def finish_run(
     run: Path,
     config: RunConfig,
     splits: PairSplits,
-    console: Console,
+    reporter: Reporter,
     device: torch.device | str = "cpu",
 ) -> None:
     """Keep the best checkpoint as the run's model, evaluate it, write results and report.
@@ -124,36 +121,36 @@ def finish_run(
     split = judged_split(splits)
     evaluation = None
     if split is None:
-        say(console, "not evaluated: there is neither a test nor a validation split")
+        reporter.say("not evaluated: there is neither a test nor a validation split")
     else:
         try:
-            with phase(console, f"reading the {split} split"):
-                evaluation = _evaluation_set(embedder, splits, split, config, console)
+            with reporter.phase(f"reading the {split} split"):
+                evaluation = _evaluation_set(embedder, splits, split, config, reporter)
         except DataError as error:
-            say(console, f"not evaluated: {split} split: {error}")
+            reporter.say(f"not evaluated: {split} split: {error}")
     if split is None or evaluation is None:
         report = write_report(run, energy=torch.zeros(0, 0), gallery=())
-        say(console, f"report: {report}")
+        reporter.say(f"report: {report}")
         return
-    with phase(console, f"evaluating on the {split} split"):
+    with reporter.phase(f"evaluating on the {split} split"):
         measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
     results = {"split": split, "checkpoint": kept.name, **measured.results}
     results["match_probability"] = _match(
-        embedder, evaluation, measured, console, seen=split == "validation"
+        embedder, evaluation, measured, reporter, seen=split == "validation"
     )
     health = read_run(run).health
     if health is not None:
         results["health"] = dict(health)
     if config.data.source == "scenes":
-        with phase(console, "evaluating on the novel split"):
-            unseen = _evaluation_set(embedder, splits, "novel", config, console)
+        with reporter.phase("evaluating on the novel split"):
+            unseen = _evaluation_set(embedder, splits, "novel", config, reporter)
             novel = measure(embedder, unseen)
         results["novel"] = {"retrieval": novel.results["retrieval"]}
     write_json(results, run / "results.json")
-    with phase(console, "writing the report"):
-        gallery = _gallery(evaluation, measured, splits, split, console)
+    with reporter.phase("writing the report"):
+        gallery = _gallery(evaluation, measured, splits, split, reporter)
         write_report(run, energy=_matrix(evaluation, measured), gallery=gallery)
-    print_summary(console, results, run)
+    reporter.results(results, run)
 
 
 def _keep(checkpoint: Path, model: Path) -> None:
@@ -183,13 +180,17 @@ def _matrix(evaluation: EvaluationSet, measured: Measured) -> Tensor:
 
 
 def _gallery(
-    evaluation: EvaluationSet, measured: Measured, splits: PairSplits, split: str, console: Console
+    evaluation: EvaluationSet,
+    measured: Measured,
+    splits: PairSplits,
+    split: str,
+    reporter: Reporter,
 ) -> Sequence[Query]:
     """Top retrievals; none, and a line that says so, where an image has become unreadable."""
     try:
         return gallery_of(evaluation, measured.search, splits.split(split))
     except DataError as error:
-        say(console, f"no gallery: {error}")
+        reporter.say(f"no gallery: {error}")
         return ()
 
 
@@ -197,13 +198,13 @@ def _match(
     embedder: Embedder,
     evaluation: EvaluationSet,
     measured: Measured,
-    console: Console,
+    reporter: Reporter,
     *,
     seen: bool,
 ) -> dict[str, Any] | None:
     """Reliability of the probability of match; None, and a line that says so, without one."""
     if embedder.match is None:
-        say(console, "no probability of match: it is fitted on a validation split")
+        reporter.say("no probability of match: it is fitted on a validation split")
         return None
     energy = measured.search.pair[:, evaluation.first_text]
     results: dict[str, Any] = without_nan(match_results(energy, embedder.match, seen=seen))
@@ -215,24 +216,24 @@ def _calibration_sets(
     config: RunConfig,
     run: Path,
     splits: PairSplits | None,
-    console: Console,
+    reporter: Reporter,
 ) -> tuple[EvaluationSet, EvaluationSet | None] | None:
     """Training pairs, and validation pairs where there are any."""
     try:
-        splits = splits or open_run_data(config, run, console)
+        splits = splits or open_run_data(config, run, reporter)
         data, source = config.data, splits.split("train")
-        features = cached_split(embedder, source, "train", console)
+        features = cached_split(embedder, source, "train", reporter)
         pairs = calibration_pairs(source, data.image_size, data.mean, data.std, features)
     except DataError as error:
-        say(console, f"no calibrated energy: the run's training pairs are not available ({error})")
+        reporter.say(f"no calibrated energy: the run's training pairs are not available ({error})")
         return None
     if "validation" not in splits.splits:
         return pairs, None
     try:
         items = config.data.eval_items
-        return pairs, _evaluation_set(embedder, splits, "validation", config, console, items)
+        return pairs, _evaluation_set(embedder, splits, "validation", config, reporter, items)
     except DataError as error:
-        say(console, f"calibrated without held-out pairs: validation split: {error}")
+        reporter.say(f"calibrated without held-out pairs: validation split: {error}")
         return pairs, None
 
 
@@ -241,7 +242,7 @@ def _evaluation_set(
     splits: PairSplits,
     split: str,
     config: RunConfig,
-    console: Console,
+    reporter: Reporter,
     items: int | None = None,
 ) -> EvaluationSet:
     source = splits.split(split)
@@ -252,7 +253,7 @@ def _evaluation_set(
         image_size=config.data.image_size,
         mean=config.data.mean,
         std=config.data.std,
-        features=cached_split(embedder, source, split, console),
+        features=cached_split(embedder, source, split, reporter),
     )
 
 

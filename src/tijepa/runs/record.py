@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits
 from tijepa.errors import CheckpointError, DataError
 from tijepa.io.formatting import count
+from tijepa.io.progress import Reporter
 from tijepa.model.saving import read_json
 
 __all__ = ["RunRecord", "open_run_data", "part", "read_run", "value"]
@@ -171,7 +171,7 @@ def _by_step(lines: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
 
 
 def open_run_data(
-    config: RunConfig, run: Path | None, console: Console, *, other: str | None = None
+    config: RunConfig, run: Path | None, reporter: Reporter, *, other: str | None = None
 ) -> PairSplits:
     """Open `other`, or else the source of `config`; a store at the version that `run` recorded.
 
@@ -195,7 +195,7 @@ def open_run_data(
         max_bad=config.data.max_bad,
         version=recorded.get("version"),
         state=state,
-        console=console,
+        reporter=reporter,
     )
     if state not in (None, splits.state):
         raise DataError(

@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from tijepa.data.features.cached_features import CachedRows
 from tijepa.data.features.table import Features
@@ -25,7 +24,7 @@ from tijepa.data.store.source import Store
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.inference.embedder import Embedder, Form
 from tijepa.io.locks import alone
-from tijepa.io.progress import watched
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.runs.cached_features import CachedFeatures, cached_features
 from tijepa.search.manifest import check_store, fingerprint, index_folder
 from tijepa.search.vector_store import Chunk, Side, VectorStore, unwritable
@@ -84,7 +83,7 @@ def embedded_store(
     form: Form | None = None,
     *,
     threads: int | None = None,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
 ) -> Iterator[Embedded]:
     """Embed what the shelf beside `store` lacks, in the model's default form if none is given.
 
@@ -97,8 +96,7 @@ def embedded_store(
     name = model if form == embedder.default_form else f"{model}-{form}"
     folder = index_folder(check_store(store), name)
     Store(store)  # rather say that there is no store than make a folder for it
-    console = console or Console(quiet=True)
-    with alone(folder, unwritable, console):
+    with alone(folder, unwritable, reporter):
         opened = Store(store)  # whoever was waited for may have embedded rows that are new
         shelf = VectorStore(folder, int(embedder.encode_text("a", form=form).shape[1]))
         if not verified(shelf, opened):
@@ -106,8 +104,8 @@ def embedded_store(
         total = opened.dataset.count_rows()
         if shelf.rows < total:
             threads = (os.cpu_count() or 1) if threads is None else threads
-            kept = cached_features(embedder, opened, console)
-            with watched(console, "embedding rows", total) as advance:
+            kept = cached_features(embedder, opened, reporter)
+            with reporter.bar("embedding rows", total) as advance:
                 advance(shelf.rows)
                 embed_rows(
                     embedder, form, opened, shelf, kept=kept, threads=threads, advance=advance

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers.lance_store import LanceStoreReader
@@ -22,6 +21,7 @@ from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.source import Store
 from tijepa.inference.embedder import Embedder
 from tijepa.io.files import writing
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import spread, write_list, write_report
 from tijepa.search.manifest import check_store
@@ -47,7 +47,7 @@ def filter_store(
     keep: float,
     where: str | None = None,
     threads: int | None = None,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
 ) -> Filtered:
     """Judge the pairs of `store`, those that meet `where`, and write the verdict into `out`.
 
@@ -58,7 +58,7 @@ def filter_store(
     """
     check_keep(keep)
     rows = None if where is None else rows_where(Store(check_store(store)), where)
-    with embedded_store(embedder, store, threads=threads, console=console) as embedded:
+    with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
         judged = judge(embedded.shelf, embedded.form, rows)
     opened = embedded.store
     kept = keep_best(judged, keep)
@@ -124,6 +124,35 @@ def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, fr
     return {row: frozenset(some) for row, some in found.items()}
 
 
+# A store in which something is changed, as a source for a new store.
+
+
+class DerivedReader(Reader):
+    """The items of a store in order, some of them changed; made by a verb alone."""
+
+    def __init__(self, source: str, options: ReaderOptions) -> None:
+        self._store = LanceStoreReader(source, options)
+
+    @classmethod
+    def recognises(cls, source: str) -> bool:
+        """Never: a source does not say what is to be changed."""
+        del source
+        return False
+
+    @abstractmethod
+    def changes(self) -> list[tuple[int, list[int]]]:
+        """What is changed, by row, in one order."""
+
+    def fingerprint(self) -> str:
+        """Of the store and of what is changed."""
+        words = f"{self._store.fingerprint()} {json.dumps(self.changes())}"
+        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+
+    def count(self) -> int | None:
+        """Rows of the store that is read, some of which may go."""
+        return self._store.count()
+
+
 # A store without the captions that a filter dropped, as a source for a new store.
 
 
@@ -163,32 +192,3 @@ class FilteredReader(DerivedReader):
     def changes(self) -> list[tuple[int, list[int]]]:
         """See `ChangedStore.changes`."""
         return [(row, sorted(numbers)) for row, numbers in sorted(self._dropped.items())]
-
-
-# A store in which something is changed, as a source for a new store.
-
-
-class DerivedReader(Reader):
-    """The items of a store in order, some of them changed; made by a verb alone."""
-
-    def __init__(self, source: str, options: ReaderOptions) -> None:
-        self._store = LanceStoreReader(source, options)
-
-    @classmethod
-    def recognises(cls, source: str) -> bool:
-        """Never: a source does not say what is to be changed."""
-        del source
-        return False
-
-    @abstractmethod
-    def changes(self) -> list[tuple[int, list[int]]]:
-        """What is changed, by row, in one order."""
-
-    def fingerprint(self) -> str:
-        """Of the store and of what is changed."""
-        words = f"{self._store.fingerprint()} {json.dumps(self.changes())}"
-        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
-
-    def count(self) -> int | None:
-        """Rows of the store that is read, some of which may go."""
-        return self._store.count()

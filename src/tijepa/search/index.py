@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
 from tijepa.data.store.source import Store
 from tijepa.errors import ConfigError, DataError
 from tijepa.inference.embedder import Embedder, Form, load
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.embed_store import embedded_store, verified
 from tijepa.search.exact import Found, Hit, exact_search, rerank
 from tijepa.search.ivf import EXACT_UP_TO, Lists, need_faiss, searched
@@ -65,7 +65,7 @@ class Index:
         *,
         exact_up_to: int | None = EXACT_UP_TO,
         threads: int | None = None,
-        console: Console | None = None,
+        reporter: Reporter = SILENT,
     ) -> Index:
         """Embed what `store` holds and open the index; only what is new where there is one.
 
@@ -75,12 +75,11 @@ class Index:
         Raises `DataError`, `CheckpointError`, `ConfigError`, and `MissingExtraError` without faiss.
         """
         embedder = _embedder(model)
-        console = console or Console(quiet=True)
         if exact_up_to is not None and Store(check_store(store)).dataset.count_rows() > exact_up_to:
             need_faiss()  # rather now than after an hour
-        with embedded_store(embedder, store, threads=threads, console=console) as embedded:
+        with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
             opened, shelf = embedded.store, embedded.shelf
-            lists = make_lists(shelf, embedded.form, exact_up_to, console)
+            lists = make_lists(shelf, embedded.form, exact_up_to, reporter)
             last = shelf.chunks[-1]
             card = IndexCard(
                 model=embedded.model,

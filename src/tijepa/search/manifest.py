@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from tijepa.data.store.schema import is_remote, is_store, local_path
 from tijepa.errors import ConfigError, DataError
 from tijepa.inference.embedder import Embedder, Form
-from tijepa.io.progress import watched
+from tijepa.io.progress import Reporter
 from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import write_json
 from tijepa.search.ivf import Lists, ListsCard, searched
@@ -122,7 +120,7 @@ _OTHER: Mapping[Side, Side] = {"images": "texts", "texts": "images"}
 
 
 def make_lists(
-    shelf: VectorStore, form: Form, exact_up_to: int | None, console: Console
+    shelf: VectorStore, form: Form, exact_up_to: int | None, reporter: Reporter
 ) -> dict[Side, Lists]:
     """Lists of each side with more than `exact_up_to` vectors; those that stand are taken."""
     made: dict[Side, Lists] = {}
@@ -135,7 +133,7 @@ def make_lists(
         if card is not None and side in card.lists and path.exists():
             made[side] = Lists.open(path, card.lists[side], form, len(values))
             continue
-        with watched(console, f"making the lists of {len(values):,} {side}", None):
+        with reporter.bar(f"making the lists of {len(values):,} {side}", None):
             queries = searched(shelf.vectors(_OTHER[side]).values, form, side)
             made[side] = Lists.build(values, queries, form, side)
         made[side].save(path)

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.records import ReaderOptions, Record
@@ -24,7 +23,7 @@ from tijepa.data.store.source import Store
 from tijepa.errors import DataError
 from tijepa.inference.embedder import Embedder, Form
 from tijepa.io.files import writing
-from tijepa.io.progress import watched
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import spread, write_list, write_report
 from tijepa.search.filter import DerivedReader
@@ -179,7 +178,7 @@ def pair_store(
     keep: float | None = None,
     where: str | None = None,
     threads: int | None = None,
-    console: Console | None = None,
+    reporter: Reporter = SILENT,
 ) -> Paired:
     """Match images without caption and texts without image of the train split of `store`.
 
@@ -190,14 +189,13 @@ def pair_store(
     """
     if keep is not None:
         check_keep(keep)
-    console = console or Console(quiet=True)
     opened = Store(check_store(store))
     rows = rows_where(opened, "split = 'train'")
     if where is not None:
         rows = np.intersect1d(rows, rows_where(opened, where))
-    with embedded_store(embedder, store, threads=threads, console=console) as embedded:
+    with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
         alone = without_partner(embedded.shelf, rows)
-        with watched(console, "comparing images", len(alone["images"])) as advance:
+        with reporter.bar("comparing images", len(alone["images"])) as advance:
             found = find_partners(embedded.shelf, embedded.form, alone, advance)
     opened = embedded.store
     chosen = found if keep is None else found.best(keep)

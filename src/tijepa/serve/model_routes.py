@@ -103,12 +103,12 @@ async def explain(
         if found is None:
             raise HTTPException(404, f"the store has no image in row {row}")
         data = found
-    image = (await service.receive([data]))[0]
+    received = (await service.receive([data]))[0]
     size = service.embedder.card.image_size
     if grid > size // 2:
         raise HTTPException(422, f"grid is {grid}: it must lie between 1 and {size // 2}")
-    views = await service.in_thread(through, image.inputs, occlusion_masks(size, grid))
-    e = await service.embeddings([image.inputs, *views], text)
+    views = await service.in_thread(through, received.inputs, occlusion_masks(size, grid))
+    e = await service.embeddings([received.inputs, *views], text)
     form = service.embedder.default_form
     values = service.embedder.energy_of(e, form)
     match = service.embedder.match
@@ -118,8 +118,8 @@ async def explain(
     return ExplainAnswer(
         form=form,
         grid=grid,
-        width=image.width,
-        height=image.height,
+        width=received.width,
+        height=received.height,
         maps=[
             EnergyMap(
                 text=one,

@@ -11,11 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 from tijepa.errors import ConfigError, MissingExtraError
 from tijepa.inference.embedder import Embedder, load
+from tijepa.io.progress import Reporter
 from tijepa.serve.middleware import Limits
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ GRACE = 30  # seconds that running requests get after the signal to stop
 def serve_run(
     run: Path,
     store: str | None,
-    console: Console,
+    reporter: Reporter,
     *,
     host: str,
     port: int,
@@ -57,7 +55,7 @@ def serve_run(
         from tijepa.serve.service import Service
 
         embedder = load(run, checkpoint=checkpoint)
-        catalogue = None if store is None else _catalogue(embedder, store, console)
+        catalogue = None if store is None else _catalogue(embedder, store, reporter)
         _warm(embedder)
         service = Service(embedder, run, catalogue, limits=limits, wait=wait, items=items)
         app = create_app(service, key=key, hosts=_allowed(host, names))
@@ -70,12 +68,12 @@ def serve_run(
             lifespan="on",
         )
         address = _url(host, listener.getsockname()[1])
-        console.print(Text(f"serving   {address}  (stop with Ctrl-C)"), soft_wrap=True)
-        console.print(Text(f"endpoints {address}/docs"), soft_wrap=True)
+        reporter.say(f"serving   {address}  (stop with Ctrl-C)")
+        reporter.say(f"endpoints {address}/docs")
         with _quiet_stop():
             uvicorn.Server(config).run(sockets=[listener])
         answered = sum(service.metrics.requests.values())
-        console.print(Text(f"stopped after {answered:,} requests"), soft_wrap=True)
+        reporter.say(f"stopped after {answered:,} requests")
 
 
 def check_address(host: str, key: str | None, open_to_all: bool) -> None:
@@ -144,11 +142,11 @@ def _unusable(host: str, port: int, error: OSError) -> ConfigError:
     return ConfigError(f"cannot listen on {host} port {port}: {reason}; choose another --port")
 
 
-def _catalogue(embedder: Embedder, store: str, console: Console) -> IndexedStore:
+def _catalogue(embedder: Embedder, store: str, reporter: Reporter) -> IndexedStore:
     from tijepa.search import Index
     from tijepa.serve.indexed_store import IndexedStore
 
-    return IndexedStore(Index.build(embedder, store, console=console))
+    return IndexedStore(Index.build(embedder, store, reporter=reporter))
 
 
 def _warm(embedder: Embedder) -> None:

@@ -7,13 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from tijepa.config import RunConfig
 from tijepa.config.task_weights import token_weights
 from tijepa.data.features.table import Features
 from tijepa.data.pairs import Batch, PairSplits
+from tijepa.io.formatting import duration
+from tijepa.io.progress import SILENT
 from tijepa.model.pretrained.image_backbone import ImageBackbone
 from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.text_image_model import TextImageModel
@@ -27,7 +28,6 @@ from tijepa.training.build import (
     parameter_counts,
     resolve_compute,
 )
-from tijepa.training.display import duration
 from tijepa.training.feature_maker import cached_modalities
 from tijepa.training.loop import rates_at
 from tijepa.training.step import training_step
@@ -83,7 +83,7 @@ def dry_run(config: RunConfig) -> DryRun:
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     compute = resolve_compute(config)  # which shares the threads out
-    splits = open_run_data(config, None, Console(stderr=True))
+    splits = open_run_data(config, None, SILENT)
     tokenizer = tokenizer_of(config, splits.split("train"), needs_text=needs_text(config.objective))
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)

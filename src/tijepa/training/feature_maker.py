@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from rich.console import Console
 from torch import Tensor, nn
 
 from tijepa.config import RunConfig
@@ -32,7 +31,7 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
 from tijepa.inference.feature_keys import feature_key, image_inputs, text_inputs
 from tijepa.io.locks import alone
-from tijepa.io.progress import say, watched
+from tijepa.io.progress import Reporter
 from tijepa.model.encoded import Encoded
 from tijepa.model.encoders import Encoders
 from tijepa.objectives.tasks import TASKS
@@ -87,7 +86,7 @@ class FeatureMaker:
     encodings: Mapping[str, Encoding]
     tokens: bool
     keys: Mapping[str, str]
-    console: Console
+    reporter: Reporter
 
     @classmethod
     def of(
@@ -98,14 +97,14 @@ class FeatureMaker:
         arguments: Mapping[str, Any],
         tokenizer: Tokenizer,
         compute: Compute,
-        console: Console,
+        reporter: Reporter,
     ) -> FeatureMaker:
         """For the encoders of a run, built from `arguments`; says what is not kept, and why."""
         modalities = cached_modalities(config, source)
         for modality, reason in modalities.items():
             if reason is not None:
-                say(
-                    console, f"features  the frozen {modality} encoder runs at every step: {reason}"
+                reporter.say(
+                    f"features  the frozen {modality} encoder runs at every step: {reason}"
                 )
         data = config.data
         tokens = bool(token_weights(config.objective))
@@ -129,7 +128,7 @@ class FeatureMaker:
             )
             for modality in encodings
         }
-        return cls(encodings, tokens, keys, console)
+        return cls(encodings, tokens, keys, reporter)
 
     def split(self, name: str, source: PairSource) -> SplitFeatures:
         """The features of a split, made first where they are not there.
@@ -157,12 +156,12 @@ class FeatureMaker:
         folder: Path,
         making: Mapping[str, Any],
     ) -> None:
-        with alone(folder, unwritable, self.console):
+        with alone(folder, unwritable, self.reporter):
             if (folder / COMPLETE).exists():  # another process made them meanwhile
                 return
             writer = FeatureWriter(folder, making, tokens=self.tokens)
             text = f"features  {modality} encoder over the {split} split, once"
-            with watched(self.console, text, len(source)) as advance:
+            with self.reporter.bar(text, len(source)) as advance:
                 advance(writer.items)
                 try:
                     for piece in encoding.pieces(source, writer.items, tokens=self.tokens):
@@ -170,7 +169,7 @@ class FeatureMaker:
                         advance(len(piece.rows))
                 except KeyboardInterrupt:
                     done = f"{writer.items:,} of {len(source):,}"
-                    say(self.console, f"stopped; {done} items are kept, and the same goes on there")
+                    self.reporter.say(f"stopped; {done} items are kept, and the same goes on there")
                     raise
             writer.finish()
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from tijepa.config import RunConfig
 from tijepa.data.batches.loader import Loader
@@ -28,13 +27,12 @@ from tijepa.evaluate.measure import EvaluationSet, calibrate, measure
 from tijepa.evaluate.tasks import held_out_batch, task_energies
 from tijepa.inference.calibration import Calibration
 from tijepa.inference.embedder import Embedder
-from tijepa.io.progress import Interrupt
+from tijepa.io.progress import Interrupt, Reporter
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective
 from tijepa.training.build import Compute
 from tijepa.training.checkpoint import Checkpoints, RunState
-from tijepa.training.display import Display
 from tijepa.training.guard import Guard, Health
 from tijepa.training.logging import Metrics
 from tijepa.training.optimizer import cosine, warmup_cosine
@@ -71,7 +69,7 @@ class RunContext:
     metrics: Metrics
     checkpoints: Checkpoints
     guard: Guard
-    console: Console
+    reporter: Reporter
 
 
 def rates_at(config: RunConfig, step: int, lr_scale: float = 1.0) -> ScheduleValues:
@@ -104,7 +102,7 @@ def fit(learner: TrainState, run: RunContext, state: RunState) -> RunState:
         raise guard.error(state, run.checkpoints)
     with (
         Interrupt() as interrupt,
-        Display(run.console, steps, state.step) as display,
+        run.reporter.training(steps, state.step) as display,
         switch_interval(),
         run.loader,
     ):
@@ -145,7 +143,8 @@ def fit(learner: TrainState, run: RunContext, state: RunState) -> RunState:
             decision = "go on" if health is None else guard.decide(state)
             if health is not None and decision == "rollback":
                 state = _roll_back(learner, run, state, health)
-                display.rolled_back(state)
+                back = state.rollbacks[-1]
+                display.rolled_back(back.from_step, back.to_step, len(state.rollbacks))
                 batches = iter(run.loader)
                 clock.restart()
             elif due or stop or decision == "stop":

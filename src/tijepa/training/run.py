@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from tijepa.config import RunConfig
 from tijepa.data.batches.loader import Loader
@@ -19,7 +18,7 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError
 from tijepa.evaluate.measure import EvaluationSet, calibration_pairs, evaluation_set
 from tijepa.io.files import check_writable, write_whole, writing
-from tijepa.io.progress import phase, say
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, read_card, write_json
 from tijepa.runs.evaluation import finish_run, judged_split
 from tijepa.runs.record import open_run_data
@@ -44,7 +43,7 @@ __all__ = ["train"]
 
 
 def train(
-    config: RunConfig, run_dir: Path, *, resume: bool = False, console: Console | None = None
+    config: RunConfig, run_dir: Path, *, resume: bool = False, reporter: Reporter = SILENT
 ) -> Path:
     """Train one model into `run_dir` and return that folder.
 
@@ -56,7 +55,6 @@ def train(
     written before `CollapseError` is raised. Raises the errors of `tijepa.errors`;
     `KeyboardInterrupt` after Ctrl-C, with everything saved.
     """
-    console = console or Console()
     if config.log.wandb:
         import_wandb()
     if config.compute.threads:
@@ -68,12 +66,11 @@ def train(
     last = _last_checkpoint(run_dir, checkpoints) if resume else None
     if not resume:
         _check_vacant(run_dir)
-    splits = open_run_data(config, run_dir if resume else None, console)
+    splits = open_run_data(config, run_dir if resume else None, reporter)
     source = splits.split("train")
-    _announce_data(console, run_dir, splits)
+    _announce_data(reporter, run_dir, splits)
     if len(source) < config.optim.batch_size:
-        say(
-            console,
+        reporter.say(
             f"optim.batch_size {config.optim.batch_size} exceeds the {len(source)} training items:"
             " each stands in a batch more than once",
         )
@@ -81,7 +78,7 @@ def train(
         tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     else:
         own = config.model.text.backbone is not None
-        with phase(console, "reading the tokenizer" if own else "learning the vocabulary"):
+        with reporter.phase("reading the tokenizer" if own else "learning the vocabulary"):
             tokenizer = tokenizer_of(config, source, needs_text=needs_text(config.objective))
     if last is None:
         model = build_model(config, tokenizer.vocab_size)
@@ -115,9 +112,9 @@ def train(
         name: maker.split(name, splits.split(name)) if name in splits.splits else SplitFeatures()
         for name in ("train", "validation")
     }
-    with phase(console, "reading pairs to measure on"):
-        held_out = _held_out(splits, config, features["validation"], console)
-        typical = _calibration_pairs(source, config, features["train"], console)
+    with reporter.phase("reading pairs to measure on"):
+        held_out = _held_out(splits, config, features["validation"], reporter)
+        typical = _calibration_pairs(source, config, features["train"], reporter)
     guard = build_guard(config, measured=held_out is not None)
     loader = Loader(
         source,
@@ -136,7 +133,7 @@ def train(
         cursor=state.cursor,
         features=features["train"],
     )
-    _announce_learner(console, learner, state, config)
+    _announce_learner(reporter, learner, state, config)
     if not resume:
         _begin(run_dir, config, splits, tokenizer, parameter_counts(model))
     metrics = Metrics(
@@ -154,7 +151,7 @@ def train(
         metrics=metrics,
         checkpoints=checkpoints,
         guard=guard,
-        console=console,
+        reporter=reporter,
     )
     collapse: CollapseError | None = None
     try:
@@ -164,10 +161,9 @@ def train(
     except KeyboardInterrupt:
         saved = checkpoints.last()
         if saved is None:
-            say(console, "stopped before the first checkpoint; nothing can be resumed")
+            reporter.say("stopped before the first checkpoint; nothing can be resumed")
         else:
-            say(
-                console,
+            reporter.say(
                 f"stopped; the last checkpoint is {saved}. Continue with: "
                 f"tijepa train --resume --out {shlex.quote(str(run_dir))}",
             )
@@ -178,7 +174,7 @@ def train(
     judged = judged_split(splits)
     if judged is not None:  # kept for the evaluation of this run and of every later one
         maker.split(judged, splits.split(judged))
-    finish_run(run_dir, config, splits, console, compute.device)
+    finish_run(run_dir, config, splits, reporter, compute.device)
     if collapse is not None:
         raise collapse
     return run_dir
@@ -202,11 +198,11 @@ def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
 
 
 def _held_out(
-    splits: PairSplits, config: RunConfig, features: SplitFeatures, console: Console
+    splits: PairSplits, config: RunConfig, features: SplitFeatures, reporter: Reporter
 ) -> EvaluationSet | None:
     """Validation pairs to measure while training; None, and a line that says so, without them."""
     if "validation" not in splits.splits:
-        say(console, "not measured while training: there is no validation split")
+        reporter.say("not measured while training: there is no validation split")
         return None
     try:
         return evaluation_set(
@@ -219,19 +215,19 @@ def _held_out(
             features=features,
         )
     except DataError as error:
-        say(console, f"not measured while training: validation split: {error}")
+        reporter.say(f"not measured while training: validation split: {error}")
         return None
 
 
 def _calibration_pairs(
-    source: PairSource, config: RunConfig, features: SplitFeatures, console: Console
+    source: PairSource, config: RunConfig, features: SplitFeatures, reporter: Reporter
 ) -> EvaluationSet | None:
     """Training pairs for the residual Gaussians; None, and a line that says so, without them."""
     try:
         data = config.data
         return calibration_pairs(source, data.image_size, data.mean, data.std, features)
     except DataError as error:
-        say(console, f"no calibrated energy: training split: {error}")
+        reporter.say(f"no calibrated energy: training split: {error}")
         return None
 
 
@@ -270,23 +266,22 @@ def _list_rejected(run_dir: Path, items: Iterable[Rejected]) -> None:
             write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 
-def _announce_data(console: Console, run_dir: Path, splits: PairSplits) -> None:
+def _announce_data(reporter: Reporter, run_dir: Path, splits: PairSplits) -> None:
     items = ", ".join(f"{name} {len(source):,}" for name, source in splits.splits.items())
-    say(console, f"results   {run_dir}")
-    say(console, f"data      {splits.description}: {items}")
+    reporter.say(f"results   {run_dir}")
+    reporter.say(f"data      {splits.description}: {items}")
     if splits.rejected:
         listed = run_dir / "rejected.jsonl"
-        say(console, f"skipped {len(splits.rejected)} broken items, listed in {listed}")
+        reporter.say(f"skipped {len(splits.rejected)} broken items, listed in {listed}")
 
 
 def _announce_learner(
-    console: Console, learner: TrainState, state: RunState, config: RunConfig
+    reporter: Reporter, learner: TrainState, state: RunState, config: RunConfig
 ) -> None:
     total = sum(parameter_counts(learner.model).values())
     precision = str(learner.compute.precision).removeprefix("torch.")
-    say(console, f"objective {config.objective.name}, {total / 1e6:.2f} M parameters")
-    say(
-        console,
+    reporter.say(f"objective {config.objective.name}, {total / 1e6:.2f} M parameters")
+    reporter.say(
         f"compute   {learner.compute.device}, {precision}, steps {state.step} to "
         f"{config.optim.steps} of {config.optim.batch_size} pairs",
     )

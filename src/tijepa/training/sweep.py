@@ -26,12 +26,11 @@ from rich.text import Text
 from tijepa.config import RunConfig, load_config
 from tijepa.errors import ConfigError
 from tijepa.io.files import writing
-from tijepa.io.formatting import DASH, percent, without_nan
-from tijepa.io.progress import Interrupt, say
+from tijepa.io.formatting import DASH, duration, percent, without_nan
+from tijepa.io.progress import Interrupt, Reporter
 from tijepa.model.saving import write_json
 from tijepa.runs.compare import best_validation
 from tijepa.runs.record import part, read_run, value
-from tijepa.training.display import duration
 from tijepa.training.grid import Cell
 
 __all__ = ["Outcome", "print_sweep", "run_sweep", "state_of", "train_command"]
@@ -109,7 +108,7 @@ def state_of(folder: Path, config: RunConfig) -> State:
 
 
 def run_sweep(
-    cells: Sequence[Cell], out: Path, command: Command, console: Console, *, jobs: int = 1
+    cells: Sequence[Cell], out: Path, command: Command, reporter: Reporter, *, jobs: int = 1
 ) -> list[Outcome]:
     """Do all runs that are not finished, `jobs` at once, and keep `out/sweep.json` up to date.
 
@@ -125,7 +124,7 @@ def run_sweep(
             _read(one)
     waiting = [one for one in outcomes if one.status != "finished"]
     done = len(outcomes) - len(waiting)
-    say(console, f"sweep     {out}: {len(outcomes)} runs, {done} of them finished, {jobs} at once")
+    reporter.say(f"sweep     {out}: {len(outcomes)} runs, {done} of them finished, {jobs} at once")
     running: list[_Running] = []
     told = 0
     with Interrupt() as interrupt:
@@ -135,26 +134,26 @@ def run_sweep(
                     one = waiting.pop(0)
                     resume = states[one.cell.name] == "started"
                     running.append(_start(one, command, resume))
-                    say(console, f"{'resumed' if resume else 'started':<10}{one.cell.name}")
+                    reporter.say(f"{'resumed' if resume else 'started':<10}{one.cell.name}")
                 if interrupt.requested and not told:
                     told = 1
-                    say(
-                        console, "stopping: the running ones save first; Ctrl-C again stops at once"
+                    reporter.say(
+                        "stopping: the running ones save first; Ctrl-C again stops at once"
                     )
                     _signal(running)
                 for ended in [run for run in running if run.process.poll() is not None]:
                     running.remove(ended)
-                    _conclude(ended, console, stopped=interrupt.requested)
+                    _conclude(ended, reporter, stopped=interrupt.requested)
                     _write(out, outcomes)
                 time.sleep(PAUSE)
         finally:
             _signal(running)
             for run in running:
                 run.process.wait()
-                _conclude(run, console, stopped=True)
+                _conclude(run, reporter, stopped=True)
             _write(out, outcomes)
     if interrupt.requested:
-        say(console, "stopped; the same command goes on")
+        reporter.say("stopped; the same command goes on")
         raise KeyboardInterrupt
     return outcomes
 
@@ -190,7 +189,7 @@ def _signal(running: Sequence[_Running]) -> None:
             run.process.send_signal(signal.SIGINT)
 
 
-def _conclude(run: _Running, console: Console, *, stopped: bool) -> None:
+def _conclude(run: _Running, reporter: Reporter, *, stopped: bool) -> None:
     one = run.outcome
     code = run.process.returncode
     if code == 0:
@@ -198,12 +197,12 @@ def _conclude(run: _Running, console: Console, *, stopped: bool) -> None:
         best = one.validation
         shown = "no healthy validation" if best is None else f"validation R@1 {100 * best:.1f} %"
         took = duration(time.monotonic() - run.start)
-        say(console, f"finished  {one.cell.name} in {took}: {shown}")
+        reporter.say(f"finished  {one.cell.name} in {took}: {shown}")
     elif stopped:
         one.status = "interrupted"
     else:
         one.status, one.problem = "failed", _last_line(run.log, code)
-        say(console, f"failed    {one.cell.name}: {one.problem}; see {run.log}")
+        reporter.say(f"failed    {one.cell.name}: {one.problem}; see {run.log}")
 
 
 def _last_line(log: Path, code: int) -> str:

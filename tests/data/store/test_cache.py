@@ -149,7 +149,9 @@ def test_the_console_says_that_a_source_is_prepared_and_only_then(
 ) -> None:
     for told in (f"preparing {photos} …\n", ""):
         console = Console(width=200)
-        open_splits(str(photos), image_size=8, seed=0, max_bad=0.0, console=console)
+        open_splits(
+            str(photos), image_size=8, seed=0, max_bad=0.0, reporter=ConsoleReporter(console)
+        )
         assert capsys.readouterr().out == told
 
 

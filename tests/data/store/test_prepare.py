@@ -214,13 +214,13 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path: Path
 INTERRUPTED = """
     import os, signal, sys, threading
     from tijepa.cli import main
-    from tijepa.data.store import intake
+    from tijepa.data.store import ingest
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under a shell's `&`
-    add = intake.Diagnosis.add
+    add = ingest.Diagnosis.add
     def slowly(self, item):
         add(self, item)
         os.kill(os.getpid(), signal.SIGINT)
-    intake.Diagnosis.add = slowly
+    ingest.Diagnosis.add = slowly
     sys.exit(main(["prepare", sys.argv[1], "--out", sys.argv[2], *sys.argv[3:]]))
 """
 

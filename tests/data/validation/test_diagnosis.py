@@ -62,7 +62,7 @@ def run(
         max_bad=max_bad,
         max_tokens=8,
         threads=1,
-        console=Console(quiet=True),
+        reporter=SILENT,
     )
 
 

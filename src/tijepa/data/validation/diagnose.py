@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, Record, mistyped_split
-from tijepa.data.validation.check import Checked, validate_parallel
+from tijepa.data.validation.check import validate_parallel
 from tijepa.data.validation.diagnosis import Diagnosis
 from tijepa.data.validation.findings import DUPLICATES, kind_of
 from tijepa.data.validation.page import plural
 from tijepa.data.validation.report import Report
 from tijepa.errors import DataError
+from tijepa.io.progress import Reporter
 
 __all__ = ["diagnose", "print_report"]
 
@@ -31,7 +30,7 @@ def diagnose(
     max_bad: float,
     max_tokens: int | None,
     threads: int,
-    console: Console,
+    reporter: Reporter,
 ) -> Report:
     """Examine every item of `reader` and write the report into `folder`.
 
@@ -48,8 +47,10 @@ def diagnose(
         max_tokens=max_tokens,
     ) as diagnosis:
         with closing(validate_parallel(reader, threads=threads)) as items:  # type: ignore[type-var]
-            for item in _watched(items, reader.count(), console):
-                diagnosis.add(item)
+            with reporter.bar("examining", reader.count()) as advance:
+                for item in items:
+                    diagnosis.add(item)
+                    advance(1)
         return diagnosis.finish(lambda ids: _images(reader, ids))
 
 
@@ -58,23 +59,6 @@ def _check_folder(folder: Path) -> None:
         raise DataError(f"--out {folder} is a file; name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "rejected.jsonl").is_file():
         raise DataError(f"--out {folder} holds no earlier report, but files; name another folder")
-
-
-def _watched(
-    items: Iterator[Checked | Rejected], total: int | None, console: Console
-) -> Iterable[Checked | Rejected]:
-    """`items`, with a bar on a terminal."""
-    bar = Progress(
-        TextColumn("examined"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        yield from bar.track(items, total=total)
 
 
 def _images(reader: Reader, ids: Collection[str]) -> dict[str, bytes]:

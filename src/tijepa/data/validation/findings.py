@@ -1,4 +1,4 @@
-"""Findings, counted by kind, a few kept as examples; what is not used goes to the list of rejected items."""
+"""Findings, counted by kind, a few kept as examples; what is not used is listed as rejected."""
 
 from __future__ import annotations
 

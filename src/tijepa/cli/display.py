@@ -11,15 +11,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tijepa.io.formatting import DASH, number, percent
-from tijepa.io.progress import say
+from tijepa.io.formatting import DASH, duration, number, percent
+from tijepa.io.progress import TrainingReporter
 from tijepa.runs.record import value
-from tijepa.training.checkpoint import RunState
 
-__all__ = ["Display", "duration"]
+__all__ = ["Display"]
 
 
-class Display:
+class Display(TrainingReporter):
     """A rich progress bar over steps; where the output is no terminal, a plain line per record."""
 
     def __init__(self, console: Console, steps: int, start: int) -> None:
@@ -64,7 +63,7 @@ class Display:
         if not self._console.is_terminal:
             per_step = (time.perf_counter() - self._began) / max(1, step - self._start)
             left = duration(per_step * (self._steps - step))
-            say(self._console, f"step {step:>6} of {self._steps}  {status} · {left} left")
+            self._say(f"step {step:>6} of {self._steps}  {status} · {left} left")
 
     def evaluating(self) -> None:
         """Say that the next seconds go into an evaluation."""
@@ -77,8 +76,7 @@ class Display:
         ranks = [
             _or_dash(value(collapse[modality], "effective_rank")) for modality in ("image", "text")
         ]
-        say(
-            self._console,
+        self._say(
             f"step {record['step']:>6}  held-out recall@1 image→text "
             f"{percent(forth['recall_at_1'])}, text→image {percent(back['recall_at_1'])} "
             f"(chance {percent(r['chance_at_1'])})  rank {ranks[0]}/{ranks[1]} of "
@@ -86,28 +84,22 @@ class Display:
         )
         self._health(record["health"])
 
-    def rolled_back(self, state: RunState) -> None:
+    def rolled_back(self, from_step: int, to_step: int, rollbacks: int) -> None:
         """Say that the run went back, and move the bar there."""
-        last = state.rollbacks[-1]
-        say(
-            self._console,
-            f"rolled back from step {last.from_step} to the healthy checkpoint of step "
-            f"{last.to_step}; rollback {len(state.rollbacks)}, with a lower learning rate",
+        self._say(
+            f"rolled back from step {from_step} to the healthy checkpoint of step {to_step}; "
+            f"rollback {rollbacks}, with a lower learning rate"
         )
-        self.stepped(state.step)
+        self.stepped(to_step)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _health(self, health: Mapping[str, Any]) -> None:
         """Which part is in trouble and what usually helps; nothing while all is well."""
         if health["verdict"] in ("degrading", "collapsed"):
-            say(self._console, f"             {health['reason']}")
-            say(self._console, f"             what usually helps: {', or '.join(health['advice'])}")
-
-
-def duration(seconds: float) -> str:
-    """Rounded to whole seconds: 4 min 07 s, 2 h 05 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+            self._say(f"             {health['reason']}")
+            self._say(f"             what usually helps: {', or '.join(health['advice'])}")
 
 
 def _or_dash(reading: float) -> str:

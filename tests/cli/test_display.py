@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tijepa.training.display import Display, duration
 
 from tijepa.training.checkpoint import Rollback, RunState
-from tijepa.training.display import Display, duration
 
 TRAIN = {"kind": "train", "step": 20, "loss": 1.25, "pairs_per_second": 210.4}
 

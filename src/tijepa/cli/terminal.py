@@ -1,0 +1,81 @@
+"""What the command line shows of work that reports: lines, spinners and bars of rich."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from tijepa.io.progress import Reporter, TrainingReporter
+
+__all__ = ["ConsoleReporter"]
+
+_EVERY = 0.1  # seconds between two updates of a bar
+
+
+class ConsoleReporter(Reporter):
+    """Reports to a terminal, and in plain lines to a file or pipe."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+
+    def say(self, text: str) -> None:
+        """Print one line as it is: not wrapped, not coloured, brackets in paths left alone."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def phase(self, text: str) -> Iterator[None]:
+        """Show `text` while the block runs: a spinner on a terminal, one plain line elsewhere."""
+        if self.console.is_terminal:
+            with self.console.status(Text(text)):
+                yield
+        else:
+            self.say(f"{text} …")
+            yield
+
+    @contextmanager
+    def bar(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal, one line elsewhere."""
+        if not self.console.is_terminal:
+            self.say(f"{text} …")
+            yield lambda count: None
+            return
+        bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task(text, total=total)
+            done, shown = 0, time.monotonic()
+
+            def advance(count: int) -> None:
+                nonlocal done, shown
+                done += count
+                now = time.monotonic()
+                if now - shown > _EVERY:  # updating takes far longer than counting
+                    bar.update(task, completed=done)
+                    shown = now
+
+            yield advance
+
+    def training(self, steps: int, start: int) -> TrainingReporter:
+        """A bar over steps, and a line for each evaluation."""
+        from tijepa.cli.display import Display
+
+        return Display(self.console, steps, start)
+
+    def results(self, results: Mapping[str, Any], run_dir: Path | None) -> None:
+        """The table of retrieval, the verdict, and where the report lies."""
+        from tijepa.runs.summary import print_summary
+
+        print_summary(self.console, results, run_dir)
