@@ -29,7 +29,7 @@ import torch
 
 from encoding.ours import exported, loaded, saved, work
 from encoding.peer import Peer, tokenizer
-from encoding.shape import Shape, captions
+from encoding.shape import Shape, captions, photos
 from record import RESULTS, write_record
 from tijepa import Embedder
 

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
-from tijepa.io.progress import SILENT
-
 assert "tijepa" not in sys.modules, "the import hook must come before tijepa"
 install_import_hook("tijepa", "beartype.beartype")
 
@@ -22,6 +20,7 @@ from PIL import Image  # noqa: E402
 
 from tijepa.config import RunConfig, load_config  # noqa: E402
 from tijepa.data.scenes import Scenes  # noqa: E402
+from tijepa.io.progress import SILENT  # noqa: E402
 
 torch.set_num_threads(1)
 

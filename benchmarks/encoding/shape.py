@@ -23,7 +23,7 @@ class Shape:
     tokens: int = 77
 
 
-def images(count: int) -> list[Image.Image]:
+def photos(count: int) -> list[Image.Image]:
     """Decoded RGB images of 500 x 375 pixels, as most photos of the Flickr sets are."""
     scenes = Scenes("test", count, image_size=375)
     drawn = [Image.fromarray(scenes.image(index, 375)) for index in range(count)]

@@ -23,7 +23,7 @@ def encoder(tiny_run: Path) -> MtebEncoder:
     return MtebEncoder(tijepa.load(tiny_run), "tests/tiny")
 
 
-def images(count: int) -> list[np.ndarray]:
+def photos(count: int) -> list[np.ndarray]:
     scenes = Scenes("test", count, image_size=32)
     return [scenes.image(index, 32) for index in range(count)]
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 import tijepa
 from tijepa.cli import main
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.errors import CheckpointError, DataError

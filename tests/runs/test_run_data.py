@@ -11,6 +11,7 @@ from tijepa.config import RunConfig
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import append_store, write_store
 from tijepa.errors import CheckpointError, DataError
+from tijepa.io.progress import SILENT
 from tijepa.model.saving import read_json
 from tijepa.runs.evaluation import evaluate_run
 from tijepa.runs.record import open_run_data

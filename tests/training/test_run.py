@@ -23,10 +23,12 @@ from rich.console import Console
 
 import tijepa
 from tijepa.cli import main
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig
 from tijepa.data.validation.image_check import look_at_image
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError, NonFiniteError
 from tijepa.inference.hub.provenance import shown_verdict
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import load_tensors, read_json
 from tijepa.runs.evaluation import evaluate_run
 from tijepa.training import loop, train

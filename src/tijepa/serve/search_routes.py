@@ -116,5 +116,5 @@ async def _search(
 
 def _no_row(request: Request, row: int) -> HTTPException:
     return HTTPException(
-        404, f"the store has no image in row {row}: it has {len(catalogue_of(request)):,} rows"
+        404, f"the store has no image in row {row}: it has {len(indexed_store_of(request)):,} rows"
     )

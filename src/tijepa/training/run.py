@@ -106,7 +106,7 @@ def train(
         state = checkpoints.restore(last, model, objective, optimizer)
     # once the weights are there, for the features' key is a hash of the frozen ones
     maker = FeatureMaker.of(
-        config, source, model.context, card.arguments["encoders"], tokenizer, compute, console
+        config, source, model.context, card.arguments["encoders"], tokenizer, compute, reporter
     )
     features = {
         name: maker.split(name, splits.split(name)) if name in splits.splits else SplitFeatures()

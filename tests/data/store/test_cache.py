@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits
 from tijepa.data.store.cache import cache_folder

@@ -17,6 +17,7 @@ from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.validation import Diagnosis, Report, diagnose, print_report
 from tijepa.data.validation.check import check_record
 from tijepa.errors import DataError
+from tijepa.io.progress import SILENT
 
 EVIL = '<script>alert("1")</script> & \x1b[31m'
 VOID = {"meta", "img", "br"}

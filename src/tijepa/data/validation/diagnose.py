@@ -46,11 +46,13 @@ def diagnose(
         max_bad=max_bad,
         max_tokens=max_tokens,
     ) as diagnosis:
-        with closing(validate_parallel(reader, threads=threads)) as items:  # type: ignore[type-var]
-            with reporter.bar("examining", reader.count()) as advance:
-                for item in items:
-                    diagnosis.add(item)
-                    advance(1)
+        with (
+            closing(validate_parallel(reader, threads=threads)) as items,  # type: ignore[type-var]
+            reporter.bar("examining", reader.count()) as advance,
+        ):
+            for item in items:
+                diagnosis.add(item)
+                advance(1)
         return diagnosis.finish(lambda ids: _images(reader, ids))
 
 
