@@ -24,8 +24,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from image import Cell, draw_matrix
-
+from figures import Cell, draw_matrix
 from grid.job import SMALL, Job, configuration
 from grid.options import parser, runner, written
 from grid.recall import trained_recalls

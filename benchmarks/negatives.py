@@ -22,8 +22,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from image import draw_rates
-
+from figures import draw_rates
 from grid.contest import Contest, losses, ratios
 from grid.job import OBJECTIVES, SMALL, Job, configuration
 from grid.options import parser, runner, written

@@ -94,7 +94,7 @@ def open_features(folder: Path, image_columns: int, text_columns: int) -> Held:
     ids = _FIRST + np.arange(len(texts), dtype=np.int32).reshape(-1, CAPTIONS)
     tokens = np.stack([np.full_like(ids, CLS_ID), ids], axis=2)
     return Held(
-        photos=photos,
+        images=photos,
         tokens=tokens,
         lengths=np.full(ids.shape, 2, dtype=np.uint8),
         items=np.stack([train, train], axis=1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from image.matrix import Cell, draw_matrix
-from image.rates import draw_rates
+from figures.matrix import Cell, draw_matrix
+from figures.rates import draw_rates
 
 __all__ = ["Cell", "draw_matrix", "draw_rates"]

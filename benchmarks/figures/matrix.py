@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from image.style import write_svg
+from figures.style import write_svg
 
 __all__ = ["Cell", "draw_matrix"]
 

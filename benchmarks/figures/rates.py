@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from image.style import write_svg
+from figures.style import write_svg
 
 __all__ = ["draw_rates"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from image import Cell, draw_matrix
 
 import collapse
 import unpaired
+from figures import Cell, draw_matrix
 from grid.job import Job
 from grid.scenes import keep_scenes
 from repeating import CAPTIONS, caption_of, caption_to_image, image_to_caption

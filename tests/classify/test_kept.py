@@ -113,6 +113,6 @@ def test_fused_features_need_tokens_and_read_nothing(
     embedder, items = tijepa.load(run), items_of(store, "train", "pair")
     monkeypatch.setattr(embedder.model.context, "fusion", torch.nn.Identity())
     told = io.StringIO()
-    assert kept_of(embedder, items, "pair", "both", Console(file=told)) == {}
+    assert kept_of(embedder, items, "pair", "both", ConsoleReporter(Console(file=told))) == {}
     assert told.getvalue() == ""
     assert set(kept_of(embedder, items, "pair", "encoders", QUIET)) == {"image", "text"}

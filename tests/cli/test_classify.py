@@ -43,8 +43,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     asked: dict[str, Any] = {}
 
     def noting(result: Any) -> Any:
-        def call(*arguments: Any, console: Any, **options: Any) -> Any:
-            console.print("working")
+        def call(*arguments: Any, reporter: Any, **options: Any) -> Any:
+            reporter.say("working")
             asked.update(options, arguments=arguments)
             if isinstance(result, BaseException):
                 raise result

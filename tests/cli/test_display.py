@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tijepa.training.display import Display, duration
 
-from tijepa.training.checkpoint import Rollback, RunState
+from tijepa.cli.display import Display
+from tijepa.io.formatting import duration
 
 TRAIN = {"kind": "train", "step": 20, "loss": 1.25, "pairs_per_second": 210.4}
 
@@ -86,8 +86,7 @@ def test_trouble_is_told_in_words_with_what_usually_helps() -> None:
 
 
 def test_a_rollback_is_told_with_both_steps() -> None:
-    state = RunState(step=10, cursor=80, rollbacks=(Rollback(30, 10, "why"),))
-    text = shown(lambda display: display.rolled_back(state), terminal=False)
+    text = shown(lambda display: display.rolled_back(30, 10, 1), terminal=False)
     assert "rolled back from step 30 to the healthy checkpoint of step 10; rollback 1" in text
 
 

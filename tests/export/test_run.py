@@ -13,6 +13,7 @@ from torch import nn
 
 import tijepa
 from tijepa.cli import main
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.errors import CheckpointError, ConfigError, MissingExtraError
 from tijepa.export import onnx as run_module
 from tijepa.export.graphs import example_pixels, example_tokens
@@ -124,7 +125,7 @@ def test_a_taken_folder_is_refused(tiny_run: Path, tmp_path: Path) -> None:
 
 def test_without_the_runs_data_int8_says_that_it_was_not_measured(tmp_path: Path) -> None:
     console = Console(record=True, width=200)
-    assert run_module._held_out(tmp_path, console) is None
+    assert run_module._held_out(tmp_path, ConsoleReporter(console)) is None
     assert "recall of int8 not measured" in console.export_text()
 
 

@@ -107,7 +107,10 @@ def _training() -> Any:
 
 def _doctor() -> Any:
     facts = json.loads(succeed("doctor", "pairs.lance", "--json", "--threads", "0"))
-    return {key: facts[key] for key in ("verdict", "counts", "splits")}
+    told = {key: facts[key] for key in ("verdict", "counts", "splits")}
+    # the record's word for rejected items is that of its version
+    told["counts"]["set_aside"] = told["counts"].pop("rejected")
+    return told
 
 
 def _labels() -> Any:

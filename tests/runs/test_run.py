@@ -254,7 +254,7 @@ def finish(run: Path, config: RunConfig, pairs_folder: Path) -> str:
         run,
         config,
         open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01),
-        Console(file=output),
+        ConsoleReporter(Console(file=output)),
     )
     return output.getvalue()
 

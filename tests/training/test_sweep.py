@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig
 from tijepa.errors import ConfigError
 from tijepa.training.grid import Cell, cells_of, parse_axis
@@ -66,7 +67,7 @@ def sweep(
     out: Path, made: list[Cell], recalls: dict[str, float] | None = None, jobs: int = 1
 ) -> Any:
     console = Console(file=io.StringIO(), width=120)
-    outcomes = run_sweep(made, out, command_of(recalls or {}), console, jobs=jobs)
+    outcomes = run_sweep(made, out, command_of(recalls or {}), ConsoleReporter(console), jobs=jobs)
     return outcomes, console.file.getvalue()  # type: ignore[attr-defined]
 
 

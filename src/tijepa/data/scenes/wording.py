@@ -61,8 +61,8 @@ _PRONOUN_WORDS: dict[str, tuple[str, ...]] = {
 }
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 _NOUNS = ("objects", "shapes", "things", "figures")
-_OPENINGS = ("an image of", "an image of", "an image showing", "a drawing of", "a view of")
-_THERE = ("there is", "we see", "you can see", "the image shows")
+_OPENINGS = ("a picture of", "an image of", "a picture showing", "a drawing of", "a view of")
+_THERE = ("there is", "we see", "you can see", "the picture shows")
 _ALONE = ("alone", "by itself", "and nothing else")
 _MORE = ("with", "and also", "together with", "as well as", "besides")
 _CENTRE = ("in the middle", "in the centre")
