@@ -129,6 +129,38 @@ def test_configuration_stops_before_models_and_objectives(path: Path) -> None:
     assert not [name for name in _imports(_tree(path)) if name.startswith("tijepa.config")]
 
 
+def _module_graph() -> dict[str, set[str]]:
+    """Which modules each one imports when it is imported itself; lazy imports do not count."""
+    names = {_name(path) for path in MODULES}
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        top = [n for n in _tree(path).body if isinstance(n, ast.Import | ast.ImportFrom)]
+        found = {name for node in top for name in _imports(node)}
+        found |= {name.rpartition(".")[0] for name in found}
+        graph[_name(path)] = (found & names) - {_name(path), "tijepa"}
+    return graph
+
+
+def _circle(graph: dict[str, set[str]]) -> list[str]:
+    """A circle of imports, or nothing: what is left once modules without open imports are taken."""
+    left = {name: set(seen) for name, seen in graph.items()}
+    while done := [name for name, seen in left.items() if not seen & left.keys()]:
+        for name in done:
+            del left[name]
+    return sorted(left)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """A package's `__init__` counts as importing what it re-exports, and not as its own parent."""
+    graph = _module_graph()
+    packages = {_name(path) for path in MODULES if path.name == "__init__.py"}
+    assert _circle({name: seen - (packages - {name}) for name, seen in graph.items()}) == []
+
+
+def test_a_circle_is_noticed() -> None:
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": set()}) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_every_module_says_what_it_is_and_defers_annotations(path: Path) -> None:
     tree = _tree(path)
