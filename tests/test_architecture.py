@@ -196,3 +196,25 @@ def test_an_unsafe_read_is_noticed(line: str) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_nothing_prints_except_through_a_console(path: Path) -> None:
     assert "print" not in {name for name, _ in _calls(_tree(path))}
+
+
+CONSOLES = {"rich", "click"}
+BAR_OF_ITS_OWN = {"tijepa.inference.parallel"}  # until it takes a reporter
+
+
+def _consoles(tree: ast.AST) -> list[str]:
+    return [name for name in _imports(tree) if name.partition(".")[0] in CONSOLES]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in _rooms() if _name(p).split(".")[1] != "cli" and _name(p) not in BAR_OF_ITS_OWN],
+    ids=_name,
+)
+def test_only_the_command_line_knows_a_console(path: Path) -> None:
+    assert _consoles(_tree(path)) == []
+
+
+@pytest.mark.parametrize("line", ["import click", "def f():\n    from rich.table import Table"])
+def test_a_console_in_the_library_is_noticed(line: str) -> None:
+    assert _consoles(ast.parse(line))

@@ -33,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         console.print(f"table of {run_dir}: {results['collapse']['verdict']}")
 
     monkeypatch.setattr("tijepa.runs.evaluation.evaluate_run", evaluate_run)
-    monkeypatch.setattr("tijepa.runs.summary.print_summary", print_summary)
+    monkeypatch.setattr("tijepa.cli.tables.print_summary", print_summary)
     return asked
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tijepa.cli.tables import print_comparison
 from tijepa.config import load_config
 from tijepa.errors import CheckpointError, DataError
-from tijepa.runs.compare import best_validation, compare_runs, print_comparison
+from tijepa.runs.compare import best_validation, compare_runs
 from tijepa.runs.record import read_run
 from tijepa.runs.report.comparison import write_comparison
 

@@ -6,8 +6,9 @@ import pytest
 
 import tijepa
 from tijepa.cli import main
+from tijepa.cli.tables import meaning_lines
 from tijepa.data.scenes import Scenes
-from tijepa.runs.summary import meaning, meaning_lines
+from tijepa.runs.evaluation import meaning
 
 
 def test_results_hold_the_game_and_every_kind_of_hard_negative(tiny_run: Path) -> None:
@@ -36,7 +37,7 @@ def test_scenes_can_be_asked_of_a_run_on_other_pairs(
 ) -> None:
     from tijepa.runs.evaluation import evaluate_run
 
-    monkeypatch.setattr("tijepa.runs.summary.POINTED", 2)
+    monkeypatch.setattr("tijepa.runs.evaluation.POINTED", 2)
     monkeypatch.setattr("tijepa.data.scenes.source.SPLIT_SIZES", {"train": 9, "test": 9})
     results = evaluate_run(tiny_run, data="scenes", parts=True)
     assert results["pointing"]["grid"] == 8

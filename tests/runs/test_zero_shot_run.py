@@ -10,9 +10,10 @@ from rich.console import Console
 
 import tijepa
 from tijepa.cli import main
+from tijepa.cli.tables import zero_shot_table
 from tijepa.data.scenes import COLOURS, SHAPES
 from tijepa.evaluate.zero_shot import labelled_images
-from tijepa.runs.evaluation import evaluate_run, zero_shot_on, zero_shot_table
+from tijepa.runs.evaluation import evaluate_run, zero_shot_on
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+from tijepa.cli.tables import print_answer
 from tijepa.errors import ConfigError
 from tijepa.search import Index
-from tijepa.search.answer import Answer, ask, print_answer
+from tijepa.search.answer import Answer, ask
 from tijepa.search.exact import Hit
 
 

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tijepa.cli.tables import print_sweep
 from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig
 from tijepa.errors import ConfigError
 from tijepa.training.grid import Cell, cells_of, parse_axis
-from tijepa.training.sweep import print_sweep, run_sweep, state_of, train_command
+from tijepa.training.sweep import run_sweep, state_of, train_command
 
 # writes what a run leaves: CONFIG, one healthy evaluation whose recall is RECALL, and a report
 RUN = """

@@ -60,7 +60,7 @@ def fit(
     from rich.console import Console
 
     from tijepa.classify import FitOptions, Tuning, fit_classifier
-    from tijepa.classify.probe import print_scores
+    from tijepa.cli.tables import print_scores
     from tijepa.cli.terminal import ConsoleReporter
     from tijepa.errors import ConfigError
 
@@ -183,7 +183,7 @@ def probe(
     from rich.console import Console
 
     from tijepa.classify import probe_run
-    from tijepa.classify.probe import print_scores
+    from tijepa.cli.tables import print_scores
     from tijepa.cli.terminal import ConsoleReporter
 
     reporter = ConsoleReporter(Console(stderr=as_json))

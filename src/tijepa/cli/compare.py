@@ -33,8 +33,9 @@ def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
     \b
     tijepa compare runs/ours runs/clip --out compare.html
     """
+    from tijepa.cli.tables import print_comparison
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.runs.compare import compare_runs, print_comparison
+    from tijepa.runs.compare import compare_runs
     from tijepa.runs.report.comparison import write_comparison
 
     comparison = compare_runs(runs)

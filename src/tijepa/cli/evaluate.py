@@ -49,9 +49,9 @@ def evaluate(
         raise click.UsageError("--prompts has no effect without --zero-shot COLUMN.")
     from rich.console import Console
 
+    from tijepa.cli.tables import meaning_lines, print_summary, zero_shot_table
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.runs.evaluation import evaluate_run, zero_shot_table
-    from tijepa.runs.summary import meaning_lines, print_summary
+    from tijepa.runs.evaluation import evaluate_run
 
     reporter = ConsoleReporter(Console(stderr=as_json))
     results = evaluate_run(

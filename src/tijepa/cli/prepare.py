@@ -115,7 +115,8 @@ def _conclude(reporter: ConsoleReporter, done: Prepared, append: bool) -> None:
     """What was written, the doctor's report on it, and how to go on."""
     from dataclasses import replace
 
-    from tijepa.data.validation import print_report, train_command
+    from tijepa.cli.doctor import print_report
+    from tijepa.data.validation import train_command
     from tijepa.data.validation.page import plural
 
     train = {"why": "To train on it", "command": train_command(done.uri)}

@@ -51,10 +51,11 @@ def search(
         raise click.UsageError("Give TEXT or --image, one of them.")
     from rich.console import Console
 
+    from tijepa.cli.tables import print_answer
     from tijepa.inference.embedder import load
     from tijepa.runs.report.shell import write_page
     from tijepa.search import Index
-    from tijepa.search.answer import answer_facts, answer_page, ask, print_answer
+    from tijepa.search.answer import answer_facts, answer_page, ask
 
     weights = [] if checkpoint is None else ["--checkpoint", checkpoint]
     made_by = shlex.join(["tijepa", "index", str(run), store, *weights])

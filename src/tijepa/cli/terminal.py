@@ -76,6 +76,6 @@ class ConsoleReporter(Reporter):
 
     def results(self, results: Mapping[str, Any], run_dir: Path | None) -> None:
         """The table of retrieval, the verdict, and where the report lies."""
-        from tijepa.runs.summary import print_summary
+        from tijepa.cli.tables import print_summary
 
         print_summary(self.console, results, run_dir)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
-from rich.table import Table
 from torch import Tensor
 
 from tijepa.config import RunConfig, load_config
@@ -18,6 +16,7 @@ from tijepa.data.pairs import PairSource, PairSplits
 from tijepa.data.scenes import Scenes
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.collapse_metrics import watched
+from tijepa.evaluate.grounding import hard_negatives, pointing_on_scenes
 from tijepa.evaluate.match import match_results
 from tijepa.evaluate.measure import (
     EvaluationSet,
@@ -31,18 +30,18 @@ from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_pro
 from tijepa.inference.embedder import MODEL_FILES, Embedder, checkpoint_folder, load
 from tijepa.inference.inputs import energy_of_labels, prompt_list
 from tijepa.io.files import writing
-from tijepa.io.formatting import DASH, count, percent, without_nan
+from tijepa.io.formatting import without_nan
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
 from tijepa.runs.cached_features import cached_split
 from tijepa.runs.gallery import Query, gallery_of
 from tijepa.runs.record import open_run_data, read_run
 from tijepa.runs.report.report import write_report
-from tijepa.runs.summary import meaning
 
-__all__ = ["evaluate_run", "finish_run", "judged_split", "zero_shot_on", "zero_shot_table"]
+__all__ = ["evaluate_run", "finish_run", "judged_split", "meaning", "zero_shot_on"]
 
 MATRIX_PAIRS = 64
+POINTED = 100  # scenes of the pointing game, each of which takes 64 images to encode
 
 
 def evaluate_run(
@@ -264,10 +263,22 @@ def _config_of(run: Path) -> Path:
     return path
 
 
-# Zero-shot classification of a split by the values of one of its columns.
+def meaning(embedder: Embedder, source: PairSource, items: int) -> dict[str, Any]:
+    """`pointing` on the first 100 of `items` scenes, `hard_negatives` on all of them.
 
-
-_SHOWN = 40  # labels of the table
+    Raises `DataError` where `source` is not scenes, for only they have boxes and relations.
+    """
+    if not isinstance(source, Scenes):
+        raise DataError(
+            "--meaning needs the ground truth of scenes, and this source has none: leave it out,"
+            " or give --data scenes"
+        )
+    return {
+        "pointing": pointing_on_scenes(embedder, source, min(POINTED, items)).to_dict(),
+        "hard_negatives": {
+            kind: found.to_dict() for kind, found in hard_negatives(embedder, source, items).items()
+        },
+    }
 
 
 def zero_shot_on(
@@ -298,40 +309,3 @@ def zero_shot_on(
     scored = zero_shot(energy, label, names).to_dict()
     prompted = {label: own[0] for label, own in zip(names, texts, strict=True)}
     return {"column": column, "form": form, "prompts": prompted, **scored}
-
-
-def zero_shot_table(found: Mapping[str, Any]) -> Table:
-    """A row per label, the most frequent first; the total, and chance, in the caption."""
-    title = f"Zero-shot {found['column']}: {count(found['items'])} images,"
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=f"{title} {len(found['labels'])} labels",
-        title_justify="left",
-        title_style="bold",
-        caption=_caption(found),
-        caption_justify="left",
-        caption_style="",
-    )
-    table.add_column("label")
-    for heading in ("images", "top 1"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("most often taken for")
-    ordered = sorted(found["labels"], key=lambda one: -one["items"])
-    for one in ordered[:_SHOWN]:
-        right = DASH if one["top_1"] is None else percent(one["top_1"])
-        table.add_row(one["label"], count(one["items"]), right, one["taken_for"] or "")
-    return table
-
-
-def _caption(found: Mapping[str, Any]) -> str:
-    top_5 = found["top_5"]
-    parts = [f"top 1 {percent(found['top_1'])}"]
-    if top_5 is not None:
-        parts.append(f"top 5 {percent(top_5)}")
-    parts.append(f"mean over labels {percent(found['mean_per_label'])}")
-    left_out = len(found["labels"]) - _SHOWN
-    more = f"; {left_out} labels more with --json" if left_out > 0 else ""
-    return (
-        f"{', '.join(parts)} (chance {percent(found['chance'])}, always the most frequent label"
-        f" {percent(found['majority'])}){more}"
-    )

@@ -1,4 +1,4 @@
-"""One question to an index and its answer: as a table, as JSON, as a page."""
+"""One question to an index and its answer: as JSON, as a page."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from tijepa.data.validation.page import escape, plural
 from tijepa.data.validation.style import STYLE
 from tijepa.data.validation.thumbnails import thumbnail
 from tijepa.inference.inputs import check_text
-from tijepa.io.formatting import DASH, number, percent
+from tijepa.io.formatting import number, percent
 from tijepa.search.exact import Hit
 from tijepa.search.index import Index
 from tijepa.search.vector_store import Side
@@ -29,7 +24,6 @@ __all__ = [
     "ask",
     "cards",
     "document",
-    "print_answer",
 ]
 
 
@@ -46,6 +40,12 @@ class Answer:
     def among(self) -> Side:
         """What was searched."""
         return "images" if self.image is None else "texts"
+
+    @property
+    def nothing(self) -> str:
+        """What is said where there is no hit."""
+        what = "images" if self.among == "images" else "captions"
+        return f"no {what} meet the condition" if self.where else f"the store holds no {what}"
 
 
 def ask(
@@ -88,23 +88,6 @@ def answer_facts(answer: Answer, index: Index) -> dict[str, Any]:
     }
 
 
-def print_answer(console: Console, answer: Answer, index: Index) -> None:
-    """A row for each hit, best first."""
-    if not answer.hits:
-        console.print(Text(_nothing(answer)))
-        return
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("", justify="right")
-    table.add_column(f"energy{_unit(index)}", justify="right")
-    table.add_column("match", justify="right")
-    table.add_column("item and caption", overflow="fold")
-    for rank, hit in enumerate(answer.hits, start=1):
-        p = DASH if hit.probability is None else percent(hit.probability)
-        what = Text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long
-        table.add_row(str(rank), number(hit.energy), p, what)
-    console.print(table)
-
-
 def answer_page(answer: Answer, index: Index) -> str:
     """A gallery as HTML text, complete in itself."""
     title = answer.text if answer.image is None else f"Captions for {answer.image.name}"
@@ -123,17 +106,12 @@ def answer_page(answer: Answer, index: Index) -> str:
         Card(image, hit.id, _note(hit), hit.caption)
         for hit, image in zip(answer.hits, images, strict=True)
     )
-    return document(title or "", header, body if answer.hits else f"<p>{_nothing(answer)}</p>")
+    return document(title or "", header, body if answer.hits else f"<p>{answer.nothing}</p>")
 
 
 def _note(hit: Hit) -> str:
     match = "" if hit.probability is None else f", match {percent(hit.probability)}"
     return f"energy {number(hit.energy)}{match}"
-
-
-def _nothing(answer: Answer) -> str:
-    what = "images" if answer.among == "images" else "captions"
-    return f"no {what} meet the condition" if answer.where else f"the store holds no {what}"
 
 
 def _unit(index: Index) -> str:

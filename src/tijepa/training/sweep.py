@@ -18,22 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from tijepa.config import RunConfig, load_config
 from tijepa.errors import ConfigError
 from tijepa.io.files import writing
-from tijepa.io.formatting import DASH, duration, percent, without_nan
+from tijepa.io.formatting import duration, without_nan
 from tijepa.io.progress import Interrupt, Reporter
 from tijepa.model.saving import write_json
 from tijepa.runs.compare import best_validation
 from tijepa.runs.record import part, read_run, value
 from tijepa.training.grid import Cell
 
-__all__ = ["Outcome", "print_sweep", "run_sweep", "state_of", "train_command"]
+__all__ = ["Outcome", "run_sweep", "state_of", "train_command"]
 
 State = Literal["finished", "started", "new"]
 Command = Callable[[Cell, Path, bool], Sequence[str]]
@@ -222,39 +217,3 @@ def _read(outcome: Outcome) -> None:
 
 def _write(out: Path, outcomes: Sequence[Outcome]) -> None:
     write_json(without_nan({"runs": [one.to_dict() for one in outcomes]}), out / "sweep.json")
-
-
-# The end of a sweep in the terminal: its runs, best first.
-
-
-def print_sweep(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """One row a run, by validation recall at 1 (mean of both directions, best healthy step)."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=Text("Runs by validation recall at 1, mean of both directions"),
-        title_justify="left",
-        title_style="bold",
-    )
-    keys = list(outcomes[0].cell.values) if outcomes else []
-    for key in keys or ["run"]:
-        table.add_column(key.rpartition(".")[2], justify="right", overflow="fold")
-    for heading in ("validation", "i→t R@1", "t→i R@1", "collapse", "status"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in sorted(outcomes, key=_validation, reverse=True):
-        retrieval = part(one.results, "retrieval")
-        recalls = [
-            value(part(retrieval, direction), "recall_at_1")
-            for direction in ("image_to_text", "text_to_image")
-        ]
-        table.add_row(
-            *([str(one.cell.values[key]) for key in keys] or [one.cell.name]),
-            DASH if one.validation is None else percent(one.validation),
-            *(DASH if recall != recall else percent(recall) for recall in recalls),
-            str(part(one.results, "collapse").get("verdict", DASH)),
-            one.status,
-        )
-    console.print(table)
-
-
-def _validation(one: Outcome) -> float:
-    return -1.0 if one.validation is None else one.validation

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tijepa.cli.doctor import print_report
 from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.validation import Diagnosis, Report, diagnose, print_report
+from tijepa.data.validation import Diagnosis, Report, diagnose
 from tijepa.data.validation.check import check_record
 from tijepa.errors import DataError
 from tijepa.io.progress import SILENT

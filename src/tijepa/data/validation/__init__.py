@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tijepa.data.validation.diagnose import diagnose, print_report
+from tijepa.data.validation.diagnose import diagnose
 from tijepa.data.validation.diagnosis import Diagnosis
 from tijepa.data.validation.report import Report, train_command
 
-__all__ = ["Diagnosis", "Report", "diagnose", "print_report", "train_command"]
+__all__ = ["Diagnosis", "Report", "diagnose", "train_command"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tijepa.runs.summary import print_summary, summary_table
+from tijepa.cli.tables import print_summary, summary_table
 
 
 def retrieval_of(recall: float) -> dict[str, Any]:

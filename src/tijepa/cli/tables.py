@@ -1,0 +1,371 @@
+"""Results in the terminal: every table has one look, a title above and a thin rule below the head.
+
+A reading that is missing shows as a dash, and a collapse in bold red wherever it is named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tijepa.inference.hub.provenance import shown_verdict, trouble_in_training
+from tijepa.io.formatting import DASH, count, number, percent, plain, rank, times_chance
+from tijepa.runs.record import part, value
+
+if TYPE_CHECKING:
+    from tijepa.runs.compare import Comparison
+    from tijepa.search.answer import Answer
+    from tijepa.search.index import Index
+    from tijepa.training.sweep import Outcome
+
+__all__ = [
+    "meaning_lines",
+    "print_answer",
+    "print_comparison",
+    "print_scores",
+    "print_summary",
+    "print_sweep",
+    "summary_table",
+    "verdict_style",
+    "zero_shot_table",
+]
+
+_SIGNS = {
+    "healthy": ("healthy", "bold green"),
+    "early": ("early", "bold"),
+    "unjudged": ("not judged", "bold"),
+    "degrading": ("DEGRADING", "bold red"),
+    "collapsed": ("COLLAPSED", "bold red"),
+}
+_DIRECTIONS = (("image_to_text", "image → text", "i→t"), ("text_to_image", "text → image", "t→i"))
+_MOST_LABELS = 40  # rows of the zero-shot table
+_MOST_CLASSES = 12  # of a confusion matrix
+
+
+def verdict_style(verdict: str | None) -> str:
+    """The style in which a verdict is written among others; none for what is well."""
+    return "bold red" if verdict in ("degrading", "collapsed") else ""
+
+
+def _table(title: str | Text | None, caption: str | Text | None = None) -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=Text(title) if isinstance(title, str) else title,
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+        caption_style="",
+    )
+
+
+def _figures(table: Table, *headings: str) -> None:
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+
+
+def _or_dash(reading: float | None, show: Callable[[Any], str]) -> str:
+    return DASH if reading is None or math.isnan(reading) else show(reading)
+
+
+# Of one run: retrieval, collapse, the verdict, the path of the report.
+
+
+def print_summary(console: Console, results: Mapping[str, Any], run_dir: Path | None) -> None:
+    """Print the summary table and where the run and its report lie.
+
+    `run_dir` is None for results that are not those of the run's report.
+    """
+    console.print(summary_table(results))
+    if run_dir is None:
+        return
+    report = run_dir / "report.html"
+    shown = report if report.exists() else run_dir
+    console.print(Text(f"{'report' if report.exists() else 'run'}: {shown}"), soft_wrap=True)
+
+
+def summary_table(results: Mapping[str, Any]) -> Table:
+    """Retrieval both ways by form of energy, chance beside it; collapse readings and verdict below.
+
+    `results` is the content of results.json: `retrieval`, `form`, `energies`, `novel`, `collapse`
+    and `health`, the collapse guard's last verdict. Bold: the form that `retrieval` reports.
+    """
+    reported = part(results, "retrieval")
+    table = _table(
+        _title(reported, results.get("split")),
+        _readings(part(results, "collapse"), part(results, "health")),
+    )
+    table.add_column("energy")
+    table.add_column("direction", no_wrap=True)
+    _figures(table, "R@1", "R@5", "R@10", "median", "R@1/chance")
+    forms = {str(form): one for form, one in part(results, "energies").items()}
+    chosen = str(results.get("form", ""))
+    if chosen not in forms:
+        chosen = next(
+            (form for form, one in forms.items() if one == reported), chosen or "reported"
+        )
+        forms.setdefault(chosen, reported)
+    for form, one in forms.items():
+        _add_rows(table, plain(form), one, "bold" if form == chosen else "")
+    novel = part(part(results, "novel"), "retrieval")
+    if novel:
+        _add_rows(table, f"{plain(chosen)}, novel", novel, "")
+    chance = value(reported, "chance_at_1")
+    shares = [_or_dash(min(k * chance, 1.0), percent) for k in (1, 5, 10)]
+    table.add_row("chance", "both", *shares, "", "", style="dim")
+    return table
+
+
+def _add_rows(table: Table, name: str, one: Mapping[str, Any], style: str) -> None:
+    """One row for each direction."""
+    chance = value(one, "chance_at_1")
+    for shown, (key, direction, _) in zip((name, ""), _DIRECTIONS, strict=True):
+        readings = part(one, key)
+        recalls = [value(readings, f"recall_at_{k}") for k in (1, 5, 10)]
+        times = DASH if math.isnan(recalls[0]) else times_chance(recalls[0], chance)
+        table.add_row(
+            Text(shown),
+            direction,
+            *[_or_dash(recall, percent) for recall in recalls],
+            _or_dash(value(readings, "median_rank"), rank),
+            times,
+            style=style,
+            end_section=not shown,
+        )
+
+
+def _title(reported: Mapping[str, Any], split: object) -> str:
+    images, texts = value(reported, "num_images"), value(reported, "num_texts")
+    if math.isnan(images) or math.isnan(texts):
+        return "Retrieval: not measured"
+    where = f" of the {split} split" if isinstance(split, str) else ""
+    return f"Retrieval among {count(images)} images and {count(texts)} texts{where}"
+
+
+def _readings(collapse: Mapping[str, Any], health: Mapping[str, Any]) -> Text:
+    if not collapse:
+        return Text("Collapse: not measured")
+    lines = Text()
+    for modality in ("image", "text"):
+        one = part(collapse, modality)
+        lines.append(
+            f"{modality:<5} effective rank {_or_dash(value(one, 'effective_rank'), number)} of"
+            f" {_or_dash(value(one, 'dimensions'), count)}, std per dimension"
+            f" {_or_dash(value(one, 'mean_std'), number)}"
+            f" (smallest {_or_dash(value(one, 'min_std'), number)})\n"
+        )
+    energies = [
+        f"{name} {_or_dash(value(collapse, key), number)}"
+        for name, key in (
+            ("matched", "matched_energy"),
+            ("shuffled", "shuffled_energy"),
+            ("gap", "gap"),
+        )
+    ]
+    lines.append(f"energy {', '.join(energies)}\n")
+    verdict, reason = shown_verdict(collapse, health)
+    sign, style = _SIGNS.get(verdict or "", _SIGNS["unjudged"])
+    lines.append(sign, style=style)
+    lines.append(f": {reason or 'no reason recorded'}")
+    ended = trouble_in_training(collapse, health)
+    if ended is not None:
+        lines.append(f"\nwhile training, at its end {ended}: {health.get('reason')}")
+    return lines
+
+
+def meaning_lines(results: Mapping[str, Any]) -> list[str]:
+    """The pointing game and hard negatives in words; none where `results` hold neither."""
+    lines = []
+    game = part(results, "pointing")
+    if game:
+        lines.append(
+            f"pointing {percent(value(game, 'accuracy'))} (chance"
+            f" {percent(value(game, 'chance'))}) of {int(value(game, 'queries'))} objects"
+        )
+    lines += [
+        f"true caption below one with false {kind}: {percent(value(found, 'accuracy'))} of"
+        f" {int(value(found, 'pairs'))} (chance 50 %)"
+        for kind, found in part(results, "hard_negatives").items()
+    ]
+    return lines
+
+
+def zero_shot_table(found: Mapping[str, Any]) -> Table:
+    """A row per label, the most frequent first; the total, and chance, in the caption."""
+    table = _table(
+        f"Zero-shot {found['column']}: {count(found['items'])} images,"
+        f" {len(found['labels'])} labels",
+        _zero_shot_total(found),
+    )
+    table.add_column("label")
+    _figures(table, "images", "top 1")
+    table.add_column("most often taken for")
+    ordered = sorted(found["labels"], key=lambda one: -one["items"])
+    for one in ordered[:_MOST_LABELS]:
+        right = _or_dash(one["top_1"], percent)
+        table.add_row(one["label"], count(one["items"]), right, one["taken_for"] or "")
+    return table
+
+
+def _zero_shot_total(found: Mapping[str, Any]) -> str:
+    top_5 = found["top_5"]
+    parts = [f"top 1 {percent(found['top_1'])}"]
+    if top_5 is not None:
+        parts.append(f"top 5 {percent(top_5)}")
+    parts.append(f"mean over labels {percent(found['mean_per_label'])}")
+    left_out = len(found["labels"]) - _MOST_LABELS
+    more = f"; {left_out} labels more with --json" if left_out > 0 else ""
+    return (
+        f"{', '.join(parts)} (chance {percent(found['chance'])}, always the most frequent label"
+        f" {percent(found['majority'])}){more}"
+    )
+
+
+# Of several runs.
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Results, then the settings that differ, with a run a column, as both grow only one way."""
+    runs = comparison.runs
+    table = _by_run(
+        f"Retrieval by the default form of the energy: {comparison.where}", comparison, fold=False
+    )
+    table.add_row("objective", *(run.objective for run in runs))
+    for name, field, show in (
+        ("batch", "batch_size", count),
+        ("learning rate", "lr", "{:g}".format),
+        ("steps", "steps", count),
+        ("parameters", "parameters", count),
+    ):
+        table.add_row(name, *(_or_dash(getattr(run, field), show) for run in runs))
+    table.add_section()
+    for key, _, arrow in _DIRECTIONS:
+        for k in (1, 5, 10):
+            found = [value(part(run.retrieval, key), f"recall_at_{k}") for run in runs]
+            best = max((one for one in found if not math.isnan(one)), default=math.nan)
+            cells = [
+                Text(_or_dash(one, percent), style="bold" if one == best else "") for one in found
+            ]
+            table.add_row(f"{arrow} R@{k}", *cells)
+    table.add_row("energy", *(plain(run.form) if run.form else DASH for run in runs))
+    table.add_row(
+        "collapse", *(Text(run.verdict or DASH, style=verdict_style(run.verdict)) for run in runs)
+    )
+    table.add_section()
+    table.add_row("s per step", *(_or_dash(run.seconds_per_step, number) for run in runs))
+    table.add_row("pairs per s", *(_or_dash(run.pairs_per_second, number) for run in runs))
+    console.print(table)
+    if comparison.differing:
+        settings = _by_run("Settings that differ", comparison, fold=True)
+        for key, values in comparison.differing.items():
+            settings.add_row(key, *(DASH if one is None else str(one) for one in values))
+        console.print(settings)
+    for note in comparison.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
+
+
+def _by_run(title: str, comparison: Comparison, *, fold: bool) -> Table:
+    table = _table(title)
+    table.add_column("", no_wrap=True)
+    for run in comparison.runs:
+        table.add_column(
+            Text(run.name, overflow="fold"),
+            justify="right",
+            overflow="fold" if fold else "ellipsis",
+        )
+    return table
+
+
+def print_sweep(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """One row a run, by validation recall at 1 (mean of both directions, best healthy step)."""
+    table = _table("Runs by validation recall at 1, mean of both directions")
+    keys = list(outcomes[0].cell.values) if outcomes else []
+    for key in keys or ["run"]:
+        table.add_column(key.rpartition(".")[2], justify="right", overflow="fold")
+    _figures(table, "validation", "i→t R@1", "t→i R@1", "collapse", "status")
+    for one in sorted(
+        outcomes, key=lambda one: -1.0 if one.validation is None else one.validation, reverse=True
+    ):
+        retrieval = part(one.results, "retrieval")
+        verdict = part(one.results, "collapse").get("verdict")
+        table.add_row(
+            *([str(one.cell.values[key]) for key in keys] or [one.cell.name]),
+            _or_dash(one.validation, percent),
+            *(
+                _or_dash(value(part(retrieval, direction), "recall_at_1"), percent)
+                for direction, _, _ in _DIRECTIONS
+            ),
+            Text(str(verdict or DASH), style=verdict_style(verdict)),
+            one.status,
+        )
+    console.print(table)
+
+
+# Of a classifier or probe.
+
+
+def print_scores(console: Console, results: dict[str, Any]) -> None:
+    """What was used, figures with their intervals, and the confusion matrix of a few classes."""
+    left_out = "".join(f", {count(n)} left out ({why})" for why, n in results["left_out"].items())
+    console.print(
+        f"{count(results['items'])} items of {results['data']}, split {results['split']}, with a"
+        f" label in '{results['label']}'; {count(results['unlabelled'])} without{left_out}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    for key, title in (("cross_validation", None), ("test", "split test")):
+        if key in results:
+            found = results[key]
+            _print_part(console, found, title or f"{found['folds']} folds", results["classes"])
+
+
+def _print_part(console: Console, found: dict[str, Any], title: str, classes: list[str]) -> None:
+    table = _table(f"{title}, {count(found['items'])} items")
+    table.add_column("figure")
+    _figures(table, "value", "95 % interval")
+    for key, name in (
+        ("accuracy", "accuracy"),
+        ("f1_weighted", "F1, weighted"),
+        ("f1_macro", "F1, macro"),
+    ):
+        one = found[key]
+        table.add_row(
+            name, percent(one["value"]), f"{percent(one['low'])} to {percent(one['high'])}"
+        )
+    table.add_row("accuracy of the most frequent class", percent(found["majority"]), "")
+    console.print(table)
+    if len(classes) > _MOST_CLASSES:
+        return
+    matrix = _table("true class by row, predicted by column")
+    matrix.add_column("")
+    for name in classes:
+        matrix.add_column(name, justify="right")
+    for name, row in zip(classes, found["confusion"], strict=True):
+        matrix.add_row(name, *(count(cell) for cell in row))
+    console.print(matrix)
+
+
+# Of a search.
+
+
+def print_answer(console: Console, answer: Answer, index: Index) -> None:
+    """A row for each hit, best first."""
+    if not answer.hits:
+        console.print(Text(answer.nothing))
+        return
+    table = _table(None)
+    _figures(table, "", f"energy{' (nats)' if index.form == 'calibrated' else ''}", "match")
+    table.add_column("item and caption", overflow="fold")
+    for place, hit in enumerate(answer.hits, start=1):
+        what = Text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long
+        table.add_row(str(place), number(hit.energy), _or_dash(hit.probability, percent), what)
+    console.print(table)
