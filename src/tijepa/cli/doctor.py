@@ -110,7 +110,7 @@ def print_report(console: Console, report: Report) -> None:
     from rich.markup import escape
 
     from tijepa.data.records import mistyped_split
-    from tijepa.data.validation.page import plural
+    from tijepa.io.formatting import plural
 
     facts, counts = report.facts, report.facts["counts"]
     _say(console, facts["description"])
@@ -144,7 +144,7 @@ def print_report(console: Console, report: Report) -> None:
 def _worst(report: Report) -> list[str]:
     """What skips first, then copies across splits, then the rest by number."""
     from tijepa.data.validation.findings import DUPLICATES, kind_of
-    from tijepa.data.validation.page import plural
+    from tijepa.io.formatting import plural
 
     lines = []
     for slug, entry in report.facts["findings"].items():

@@ -117,7 +117,7 @@ def _conclude(reporter: ConsoleReporter, done: Prepared, append: bool) -> None:
 
     from tijepa.cli.doctor import print_report
     from tijepa.data.validation import train_command
-    from tijepa.data.validation.page import plural
+    from tijepa.io.formatting import plural
 
     train = {"why": "To train on it", "command": train_command(done.uri)}
     count = sum(done.added.values())

@@ -9,8 +9,6 @@ from tijepa.data.scenes import scenes_splits
 from tijepa.data.store.schema import is_store
 from tijepa.io.progress import SILENT, Reporter
 
-__all__ = ["open_splits"]
-
 
 def open_splits(
     source: str,

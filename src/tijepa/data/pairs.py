@@ -17,8 +17,6 @@ from torch import Tensor
 from tijepa.data.features.table import Features
 from tijepa.errors import DataError
 
-__all__ = ["Batch", "Item", "PairSource", "PairSplits", "Rejected", "StoredImage"]
-
 
 class StoredImage(ABC):
     """An image that is not decoded yet."""

@@ -18,17 +18,6 @@ from typing import Any, ClassVar
 
 from tijepa.data.pairs import Rejected
 
-__all__ = [
-    "Reader",
-    "ReaderOptions",
-    "Record",
-    "canonical_split",
-    "hash_fraction",
-    "mistyped_split",
-    "split_in_name",
-    "split_of",
-]
-
 
 @dataclass(frozen=True)
 class Record:

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from tijepa.errors import CheckpointError, ConfigError, DataError
 
-__all__ = ["CLS_ID", "PAD_ID", "UNK_ID", "Tokenizer", "Tokens"]
-
 PAD_ID, UNK_ID, CLS_ID = 0, 1, 2
 _SPECIALS = ["[PAD]", "[UNK]", "[CLS]"]
 _MAX_LETTERS = 1000  # single characters take at most these many entries, and at most half of all

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from tijepa.errors import CheckpointError
 
-__all__ = ["check_writable", "remedy_of", "whole", "write_whole", "writing"]
-
 _REMEDIES = {
     errno.ENOSPC: "free some space or name another --out",
     errno.EDQUOT: "free some space or name another --out",

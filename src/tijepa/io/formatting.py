@@ -6,19 +6,6 @@ import html
 import math
 from typing import Any
 
-__all__ = [
-    "DASH",
-    "count",
-    "duration",
-    "escape",
-    "number",
-    "percent",
-    "plain",
-    "rank",
-    "times_chance",
-    "without_nan",
-]
-
 DASH = "\N{EN DASH}"  # stands for a number that was not recorded
 TIMES = "\u00a0\N{MULTIPLICATION SIGN}"
 PLAIN = {"squared_l2": "squared L2", "smooth_l1": "smooth L1"}
@@ -33,6 +20,11 @@ def escape(text: object) -> str:
 def count(value: int | float) -> str:
     """A whole number with thousands separated: 12,000."""
     return f"{value:,.0f}" if math.isfinite(value) else _not_finite(value)
+
+
+def plural(number: int, one: str, many: str) -> str:
+    """1 item, 2,000 items."""
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def number(value: int | float) -> str:

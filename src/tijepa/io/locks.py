@@ -11,8 +11,6 @@ from pathlib import Path
 from tijepa.errors import DataError
 from tijepa.io.progress import Reporter
 
-__all__ = ["FileLock", "alone"]
-
 try:
     import fcntl
 except ImportError:  # Windows: entries are never removed while another process might use them

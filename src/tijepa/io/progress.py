@@ -10,8 +10,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["SILENT", "Interrupt", "Reporter", "TrainingReporter"]
-
 
 class TrainingReporter:
     """Told what happens while a run trains; this one keeps it to itself."""

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tijepa.data.validation.page import escape, plural
+from tijepa.data.validation.page import escape
 from tijepa.data.validation.style import STYLE
 from tijepa.data.validation.thumbnails import thumbnail
 from tijepa.inference.inputs import check_text
-from tijepa.io.formatting import number, percent
+from tijepa.io.formatting import number, percent, plural
 from tijepa.search.exact import Hit
 from tijepa.search.index import Index
 from tijepa.search.vector_store import Side

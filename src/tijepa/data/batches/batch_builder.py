@@ -23,8 +23,6 @@ from tijepa.data.pairs import Batch, Item, PairSource, Rejected
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
 
-__all__ = ["BatchBuilder", "BrokenItems", "LoaderSpec"]
-
 _TRIES = 16  # replacements tried for one broken item
 _WHOLE = (1.0, 1.0)
 

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from tijepa.data.pairs import Batch
 
-__all__ = ["Uncropped", "crop_on_device"]
-
 
 @dataclass(frozen=True)
 class Uncropped:

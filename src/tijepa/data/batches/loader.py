@@ -25,8 +25,6 @@ from tijepa.data.pairs import Batch, PairSource, Rejected
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError
 
-__all__ = ["Loader"]
-
 _AHEAD = 2  # batches in the making beside the one handed out
 _PORTION = 8  # rows that a thread takes at a time (docs/decisions/0006-threads-decode.md)
 _HALF = (0.5, 0.5, 0.5)

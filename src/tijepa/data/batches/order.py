@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from tijepa.errors import DataError
 
-__all__ = ["Order", "hash_words", "uniforms"]
-
 _ROUNDS = 8
 _PURPOSE = 0x6F72646572  # keeps these hashes apart from those of other purposes
 

@@ -15,8 +15,6 @@ import numpy as np
 from tijepa.data.batches.order import hash_words, uniforms
 from tijepa.data.images import Crop, centre_crop, random_crop
 
-__all__ = ["SampleRng", "least_side", "replacement", "rngs_at"]
-
 _ASPECT = 4 / 3  # crops are between 3:4 and 4:3, as in Inception (arXiv:1409.4842)
 # what a random number is for; keeps the numbers of one position apart
 _CAPTION, _AREA, _STRETCH, _X, _Y, _FLIP, _REPLACE = range(1, 8)

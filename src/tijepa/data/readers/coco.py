@@ -28,8 +28,6 @@ from tijepa.data.readers.files import (
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 
-__all__ = ["CocoReader"]
-
 _GLIMPSE = 65536  # bytes looked at, at both ends of a file
 
 

@@ -23,16 +23,6 @@ from tijepa.data.readers.files import (
 from tijepa.data.records import ReaderOptions, Record
 from tijepa.errors import DataError
 
-__all__ = [
-    "Columns",
-    "find_columns",
-    "guess_columns",
-    "image_root",
-    "recognised_names",
-    "record_of_row",
-    "take",
-]
-
 _IMAGE = (
     "image",
     "image_path",

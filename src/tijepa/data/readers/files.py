@@ -20,24 +20,6 @@ from tijepa.data.pairs import Rejected
 from tijepa.data.records import canonical_split
 from tijepa.errors import DataError
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_FILE_BYTES",
-    "captions_of",
-    "check_size",
-    "digest_of_files",
-    "extra_of",
-    "glimpse",
-    "inside",
-    "item_name",
-    "load_json_file",
-    "printable",
-    "read_file",
-    "read_json",
-    "split_of_value",
-    "walk",
-]
-
 MAX_FILE_BYTES = 256_000_000  # larger images are not read into memory
 IMAGE_SUFFIXES = frozenset(
     f".{name}" for name in ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")

@@ -14,8 +14,6 @@ from tijepa.data.readers.files import digest_of_files
 from tijepa.data.records import Reader, ReaderOptions, Record, canonical_split
 from tijepa.errors import DataError, MissingExtraError
 
-__all__ = ["DatasetsRows", "DiskDatasetReader", "HubReader", "import_datasets"]
-
 
 def import_datasets() -> Any:
     """The package `datasets`, an optional one."""

@@ -27,8 +27,6 @@ from tijepa.data.readers.files import (
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.errors import DataError
 
-__all__ = ["KarpathyReader"]
-
 _GLIMPSE = 65536
 _FOLDERS = (
     "",

@@ -12,8 +12,6 @@ from tijepa.data.store.codec import unpack
 from tijepa.data.store.schema import is_store
 from tijepa.errors import ConfigError
 
-__all__ = ["LanceStoreReader"]
-
 _ROWS_AT_ONCE = 256
 
 

@@ -26,8 +26,6 @@ from tijepa.data.readers.files import digest_of_files, read_file
 from tijepa.data.records import Reader, ReaderOptions, Record, hash_fraction
 from tijepa.errors import DataError
 
-__all__ = ["MvsaReader", "majority", "pair_label"]
-
 _TABLE = "labelResultAll.txt"
 _LABELS = ("negative", "neutral", "positive")
 

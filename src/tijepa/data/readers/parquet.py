@@ -21,8 +21,6 @@ from tijepa.data.readers.table import Gathering
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 
-__all__ = ["ParquetReader"]
-
 _BATCH = 32  # rows in memory at a time
 _MAGIC = b"PAR1"
 

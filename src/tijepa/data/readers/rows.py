@@ -12,8 +12,6 @@ from tijepa.data.pairs import Rejected
 from tijepa.data.readers.files import read_json
 from tijepa.errors import DataError
 
-__all__ = ["JSON_LINES", "SEPARATED", "Row", "read_rows", "separator_of"]
-
 JSON_LINES = (".jsonl", ".ndjson")
 SEPARATED = (".csv", ".tsv")
 

@@ -18,8 +18,6 @@ from tijepa.data.scenes import SPLIT_SIZES, Scene, Scenes
 from tijepa.errors import DataError
 from tijepa.version import __version__
 
-__all__ = ["ScenesReader"]
-
 _SOURCE = re.compile(r"scenes(?::(\d{1,9}))?")
 _IMAGE_SIZE = 64
 

@@ -28,8 +28,6 @@ from tijepa.data.readers.files import (
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 
-__all__ = ["SiblingsReader", "Sides", "read_sides"]
-
 _PROBED = 200  # folders looked into for a first pair
 
 

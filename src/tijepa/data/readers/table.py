@@ -45,8 +45,6 @@ from tijepa.data.readers.rows import JSON_LINES, SEPARATED, Row, read_rows
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.errors import DataError
 
-__all__ = ["Gathering", "TableReader"]
-
 _FILES = tuple(
     f"{name}{ending}"
     for ending in (".jsonl", ".csv", ".tsv")

@@ -25,8 +25,6 @@ from tijepa.data.readers.siblings import read_sides
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 
-__all__ = ["Member", "Shard", "WebDatasetReader", "expand_braces", "find_shards", "index_shard"]
-
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("cls", "id", "url")
 

@@ -17,8 +17,6 @@ from tijepa.data.batches.order import uniforms
 from tijepa.data.scenes.shapes import DISTANCES
 from tijepa.data.scenes.world import BACKGROUNDS, COLOURS, Scene, SceneObject, stream
 
-__all__ = ["render"]
-
 Planes = NDArray[np.float32]
 
 _PURPOSE = 0x7363656E6573  # keeps these hashes apart from those of other purposes

@@ -13,8 +13,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DISTANCES", "OUTLINES", "SHAPES", "extent"]
-
 Field = NDArray[np.float32]
 Point = tuple[float, float]
 

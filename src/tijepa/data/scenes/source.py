@@ -14,8 +14,6 @@ from tijepa.data.scenes.wording import captions
 from tijepa.data.scenes.world import Scene, draw_scene
 from tijepa.errors import DataError
 
-__all__ = ["SPLIT_SIZES", "Scenes", "scenes_splits"]
-
 SPLIT_SIZES = {"train": 100_000, "validation": 2_000, "test": 2_000, "novel": 2_000}
 
 _SPLIT_NUMBERS = {name: number for number, name in enumerate(SPLIT_SIZES)}

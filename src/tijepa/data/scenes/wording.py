@@ -11,15 +11,6 @@ from dataclasses import replace
 
 from tijepa.data.scenes.world import COLOURS, OPPOSITE, Draw, Scene, SceneObject, pick, stream
 
-__all__ = [
-    "NUM_WORDINGS",
-    "captions",
-    "exchange_hard_negative",
-    "invert_hard_negative",
-    "phrase",
-    "swap_hard_negative",
-]
-
 NUM_WORDINGS = 5
 
 _SHAPE_WORDS: dict[str, tuple[str, ...]] = {  # the plain name is drawn most of the time

@@ -15,24 +15,6 @@ from typing import TypeVar
 
 from tijepa.data.scenes.shapes import SHAPES, extent
 
-__all__ = [
-    "BACKGROUNDS",
-    "COLOURS",
-    "NOVEL_COMBINATIONS",
-    "OPPOSITE",
-    "PREDICATES",
-    "SIZES",
-    "Background",
-    "Draw",
-    "Relation",
-    "Scene",
-    "SceneObject",
-    "draw_scene",
-    "holds",
-    "pick",
-    "stream",
-]
-
 Box = tuple[float, float, float, float]
 Draw = Callable[[], float]
 T = TypeVar("T")

@@ -24,8 +24,6 @@ from tijepa.data.store.source import open_store
 from tijepa.errors import DataError
 from tijepa.io.locks import FileLock
 
-__all__ = ["cache_folder", "open_cached"]
-
 
 def cache_folder() -> Path:
     """Where prepared stores are kept."""

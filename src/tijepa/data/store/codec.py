@@ -15,8 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["REST", "ExtraColumn", "ExtraColumns", "misfits", "pack", "unpack"]
-
 _LENGTH = 4  # bytes
 
 

@@ -15,8 +15,6 @@ from tijepa.data.store.writer import storable
 from tijepa.data.validation.check import content_of, text_hash
 from tijepa.data.validation.duplicates import Known
 
-__all__ = ["KnownItems", "existing_rows"]
-
 _TAKEN = (
     "the store holds another image or other captions under this id: rename it, or prepare all"
     " into a new store"

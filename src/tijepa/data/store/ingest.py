@@ -18,8 +18,6 @@ from tijepa.data.validation import Diagnosis, Report
 from tijepa.data.validation.check import Checked, Finding, Sound, validate_parallel
 from tijepa.errors import DataError
 
-__all__ = ["Intake", "RedundantError", "SplitPlan", "SplitSettler", "StartAgainError"]
-
 
 class RedundantError(Exception):
     """The source holds duplicates that are to be skipped; `rows` are their numbers."""

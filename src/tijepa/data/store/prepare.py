@@ -32,8 +32,6 @@ from tijepa.data.validation import Diagnosis, Report
 from tijepa.data.validation.check import Sound
 from tijepa.errors import DataError
 
-__all__ = ["Prepared", "append_store", "diagnosis_folder", "write_store"]
-
 Advance = Callable[[int], None]
 
 

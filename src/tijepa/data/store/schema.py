@@ -17,19 +17,6 @@ from tijepa.errors import DataError
 if TYPE_CHECKING:
     import lance
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "STORAGE_VERSION",
-    "StoreInfo",
-    "is_remote",
-    "is_store",
-    "local_path",
-    "open_dataset",
-    "schema_of",
-    "storage_problem",
-    "store_exists",
-]
-
 SCHEMA_VERSION = 2  # 2: image and captions in one column
 STORAGE_VERSION: Final = "2.1"  # of Lance's files; docs/decisions/0007 compares them
 

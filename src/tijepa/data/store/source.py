@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["Facts", "Store", "StoreSource", "open_store"]
-
 Rows = NDArray[np.uint32] | NDArray[np.uint64]
 
 

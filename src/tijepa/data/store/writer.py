@@ -28,8 +28,6 @@ from tijepa.data.store.schema import (
 from tijepa.data.validation.check import Sound
 from tijepa.errors import DataError
 
-__all__ = ["append_batches", "create_store", "grouped", "storable", "to_batch"]
-
 _WAITING = 2  # batches between producer and writer
 # one file for each version, or a batch of random rows would open and decode parts of many files
 _ROWS_PER_FILE = 1_000_000_000

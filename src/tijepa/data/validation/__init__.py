@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tijepa.data.validation.diagnose import diagnose
-from tijepa.data.validation.diagnosis import Diagnosis
+from tijepa.data.validation.diagnosis import Diagnosis, diagnose
 from tijepa.data.validation.report import Report, train_command
 
 __all__ = ["Diagnosis", "Report", "diagnose", "train_command"]

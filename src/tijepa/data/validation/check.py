@@ -19,18 +19,6 @@ from tijepa.data.records import Record
 from tijepa.data.validation.image_check import ImageFacts, look_at_image, peculiarities
 from tijepa.errors import ImageError
 
-__all__ = [
-    "MAX_CAPTION",
-    "Checked",
-    "Finding",
-    "ImageFacts",
-    "Sound",
-    "check_record",
-    "content_of",
-    "text_hash",
-    "validate_parallel",
-]
-
 MAX_CAPTION = 10_000  # characters
 
 
@@ -130,11 +118,9 @@ def _caption_problem(caption: Any) -> tuple[str, str] | None:
 
 
 def _content_hash(record: Record, valid: Sequence[str]) -> str:
-    return text_hash(valid) if record.image is None else _image_hash(record.image)
-
-
-def _image_hash(image: bytes) -> str:
-    return hashlib.blake2b(image, digest_size=16).hexdigest()
+    if record.image is None:
+        return text_hash(valid)
+    return hashlib.blake2b(record.image, digest_size=16).hexdigest()
 
 
 def text_hash(captions: Sequence[str]) -> str:
@@ -172,14 +158,9 @@ def validate_parallel(items: Iterable[Record | Rejected], *, threads: int) -> It
     waiting: deque[Future[list[_Judged]]] = deque()
     try:
         failure: Exception | None = None
-        chunks = _chunks(items)
-        while True:
-            try:
-                chunk = next(chunks, None)
-            except Exception as error:  # noqa: BLE001 (raised again below, after what came before)
-                failure = error
-                break
-            if chunk is None:
+        for chunk in _chunks(items):
+            if isinstance(chunk, Exception):
+                failure = chunk
                 break
             waiting.append(pool.submit(_judge_all, chunk))
             if len(waiting) > 2 * threads:
@@ -192,28 +173,26 @@ def validate_parallel(items: Iterable[Record | Rejected], *, threads: int) -> It
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _chunks(items: Iterable[Record | Rejected]) -> Iterator[list[Record | Rejected]]:
+def _chunks(
+    items: Iterable[Record | Rejected],
+) -> Iterator[list[Record | Rejected] | Exception]:
+    """Lists of bounded size; what `items` raises comes last, after all that came before it."""
     chunk: list[Record | Rejected] = []
     size = 0
     failure: Exception | None = None
-    iterator = iter(items)
-    while True:
-        try:
-            item = next(iterator, None)
-        except Exception as error:  # noqa: BLE001 (raised again below, after what came before)
-            failure = error
-            break
-        if item is None:
-            break
-        chunk.append(item)
-        size += len(item.image or b"") if isinstance(item, Record) else 0
-        if len(chunk) >= _CHUNK_RECORDS or size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
+    try:
+        for item in items:
+            chunk.append(item)
+            size += len(item.image or b"") if isinstance(item, Record) else 0
+            if len(chunk) >= _CHUNK_RECORDS or size >= _CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    except Exception as error:  # noqa: BLE001 (raised by who asked, after what came before)
+        failure = error
     if chunk:
         yield chunk
     if failure is not None:
-        raise failure
+        yield failure
 
 
 def _judge_all(items: list[Record | Rejected]) -> list[_Judged]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tijepa.data.images import MAX_PIXELS
 from tijepa.data.pairs import Rejected
+from tijepa.data.records import Reader, Record
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.data.validation.check import MAX_CAPTION, Checked, Sound
+from tijepa.data.validation.check import MAX_CAPTION, Checked, Sound, validate_parallel
 from tijepa.data.validation.duplicates import Duplicates, Fingerprints, Known
 from tijepa.data.validation.findings import DUPLICATES, FindingBook
 from tijepa.data.validation.image_check import EXTREME_ASPECT, TINY
@@ -28,8 +28,9 @@ from tijepa.data.validation.statistics import (
     caption_hash,
 )
 from tijepa.data.validation.thumbnails import thumbnail
-
-__all__ = ["Diagnosis", "ImagesOf"]
+from tijepa.errors import DataError
+from tijepa.io.files import write_whole
+from tijepa.io.progress import SILENT, Reporter
 
 ImagesOf = Callable[[Collection[str]], Mapping[str, bytes]]
 
@@ -41,6 +42,41 @@ _SHOWN_ITEMS = 4
 _MOST_SPLITS = 1_000
 _NO_SPLIT = "(no split)"
 _COUNTED = ("items", "pairs", "images_only", "texts_only", "captions")
+
+
+def diagnose(
+    reader: Reader,
+    folder: Path,
+    *,
+    source: str,
+    arguments: Sequence[str] = (),
+    max_bad: float,
+    max_tokens: int | None,
+    threads: int,
+    reporter: Reporter = SILENT,
+) -> Report:
+    """Examine every item of `reader` and write the report into `folder`.
+
+    The source is read a second time, without decoding, up to the last duplicate that is shown.
+    Raises `DataError` if `folder` is a file or holds something else than an earlier report.
+    """
+    _check_folder(folder)
+    with Diagnosis(
+        folder,
+        source=source,
+        description=reader.describe(),
+        arguments=arguments,
+        max_bad=max_bad,
+        max_tokens=max_tokens,
+    ) as diagnosis:
+        with (
+            closing(validate_parallel(reader, threads=threads)) as items,  # type: ignore[type-var]
+            reporter.bar("examining", reader.count()) as advance,
+        ):
+            for item in items:
+                diagnosis.add(item)
+                advance(1)
+        return diagnosis.finish(lambda ids: _images(reader, ids))
 
 
 class Diagnosis:
@@ -192,8 +228,9 @@ class Diagnosis:
             examples=self._findings.examples,
             groups=shown,
         )
-        _write(self._folder / "doctor.json", json.dumps(facts, indent=1, allow_nan=False) + "\n")
-        _write(self._folder / "doctor.html", page(report))
+        shown_facts = json.dumps(facts, indent=1, allow_nan=False) + "\n"
+        write_whole(self._folder / "doctor.json", shown_facts.encode())
+        write_whole(self._folder / "doctor.html", page(report).encode(errors="replace"))
         return report
 
     def _add_sound(self, sound: Sound) -> None:
@@ -259,7 +296,8 @@ class Diagnosis:
             kind: [rows[:_SHOWN_ITEMS] for rows in first[kind][:_SHOWN_GROUPS]] for kind in first
         }
         wanted = {ids[int(row)] for groups in chosen.values() for rows in groups for row in rows}
-        images = _thumbnails(images_of(wanted) if images_of and wanted else {})
+        found = images_of(wanted) if images_of and wanted else {}
+        images = {item: thumbnail(data) for item, data in found.items()}
         shown = {
             kind: [
                 GroupExample(
@@ -275,12 +313,21 @@ class Diagnosis:
         return listed, shown
 
 
-def _thumbnails(images: Mapping[str, bytes]) -> dict[str, str | None]:
-    return {item: thumbnail(data) for item, data in images.items()}
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "rejected.jsonl").is_file():
+        raise DataError(f"{folder} holds no earlier report, but files; name another folder")
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace `path` at once, so that no half a file is ever seen."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", errors="replace")
-    os.replace(part, path)
+def _images(reader: Reader, ids: Collection[str]) -> dict[str, bytes]:
+    missing = set(ids)
+    found: dict[str, bytes] = {}
+    for item in reader:
+        if isinstance(item, Record) and item.id in missing:
+            missing.discard(item.id)
+            if item.image is not None:
+                found[item.id] = item.image
+            if not missing:
+                break
+    return found

@@ -24,8 +24,6 @@ from tijepa.data.validation.near import (
     repeated,
 )
 
-__all__ = ["Duplicates", "Fingerprints", "Known"]
-
 _PART = 2**20  # rows
 _KEEP_FIRST = ("test", "validation")  # held-out items stay, copies in training go
 

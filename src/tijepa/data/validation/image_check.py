@@ -26,8 +26,6 @@ from tijepa.data.images import (
 )
 from tijepa.errors import ImageError
 
-__all__ = ["ImageFacts", "look_at_image", "peculiarities"]
-
 TINY = 16  # pixels of the shorter side below which an image shows hardly anything
 EXTREME_ASPECT = 8  # longer side over shorter side above which a square crop shows hardly anything
 

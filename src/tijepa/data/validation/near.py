@@ -13,18 +13,6 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "NEAR_DISTANCE",
-    "Groups",
-    "Rows",
-    "bits_set",
-    "equal_rows",
-    "is_plain",
-    "near_components",
-    "numbered",
-    "repeated",
-]
-
 NEAR_DISTANCE = 3  # bits of 64
 _WIDTHS = (11, 11, 11, 11, 10, 10)
 _WINDOW = 64  # neighbours compared within hashes that agree in 3 bands; bounds the cost

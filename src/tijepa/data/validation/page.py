@@ -9,6 +9,7 @@ from typing import Any
 from tijepa.data.validation.findings import DUPLICATES, Example, kind_of
 from tijepa.data.validation.report import GroupExample, Report
 from tijepa.data.validation.style import STYLE
+from tijepa.io.formatting import plural
 
 __all__ = [
     "bars",
@@ -18,7 +19,6 @@ __all__ = [
     "label_section",
     "page",
     "percent",
-    "plural",
     "table",
 ]
 
@@ -188,7 +188,7 @@ def image_section(facts: Mapping[str, Any]) -> str:
 
 
 def caption_section(facts: Mapping[str, Any]) -> str:
-    """Lengths, repetitions and languages; empty where there is no caption."""
+    """Lengths and repetitions; empty where there is no caption."""
     if not facts["captions"]:
         return ""
     about = "about " if facts["distinct_estimated"] else ""
@@ -206,11 +206,6 @@ def caption_section(facts: Mapping[str, Any]) -> str:
         ("Words of a caption", _lengths(facts["words"])),
         ("Characters of a caption", _lengths(facts["characters"])),
         ("Captions of an item", bars(facts["per_item"])),
-        (
-            f"Language: a guess by script and stop words from {facts['language_guessed_from']:,}"
-            " captions",
-            bars(facts["language_guess"], shares=True),
-        ),
     ]
     if facts["most_repeated"]:
         times = "Times, at least" if facts["most_repeated_at_least"] else "Times"
@@ -265,20 +260,14 @@ def percent(share: int | float) -> str:
     return f"{value:.{1 if value == 0 or value >= 0.1 else 3}f}\u00a0%"
 
 
-def plural(number: int, one: str, many: str) -> str:
-    """1 item, 2,000 items."""
-    return f"{number:,} {one if number == 1 else many}"
-
-
-def bars(counts: Mapping[str, int | float], *, shares: bool = False) -> str:
+def bars(counts: Mapping[str, int]) -> str:
     """Horizontal bars, the longest as wide as there is room."""
     largest = max(counts.values(), default=0) or 1
     rows = []
     for name, value in counts.items():
-        shown = percent(value) if shares else f"{value:,.0f}"
         width = f"{100 * value / largest:.1f}%"
         rows.append(
-            f'<dt>{escape(name)}</dt><dd><i style="width:{width}"></i></dd><dd>{shown}</dd>'
+            f'<dt>{escape(name)}</dt><dd><i style="width:{width}"></i></dd><dd>{value:,}</dd>'
         )
     return f'<dl class="bars">{"".join(rows)}</dl>'
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from tijepa.data.validation.findings import Example
 
-__all__ = ["Command", "GroupExample", "Report", "commands", "train_command", "unfit_reasons"]
-
 
 @dataclass(frozen=True)
 class Command:

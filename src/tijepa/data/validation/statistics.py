@@ -1,4 +1,4 @@
-"""Statistics of captions in bounded memory: lengths, repetitions, languages."""
+"""Statistics in bounded memory: captions, images, labels and ids."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from tijepa.data.validation.check import MAX_CAPTION, ImageFacts
-from tijepa.data.validation.language import guess_language
-
-__all__ = ["CaptionStatistics", "IdBook", "ImageStatistics", "LabelStatistics", "percentiles"]
+from tijepa.data.validation.check import MAX_CAPTION
+from tijepa.data.validation.image_check import ImageFacts
 
 _MOST_HASHES = 2**22  # caption hashes kept; beyond that a sample by hash, halved when full
 _MOST_TEXTS = 40_000  # captions counted by their text
 _SHOWN_TEXT = 300  # characters of a caption by which it is counted and shown
 _SHOWN = 10
-_LANGUAGE_ALL, _LANGUAGE_EVERY = 5_000, 50  # captions whose language is guessed
 _MOST_PER_ITEM = 50
 
 
@@ -41,7 +38,6 @@ class CaptionStatistics:
         self._coarseness = 1  # a hash is kept if it is a multiple of this
         self._texts: Counter[str] = Counter()
         self._texts_pruned = False
-        self._languages: Counter[str] = Counter()
         self._count = 0
 
     def add(self, captions: Sequence[str], split: int) -> list[int]:
@@ -60,8 +56,6 @@ class CaptionStatistics:
                 self._hashes.append(number)
                 self._splits.append(split)
             self._texts[caption[:_SHOWN_TEXT]] += 1
-            if self._count <= _LANGUAGE_ALL or not self._count % _LANGUAGE_EVERY:
-                self._languages[guess_language(caption)] += 1
         if len(self._hashes) > _MOST_HASHES:
             self._thin_out()
         if len(self._texts) > _MOST_TEXTS:
@@ -73,7 +67,6 @@ class CaptionStatistics:
         """Everything, as JSON can hold it."""
         distinct, in_two_splits = self._distinct()
         repeated = [(text, n) for text, n in self._texts.most_common(_SHOWN) if n > 1]
-        guessed = self._languages.total()
         return {
             "captions": self._count,
             "per_item": {str(n): count for n, count in enumerate(self._per_item) if count},
@@ -86,10 +79,6 @@ class CaptionStatistics:
             "in_two_splits": in_two_splits,
             "most_repeated": [{"caption": text, "count": n} for text, n in repeated],
             "most_repeated_at_least": self._texts_pruned,
-            "language_guess": {
-                name: count / guessed for name, count in self._languages.most_common(_SHOWN)
-            },
-            "language_guessed_from": guessed,
         }
 
     def _cuts(self) -> dict[str, Any] | None:
