@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,3 +219,60 @@ def test_only_the_command_line_knows_a_console(path: Path) -> None:
 @pytest.mark.parametrize("line", ["import click", "def f():\n    from rich.table import Table"])
 def test_a_console_in_the_library_is_noticed(line: str) -> None:
     assert _consoles(ast.parse(line))
+
+
+# `tijepa train --data x` is a command to type, `--ink: #000` and `var(--ink)` are colours
+_FLAG = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*(?![\w:)-])")
+
+
+def _strings(tree: ast.AST) -> Iterator[str]:
+    """Every text of a module but its documentation; `{}` stands for what is filled in."""
+    left_out = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    texts = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            left_out.update(map(id, node.values))
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append((id(node), node.value))
+    yield from (text for place, text in texts if place not in left_out)
+
+
+def _flags(tree: ast.AST) -> list[str]:
+    """Texts that name a flag outside a whole command; a flag alone is a word of one."""
+    return [
+        text
+        for text in _strings(tree)
+        if _FLAG.search(re.split(r"tijepa [a-z]+ ", text)[0]) and not _FLAG.fullmatch(text)
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in _rooms() if _name(p).split(".")[1] != "cli"], ids=_name
+)
+def test_no_message_of_the_library_names_a_flag(path: Path) -> None:
+    """A setting stands in backticks, and `tijepa.cli.options.in_flags` makes a flag of it."""
+    assert _flags(_tree(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('raise ConfigError(f"{out} is taken: name another --out")', True),
+        ('f"--out {out} is a file"', True),
+        ('"name another `out`"', False),
+        ('"make one with: tijepa prepare SOURCE --out NAME.lance"', False),
+        ('["tijepa", "prepare", store, "--out", new]', False),
+        ('":root { --ink: #000 } p { color: var(--ink) }"', False),
+    ],
+)
+def test_a_flag_in_a_message_is_noticed(line: str, named: bool) -> None:
+    assert bool(_flags(ast.parse(line))) is named

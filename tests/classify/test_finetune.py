@@ -117,7 +117,7 @@ def test_an_encoder_that_is_not_used_cannot_be_tuned() -> None:
     check_tune("text", "pair")
     check_tune("text", "text")
     check_tune(None, "image")
-    with pytest.raises(ConfigError, match="--finetune text has no effect with --on image"):
+    with pytest.raises(ConfigError, match="`tune=text` has no effect with `side=image`"):
         check_tune("text", "image")
-    with pytest.raises(ConfigError, match="--finetune both has no effect with --on text"):
+    with pytest.raises(ConfigError, match="`tune=both` has no effect with `side=text`"):
         check_tune("both", "text")

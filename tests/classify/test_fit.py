@@ -71,7 +71,7 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_done(run: Path, twee
         (FitOptions(folds=1), "folds is 1: it must be 0"),
         (FitOptions(folds=-1), "folds is -1"),
         (FitOptions(head="mlp", tuning=Tuning("text", 1, 1e-3)), "has a linear head"),
-        (FitOptions(side="image", tuning=Tuning("text", 1, 1e-3)), "no effect with --on image"),
+        (FitOptions(side="image", tuning=Tuning("text", 1, 1e-3)), "no effect with `side=image`"),
     ],
 )
 def test_options_that_contradict_are_refused(options: FitOptions, message: str) -> None:

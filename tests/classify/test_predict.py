@@ -58,7 +58,7 @@ def test_nothing_to_predict_is_an_error(run: Path, tweets: Path, tmp_path: Path)
     path = labelled / "pairs.jsonl"
     kept = [line for line in path.read_text().splitlines() if '"mood": null' not in line]
     path.write_text("\n".join(kept) + "\n")
-    with pytest.raises(DataError, match="lacks a label in 'mood': use --all"):
+    with pytest.raises(DataError, match="lacks a label in 'mood': use `everything=True`"):
         predict_labels(run, str(labelled), tmp_path / "moods.csv", name="mood")
     assert not (tmp_path / "moods.csv").exists()
 

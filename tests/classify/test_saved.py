@@ -58,7 +58,7 @@ def test_a_loaded_classifier_gives_the_same_probabilities(
 def test_another_of_the_same_name_is_refused_unless_replaced(run: Path) -> None:
     one = classifier(run)
     save(run, one)
-    with pytest.raises(ConfigError, match="exists: choose another --name, or --replace it"):
+    with pytest.raises(ConfigError, match="exists: choose another `name`, or `replace=True`"):
         save(run, one)
     save(run, one, replace=True)
 

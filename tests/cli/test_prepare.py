@@ -168,7 +168,7 @@ def test_appending_adds_new_rows(
     ("arguments", "message"),
     [
         (["--out", "pairs"], "--out pairs does not end with .lance: name it pairs.lance"),
-        (["--out", "there.lance"], "there.lance exists already: add --append"),
+        (["--out", "there.lance"], "there.lance exists already: say --append"),
         (["--out", "none.lance", "--append"], "there is no store at none.lance"),
         (["--out", "x.lance", "--reader", "tabel"], "did you mean 'table'"),
         (["--out", "x.lance", "--image-column", "nope"], "nope"),

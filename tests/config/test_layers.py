@@ -80,7 +80,7 @@ def test_an_unknown_preset_names_the_nearest(presets: Path) -> None:
 
 
 def test_a_preset_in_the_place_of_an_override_is_recognised(presets: Path) -> None:
-    assert _problem(overrides=("small",)) == "'small' is a preset: write --preset small"
+    assert _problem(overrides=("small",)) == "'small' is a preset: write `preset=small`"
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -128,7 +128,7 @@ def _send(connection: socket.socket, megabytes: int) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])
 def test_others_are_let_in_with_a_key_or_when_asked_for(host: str) -> None:
-    with pytest.raises(ConfigError, match="TIJEPA_API_KEY, or say --no-key"):
+    with pytest.raises(ConfigError, match="TIJEPA_API_KEY, or say `open_to_all=True`"):
         check_address(host, None, False)
     check_address(host, KEY, False)
     check_address(host, None, True)
@@ -138,7 +138,7 @@ def test_others_are_let_in_with_a_key_or_when_asked_for(host: str) -> None:
 def test_this_machine_needs_no_key(host: str) -> None:
     check_address(host, None, False)
     check_address(host, KEY, False)
-    with pytest.raises(ConfigError, match="--no-key has no effect"):
+    with pytest.raises(ConfigError, match="`open_to_all` has no effect"):
         check_address(host, None, True)
 
 

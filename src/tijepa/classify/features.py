@@ -138,7 +138,7 @@ def item_features(
         found.append(features)
         advance(len(features))
     if not found:
-        raise DataError(f"split '{items.split}' has no item to classify: give another --split")
+        raise DataError(f"split '{items.split}' has no item to classify: give another `split`")
     return torch.cat(found)
 
 

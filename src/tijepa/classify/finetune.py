@@ -57,7 +57,7 @@ class Tuning:
 def check_tune(tune: Tune | None, side: Side) -> None:
     """Raise `ConfigError` where an encoder that is not used would be fine-tuned."""
     if tune is not None and side not in ("pair", tune):
-        raise ConfigError(f"--finetune {tune} has no effect with --on {side}: say {side}")
+        raise ConfigError(f"`tune={tune}` has no effect with `side={side}`: say {side}")
 
 
 def fine_tune(

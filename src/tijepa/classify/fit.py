@@ -53,7 +53,7 @@ class FitOptions:
         tune: Tune | None = None if self.tuning is None else self.tuning.tune
         check_tune(tune, self.side)
         if tune is not None and self.head != "linear":
-            raise ConfigError("--finetune has a linear head: leave out --head, or --finetune")
+            raise ConfigError("`tuning` has a linear head: leave out `head`, or `tuning`")
 
 
 def fit_classifier(
@@ -79,7 +79,7 @@ def fit_classifier(
     options.check()
     folder = classifier_folder(run, label if name is None else name)
     if folder.exists() and not replace:
-        raise ConfigError(f"{folder} exists: choose another --name, or --replace it")
+        raise ConfigError(f"{folder} exists: choose another `name`, or `replace=True`")
     known = labelled_examples(
         run,
         store,

@@ -79,7 +79,7 @@ class Items:
             raise DataError(
                 f"the labels of {sum(counts.values())} items have {len(counts)} different values:"
                 f" at most {_MOST_CLASSES}, and 2 items of each, can be classes; choose another"
-                " --label"
+                " `label`"
             )
         return sorted(counts)
 

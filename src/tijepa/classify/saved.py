@@ -93,7 +93,7 @@ def save_classifier(
     Raises `ConfigError` where the folder exists and may not be replaced.
     """
     if folder.exists() and not replace:
-        raise ConfigError(f"{folder} exists: choose another --name, or --replace it")
+        raise ConfigError(f"{folder} exists: choose another `name`, or `replace=True`")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         with writing(folder):
@@ -206,7 +206,7 @@ def predict_labels(
     were left out. Raises `ConfigError`, `DataError` and `CheckpointError`.
     """
     if out.suffix not in _FORMATS:
-        raise ConfigError(f"--out {out} ends with neither {' nor '.join(_FORMATS)}: rename it")
+        raise ConfigError(f"`out` {out} ends with neither {' nor '.join(_FORMATS)}: rename it")
     classifier = load_classifier(run, name, device=device)
     splits = open_splits(
         store,
@@ -225,7 +225,8 @@ def predict_labels(
     total = sum(len(items) for items in wanted)
     if total == 0:
         raise DataError(
-            f"no item of {splits.description} lacks a label in '{classifier.label}': use --all"
+            f"no item of {splits.description} lacks a label in '{classifier.label}': use"
+            " `everything=True`"
         )
     kept = kept_of(classifier.embedder, wanted[0], classifier.side, classifier.parts, reporter)
     with reporter.bar("predicting", total) as advance:

@@ -24,6 +24,7 @@ from tijepa.cli.explain import explain
 from tijepa.cli.export import export
 from tijepa.cli.filter import filter_, pair
 from tijepa.cli.index import embed, index
+from tijepa.cli.options import in_flags
 from tijepa.cli.prepare import prepare
 from tijepa.cli.search import search
 from tijepa.cli.serve import serve
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    click.echo("error: " + " ".join(message.split()), err=True)
+    click.echo("error: " + " ".join(in_flags(message).split()), err=True)
     return code
 
 

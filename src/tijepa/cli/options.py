@@ -1,7 +1,8 @@
-"""What the verbs on a trained run share: the argument RUN, their options, how they are stopped."""
+"""What verbs share: the argument RUN, common options, how they stop, settings as flags."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from tijepa.data.records import ReaderOptions
 
 __all__ = [
+    "FLAGS",
     "RUN",
     "checkpoint_option",
+    "in_flags",
     "run_argument",
     "source_arguments",
     "source_options",
@@ -54,6 +57,52 @@ def stopping(kept: str) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo(f"stopped: {kept}", err=True)
         raise
+
+
+# The library names settings in backticks, `max_bad` or `append=True`; whoever typed a command
+# reads flags.
+
+FLAGS = {
+    "append": "--append",
+    "caption_column": "--caption-column",
+    "checkpoint": "--checkpoint",
+    "data": "--data",
+    "duplicates": "--duplicates",
+    "everything": "--all",
+    "grid": "--grid",
+    "head": "--head",
+    "host": "--host",
+    "image_column": "--image-column",
+    "int8": "--int8",
+    "keep": "--keep",
+    "label": "--label",
+    "max_bad": "--max-bad",
+    "name": "--name",
+    "open_to_all": "--no-key",
+    "out": "--out",
+    "parts": "--meaning",
+    "port": "--port",
+    "preset": "--preset",
+    "replace": "--replace",
+    "side": "--on",
+    "split": "--split",
+    "split_column": "--split-column",
+    "tune": "--finetune",
+    "tuning": "--finetune",
+}
+_SETTING = re.compile(r"`(\w+)(?:=([^`]*))?`")
+
+
+def in_flags(message: str) -> str:
+    """`message` with each setting that a verb has an option for written as that option."""
+
+    def flag(found: re.Match[str]) -> str:
+        if found[1] not in FLAGS:
+            return found[0]
+        given = "" if found[2] in (None, "True") else f" {found[2]}"
+        return FLAGS[found[1]] + given
+
+    return _SETTING.sub(flag, message)
 
 
 # How a source is read: the options that every verb on sources has.

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tijepa.cli.options import in_flags
 from tijepa.io.progress import Reporter, TrainingReporter
 
 __all__ = ["ConsoleReporter"]
@@ -27,7 +28,7 @@ class ConsoleReporter(Reporter):
 
     def say(self, text: str) -> None:
         """Print one line as it is: not wrapped, not coloured, brackets in paths left alone."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(in_flags(text), highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, text: str) -> Iterator[None]:

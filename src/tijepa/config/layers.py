@@ -101,7 +101,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key:
         if text in preset_names():
-            raise ConfigError(f"'{text}' is a preset: write --preset {text}")
+            raise ConfigError(f"'{text}' is a preset: write `preset={text}`")
         raise ConfigError(
             f"override '{text}' is not of the form section.key=value, e.g. optim.lr=3e-4"
         )

@@ -174,7 +174,7 @@ def _engine(folder: Path, precision: Any) -> OnnxBackend:
 
 def _check_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out} is taken: name a new or an empty folder")
+        raise ConfigError(f"`out` {out} is taken: name a new or an empty folder")
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class OnnxBackend(Backend):
         if precision not in held:
             raise ConfigError(
                 f"precision is '{precision}': {folder} holds {', '.join(held)}; export it with"
-                " --int8 for int8"
+                " `int8=True` for int8"
             )
         self.device = device
         self.precision: Precision = precision

@@ -11,8 +11,8 @@ from pathlib import Path
 from tijepa.errors import CheckpointError
 
 _REMEDIES = {
-    errno.ENOSPC: "free some space or name another --out",
-    errno.EDQUOT: "free some space or name another --out",
+    errno.ENOSPC: "free some space or name another `out`",
+    errno.EDQUOT: "free some space or name another `out`",
     errno.EACCES: "change its permissions or name another folder",
     errno.EPERM: "change its permissions or name another folder",
     errno.EROFS: "name a folder that can be written",
@@ -36,7 +36,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error};"
-            f" {remedy_of(error) or 'free some space or name another --out'}"
+            f" {remedy_of(error) or 'free some space or name another `out`'}"
         ) from None
 
 

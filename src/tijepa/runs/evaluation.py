@@ -270,8 +270,8 @@ def meaning(embedder: Embedder, source: PairSource, items: int) -> dict[str, Any
     """
     if not isinstance(source, Scenes):
         raise DataError(
-            "--meaning needs the ground truth of scenes, and this source has none: leave it out,"
-            " or give --data scenes"
+            "`parts` needs the ground truth of scenes, and this source has none: leave it out,"
+            " or give `data=scenes`"
         )
     return {
         "pointing": pointing_on_scenes(embedder, source, min(POINTED, items)).to_dict(),

@@ -45,9 +45,9 @@ def explain_pair(
     """
     check_text(text)
     if out.suffix.lower() != ".png":
-        raise ConfigError(f"--out {out} is no PNG: give a name that ends with .png")
+        raise ConfigError(f"`out` {out} is no PNG: give a name that ends with .png")
     if out.resolve() == image.resolve():
-        raise ConfigError(f"--out {out} is the image itself: name another file")
+        raise ConfigError(f"`out` {out} is the image itself: name another file")
     embedder = load(run, checkpoint=checkpoint)
     photo = read_image(image)
     energy = embedder.energy_map(photo, text, grid=grid)

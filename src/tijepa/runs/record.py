@@ -201,7 +201,7 @@ def open_run_data(
         raise DataError(
             f"{source} has changed since {run} began (names, sizes or times of its files), and the"
             " cache no longer holds how it was: restore it; or evaluate on what it is now with"
-            f" --data {source}, or train anew into another --out"
+            f" `data={source}`, or train anew into another `out`"
         )
     return splits
 

@@ -27,7 +27,7 @@ _ROWS = 8192
 def check_ending(out: Path) -> None:
     """`ConfigError` where the name does not say which format is wanted."""
     if out.suffix not in ENDINGS:
-        raise ConfigError(f"--out {out} ends neither with .parquet nor with .npy: name it so")
+        raise ConfigError(f"`out` {out} ends neither with .parquet nor with .npy: name it so")
 
 
 def write_embeddings(shelf: VectorStore, store: Store, out: Path, sides: tuple[Side, ...]) -> int:

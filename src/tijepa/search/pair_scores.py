@@ -73,7 +73,7 @@ def pair_energies(
 def check_keep(keep: float) -> None:
     """`ConfigError` where `keep` is no share that leaves something and drops something."""
     if not 0.0 < keep < 1.0:
-        raise ConfigError(f"--keep is {keep}: it must lie between 0 and 1, both excluded")
+        raise ConfigError(f"`keep` is {keep}: it must lie between 0 and 1, both excluded")
 
 
 def kept_count(keep: float, total: int) -> int:

@@ -81,15 +81,17 @@ def check_address(host: str, key: str | None, open_to_all: bool) -> None:
     if key is not None and not (key.isascii() and key.strip() == key and len(key) >= 16):
         raise ConfigError("the API key needs at least 16 ASCII characters without outer spaces")
     if key is not None and open_to_all:
-        raise ConfigError("--no-key has no effect beside an API key: leave one of them out")
+        raise ConfigError("`open_to_all` has no effect beside an API key: leave one of them out")
     if _is_loopback(host):
         if open_to_all:
-            raise ConfigError(f"--no-key has no effect on {host}, which only this machine reaches")
+            raise ConfigError(
+                f"`open_to_all` has no effect on {host}, which only this machine reaches"
+            )
         return
     if key is None and not open_to_all:
         raise ConfigError(
-            f"--host {host} lets others reach the model and the images: set an API key in"
-            " TIJEPA_API_KEY, or say --no-key"
+            f"`host={host}` lets others reach the model and the images: set an API key in"
+            " TIJEPA_API_KEY, or say `open_to_all=True`"
         )
 
 
@@ -139,7 +141,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 def _unusable(host: str, port: int, error: OSError) -> ConfigError:
     reason = (error.strerror or str(error)).lower()
-    return ConfigError(f"cannot listen on {host} port {port}: {reason}; choose another --port")
+    return ConfigError(f"cannot listen on {host} port {port}: {reason}; choose another `port`")
 
 
 def _catalogue(embedder: Embedder, store: str, reporter: Reporter) -> IndexedStore:

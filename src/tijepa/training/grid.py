@@ -70,7 +70,7 @@ def cells_of(
     keys = [axis.key for axis in axes]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
-        raise ConfigError(f"grid over {twice} is given twice: list all its values in one --grid")
+        raise ConfigError(f"grid over {twice} is given twice: list all its values in one `grid`")
     fixed = {text.partition("=")[0] for text in overrides}
     both = next((key for key in keys if key in fixed), None)
     if both is not None:

@@ -183,7 +183,7 @@ def train(
 def _check_vacant(run_dir: Path) -> None:
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise ConfigError(
-            f"{run_dir} is not an empty folder: resume the run there, or name another --out"
+            f"{run_dir} is not an empty folder: resume the run there, or name another `out`"
         )
     check_writable(run_dir)
 
@@ -192,7 +192,7 @@ def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
     last = checkpoints.last()
     if last is None:
         raise CheckpointError(
-            f"{run_dir} has no checkpoint to resume from; delete it, or train into another --out"
+            f"{run_dir} has no checkpoint to resume from; delete it, or train into another `out`"
         )
     return last
 

@@ -89,13 +89,13 @@ def state_of(folder: Path, config: RunConfig) -> State:
     stored = folder / "config.yaml"
     if not stored.is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder} holds files but no run: empty it, or name another --out")
+            raise ConfigError(f"{folder} holds files but no run: empty it, or name another `out`")
         return "new"
     for key, here, there in config.differences(load_config(file=stored)):
         if key != "compute.threads":
             raise ConfigError(
                 f"{key} is {there} in {stored}, not {here}: a sweep keeps the settings of its"
-                " runs; delete that folder, or name another --out"
+                " runs; delete that folder, or name another `out`"
             )
     if (folder / "report.html").is_file():
         return "finished"

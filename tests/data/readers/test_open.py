@@ -41,9 +41,9 @@ def test_an_unknown_reader_is_refused_with_the_nearest_name(tmp_path: Path) -> N
 @pytest.mark.parametrize("layout", ["coco", "karpathy", "siblings", "webdataset"])
 def test_an_option_without_effect_is_refused(tmp_path: Path, layout: str) -> None:
     source = disk.WRITERS[layout](tmp_path, disk.pairs())
-    with pytest.raises(ConfigError, match=f"--image-column has no effect .* as {layout}: drop it"):
+    with pytest.raises(ConfigError, match=f"`image_column` has no effect .* as {layout}: drop it"):
         open_reader(source, options=ReaderOptions(image_column="x"))
-    with pytest.raises(ConfigError, match="--split-column has no effect on scenes"):
+    with pytest.raises(ConfigError, match="`split_column` has no effect on scenes"):
         open_reader("scenes", options=ReaderOptions(split_column="x"))
 
 

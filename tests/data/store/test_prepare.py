@@ -158,7 +158,7 @@ def test_what_stands_at_the_place_is_not_touched(
     make_reader: MakeReader, make_pair: MakePair, out: str
 ) -> None:
     Path(out).mkdir(parents=True)
-    with pytest.raises(DataError, match="exists already: add --append"):
+    with pytest.raises(DataError, match="exists already: say `append=True`"):
         write_store(make_reader([make_pair(0)]), out)
     assert list(Path(out).iterdir()) == []
 

@@ -76,8 +76,9 @@ def open_reader(
 def _opened(kind: type[Reader], source: str, options: ReaderOptions) -> Reader:
     for field in dataclasses.fields(options):
         if getattr(options, field.name) is not None and field.name not in kind.follows:
-            flag = field.name.replace("_", "-")
-            raise ConfigError(f"--{flag} has no effect on {source}, read as {kind.name}: drop it")
+            raise ConfigError(
+                f"`{field.name}` has no effect on {source}, read as {kind.name}: drop it"
+            )
     return kind(source, options)
 
 

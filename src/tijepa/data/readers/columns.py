@@ -140,7 +140,7 @@ def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) 
         if usual is not None:
             raise DataError(
                 f"{where} has no recognised {what} column; columns: {found}; name it with "
-                f"--{what}-column, or rename it to '{usual[0]}' and leave it empty where there is "
+                f"`{what}_column`, or rename it to '{usual[0]}' and leave it empty where there is "
                 f"no {what}"
             )
     return guessed

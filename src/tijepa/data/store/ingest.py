@@ -99,7 +99,7 @@ class Intake:
             record.id,
             record.reference,
             "duplicate-skipped",
-            "duplicate of an item that stays (--duplicates skip)",
+            "duplicate of an item that stays",
             True,
         )
         return replace(checked, sound=None, findings=(*checked.findings, finding))
@@ -131,7 +131,7 @@ class Intake:
             raise DataError(
                 f"{self._name}: {bad:,} of {bad + usable:,} items ({share:.2%}) are broken, above "
                 f"the bound of {self._max_bad:.2%}; first {first}; mend them, or allow more with "
-                f"{math.ceil(share * 1000) / 1000:g} for --max-bad or data.max_bad{where}"
+                f"{math.ceil(share * 1000) / 1000:g} for `max_bad` or data.max_bad{where}"
             )
 
 

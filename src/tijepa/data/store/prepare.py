@@ -96,7 +96,7 @@ def write_store(
     """
     if store_exists(uri):
         raise DataError(
-            f"{uri} exists already: add --append to add what it lacks, or name another --out"
+            f"{uri} exists already: say `append=True` to add what it lacks, or name another `out`"
         )
     way = _Way()
     while True:

@@ -71,7 +71,7 @@ def append_batches(uri: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch
 
 def _rename(temporary: Path, final: Path) -> None:
     if final.exists():  # os.rename would replace an empty folder without a word
-        raise DataError(f"{final} appeared while it was being written: name another --out")
+        raise DataError(f"{final} appeared while it was being written: name another `out`")
     temporary.rename(final)
 
 
@@ -155,7 +155,7 @@ def _write(
 def _cannot_write(uri: str, reason: str) -> DataError:
     return DataError(
         f"cannot write {uri}: {reason}; nothing of it was kept: mend that or write elsewhere "
-        "(--out; TIJEPA_CACHE where a folder is prepared for training)"
+        "(`out`; TIJEPA_CACHE where a folder is prepared for training)"
     )
 
 

@@ -86,20 +86,22 @@ def commands(
     is_store = source.endswith(".lance")
     name = Path(source).name.removesuffix(".lance") or "pairs"
 
-    def prepare(out: str) -> str:
-        return shlex.join(["tijepa", "prepare", source, "--out", f"{out}.lance", *arguments])
+    def prepare(out: str, *more: str) -> str:
+        words = ["tijepa", "prepare", source, "--out", f"{out}.lance", *arguments]
+        return shlex.join([*words, *more])
 
     found = []
     bad = counts["rejected"] / counts["items"] if counts["items"] else 0.0
-    allowed = ""
+    allowed: list[str] = []
     if counts["sound"] and bad > max_bad:
-        allowed = f" --max-bad {math.ceil(bad * 1000) / 1000:g}"
+        allowed = ["--max-bad", f"{math.ceil(bad * 1000) / 1000:g}"]
         why = "To go on without the broken items (better: mend them)"
-        found.append(Command(why, prepare(f"{name}-clean" if is_store else name) + allowed))
+        found.append(Command(why, prepare(f"{name}-clean" if is_store else name, *allowed)))
     if redundant and counts["pairs"]:
-        why = f"To set the {redundant:,} redundant items aside"
-        cleaner = f"{prepare(f'{name}-clean')}{allowed}" if store is None else _again(store)
-        found.append(Command(why, f"{cleaner} --duplicates skip"))
+        why = f"To skip the {redundant:,} redundant items"
+        copies = ["--duplicates", "skip"]
+        again = prepare(f"{name}-clean", *allowed, *copies)
+        found.append(Command(why, again if store is None else _again(store, *copies)))
     if fit and not found and is_store:
         found.append(Command("To train on it", train_command(source)))
     elif fit and not found:
@@ -112,7 +114,7 @@ def train_command(store: str) -> str:
     return shlex.join(["tijepa", "train", "--preset", "photos-tiny", "--data", store])
 
 
-def _again(store: str) -> str:
+def _again(store: str, *more: str) -> str:
     """The command that makes another store of `store`."""
     name = Path(store.rstrip("/")).name.removesuffix(".lance")
-    return shlex.join(["tijepa", "prepare", store, "--out", f"{name}-clean.lance"])
+    return shlex.join(["tijepa", "prepare", store, "--out", f"{name}-clean.lance", *more])
