@@ -47,6 +47,13 @@ def test_a_line_cut_short_is_counted_and_the_rest_is_kept(tmp_path: Path) -> Non
     assert run.problems["metrics.jsonl"] == "1 line is damaged in metrics.jsonl and left out here."
 
 
+def test_rejected_items_of_an_older_run_are_read_by_the_name_of_their_list(tmp_path: Path) -> None:
+    (tmp_path / "set_aside.jsonl").write_text('{"item": "old"}\n')
+    assert read_run(tmp_path).rejected == ({"item": "old"},)
+    (tmp_path / "rejected.jsonl").write_text('{"item": "new"}\n')
+    assert read_run(tmp_path).rejected == ({"item": "new"},)
+
+
 def test_evaluations_are_those_of_the_validation_split_where_there_are_any(tmp_path: Path) -> None:
     test = {"kind": "eval", "step": 1, "split": "test"}
     write_metrics(tmp_path, test, {"kind": "eval", "step": 2, "split": "validation"})

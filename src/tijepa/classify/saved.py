@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from tijepa.data import open_splits
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.evaluate.probes import Affine, Linear, Standard
 from tijepa.inference.embedder import Embedder, load
-from tijepa.io.files import whole, writing
+from tijepa.io.files import whole, whole_folder
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import load_tensors, read_json, save_model, save_tensors, write_json
@@ -94,10 +92,7 @@ def save_classifier(
     """
     if folder.exists() and not replace:
         raise ConfigError(f"{folder} exists: choose another `name`, or `replace=True`")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        with writing(folder):
-            temporary.mkdir(parents=True)
+    with whole_folder(folder) as temporary:
         if with_model:
             save_model(classifier.embedder.model, classifier.embedder.card, temporary)
             classifier.embedder.tokenizer.save(temporary / "tokenizer.json")
@@ -118,12 +113,6 @@ def save_classifier(
         }
         write_json(card, temporary / "classifier.json")
         write_json(results, temporary / "results.json")
-        with writing(folder):
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_classifier(

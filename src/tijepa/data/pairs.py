@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -76,6 +77,12 @@ class Rejected:
 
     item: str
     reason: str
+
+
+def rejected_file(folder: Path) -> Path:
+    """The list of rejected items in `folder`; under an older name where only that is there."""
+    names = ("rejected.jsonl", "quarantine.jsonl", "set_aside.jsonl")
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.io.formatting import first_line
 
 PAD_ID, UNK_ID, CLS_ID = 0, 1, 2
 _SPECIALS = ["[PAD]", "[UNK]", "[CLS]"]
@@ -123,7 +124,7 @@ class Tokenizer:
         try:
             return tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # noqa: BLE001 (the library raises bare Exception)
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise CheckpointError(
                 f"{path} is not a tokenizer: {reason}; copy it anew from the run"
             ) from None

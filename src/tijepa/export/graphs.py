@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tijepa.errors import CheckpointError, MissingExtraError
 from tijepa.inference.embeddings import embed_image, embed_text
 from tijepa.inference.onnx_backend import OUTPUTS
+from tijepa.io.formatting import first_line
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.transformer import Transformer
@@ -115,7 +116,7 @@ def write_graph(graph: ImageGraph | TextGraph, inputs: dict[str, Tensor], path: 
                 verbose=False,
             )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise CheckpointError(f"{path.stem} encoder cannot be written as ONNX: {reason}") from error
     assert program is not None
     onnx.save(program.model_proto, str(path))

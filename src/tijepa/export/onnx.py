@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from tijepa.inference.embedder import Embedder, load
 from tijepa.inference.embeddings import Embedded
 from tijepa.inference.hub.provenance import PROVENANCE, read_provenance
 from tijepa.inference.onnx_backend import EXPORT, EXPORT_FORMAT, OnnxBackend, graph_name
-from tijepa.io.files import writing
+from tijepa.io.files import whole_folder, writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, save_tensors, write_card, write_json
 from tijepa.runs.record import open_run_data
@@ -59,7 +57,7 @@ def export_run(
     """
     _check_free(out)
     embedder = load(run, checkpoint=checkpoint)
-    with _whole(out) as folder:
+    with whole_folder(out) as folder:
         said = _write(embedder, folder, reporter)
         if int8:
             said = _write_int8(embedder, folder, run, said, reporter)
@@ -175,23 +173,6 @@ def _engine(folder: Path, precision: Any) -> OnnxBackend:
 def _check_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"`out` {out} is taken: name a new or an empty folder")
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` when the block ends well, and is gone otherwise."""
-    new = out.with_name(f".{out.name}.tmp")
-    with writing(out):
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-    try:
-        yield new
-        with writing(out):
-            if out.exists():
-                out.rmdir()
-            new.rename(out)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 # Dynamic quantisation: weights and, as they come, activations of matrix products in 8 bits.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tijepa.errors import ConfigError
 from tijepa.inference.embeddings import Embedded, embed_image, embed_text
+from tijepa.io.formatting import first_line
 from tijepa.model.text_image_model import TextImageModel
 
 __all__ = ["PRECISIONS", "Backend", "Precision", "TorchBackend", "usable_device"]
@@ -159,7 +160,7 @@ def usable_device(device: torch.device | str) -> torch.device:
         place = torch.device(device)
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(f"device '{device}' cannot be used here ({reason}); use cpu") from None
     return place
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tijepa.errors import CheckpointError, ConfigError, MissingExtraError
 from tijepa.inference.backend import Backend, Precision
 from tijepa.inference.embeddings import Embedded
+from tijepa.io.formatting import first_line
 from tijepa.model.saving import read_card, read_json
 
 __all__ = ["EXPORT", "EXPORT_FORMAT", "OUTPUTS", "OnnxBackend", "graph_name"]
@@ -129,5 +130,5 @@ def _session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 (the runtime raises classes of its own)
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path} cannot be run: {reason}; export the run anew") from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,7 +60,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     So a reader sees the old file or the new one. Raises `CheckpointError` as `writing` does.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = neighbour(path)
     try:
         with writing(path):
             yield temporary
@@ -74,3 +76,50 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file through a temporary neighbour; see `whole`."""
     with whole(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty neighbour folder, which takes the place of `path` once the block is through.
+
+    Where the block fails, the old folder stays. Raises `CheckpointError` as `writing` does.
+    """
+    temporary, old = neighbour(path), neighbour(path, "old")
+    try:
+        with writing(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def neighbour(path: Path, role: str = "new") -> Path:
+    """Where this process writes what becomes `path`; nothing stands there.
+
+    What writers of `path` left that were killed is removed.
+    """
+    mark = "" if role == "new" else f".{role}"
+    for other in path.parent.glob(f".{glob.escape(path.name)}{mark}.*.tmp"):
+        writer = other.name.removeprefix(f".{path.name}{mark}.").removesuffix(".tmp")
+        if writer.isdigit() and (int(writer) == os.getpid() or not _lives(int(writer))):
+            if other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}{mark}.{os.getpid()}.tmp")
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True

@@ -77,7 +77,9 @@ def _not_finite(value: int | float) -> str:
     return "∞" if value > 0 else "\N{MINUS SIGN}∞"
 
 
-# Results that JSON can hold.
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def without_nan(value: Any) -> Any:

@@ -29,7 +29,7 @@ from tijepa.evaluate.measure import (
 from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_prompts, zero_shot
 from tijepa.inference.embedder import MODEL_FILES, Embedder, checkpoint_folder, load
 from tijepa.inference.inputs import energy_of_labels, prompt_list
-from tijepa.io.files import writing
+from tijepa.io.files import whole_folder
 from tijepa.io.formatting import without_nan
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
@@ -154,22 +154,11 @@ def finish_run(
 
 def _keep(checkpoint: Path, model: Path) -> None:
     """Copy what a model needs from a checkpoint, so that `model` is the old one or the new one."""
-    new, old = model.with_name(".model.tmp"), model.with_name(".model.old")
-    with writing(model):
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        new.mkdir()
-        try:
-            for name in MODEL_FILES:
-                if (checkpoint / name).exists():
-                    copy = link_or_copy if name == FROZEN else shutil.copyfile
-                    copy(checkpoint / name, new / name)
-            if model.exists():
-                model.rename(old)
-            new.rename(model)
-        finally:
-            for leftover in (new, old):
-                shutil.rmtree(leftover, ignore_errors=True)
+    with whole_folder(model) as new:
+        for name in MODEL_FILES:
+            if (checkpoint / name).exists():
+                copy = link_or_copy if name == FROZEN else shutil.copyfile
+                copy(checkpoint / name, new / name)
 
 
 def _matrix(evaluation: EvaluationSet, measured: Measured) -> Tensor:

@@ -17,7 +17,7 @@ import yaml
 
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
-from tijepa.data.pairs import PairSplits
+from tijepa.data.pairs import PairSplits, rejected_file
 from tijepa.errors import CheckpointError, DataError
 from tijepa.io.formatting import count
 from tijepa.io.progress import Reporter
@@ -83,7 +83,7 @@ def read_run(run_dir: Path) -> RunRecord:
         train=_by_step([line for line in metrics if line.get("kind") == "train"]),
         evals=_by_step(_one_split([line for line in metrics if line.get("kind") == "eval"])),
         results=results,
-        rejected=_lines(run_dir / "rejected.jsonl", problems),
+        rejected=_lines(rejected_file(run_dir), problems),
         problems=problems,
     )
 

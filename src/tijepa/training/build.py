@@ -12,6 +12,7 @@ from tijepa.config import ObjectiveConfig, PooledPredictorConfig, RegularizerCon
 from tijepa.config.task_weights import pooled_weights, token_weights
 from tijepa.config.unused_settings import PREDICTIVE
 from tijepa.errors import ConfigError
+from tijepa.io.formatting import first_line
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective
 from tijepa.objectives.clip import CLIPObjective, SigLIPObjective
@@ -305,7 +306,7 @@ def resolve_compute(config: RunConfig) -> Compute:
         device = torch.device(wanted)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(
             f"compute.device is '{wanted}', which cannot be used here ({reason}); use auto or cpu"
         ) from None

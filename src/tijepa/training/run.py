@@ -13,7 +13,7 @@ import torch
 from tijepa.config import RunConfig
 from tijepa.data.batches.loader import Loader
 from tijepa.data.features.table import SplitFeatures
-from tijepa.data.pairs import PairSource, PairSplits, Rejected
+from tijepa.data.pairs import PairSource, PairSplits, Rejected, rejected_file
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError
 from tijepa.evaluate.measure import EvaluationSet, calibration_pairs, evaluation_set
@@ -260,9 +260,10 @@ def _list_rejected(run_dir: Path, items: Iterable[Rejected]) -> None:
     """Add to the list of broken items those that are not on it yet."""
     path = run_dir / "rejected.jsonl"
     with writing(path):
-        known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        before = rejected_file(run_dir)
+        known = before.read_text(encoding="utf-8").splitlines() if before.exists() else []
         lines = dict.fromkeys([*known, *(json.dumps(asdict(item)) for item in items)])
-        if len(lines) > len(known):
+        if len(lines) > len(known) or before != path:
             write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 

@@ -107,6 +107,14 @@ def test_what_was_rejected_is_told_each_time(photos: Path, stores: Path) -> None
     assert len(entries(stores)) == 1
 
 
+def test_a_list_of_rejected_items_under_its_old_name_is_read(photos: Path, stores: Path) -> None:
+    (photos / "1.png").write_bytes(b"broken")
+    opened(photos, max_bad=0.5)
+    (listed,) = stores.glob("*.prepared/rejected.jsonl")
+    listed.rename(listed.with_name("quarantine.jsonl"))
+    assert [item.item for item in opened(photos, max_bad=0.5).rejected] == ["1.png"]
+
+
 OPEN = "import sys; from tijepa.data import open_splits; " + (
     "s = open_splits(sys.argv[1], image_size=8, seed=0, max_bad=0.0); print(len(s.split('train')))"
 )
@@ -129,7 +137,9 @@ def test_what_a_killed_process_left_is_removed(photos: Path, stores: Path) -> No
     opened(photos)
     (name,) = entries(stores)
     gc.collect()
-    (stores / name).rename(stores / f".{name}.123.tmp")
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        pass
+    (stores / name).rename(stores / f".{name}.{killed.pid}.tmp")
     opened(photos)
     assert [path.name for path in stores.iterdir() if path.name.startswith(".")] == []
 

@@ -13,6 +13,7 @@ from tijepa.data.readers.columns import Columns, find_columns, record_of_row
 from tijepa.data.readers.files import digest_of_files
 from tijepa.data.records import Reader, ReaderOptions, Record, canonical_split
 from tijepa.errors import DataError, MissingExtraError
+from tijepa.io.formatting import first_line
 
 
 def import_datasets() -> Any:
@@ -94,7 +95,7 @@ def _rows(split: Any) -> Iterator[Mapping[str, Any] | Rejected]:
         split.data.validate(full=True)  # damaged offsets would lead out of the memory
         yield from split
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         yield Rejected("", f"this row and those after it cannot be read: {reason}")
 
 
@@ -122,7 +123,7 @@ class DiskDatasetReader(Reader):
         try:
             loaded = datasets.load_from_disk(source)
         except Exception as error:  # noqa: BLE001 (damaged files make the library raise anything)
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise DataError(f"{source} cannot be loaded by datasets: {reason}") from None
         self._rows = DatasetsRows(loaded, source, options, root=Path(source))
 
@@ -179,7 +180,7 @@ class HubReader(Reader):
         try:
             loaded = datasets.load_dataset(repository, config)
         except Exception as error:  # noqa: BLE001 (network, hub and builders raise anything)
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise DataError(
                 f"cannot load {source} from the hub: {reason}; check the name and the network, or "
                 "save it with save_to_disk elsewhere and name that folder"

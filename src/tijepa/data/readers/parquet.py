@@ -20,6 +20,7 @@ from tijepa.data.readers.rows import Row
 from tijepa.data.readers.table import Gathering
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
+from tijepa.io.formatting import first_line
 
 _BATCH = 32  # rows in memory at a time
 _MAGIC = b"PAR1"
@@ -113,7 +114,7 @@ class ParquetReader(Reader):
                         yield Row(number, values)
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             label = f"{self._label(file)}.parquet"
-            reason = f"cannot be read after row {number:,}: {_first_line(error)}"
+            reason = f"cannot be read after row {number:,}: {first_line(error)}"
             yield Rejected(label, reason)
 
 
@@ -135,7 +136,7 @@ def _schema_and_rows(files: list[Path]) -> tuple[Any, int]:
                 schema = table.schema_arrow if schema is None else schema
                 rows += table.metadata.num_rows
         except (pyarrow.ArrowException, OSError, ValueError) as error:
-            problem = problem or f"{file} is no parquet file: {_first_line(error)}; mend it"
+            problem = problem or f"{file} is no parquet file: {first_line(error)}; mend it"
     if schema is None:
         raise DataError(problem)
     return schema, rows
@@ -152,7 +153,3 @@ def _split(label: str) -> str | None:
     """From the file's name or its folder: train-00000-of-00002, test/0000."""
     found = (split_in_name(part) for part in reversed(label.split("/")))
     return next((split for split in found if split), None)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

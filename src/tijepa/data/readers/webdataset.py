@@ -24,6 +24,7 @@ from tijepa.data.readers.files import check_size, digest_of_files, printable
 from tijepa.data.readers.siblings import read_sides
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
+from tijepa.io.formatting import first_line
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("cls", "id", "url")
@@ -240,7 +241,7 @@ def index_shard(path: str) -> Shard:
     except OSError as error:
         shard.damage = f"file cannot be read: {error.strerror}"
     except Exception as error:  # noqa: BLE001 (damaged headers make tarfile raise anything)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         shard.damage = f"damaged after byte {offset:,} of {size:,}: {reason}"
     return shard
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from tijepa.data.pairs import PairSplits, Rejected
+from tijepa.data.pairs import PairSplits, Rejected, rejected_file
 from tijepa.data.records import Reader
 from tijepa.data.store.prepare import diagnosis_folder
 from tijepa.data.store.schema import SCHEMA_VERSION
@@ -70,7 +70,8 @@ def open_cached(
     with closing(making):
         if not path.exists():
             making.take()
-            _make(path, prepare)
+            if not path.exists():  # nor did another process make it meanwhile
+                prepare(str(path))
             _remove_stale(path)
     return _opened(path, hold, reader.describe(), now)
 
@@ -102,18 +103,10 @@ def _hash(text: str) -> str:
 
 def _rejected(path: Path) -> tuple[Rejected, ...]:
     """What the diagnosis beside the store rejected, items only."""
-    file = diagnosis_folder(str(path)) / "rejected.jsonl"
+    file = rejected_file(diagnosis_folder(str(path)))
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     entries = map(json.loads, lines)
     return tuple(Rejected(e["item"], e["reason"]) for e in entries if e["what"] == "item")
-
-
-def _make(path: Path, prepare: Callable[[str], None]) -> None:
-    if path.exists():  # another process made it meanwhile
-        return
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    prepare(str(path))
 
 
 def _remove_stale(path: Path) -> None:

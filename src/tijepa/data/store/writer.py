@@ -6,7 +6,6 @@ and writing overlap and an interrupt of the producer reaches it between two batc
 
 from __future__ import annotations
 
-import os
 import queue
 import shutil
 import threading
@@ -27,6 +26,7 @@ from tijepa.data.store.schema import (
 )
 from tijepa.data.validation.check import Sound
 from tijepa.errors import DataError
+from tijepa.io.files import neighbour
 
 _WAITING = 2  # batches between producer and writer
 # one file for each version, or a batch of random rows would open and decode parts of many files
@@ -47,10 +47,9 @@ def create_store(uri: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch])
     if is_remote(uri):
         return _write(uri, uri, "create", schema, batches)
     final = local_path(uri)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     with _writing(uri):
         final.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary = neighbour(final)
     try:
         version = _write(str(temporary), uri, "create", schema, batches)
         with _writing(uri):

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from tijepa.data.images import MAX_PIXELS
-from tijepa.data.pairs import Rejected
+from tijepa.data.pairs import Rejected, rejected_file
 from tijepa.data.records import Reader, Record
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.data.validation.check import MAX_CAPTION, Checked, Sound, validate_parallel
@@ -316,7 +316,7 @@ class Diagnosis:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "rejected.jsonl").is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not rejected_file(folder).is_file():
         raise DataError(f"{folder} holds no earlier report, but files; name another folder")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tijepa.errors import CheckpointError
+from tijepa.io.formatting import first_line
 from tijepa.model.saving import read_json
 
 __all__ = ["PROVENANCE", "Provenance", "read_provenance", "shown_verdict", "trouble_in_training"]
@@ -82,7 +83,7 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path} is damaged ({reason}); restore it") from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} is damaged: it holds no mapping; restore it")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tijepa.errors import ConfigError, MissingExtraError
+from tijepa.io.formatting import first_line
 from tijepa.model.encoded import TokenSubset, gather_tokens
 from tijepa.model.pretrained.backbone_output import BackboneOutput, ImageNet
 from tijepa.model.transformer import Transformer
@@ -165,7 +166,7 @@ def timm_model(name: str, image_size: int | None = None) -> nn.Module:
         except TypeError:  # convolutional networks take images of any size
             net = timm.create_model(name, pretrained=False, num_classes=0)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(f"timm cannot build '{name}' ({reason}): check the name") from None
     return net
 

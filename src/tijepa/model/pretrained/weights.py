@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from tijepa.errors import ConfigError, MissingExtraError
+from tijepa.io.formatting import first_line
 
 __all__ = [
     "BackboneFolder",
@@ -140,7 +141,7 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(_WANTED)))
     except Exception as error:  # noqa: BLE001 (its errors come from several libraries)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise ConfigError(
             f"backbone '{name}' is no folder here and cannot be fetched from the hub ({reason}): "
             "check the name, or give the path of a copy"
