@@ -68,8 +68,9 @@ class Training:
                 accumulate=self.config.optim.accumulate,
                 clip_norm=self.config.optim.clip_norm,
             )
-            self.diverged = not reading.finite
-            self.step += reading.finite
+            finite = bool(reading.finite)
+            self.diverged = not finite
+            self.step += finite
         self.seconds += time.perf_counter() - start
 
     @property

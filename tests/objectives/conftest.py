@@ -94,8 +94,8 @@ def _pooled(views: Encodings, batch: Batch) -> Pooled:
         text=views.text.pooled,
         target_image=None if views.target_image is None else views.target_image.pooled,
         target_text=None if views.target_text is None else views.target_text.pooled,
-        has_image=batch.has_image,
-        has_text=batch.has_text,
+        has_image=batch.contents.has_image,
+        has_text=batch.contents.has_text,
     )
 
 

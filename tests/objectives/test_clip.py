@@ -35,8 +35,8 @@ def pooled(image: torch.Tensor, text: torch.Tensor, **has: list[bool]) -> Pooled
         text=text,
         target_image=None,
         target_text=None,
-        has_image=torch.tensor(has.get("has_image", every)),
-        has_text=torch.tensor(has.get("has_text", every)),
+        has_image=np.array(has.get("has_image", every)),
+        has_text=np.array(has.get("has_text", every)),
     )
 
 

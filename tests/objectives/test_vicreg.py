@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -23,8 +24,8 @@ def plain_model(make_model: Callable[..., TextImageModel]) -> TextImageModel:
 
 
 def pooled(image: torch.Tensor, text: torch.Tensor, has_text: list[bool] | None = None) -> Pooled:
-    every = torch.ones(len(image), dtype=torch.bool)
-    return Pooled(image, text, None, None, every, torch.tensor(has_text or every.tolist()))
+    every = np.ones(len(image), dtype=bool)
+    return Pooled(image, text, None, None, every, np.array(has_text or every))
 
 
 def test_the_loss_by_hand(plain_model: TextImageModel) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jaxtyping
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tijepa.config import load_config
 from tijepa.data.pairs import Batch
@@ -120,7 +124,9 @@ class Learner:
 
 
 def learner(objective: str) -> Learner:
-    config = load_config(overrides=[*SIZE, *OBJECTIVES[objective], "seed=0"])
+    config = load_config(
+        overrides=[*SIZE, *(OBJECTIVES | TASKS | {"covariance": COVARIANCE})[objective], "seed=0"]
+    )
     model, built = build_model(config, 64).train(), build_objective(config)
     for parameter in model.context.parameters():  # the EMA copy must differ from its context
         if parameter.dim() > 1:
@@ -149,6 +155,81 @@ def batch(count: int = 8, *, mixed: bool = False, seed: int = 0) -> Batch:
         indices=number,
         cursor=count,
     )
+
+
+TASKS = {
+    name: [
+        "objective.name=tijepa",
+        "objective.tasks={text_to_image: {pooled: 0}, image_to_text: {pooled: 0}, " + task + "}",
+        "objective.regularize_image={name: visreg, weight: 0.1, slices: 8}",
+        "objective.regularize_text={name: vicreg, weight: 0.1}",
+        "model.token_predictor={width: 8, depth: 1, heads: 2, mlp_ratio: 2}",
+    ]
+    for name, task in {
+        "image infill": "image_infill: 1",
+        "text infill": "text_infill: 1",
+        "image only": "image_only: 1",
+        "text only": "text_only: 1",
+    }.items()
+}
+COVARIANCE = [
+    "objective.name=tijepa",
+    "objective.regularize_image.name=none",
+    "objective.regularize_text.name=none",
+    "model.pooled_predictor={kind: covariance, memory: 16}",
+]
+WAITING = {"item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__int__", "__float__"}
+
+
+class WaitError(Exception):
+    """The host would wait for the device here."""
+
+
+class NoMethodThatReads(TorchFunctionMode):
+    """Raises where a tensor becomes a number of Python, also in C++ that dispatches nothing."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function.__name__ in WAITING:
+            raise WaitError(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+class NoOperatorThatReads(TorchDispatchMode):
+    """Raises at operators whose result has a size, or a type, that the host must be told."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = str(function).removeprefix("aten.")
+        reads = (
+            "_local_scalar_dense",
+            "nonzero",
+            "is_nonzero",
+            "masked_select",
+            "equal",
+            "_unique",
+        )
+        by_mask = name.startswith("index") and any(
+            isinstance(part, Tensor) and part.dtype is torch.bool
+            for argument in args[1:]
+            if isinstance(argument, list | tuple)
+            for part in argument
+        )
+        if name.startswith(reads) or by_mask:
+            raise WaitError(name)
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def nothing_read(made: Learner) -> Iterator[None]:
+    """On a CPU what a GPU does: no packing of tokens, which costs a GPU more than it saves."""
+    for part in made.model.modules():
+        if hasattr(part, "packs"):
+            part.packs = False
+    with NoMethodThatReads(), NoOperatorThatReads():
+        yield
 
 
 def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> set[str]:
@@ -186,6 +267,88 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(
         torch.testing.assert_close(
             parts.model.get_buffer(name), buffer, rtol=1e-4, atol=1e-6, msg=name
         )
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, *TASKS, "covariance"])
+def test_a_step_reads_nothing_from_the_device(objective: str, accumulate: int, mixed: bool) -> None:
+    made = learner(objective)
+    ready = batch(mixed=mixed).to("cpu")
+    with nothing_read(made):
+        outputs = [made.step(ready, accumulate=accumulate) for _ in range(2)]
+    assert all(output.finite for output in outputs)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool(x.sum() > 1),
+        lambda x: float(x.detach().sum()),
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+        lambda x: x[x > 0],
+        lambda x: x.masked_select(x > 0),
+        lambda x: (x > 0).nonzero(),
+        lambda x: torch.where(x > 0),
+        lambda x: "much" if x.sum() > 1 else "little",
+    ],
+)
+def test_a_reading_put_into_the_step_is_found(
+    reading: Callable[[Tensor], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = learner("pooled")
+    plain = made.objective.batch_terms
+
+    def reads(model: Any, pooled: Any, generator: Any) -> Any:
+        reading(pooled.image)
+        return plain(model, pooled, generator)
+
+    monkeypatch.setattr(made.objective, "batch_terms", reads)
+    ready = batch().to("cpu")
+    made.step(ready)
+    with nothing_read(made), pytest.raises(WaitError):
+        made.step(ready)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of CUDA")
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, *TASKS, "covariance"])
+def test_a_step_on_a_gpu_never_waits_for_it(objective: str, accumulate: int) -> None:
+    made = learner(objective)
+    made.model.cuda()
+    made.objective.cuda()
+    ready, compute = batch(mixed=True).to("cuda"), Compute(torch.device("cuda"), torch.float32)
+    made.step(ready, compute=compute, accumulate=accumulate)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        made.step(ready, compute=compute, accumulate=accumulate)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("objective", ["everything", "clip"])
+def test_an_optimizer_that_cannot_skip_on_the_device_skips_all_the_same(objective: str) -> None:
+    made = learner(objective)
+    parameters = [p for group in made.optimizer.param_groups for p in group["params"]]
+    made.optimizer = torch.optim.RMSprop(
+        [{"params": parameters, "decays": False, "lr_scale": 1.0}], lr=0.01
+    )
+    before = made.state()
+    broken = batch()
+    broken.images[3, 1, 5, 5] = float("nan")
+    assert not made.step(broken).finite
+    after = made.state()
+    assert all(torch.equal(before[name], after[name]) for name, _ in named(made))
+    assert made.step(batch()).finite
+    assert not all(
+        torch.equal(before[n], value) for n, value in made.state().items() if n in before
+    )
+
+
+def named(made: Learner) -> list[tuple[str, Tensor]]:
+    return list(made.model.named_parameters(prefix="model"))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tijepa.data.features.table import Features
@@ -109,6 +111,18 @@ class PairSplits:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What the b rows of a batch hold, known to the host: nobody waits for a device to learn it.
+
+    `lengths` are those of the captions in tokens, [CLS] counted in.
+    """
+
+    has_image: NDArray[np.bool_]
+    has_text: NDArray[np.bool_]
+    lengths: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Batch:
     """One batch. Rows without an image hold zeros, rows without text hold [CLS] alone.
 
@@ -131,9 +145,29 @@ class Batch:
     def __len__(self) -> int:
         return self.images.shape[0]
 
+    @cached_property
+    def contents(self) -> Contents:
+        """What the rows hold. It stays with the batch on its way to a device.
+
+        Of a batch that was made on a device it is read from there, once.
+        """
+        return Contents(
+            has_image=self.has_image.cpu().numpy(),
+            has_text=self.has_text.cpu().numpy(),
+            lengths=self.token_mask.sum(dim=1).cpu().numpy(),
+        )
+
+    def with_images(self, images: Float[Tensor, "b 3 h w"]) -> Batch:
+        """The same rows with other images."""
+        return self._of_these_rows(replace(self, images=images))
+
+    def _of_these_rows(self, batch: Batch) -> Batch:
+        batch.__dict__["contents"] = self.contents
+        return batch
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`; asynchronous where the tensors are pinned."""
-        return Batch(
+        moved = Batch(
             images=self.images.to(device, non_blocking=True),
             has_image=self.has_image.to(device, non_blocking=True),
             tokens=self.tokens.to(device, non_blocking=True),
@@ -144,6 +178,7 @@ class Batch:
             image_features=None if self.image_features is None else self.image_features.to(device),
             text_features=None if self.text_features is None else self.text_features.to(device),
         )
+        return self._of_these_rows(moved)
 
     def part(self, start: int, stop: int) -> Batch:
         """Rows `start` to `stop` (exclusive) as views, for micro-batches; keeps l and cursor."""

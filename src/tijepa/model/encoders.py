@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tijepa.model.fusion import Fusion
@@ -79,10 +79,13 @@ def target_copy(context: M) -> M:
 
 
 @torch.no_grad()
-def update_ema(target: nn.Module, context: nn.Module, momentum: float) -> None:
+def update_ema(
+    target: nn.Module, context: nn.Module, momentum: float, valid: Bool[Tensor, ""] | None = None
+) -> None:
     """Move every parameter and every running statistic of `target` towards that of `context`.
 
-    Frozen weights, which both share, stay where they are.
+    Frozen weights, which both share, stay where they are, and so does everything where the flag
+    `valid` is False, which is read on its device.
 
     Counters are copied. Names must agree one to one: a copy that silently stops moving is the
     classic fault of EMA with compiled modules, whose parameters are renamed.
@@ -92,6 +95,8 @@ def update_ema(target: nn.Module, context: nn.Module, momentum: float) -> None:
     assert source.keys() == moved.keys(), source.keys() ^ moved.keys()
     shared = {name for name, value in moved.items() if value.data_ptr() == source[name].data_ptr()}
     own = [name for name in moved if name not in shared]
+    if valid is not None:
+        source = {name: torch.where(valid, source[name], moved[name]) for name in own}
     smooth = [name for name in own if moved[name].is_floating_point()]
     if smooth:
         starts, ends = [moved[n] for n in smooth], [source[n] for n in smooth]

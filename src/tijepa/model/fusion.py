@@ -101,12 +101,13 @@ class Fusion(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.checkpointing = checkpointing
+        self.packs = True  # on a CPU
         initialise(self)
 
     def forward(self, image: Encoded, text: Encoded) -> Encoded:
         """Image tokens of width d at the positions they had, and their mean as pooled token."""
         x, packing = self.project_in(image.tokens), None
-        if x.device.type == "cpu" and not bool(image.mask.all()):
+        if self.packs and x.device.type == "cpu" and not bool(image.mask.all()):
             packing = Packing.of(image.mask)
             x = packing.pack(x)
         for block in self.blocks:

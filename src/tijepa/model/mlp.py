@@ -117,7 +117,7 @@ class BatchTargetNorm(nn.Module):
     def _batch(self, x: Tensor, total: Sum | None) -> tuple[Tensor, Tensor]:
         """Statistics of the batch, which the running ones take in."""
         add = total or (lambda part: part)
-        n = add(x.new_tensor(float(len(x))))
+        n = add(x.new_full((), len(x)))
         mean = add(x.sum(dim=0)) / n
         variance = add((x - mean).square().sum(dim=0)) / n
         self.running_mean.lerp_(mean.detach(), self.momentum)

@@ -137,7 +137,7 @@ class CovariancePredictor(nn.Module):
         self, context: Float[Tensor, "b d"], target: Float[Tensor, "b d"], total: Sum
     ) -> None:
         """Take in a batch of at least two; `total` sums over the processes that share it."""
-        n = total(target.new_tensor(float(len(target))))
+        n = total(target.new_full((), len(target)))
         context_mean, target_mean = total(context.sum(dim=0)) / n, total(target.sum(dim=0)) / n
         # around the batch's own mean: a running mean lags behind, and its error would count squared
         centred = target - target_mean

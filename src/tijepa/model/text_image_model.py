@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tijepa.model.encoders import Encoders, target_copy, update_ema
@@ -95,10 +95,10 @@ class TextImageModel(nn.Module):
             name for name, p in self.named_parameters() if not p.requires_grad and _of_context(name)
         )
 
-    def update_targets(self, momentum: float) -> None:
-        """One EMA step of the target encoders, after the optimizer's."""
+    def update_targets(self, momentum: float, valid: Bool[Tensor, ""] | None = None) -> None:
+        """One EMA step of the target encoders, after the optimizer's; none where not `valid`."""
         if self.target is not None:
-            update_ema(self.target, self.context, momentum)
+            update_ema(self.target, self.context, momentum, valid)
 
 
 def _pooled_predictor(dim: int, *, kind: str = "mlp", **settings: Any) -> nn.Module:

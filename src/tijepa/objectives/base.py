@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tijepa.data.pairs import Batch
@@ -29,6 +30,7 @@ __all__ = [
     "Objective",
     "ObjectiveOutput",
     "Pooled",
+    "index_of",
     "long_texts",
 ]
 
@@ -36,6 +38,15 @@ __all__ = [
 def long_texts(batch: Batch) -> Bool[Tensor, " b"]:
     """Rows with a caption of which a part can be hidden."""
     return batch.has_text & (batch.token_mask.sum(dim=1) >= SHORTEST)
+
+
+def index_of(rows: NDArray[np.bool_], like: Tensor) -> Int[Tensor, " r"]:
+    """The numbers of the True `rows`, on the device of `like`.
+
+    Indexing by it gives what the mask gives, but the host knows the size of the result and does not
+    wait for the device to count.
+    """
+    return torch.from_numpy(np.flatnonzero(rows)).to(like.device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -53,10 +64,11 @@ class Counts:
 
     @classmethod
     def of(cls, batch: Batch) -> Counts:
-        """Count the rows of a batch (one read from the device)."""
-        image, text, long = batch.has_image, batch.has_text, long_texts(batch)
-        rows = [image, text, image & text, long, image & long]
-        return cls(*map(int, torch.stack(rows).sum(dim=1).tolist()))
+        """Count the rows of a batch; the host knows them."""
+        image, text = batch.contents.has_image, batch.contents.has_text
+        long = text & (batch.contents.lengths >= SHORTEST)
+        rows = (image, text, image & text, long, image & long)
+        return cls(*(int(np.count_nonzero(row)) for row in rows))
 
 
 @dataclass(frozen=True)
@@ -71,14 +83,23 @@ class Encodings:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Pooled tokens of a whole batch: what `batch_terms` sees of the views."""
+    """Pooled tokens of a whole batch: what `batch_terms` sees of the views.
+
+    Which rows hold an image and which a text is known to the host; `index_of` turns such rows into
+    an index for the tensors.
+    """
 
     image: Float[Tensor, "b i"]
     text: Float[Tensor, "b t"]
     target_image: Float[Tensor, "b i"] | None
     target_text: Float[Tensor, "b t"] | None
-    has_image: Bool[Tensor, " b"]
-    has_text: Bool[Tensor, " b"]
+    has_image: NDArray[np.bool_]
+    has_text: NDArray[np.bool_]
+
+    @property
+    def pairs(self) -> Int[Tensor, " p"]:
+        """The numbers of the rows with an image and a text, on the device."""
+        return index_of(self.has_image & self.has_text, self.image)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ class Contrastive(Objective):
 
     def similarity(self, model: TextImageModel, pooled: Pooled) -> Float[Tensor, "b b"] | None:
         """Cosine of every image with every text among the batch's pairs; None of fewer than two."""
-        both = pooled.has_image & pooled.has_text
-        if both.sum() < 2:
+        both = pooled.pairs
+        if len(both) < 2:
             return None
         image = F.normalize(model.context.embed_image(pooled.image[both]), dim=1)
         text = F.normalize(model.context.embed_text(pooled.text[both]), dim=1)

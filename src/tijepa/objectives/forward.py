@@ -128,8 +128,8 @@ def pooled_of(views: list[Encodings], batch: Batch) -> Pooled:
         text=torch.cat([v.text.pooled for v in views]),
         target_image=torch.cat(target_image) if target_image else None,
         target_text=torch.cat(target_text) if target_text else None,
-        has_image=batch.has_image,
-        has_text=batch.has_text,
+        has_image=batch.contents.has_image,
+        has_text=batch.contents.has_text,
     )
 
 

@@ -44,7 +44,7 @@ class Masks:
 
     def to(self, device: torch.device) -> Masks:
         """The same masks on `device`."""
-        return self._each(lambda tensor: tensor.to(device))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Masks:
         def changed(part: TokenSubset) -> TokenSubset:

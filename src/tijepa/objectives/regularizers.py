@@ -84,9 +84,13 @@ class SIGReg:
         n = _count(embedding, self.processes)
         sums = harmonic_sums(self.spacing * projections, len(self.weight))
         real, imaginary = self.processes.total(sums) / n
-        error = (real - self.gaussian.to(real.device)[:, None]).square() + imaginary.square()
+        error = (
+            real - self.gaussian.to(real.device, non_blocking=True)[:, None]
+        ).square() + imaginary.square()
         samples = n if self.samples is None else self.samples
-        statistic: Tensor = samples * (error.mean(dim=1) * self.weight.to(error.device)).sum()
+        statistic: Tensor = (
+            samples * (error.mean(dim=1) * self.weight.to(error.device, non_blocking=True)).sum()
+        )
         if self.variance:
             statistic = statistic + self.variance * self._too_wide(projections, n)
         return statistic
@@ -179,7 +183,7 @@ def _wasserstein(x: Float[Tensor, "n s"]) -> Float[Tensor, ""]:
     share = torch.arange(n + 1, dtype=torch.float64) / n
     edge = torch.special.ndtri(share)
     density = torch.exp(-edge.square() / 2) / (2 * torch.pi) ** 0.5
-    part_mean = (n * (density[:-1] - density[1:])).to(x)
+    part_mean = (n * (density[:-1] - density[1:])).to(x, non_blocking=True)
     distance: Tensor = (x.sort(dim=0).values - part_mean[:, None]).square().mean()
     return distance
 
@@ -189,13 +193,13 @@ def _directions(
 ) -> Float[Tensor, "d s"]:
     """Random unit directions, those of process 0 in all processes."""
     directions = torch.randn(embedding.shape[1], slices, generator=generator)
-    directions = directions.to(embedding.device)
+    directions = directions.to(embedding.device, non_blocking=True)
     return processes.first(directions / directions.norm(dim=0))
 
 
 def _count(embedding: Tensor, processes: Distributed) -> Float[Tensor, ""]:
     """Rows in all processes."""
-    return processes.total(embedding.new_tensor(float(len(embedding))))
+    return processes.total(embedding.new_full((), len(embedding)))
 
 
 # Sums of exp(i k θ) over a batch, for all multiples k at once, from one sine and cosine.

@@ -24,6 +24,7 @@ from tijepa.objectives.base import (
     Objective,
     ObjectiveOutput,
     Pooled,
+    index_of,
     long_texts,
 )
 from tijepa.objectives.distributed import Distributed, SingleProcess
@@ -99,7 +100,7 @@ class TIJEPAObjective(Objective):
             image = self.block_masks.draw(len(batch), rng).to(batch.images.device)
         if any(task.predicts == "text" for task in hiding):
             assert self.span_masks is not None
-            lengths = batch.token_mask.sum(dim=1).tolist()
+            lengths = batch.contents.lengths.tolist()
             text = self.span_masks.draw(lengths, rng).to(batch.images.device)
         return DrawnMasks(image, text)
 
@@ -111,13 +112,14 @@ class TIJEPAObjective(Objective):
         if not self.needs_pooled:
             return ObjectiveOutput(pooled.image.new_zeros(()), {})
         pooled = _without_lone_items(pooled)
-        image = model.context.embed_image(pooled.image[pooled.has_image])
-        text = model.context.embed_text(pooled.text[pooled.has_text])
-        paired_image = pooled.has_text[pooled.has_image]
-        paired_text = pooled.has_image[pooled.has_text]
+        with_image, with_text = pooled.has_image, pooled.has_text
+        image = model.context.embed_image(pooled.image[index_of(with_image, pooled.image)])
+        text = model.context.embed_text(pooled.text[index_of(with_text, pooled.text)])
+        paired_image = index_of(with_text[with_image], pooled.image)
+        paired_text = index_of(with_image[with_text], pooled.text)
         loss = image.new_zeros(())
         readings: dict[str, Tensor] = {}
-        if paired_image.sum() > 1:
+        if len(paired_image) > 1:
             for name, weight in self.pooled_weights.items():
                 if name == "text_to_image":
                     predictor, context = model.predictors.text_to_image, text[paired_text]
@@ -178,9 +180,11 @@ class TIJEPAObjective(Objective):
         assert model.target is not None
         if modality == "image":
             assert pooled.target_image is not None
-            return model.target.embed_image(pooled.target_image[pooled.has_image])
+            rows = index_of(pooled.has_image, pooled.target_image)
+            return model.target.embed_image(pooled.target_image[rows])
         assert pooled.target_text is not None
-        return model.target.embed_text(pooled.target_text[pooled.has_text])
+        rows = index_of(pooled.has_text, pooled.target_text)
+        return model.target.embed_text(pooled.target_text[rows])
 
     def _contexts(
         self, model: TextImageModel, batch: Batch, views: Encodings, masks: DrawnMasks
@@ -239,8 +243,8 @@ class TIJEPAObjective(Objective):
 
 def _without_lone_items(pooled: Pooled) -> Pooled:
     """A batch's only image or only text has no batch statistics: leave it out."""
-    has_image = pooled.has_image & (pooled.has_image.sum() > 1)
-    has_text = pooled.has_text & (pooled.has_text.sum() > 1)
+    has_image = pooled.has_image & (np.count_nonzero(pooled.has_image) > 1)
+    has_text = pooled.has_text & (np.count_nonzero(pooled.has_text) > 1)
     return replace(pooled, has_image=has_image, has_text=has_text)
 
 

@@ -31,8 +31,8 @@ class VICRegObjective(Objective):
         self, model: TextImageModel, pooled: Pooled, generator: torch.Generator
     ) -> ObjectiveOutput:
         """Over the pairs of the batch; nothing where there are fewer than two."""
-        both = pooled.has_image & pooled.has_text
-        if both.sum() < 2:
+        both = pooled.pairs
+        if len(both) < 2:
             return ObjectiveOutput(pooled.image.new_zeros(()), {})
         image = model.context.embed_image(pooled.image[both])
         text = model.context.embed_text(pooled.text[both])

@@ -97,6 +97,7 @@ def fit(learner: TrainState, run: RunContext, state: RunState) -> RunState:
     config, guard = run.config, run.guard
     steps = config.optim.steps
     clock = Throughput()
+    unread = _Unread(run.checkpoints)
     learner.model.train()
     if guard.decide(state) == "stop":  # resumed where it was stopped
         raise guard.error(state, run.checkpoints)
@@ -112,20 +113,21 @@ def fit(learner: TrainState, run: RunContext, state: RunState) -> RunState:
                 batch = next(batches)
             rates = rates_at(config, state.step, guard.lr_scale(state))
             reading = _update(learner, config, batch, rates, state.step)
-            if not reading.finite:
-                raise _not_finite(reading, rates, state, run)
+            unread.add(state.step + 1, rates, reading)
             state = replace(state, step=state.step + 1, cursor=batch.cursor)
             clock.pairs += len(batch)
             display.stepped(state.step)
 
             last = state.step == steps
             if state.step % config.log.every == 0 or last:
+                unread.read()
                 record = _training_record(reading, rates, state, run, clock)
                 run.metrics.write(record)
                 display.trained(record)
                 clock.restart()
             calibration, health = None, None
             if state.step % config.log.eval_every == 0 or last:
+                unread.read()
                 display.evaluating()
                 calibration, measured = _evaluate(learner, run, state)
                 if measured is not None:
@@ -148,6 +150,7 @@ def fit(learner: TrainState, run: RunContext, state: RunState) -> RunState:
                 batches = iter(run.loader)
                 clock.restart()
             elif due or stop or decision == "stop":
+                unread.read()
                 _save(learner, run, state, calibration)
                 clock.restart()
             if decision == "stop":
@@ -286,19 +289,32 @@ def _save(
     )
 
 
-def _not_finite(
-    reading: StepOutput, rates: ScheduleValues, state: RunState, run: RunContext
-) -> NonFiniteError:
-    return NonFiniteError(
-        f"loss {float(reading.loss)}, gradient norm {float(reading.grad_norm)} at step "
-        f"{state.step + 1} with learning rate {rates.lr:.2e}; the update was not applied; "
-        f"{_last_good(run)}; lower optim.lr or use compute.precision=float32"
-    )
+class _Unread:
+    """Updates of which the host does not know yet whether the device applied them."""
 
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._updates: list[tuple[int, ScheduleValues, StepOutput]] = []
 
-def _last_good(run: RunContext) -> str:
-    last = run.checkpoints.last()
-    return f"last good checkpoint: {last}" if last else "no checkpoint was written yet"
+    def add(self, step: int, rates: ScheduleValues, output: StepOutput) -> None:
+        """The update to `step` was asked for."""
+        self._updates.append((step, rates, output))
+
+    def read(self) -> None:
+        """Raise `NonFiniteError` for the first update that was skipped, if any was."""
+        updates, self._updates = self._updates, []
+        if not updates:
+            return
+        flags = torch.stack([output.finite for _, _, output in updates]).tolist()
+        for (step, rates, output), finite in zip(updates, flags, strict=True):
+            if not finite:
+                last = self._checkpoints.last()
+                good = f"last good checkpoint: {last}" if last else "no checkpoint was written yet"
+                raise NonFiniteError(
+                    f"loss {float(output.loss)}, gradient norm {float(output.grad_norm)} at step "
+                    f"{step} with learning rate {rates.lr:.2e}; the update was not applied; "
+                    f"{good}; lower optim.lr or use compute.precision=float32"
+                )
 
 
 # What a training record says of time: pairs, seconds, and the share spent waiting for data.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from tijepa.data.pairs import Batch
@@ -37,7 +38,7 @@ class StepOutput:
 
     loss: Tensor
     grad_norm: Tensor
-    finite: bool
+    finite: Bool[Tensor, ""]
     terms: dict[str, Tensor]
 
 
@@ -59,8 +60,12 @@ def training_step(
     gradient is that of the whole batch: a first pass without gradient collects the pooled tokens,
     the batch terms are differentiated with respect to them, and each micro-batch is then encoded
     again and receives its share (the chain rule cut at the pooled tokens; GradCache, arXiv
-    2101.06983). Where the loss or the gradient is not finite no weight is updated, only the
-    running statistics of heads, target norms and covariances have moved, and the reading says so.
+    2101.06983).
+
+    The host reads nothing from the device: what the rows hold it knows (`Batch.contents`). Where
+    the loss or the gradient is not finite the device updates no weight, only the running statistics
+    of heads, target norms and covariances have moved, and the output says so. An optimizer that
+    cannot be told to skip on the device (all but the fused ones of torch) costs one read a step.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -84,11 +89,19 @@ def training_step(
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     grad_norm = nn.utils.clip_grad_norm_(trained, clip_norm)
     set_schedules(optimizer, lr=rates.lr, weight_decay=rates.weight_decay)
-    finite = bool(torch.isfinite(terms.loss) & torch.isfinite(grad_norm))
-    if finite:
-        optimizer.step()
-        model.update_targets(rates.ema_momentum)
+    finite = torch.isfinite(terms.loss) & torch.isfinite(grad_norm)
+    _update(optimizer, finite)
+    model.update_targets(rates.ema_momentum, finite)
     return StepOutput(terms.loss.detach(), grad_norm, finite, terms.readings)
+
+
+def _update(optimizer: torch.optim.Optimizer, finite: Bool[Tensor, ""]) -> None:
+    """Step the optimizer where the update is `finite`, as a gradient scaler tells it to."""
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        vars(optimizer).update(grad_scale=None, found_inf=(~finite).float())
+        optimizer.step()
+    elif bool(finite):
+        optimizer.step()
 
 
 def _accumulated(

@@ -115,6 +115,7 @@ class BatchBuilder:
             image_features=self._image_features(),
             text_features=self._text_features(),
         )
+        _ = batch.contents  # counted by this thread, while the training thread goes on
         if not on_device:
             return batch
         return Uncropped(

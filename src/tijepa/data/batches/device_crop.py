@@ -11,7 +11,7 @@ Shape letters: b items, v side of the canvas, s side of the result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -43,7 +43,7 @@ class Uncropped:
             self.mean,
             self.std,
         )
-        return replace(moved, images=images.masked_fill(~moved.has_image[:, None, None, None], 0.0))
+        return moved.with_images(images.masked_fill(~moved.has_image[:, None, None, None], 0.0))
 
 
 def crop_on_device(
@@ -64,9 +64,10 @@ def crop_on_device(
     columns = _resampling(boxes[:, 1], boxes[:, 3], side, size)
     columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
     resized = rows[:, None] @ canvas @ columns[:, None].transpose(2, 3)
-    centre = torch.tensor(mean, device=pixels.device)[:, None, None]
-    spread = torch.tensor(std, device=pixels.device)[:, None, None]
-    return (resized.clamp(0, 255) / 255 - centre) / spread
+    moments = torch.tensor([list(mean), list(std)]).to(pixels.device, non_blocking=True)
+    centre, spread = moments[:, :, None, None]
+    normalised: Tensor = (resized.clamp(0, 255) / 255 - centre) / spread
+    return normalised
 
 
 def _resampling(
