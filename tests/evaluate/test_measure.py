@@ -12,7 +12,7 @@ import torch
 import tijepa
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
-from tijepa.data.features.table import FeatureTable, SplitFeatures
+from tijepa.data.features import FeatureTable, SplitFeatures
 from tijepa.data.pairs import Item, PairSource, StoredImage
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.evaluate.match import match_energies

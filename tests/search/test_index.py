@@ -22,9 +22,7 @@ from tijepa.cli.terminal import ConsoleReporter
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
-from tijepa.search import Index
-from tijepa.search import embed_store as embedding_module
-from tijepa.search import embed_store as reading
+from tijepa.search import Index, embed_store
 from tijepa.search.filter import filter_store
 from tijepa.search.manifest import index_folder
 
@@ -53,7 +51,7 @@ def test_the_index_covers_every_image_and_caption_of_the_store(index: Index) -> 
     """32 + 12 + 12 pairs of two captions each; rows of halves, of 2 D = 16 dimensions of the heads,
     those of the direct expert, and two more."""
     assert (index.card.rows, index.card.images, index.card.texts) == (56, 56, 112)
-    assert (index.form, len(index), index.behind) == ("calibrated", 56, 0)
+    assert (index.form, len(index), index.stale_rows) == ("calibrated", 56, 0)
     assert index.embedder.calibration is not None
     direct = index.embedder.calibration.direct
     kept = 0 if direct is None else len(direct.to_text.predicted_whiten)
@@ -143,7 +141,7 @@ def test_an_interrupt_loses_one_chunk_and_the_next_call_goes_on(
     index: Index, embedder: Embedder, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In chunks of 10, stopped at the third: rows 0 to 19 stay, and the result is equal."""
-    monkeypatch.setattr(embedding_module, "ROWS", 10)
+    monkeypatch.setattr(embed_store, "ROWS", 10)
     encode, calls = Embedder.encode_text, [0]
 
     def interrupted(self: Embedder, texts: list[str], **options: str) -> torch.Tensor:
@@ -204,11 +202,11 @@ def test_rows_that_were_appended_are_embedded_alone(
     Index.build(embedder, str(store))
     append(store, 3)
     old = Index.open(embedder, str(store))
-    assert (old.card.rows, old.behind) == (56, 3)
+    assert (old.card.rows, old.stale_rows) == (56, 3)
     seen = _encoded_images(monkeypatch)
     new = Index.build(embedder, str(store))
     assert sum(seen) == 3
-    assert (new.card.rows, new.card.version, new.behind) == (59, 2, 0)
+    assert (new.card.rows, new.card.version, new.stale_rows) == (59, 2, 0)
     rows = embedder.encode_text(["plain 1"], form=new.form)
     assert {56, 57, 58} <= {hit.row for hit in new.search(rows, k=59)[0]}
 
@@ -250,7 +248,7 @@ def test_an_index_opens_at_its_own_rows_after_the_shelf_has_grown(
     append(store, 3)
     filter_store(embedder, str(store), tmp_path / "filtered", keep=0.5)
     opened = Index.open(embedder, str(store))
-    assert (opened.card, opened.behind) == (built.card, 3)
+    assert (opened.card, opened.stale_rows) == (built.card, 3)
     assert opened.search(rows, 99) == before
 
 
@@ -306,7 +304,7 @@ def test_two_models_have_an_index_each(embedder: Embedder, index: Index, prepare
 def test_an_image_that_cannot_be_read_is_counted_and_its_captions_are_found(
     embedder: Embedder, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = reading.decode_image
+    decode = embed_store.decode_image
     broken = contents(store)[2][5]
 
     def damaged(data: bytes, min_side: int) -> np.ndarray:
@@ -314,7 +312,7 @@ def test_an_image_that_cannot_be_read_is_counted_and_its_captions_are_found(
             raise DataError("damaged")
         return decode(data, min_side)
 
-    monkeypatch.setattr(reading, "decode_image", damaged)
+    monkeypatch.setattr(embed_store, "decode_image", damaged)
     index = Index.build(embedder, str(store))
     assert (index.card.images, index.card.texts, index.card.unreadable) == (55, 112, 1)
     rows = embedder.encode_text(QUERIES, form=index.form)

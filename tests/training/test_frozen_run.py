@@ -16,16 +16,17 @@ from rich.console import Console
 from tijepa import load
 from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig, load_config
-from tijepa.data.features.table import COMPLETE
 from tijepa.data.store.cache import cache_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
+from tijepa.inference import frozen_encoders
+from tijepa.inference.feature_cache import COMPLETE
 from tijepa.io.progress import SILENT
+from tijepa.io.vectors import JOURNAL
 from tijepa.model.pretrained.sources import open_text_source
 from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.runs.evaluation import evaluate_run
 from tijepa.training import dry_run, train
 from tijepa.training.backbones import adopted
-from tijepa.training.feature_maker import TextEncoding
 
 SETTINGS = """
     data.max_tokens=16 model.image.pool=grid model.embed_dim=8 model.head.hidden=16
@@ -116,10 +117,10 @@ def test_a_second_run_and_its_evaluations_do_not_touch_the_backbones(
     assert encoded == {"image": 0, "text": 0}
     assert losses(again) == losses(frozen_run)
     assert results["energies"] == json.loads((again / "results.json").read_text())["energies"]
-    assert "image features of the test split, kept by training, are read" in said.export_text()
+    assert "image features of the test split, cached by training, are read" in said.export_text()
 
 
-def test_an_evaluation_by_kept_features_finds_what_one_by_images_finds(
+def test_an_evaluation_by_cached_features_finds_what_one_by_images_finds(
     configure: Configure, frozen_run: Path, tmp_path: Path
 ) -> None:
     """In float32 features are exact; `--data` names the same pairs in a place without features."""
@@ -254,7 +255,7 @@ def test_stale_and_damaged_features_are_errors(
         shutil.rmtree(folder)
 
 
-def test_an_interrupt_keeps_what_was_made(
+def test_an_interrupt_loses_nothing_that_was_made(
     configure: Configure, frozen_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(configure("optim.steps=2"), tmp_path / "first")  # they may have been removed
@@ -262,19 +263,20 @@ def test_an_interrupt_keeps_what_was_made(
     expected = [{f.name: f.read_bytes() for f in folder.iterdir()} for folder in folders]
     for folder in folders:
         shutil.rmtree(folder)
-    monkeypatch.setattr("tijepa.training.feature_maker._ITEMS", 10)
-    encode, calls = TextEncoding._encode, iter(range(100))
+    monkeypatch.setattr(frozen_encoders, "_ITEMS", 10)
+    encode, calls = frozen_encoders._of_texts, iter(range(100))
 
-    def interrupted(self: Any, *arguments: Any) -> Any:
+    def interrupted(*arguments: Any) -> Any:
         if next(calls) == 2:
             raise KeyboardInterrupt
-        return encode(self, *arguments)
+        return encode(*arguments)
 
-    monkeypatch.setattr(TextEncoding, "_encode", interrupted)
+    monkeypatch.setattr(frozen_encoders, "_of_texts", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(configure("optim.steps=2"), tmp_path / "second")
-    partial = list(cache_folder().glob("*.features/v*/text-*/train/progress.json"))
-    assert [json.loads(f.read_text())["items"] for f in partial] == [20]
+    partial = list(cache_folder().glob(f"*.features/v*/text-*/train/{JOURNAL}"))
+    lines = [f.read_text().splitlines() for f in partial]
+    assert [json.loads(own[-1])["items"] for own in lines] == [20]
     run(configure("optim.steps=2"), tmp_path / "second")
     (made,) = features_of("text", "train")
     again = {f.name: f.read_bytes() for f in made.iterdir()}

@@ -21,24 +21,24 @@ from torch import Tensor
 
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.data import open_splits
-from tijepa.data.features.cached_features import CachedRows, Modality
+from tijepa.data.features import Modality, RowFeatures, StoreFeatures
 from tijepa.data.images import centre_square, normalise
 from tijepa.data.pairs import PairSplits
 from tijepa.errors import DataError
 from tijepa.evaluate.probes import Examples, Head, cross_validate
 from tijepa.inference.embedder import Embedder, load
 from tijepa.inference.embeddings import embed, pair_features
+from tijepa.inference.feature_cache import FeatureCache
 from tijepa.io.progress import Reporter
-from tijepa.runs.cached_features import CachedFeatures, cached_features
 
 __all__ = [
     "MAX_BAD",
     "Labelled",
     "Parts",
     "batch_features",
+    "cached_of",
     "feature_batches",
     "item_features",
-    "kept_of",
     "labelled_examples",
     "out_of_fold",
     "read_inputs",
@@ -127,14 +127,14 @@ def item_features(
     parts: Parts = "both",
     advance: Callable[[int], None] = lambda count: None,
     *,
-    kept: CachedFeatures | None = None,
+    cached: StoreFeatures | None = None,
 ) -> Float[Tensor, "n f"]:
     """Features of all items with the model as it is, on the CPU and without gradient.
 
-    Pooled tokens that are `kept_of` them are read, and what made them does not run again.
+    Pooled tokens that are `cached` are read, and what made them does not run again.
     """
     found = []
-    for features in feature_batches(embedder, items, side, parts, kept or {}):
+    for features in feature_batches(embedder, items, side, parts, cached or {}):
         found.append(features)
         advance(len(features))
     if not found:
@@ -143,24 +143,24 @@ def item_features(
 
 
 def feature_batches(
-    embedder: Embedder, items: Items, side: Side, parts: Parts, kept: CachedFeatures
+    embedder: Embedder, items: Items, side: Side, parts: Parts, cached: StoreFeatures
 ) -> Iterator[Float[Tensor, "b f"]]:
     """The same, some items at a time, in order."""
     embedder.model.eval()
     for start in range(0, len(items), _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, len(items)))
         with torch.no_grad():
-            features = _of_rows(embedder, items, rows, side, parts, kept).float().cpu()
+            features = _of_rows(embedder, items, rows, side, parts, cached).float().cpu()
         yield features
 
 
-def kept_of(
+def cached_of(
     embedder: Embedder, items: Items, side: Side, parts: Parts, reporter: Reporter
-) -> CachedFeatures:
-    """What training kept of the items, as far as their features can be made of it."""
+) -> StoreFeatures:
+    """What is cached of the items, as far as their features can be made of it."""
     if _fuses(embedder, side, parts):
         return {}
-    return cached_features(embedder, items.source.store, reporter, _modalities(side))
+    return FeatureCache.open(embedder, items.source.store, reporter, _modalities(side)).rows()
 
 
 def _modalities(side: Side) -> tuple[Modality, ...]:
@@ -173,10 +173,10 @@ def _of_rows(
     rows: Sequence[int],
     side: Side,
     parts: Parts,
-    kept: CachedFeatures,
+    cached: StoreFeatures,
 ) -> Tensor:
     wanted = _modalities(side)
-    pooled = {m: _read(kept[m], items, rows) for m in wanted if m in kept}
+    pooled = {m: _read(cached[m], items, rows) for m in wanted if m in cached}
     read = {m: x.to(embedder.device) for m, x in pooled.items() if x is not None}
     if not read:
         return batch_features(embedder, side, *read_inputs(embedder, items, rows, side), parts)
@@ -187,17 +187,17 @@ def _of_rows(
     return _joined(embedder, read.get("image"), read.get("text"), None, parts)
 
 
-def _read(kept: CachedRows, items: Items, rows: Sequence[int]) -> Float[Tensor, "n p"] | None:
-    """The pooled token of each image or first caption; None where one is not kept."""
+def _read(cached: RowFeatures, items: Items, rows: Sequence[int]) -> Float[Tensor, "n p"] | None:
+    """The pooled token of each image or first caption; None where one is not cached."""
     own = [int(row) for row in items.source.rows[np.array([items.rows[k] for k in rows])]]
-    if not all(kept.covers(row) for row in own):
+    if not all(cached.covers(row) for row in own):
         return None
     for k, row in zip(rows, own, strict=True):
-        if kept.unreadable(row):
+        if cached.unreadable(row):
             raise DataError(
                 f"item {items.ids[k]}: its image could not be read; prepare the store anew"
             )
-    return torch.stack([kept.pooled(row)[0] for row in own])
+    return torch.stack([cached.pooled(row)[0] for row in own])
 
 
 def read_inputs(
@@ -231,7 +231,7 @@ MAX_BAD = 0.01
 class Labelled:
     """`items` are those of a split with a label, `examples` their features and labels by number.
 
-    `kept` is what training kept of the store's items, of any split.
+    `cached` is what the feature cache holds of the store's items, of any split.
     """
 
     embedder: Embedder
@@ -240,7 +240,7 @@ class Labelled:
     unlabelled: int
     classes: list[str]
     examples: Examples
-    kept: CachedFeatures
+    cached: StoreFeatures
 
 
 def labelled_examples(
@@ -268,11 +268,13 @@ def labelled_examples(
     items = everything.labelled
     classes = items.classes
     labels = items.numbers(classes)
-    kept = kept_of(embedder, items, side, parts, reporter)
+    cached = cached_of(embedder, items, side, parts, reporter)
     with reporter.bar("encoding items", len(items)) as advance:
-        features = item_features(embedder, items, side, parts, advance, kept=kept)
+        features = item_features(embedder, items, side, parts, advance, cached=cached)
     examples = Examples(features, labels, items.group, len(classes), classes)
-    return Labelled(embedder, splits, items, len(everything) - len(items), classes, examples, kept)
+    return Labelled(
+        embedder, splits, items, len(everything) - len(items), classes, examples, cached
+    )
 
 
 def out_of_fold(

@@ -11,17 +11,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tijepa.classify.features import Labelled, Parts, item_features, labelled_examples, out_of_fold
+from tijepa.classify.features import (
+    Labelled,
+    Parts,
+    item_features,
+    labelled_examples,
+    out_of_fold,
+)
 from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.classify.perceptron import Perceptron, fit_perceptron
 from tijepa.classify.saved import Classifier, classifier_folder, save_classifier
+from tijepa.data.features import StoreFeatures
 from tijepa.errors import ConfigError
 from tijepa.evaluate.probes import Examples, Linear, fit_linear
 from tijepa.evaluate.scores import score
 from tijepa.inference.embedder import Embedder
 from tijepa.io.progress import SILENT, Reporter
-from tijepa.runs.cached_features import CachedFeatures
 
 __all__ = ["FitOptions", "HeadKind", "fit_classifier"]
 
@@ -121,8 +127,8 @@ def fit_classifier(
         unseen = read_items(splits, "test", label, options.side, same_text=options.same_text)
         if len(unseen.labelled):
             # an encoder that was tuned gives features of its own
-            kept = known.kept if options.tuning is None else {}
-            results["test"] = _measured(classifier, unseen.labelled, kept, reporter)
+            cached = known.cached if options.tuning is None else {}
+            results["test"] = _measured(classifier, unseen.labelled, cached, reporter)
     save_classifier(
         classifier,
         folder,
@@ -198,11 +204,11 @@ class _Fitting:
 
 
 def _measured(
-    classifier: Classifier, items: Items, kept: CachedFeatures, reporter: Reporter
+    classifier: Classifier, items: Items, cached: StoreFeatures, reporter: Reporter
 ) -> dict[str, Any]:
     embedder, side, parts = classifier.embedder, classifier.side, classifier.parts
     with reporter.bar("measuring on split test", len(items)) as advance:
-        features = item_features(embedder, items, side, parts, advance, kept=kept)
+        features = item_features(embedder, items, side, parts, advance, cached=cached)
     named = classifier.head.logits(features).argmax(dim=1)
     truth = items.numbers(classifier.classes)
     return score(truth, named, len(classifier.classes), groups=items.group).to_dict(

@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.classify.features import MAX_BAD, Parts, feature_batches, kept_of
+from tijepa.classify.features import MAX_BAD, Parts, cached_of, feature_batches
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.classify.perceptron import Perceptron
 from tijepa.data import open_splits
+from tijepa.data.features import StoreFeatures
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.evaluate.probes import Affine, Linear, Standard
 from tijepa.inference.embedder import Embedder, load
@@ -25,7 +26,6 @@ from tijepa.io.files import whole, whole_folder
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import load_tensors, read_json, save_model, save_tensors, write_json
-from tijepa.runs.cached_features import CachedFeatures
 
 __all__ = [
     "Classifier",
@@ -217,11 +217,11 @@ def predict_labels(
             f"no item of {splits.description} lacks a label in '{classifier.label}': use"
             " `everything=True`"
         )
-    kept = kept_of(classifier.embedder, wanted[0], classifier.side, classifier.parts, reporter)
+    cached = cached_of(classifier.embedder, wanted[0], classifier.side, classifier.parts, reporter)
     with reporter.bar("predicting", total) as advance:
         predictions = []
         for items in wanted:
-            for prediction in _predicted(classifier, items, kept):
+            for prediction in _predicted(classifier, items, cached):
                 predictions.append(prediction)
                 advance(1)
     write_predictions(predictions, out)
@@ -245,8 +245,8 @@ def write_predictions(predictions: list[Prediction], out: Path) -> None:
                 file.write(json.dumps(vars(p), ensure_ascii=False) + "\n")
 
 
-def _predicted(classifier: Classifier, items: Items, kept: CachedFeatures) -> Iterator[Prediction]:
-    batches = feature_batches(classifier.embedder, items, classifier.side, classifier.parts, kept)
+def _predicted(classifier: Classifier, items: Items, cached: StoreFeatures) -> Iterator[Prediction]:
+    batches = feature_batches(classifier.embedder, items, classifier.side, classifier.parts, cached)
     rows = (row for features in batches for row in classifier.probabilities(features).tolist())
     for item, row in zip(items.ids, rows, strict=True):
         by_class = dict(zip(classifier.classes, row, strict=True))

@@ -118,6 +118,6 @@ def embed(
         stopping("what is embedded is kept; the same command goes on"),
         embedded_store(model, store, form, threads=threads, reporter=ConsoleReporter()) as embedded,
     ):
-        count = write_embeddings(embedded.shelf, embedded.store, out, sides)
-    length = embedded.shelf.length
+        count = write_embeddings(embedded.vector_store, embedded.store, out, sides)
+    length = embedded.vector_store.length
     click.echo(f"written   {out}: {count:,} rows of {length} numbers, form {embedded.form}")

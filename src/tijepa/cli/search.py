@@ -65,7 +65,7 @@ def search(
         click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))
     else:
         print_answer(Console(), answer, index)
-        behind = index.behind
+        behind = index.stale_rows
         if behind:
             click.echo(f"{behind:,} rows are new and not searched: tijepa index adds them")
     if html is not None:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tijepa.data.features.table import Features
+from tijepa.data.features import Features
 from tijepa.errors import DataError
 
 

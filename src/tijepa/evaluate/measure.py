@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tijepa.data.features.table import Features, SplitFeatures
+from tijepa.data.features import Features, SplitFeatures
 from tijepa.data.images import centre_square, normalise
 from tijepa.data.pairs import Item, PairSource
 from tijepa.errors import DataError, NonFiniteError

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tijepa.data.features.table import Features
+from tijepa.data.features import Features
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.inference.backend import PRECISIONS, Backend, Precision, TorchBackend, usable_device

@@ -24,7 +24,14 @@ from tijepa.inference.embeddings import Embedded
 from tijepa.inference.inputs import ImageLike, image_input
 from tijepa.model.saving import ModelCard
 
-__all__ = ["encode_images", "encode_inputs", "encode_pairs", "encode_texts", "parallel_map"]
+__all__ = [
+    "encode_images",
+    "encode_inputs",
+    "encode_pairs",
+    "encode_texts",
+    "parallel_map",
+    "read_ahead",
+]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -62,6 +69,21 @@ def parallel_map(work: Callable[[P], R], parts: Sequence[P], workers: int) -> It
             if not future.cancelled():
                 future.exception()  # waits, raises nothing
         torch.set_num_threads(before)  # the last who sets it decides for all of MKL
+
+
+def read_ahead(read: Callable[[P], R], parts: Sequence[P]) -> Iterator[R]:
+    """The results of all parts in their order, the next one being read while this one is used.
+
+    `read` runs on a thread of its own; its errors are raised in their place.
+    """
+    with ThreadPoolExecutor(1, "tijepa-read") as reader:
+        coming = reader.submit(read, parts[0]) if parts else None
+        for number in range(len(parts)):
+            assert coming is not None
+            found = coming.result()
+            if number + 1 < len(parts):
+                coming = reader.submit(read, parts[number + 1])
+            yield found
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from tijepa.data.features.table import Features
+from tijepa.data.features import Features
 from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Encoded
 from tijepa.model.encoders import Encoders

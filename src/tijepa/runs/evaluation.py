@@ -28,12 +28,12 @@ from tijepa.evaluate.measure import (
 )
 from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_prompts, zero_shot
 from tijepa.inference.embedder import MODEL_FILES, Embedder, checkpoint_folder, load
+from tijepa.inference.feature_cache import cached_split
 from tijepa.inference.inputs import energy_of_labels, prompt_list
 from tijepa.io.files import whole_folder
 from tijepa.io.formatting import without_nan
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
-from tijepa.runs.cached_features import cached_split
 from tijepa.runs.gallery import Query, gallery_of
 from tijepa.runs.record import open_run_data, read_run
 from tijepa.runs.report.report import write_report

@@ -82,7 +82,7 @@ def answer_facts(answer: Answer, index: Index) -> dict[str, Any]:
         "store": index.store.uri,
         "version": index.card.version,
         "rows": index.card.rows,
-        "behind": index.behind,
+        "behind": index.stale_rows,
         "recall_at_10": None if lists is None else lists.recall_at_10,
         "hits": [asdict(hit) for hit in answer.hits],
     }

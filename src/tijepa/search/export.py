@@ -30,7 +30,9 @@ def check_ending(out: Path) -> None:
         raise ConfigError(f"`out` {out} ends neither with .parquet nor with .npy: name it so")
 
 
-def write_embeddings(shelf: VectorStore, store: Store, out: Path, sides: tuple[Side, ...]) -> int:
+def write_embeddings(
+    vector_store: VectorStore, store: Store, out: Path, sides: tuple[Side, ...]
+) -> int:
     """Write the vectors of `sides`, one row each, and return how many there are.
 
     Columns are id, row, kind ("image" or "text"), split, caption (of texts) and embedding. With
@@ -38,7 +40,7 @@ def write_embeddings(shelf: VectorStore, store: Store, out: Path, sides: tuple[S
     line. Files appear whole or not at all. Raises `CheckpointError` where that is not possible.
     """
     check_ending(out)
-    parts = _Parts(shelf, store, sides)
+    parts = _Parts(vector_store, store, sides)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".parquet":
@@ -54,17 +56,17 @@ def write_embeddings(shelf: VectorStore, store: Store, out: Path, sides: tuple[S
 class _Parts:
     """The vectors of a store with what belongs to them, some thousand at a time."""
 
-    shelf: VectorStore
+    vector_store: VectorStore
     store: Store
     sides: tuple[Side, ...]
 
     @property
     def count(self) -> int:
-        return sum(len(self.shelf.vectors(side).rows) for side in self.sides)
+        return sum(len(self.vector_store.vectors(side).rows) for side in self.sides)
 
     def __iter__(self) -> Iterator[tuple[dict[str, list[Any]], NDArray[np.float32]]]:
         for side in self.sides:
-            vectors = self.shelf.vectors(side)
+            vectors = self.vector_store.vectors(side)
             for start in range(0, len(vectors.rows), _ROWS):
                 part = slice(start, start + _ROWS)
                 yield self._about(side, vectors, part), np.array(vectors.values[part])
@@ -86,7 +88,7 @@ class _Parts:
 
 
 def _parquet(parts: _Parts, path: Path) -> None:
-    length = parts.shelf.length
+    length = parts.vector_store.length
     schema = pa.schema(
         [
             pa.field("id", pa.string()),
@@ -109,7 +111,7 @@ def _matrix(parts: _Parts, path: Path, listed: Path) -> None:
     header = {
         "descr": "<f4",
         "fortran_order": False,
-        "shape": (parts.count, parts.shelf.length),
+        "shape": (parts.count, parts.vector_store.length),
     }
     with open(path, "wb") as matrix, open(listed, "w", encoding="utf-8") as lines:
         np.lib.format.write_array_header_1_0(matrix, header)

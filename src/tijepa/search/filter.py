@@ -25,7 +25,13 @@ from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import spread, write_list, write_report
 from tijepa.search.manifest import check_store
-from tijepa.search.pair_scores import PairScores, check_keep, judge, keep_best, match_probabilities
+from tijepa.search.pair_scores import (
+    PairScores,
+    check_keep,
+    keep_best,
+    match_probabilities,
+    score_pairs,
+)
 from tijepa.search.where import rows_where
 
 __all__ = ["DerivedReader", "Filtered", "FilteredReader", "filter_store"]
@@ -59,10 +65,10 @@ def filter_store(
     check_keep(keep)
     rows = None if where is None else rows_where(Store(check_store(store)), where)
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
-        judged = judge(embedded.shelf, embedded.form, rows)
+        scores = score_pairs(embedded.vector_store, embedded.form, rows)
     opened = embedded.store
-    kept = keep_best(judged, keep)
-    probabilities = match_probabilities(embedder, judged.energies)
+    kept = keep_best(scores, keep)
+    probabilities = match_probabilities(embedder, scores.energies)
     facts: dict[str, Any] = {
         "store": opened.uri,
         "version": opened.version,
@@ -70,12 +76,12 @@ def filter_store(
         "form": embedded.form,
         "where": where,
         "keep": keep,
-        "pairs": len(judged),
+        "pairs": len(scores),
         "kept": int(kept.sum()),
         "dropped": int((~kept).sum()),
-        **spread(judged.energies, probabilities, kept),
+        **spread(scores.energies, probabilities, kept),
     }
-    about = partial(_about, opened, judged, probabilities)
+    about = partial(_about, opened, scores, probabilities)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     write_list(out / "kept.jsonl", about, np.flatnonzero(kept))
@@ -90,27 +96,27 @@ def filter_store(
         facts=facts,
         store=opened,
         about=about,
-        order=np.argsort(judged.energies, kind="stable"),
+        order=np.argsort(scores.energies, kind="stable"),
     )
     gone = ~kept
-    return Filtered(facts, _by_row(judged.rows[gone], judged.captions[gone]))
+    return Filtered(facts, _by_row(scores.rows[gone], scores.captions[gone]))
 
 
 def _about(
     store: Store,
-    judged: PairScores,
+    scores: PairScores,
     probabilities: NDArray[np.float64] | None,
     some: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
     """What the lists say of some pairs."""
-    taken = store.take_each(judged.rows[some], ["id", "captions"]).to_pylist()
+    taken = store.take_each(scores.rows[some], ["id", "captions"]).to_pylist()
     return [
         {
             "id": own["id"],
-            "row": int(judged.rows[pair]),
-            "number": int(judged.captions[pair]),
-            "caption": own["captions"][int(judged.captions[pair])],
-            "energy": float(judged.energies[pair]),
+            "row": int(scores.rows[pair]),
+            "number": int(scores.captions[pair]),
+            "caption": own["captions"][int(scores.captions[pair])],
+            "energy": float(scores.energies[pair]),
             "probability": None if probabilities is None else float(probabilities[pair]),
         }
         for pair, own in zip(some, taken, strict=True)

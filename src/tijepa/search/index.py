@@ -46,15 +46,15 @@ class Index:
         self,
         embedder: Embedder,
         store: Store,
-        shelf: VectorStore,
+        vector_store: VectorStore,
         card: IndexCard,
         lists: Mapping[Side, Lists],
     ) -> None:
         self.embedder = embedder
         self.store = store
         self.card = card
-        self.folder = shelf.folder
-        self._vectors = {side: shelf.vectors(side) for side in SIDES}
+        self.folder = vector_store.folder
+        self._vectors = {side: vector_store.vectors(side) for side in SIDES}
         self._lists = lists
 
     @classmethod
@@ -78,13 +78,13 @@ class Index:
         if exact_up_to is not None and Store(check_store(store)).dataset.count_rows() > exact_up_to:
             need_faiss()  # rather now than after an hour
         with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
-            opened, shelf = embedded.store, embedded.shelf
-            lists = make_lists(shelf, embedded.form, exact_up_to, reporter)
-            last = shelf.chunks[-1]
+            opened, vector_store = embedded.store, embedded.vector_store
+            lists = make_lists(vector_store, embedded.form, exact_up_to, reporter)
+            last = vector_store.chunks[-1]
             card = IndexCard(
                 model=embedded.model,
                 form=embedded.form,
-                length=shelf.length,
+                length=vector_store.length,
                 store=opened.uri,
                 version=opened.version,
                 rows=last.stop,
@@ -94,9 +94,9 @@ class Index:
                 exact_up_to=exact_up_to,
                 lists={side: one.card for side, one in lists.items()},
             )
-            write_card(card, shelf.folder)
-            remove_others(shelf, lists)
-            return cls(embedder, opened, shelf, card, lists)
+            write_card(card, vector_store.folder)
+            remove_others(vector_store, lists)
+            return cls(embedder, opened, vector_store, card, lists)
 
     @classmethod
     def open(
@@ -122,12 +122,15 @@ class Index:
         if card is None:
             Store(store)  # rather say that there is no store, where that is so
             raise DataError(f"{store} has no index of this model: {remedy}")
-        # the shelf may have grown since, by a stopped build or for another verb
-        opened, shelf = Store(store, card.version), VectorStore(folder, card.length, card.rows)
-        if shelf.rows != card.rows or not verified(shelf, opened, only_ends=True):
+        # the vector store may have grown since, by a stopped build or for another verb
+        opened, vector_store = (
+            Store(store, card.version),
+            VectorStore(folder, card.length, card.rows),
+        )
+        if vector_store.rows != card.rows or not verified(vector_store, opened, only_ends=True):
             raise DataError(f"{store} was written anew since it was indexed: {remedy}")
-        lists = {} if exact else open_lists(shelf, card)
-        return cls(embedder, opened, shelf, card, lists)
+        lists = {} if exact else open_lists(vector_store, card)
+        return cls(embedder, opened, vector_store, card, lists)
 
     @property
     def form(self) -> Form:
@@ -139,7 +142,7 @@ class Index:
         return self.card.rows
 
     @property
-    def behind(self) -> int:
+    def stale_rows(self) -> int:
         """Rows that the store has got since; `build` adds them."""
         return int(Store(self.store.uri).dataset.count_rows()) - self.card.rows
 

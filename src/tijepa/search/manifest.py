@@ -120,42 +120,44 @@ _OTHER: Mapping[Side, Side] = {"images": "texts", "texts": "images"}
 
 
 def make_lists(
-    shelf: VectorStore, form: Form, exact_up_to: int | None, reporter: Reporter
+    vector_store: VectorStore, form: Form, exact_up_to: int | None, reporter: Reporter
 ) -> dict[Side, Lists]:
     """Lists of each side with more than `exact_up_to` vectors; those that stand are taken."""
     made: dict[Side, Lists] = {}
-    card = read_card(shelf.folder)
+    card = read_card(vector_store.folder)
     for side in SIDES:
-        values = searched(shelf.vectors(side).values, form, side)
+        values = searched(vector_store.vectors(side).values, form, side)
         if exact_up_to is None or len(values) <= exact_up_to:
             continue
-        path = _file(shelf, side, len(values))
+        path = _file(vector_store, side, len(values))
         if card is not None and side in card.lists and path.exists():
             made[side] = Lists.open(path, card.lists[side], form, len(values))
             continue
         with reporter.bar(f"making the lists of {len(values):,} {side}", None):
-            queries = searched(shelf.vectors(_OTHER[side]).values, form, side)
+            queries = searched(vector_store.vectors(_OTHER[side]).values, form, side)
             made[side] = Lists.build(values, queries, form, side)
         made[side].save(path)
     return made
 
 
-def open_lists(shelf: VectorStore, card: IndexCard) -> dict[Side, Lists]:
+def open_lists(vector_store: VectorStore, card: IndexCard) -> dict[Side, Lists]:
     """The lists that the card names."""
     counts: Mapping[Side, int] = {"images": card.images, "texts": card.texts}
     return {
-        side: Lists.open(_file(shelf, side, counts[side]), one, card.form, counts[side])
+        side: Lists.open(_file(vector_store, side, counts[side]), one, card.form, counts[side])
         for side, one in card.lists.items()
     }
 
 
-def remove_others(shelf: VectorStore, kept: Iterable[Side]) -> None:
+def remove_others(vector_store: VectorStore, kept: Iterable[Side]) -> None:
     """Remove lists of earlier states, once the card names those that are kept."""
-    names = {_file(shelf, side, len(shelf.vectors(side).values)).name for side in kept}
-    for path in shelf.folder.glob("*.lists"):
+    names = {
+        _file(vector_store, side, len(vector_store.vectors(side).values)).name for side in kept
+    }
+    for path in vector_store.folder.glob("*.lists"):
         if path.name not in names:
             path.unlink(missing_ok=True)
 
 
-def _file(shelf: VectorStore, side: Side, count: int) -> Path:
-    return shelf.folder / f"{side}-{count}.lists"
+def _file(vector_store: VectorStore, side: Side, count: int) -> Path:
+    return vector_store.folder / f"{side}-{count}.lists"

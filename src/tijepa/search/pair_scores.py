@@ -15,11 +15,11 @@ from tijepa.search.vector_store import VectorStore
 __all__ = [
     "PairScores",
     "check_keep",
-    "judge",
     "keep_best",
     "kept_count",
     "match_probabilities",
     "pair_energies",
+    "score_pairs",
 ]
 
 _BLOCK = 65_536
@@ -37,12 +37,14 @@ class PairScores:
         return len(self.rows)
 
 
-def judge(shelf: VectorStore, form: Form, rows: NDArray[np.int64] | None = None) -> PairScores:
+def score_pairs(
+    vector_store: VectorStore, form: Form, rows: NDArray[np.int64] | None = None
+) -> PairScores:
     """The energy of every caption with its own image, of some store rows or of all.
 
     Items that lack an image or captions are no pairs. Raises `DataError` where no pair is left.
     """
-    images, texts = shelf.vectors("images"), shelf.vectors("texts")
+    images, texts = vector_store.vectors("images"), vector_store.vectors("texts")
     paired = np.isin(texts.rows, images.rows)
     if rows is not None:
         paired &= np.isin(texts.rows, rows)
@@ -81,11 +83,11 @@ def kept_count(keep: float, total: int) -> int:
     return max(1, round(keep * total))
 
 
-def keep_best(judged: PairScores, keep: float) -> NDArray[np.bool_]:
+def keep_best(scores: PairScores, keep: float) -> NDArray[np.bool_]:
     """Which pairs are kept: the share `keep` of lowest energy, of equal energies the first ones."""
-    kept = np.zeros(len(judged), bool)
-    order = np.argsort(judged.energies, kind="stable")
-    kept[order[: kept_count(keep, len(judged))]] = True
+    kept = np.zeros(len(scores), bool)
+    order = np.argsort(scores.energies, kind="stable")
+    kept[order[: kept_count(keep, len(scores))]] = True
     return kept
 
 

@@ -36,10 +36,10 @@ __all__ = [
     "Paired",
     "PseudoPairReader",
     "PseudoPairs",
-    "find_partners",
+    "find_pseudo_pairs",
     "nearest_pairs",
     "pair_store",
-    "without_partner",
+    "unpaired",
 ]
 
 _BLOCK = 8192  # images and texts multiplied at once: 256 MiB of products
@@ -68,12 +68,12 @@ class PseudoPairs:
         )
 
 
-def without_partner(shelf: VectorStore, rows: NDArray[np.int64]) -> dict[Side, NDArray[np.int64]]:
+def unpaired(vector_store: VectorStore, rows: NDArray[np.int64]) -> dict[Side, NDArray[np.int64]]:
     """Positions of the vectors whose store row is one of `rows` and lacks the other modality.
 
     Raises `DataError` where either kind is missing.
     """
-    images, texts = (shelf.vectors(side).rows for side in SIDES)
+    images, texts = (vector_store.vectors(side).rows for side in SIDES)
     found: dict[Side, NDArray[np.int64]] = {
         "images": np.flatnonzero(np.isin(images, rows) & ~np.isin(images, texts)),
         "texts": np.flatnonzero(np.isin(texts, rows) & ~np.isin(texts, images)),
@@ -86,18 +86,18 @@ def without_partner(shelf: VectorStore, rows: NDArray[np.int64]) -> dict[Side, N
     return found
 
 
-def find_partners(
-    shelf: VectorStore,
+def find_pseudo_pairs(
+    vector_store: VectorStore,
     form: Form,
     alone: dict[Side, NDArray[np.int64]],
     advance: Callable[[int], None] = lambda count: None,
 ) -> PseudoPairs:
     """Each image of `alone` with the text of lowest energy, and each text with its image.
 
-    `alone` is what `without_partner` found. A store row of several captions is one text: its energy
+    `alone` is what `unpaired` found. A store row of several captions is one text: its energy
     is the mean over them. `advance` is told how many images were compared.
     """
-    images, texts = shelf.vectors("images"), shelf.vectors("texts")
+    images, texts = vector_store.vectors("images"), vector_store.vectors("texts")
     rows, means = _row_means(texts, alone["texts"])
     values = images.values[alone["images"]]
     at_image, at_text, mutual = nearest_pairs(values, means, advance)
@@ -194,9 +194,9 @@ def pair_store(
     if where is not None:
         rows = np.intersect1d(rows, rows_where(opened, where))
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
-        alone = without_partner(embedded.shelf, rows)
+        alone = unpaired(embedded.vector_store, rows)
         with reporter.bar("comparing images", len(alone["images"])) as advance:
-            found = find_partners(embedded.shelf, embedded.form, alone, advance)
+            found = find_pseudo_pairs(embedded.vector_store, embedded.form, alone, advance)
     opened = embedded.store
     chosen = found if keep is None else found.best(keep)
     kept = np.arange(len(found)) < len(chosen)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tijepa.config import RunConfig
 from tijepa.config.task_weights import token_weights
-from tijepa.data.features.table import Features
+from tijepa.data.features import Features
 from tijepa.data.pairs import Batch, PairSplits
 from tijepa.io.formatting import duration
 from tijepa.io.progress import SILENT
@@ -28,7 +28,7 @@ from tijepa.training.build import (
     parameter_counts,
     resolve_compute,
 )
-from tijepa.training.feature_maker import cached_modalities
+from tijepa.training.cached_features import cached_modalities
 from tijepa.training.loop import rates_at
 from tijepa.training.step import training_step
 

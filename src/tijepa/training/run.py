@@ -12,7 +12,7 @@ import torch
 
 from tijepa.config import RunConfig
 from tijepa.data.batches.loader import Loader
-from tijepa.data.features.table import SplitFeatures
+from tijepa.data.features import SplitFeatures
 from tijepa.data.pairs import PairSource, PairSplits, Rejected, rejected_file
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError
@@ -33,8 +33,8 @@ from tijepa.training.build import (
     resolve_compute,
     resumed_model,
 )
+from tijepa.training.cached_features import feature_cache_of, split_features
 from tijepa.training.checkpoint import Checkpoints, RunState
-from tijepa.training.feature_maker import FeatureMaker
 from tijepa.training.guard import build_guard
 from tijepa.training.logging import Metrics, environment_of, import_wandb
 from tijepa.training.loop import RunContext, TrainState, fit
@@ -105,13 +105,10 @@ def train(
     if last is not None:
         state = checkpoints.restore(last, model, objective, optimizer)
     # once the weights are there, for the features' key is a hash of the frozen ones
-    maker = FeatureMaker.of(
+    cache = feature_cache_of(
         config, source, model.context, card.arguments["encoders"], tokenizer, compute, reporter
     )
-    features = {
-        name: maker.split(name, splits.split(name)) if name in splits.splits else SplitFeatures()
-        for name in ("train", "validation")
-    }
+    features = {name: split_features(cache, splits, name) for name in ("train", "validation")}
     with reporter.phase("reading pairs to measure on"):
         held_out = _held_out(splits, config, features["validation"], reporter)
         typical = _calibration_pairs(source, config, features["train"], reporter)
@@ -172,8 +169,8 @@ def train(
         metrics.close()
         _list_rejected(run_dir, loader.rejected)
     judged = judged_split(splits)
-    if judged is not None:  # kept for the evaluation of this run and of every later one
-        maker.split(judged, splits.split(judged))
+    if judged is not None:  # cached for the evaluation of this run and of every later one
+        split_features(cache, splits, judged)
     finish_run(run_dir, config, splits, reporter, compute.device)
     if collapse is not None:
         raise collapse

@@ -17,7 +17,7 @@ import torch
 from tijepa.data.batches.device_crop import Uncropped
 from tijepa.data.batches.order import Order
 from tijepa.data.batches.sample_rng import SampleRng, least_side, replacement, rngs_at
-from tijepa.data.features.table import Features, FeatureTable, SplitFeatures
+from tijepa.data.features import Features, FeatureTable, SplitFeatures
 from tijepa.data.images import Crop, Pixels, normalise_into, resize_crop
 from tijepa.data.pairs import Batch, Item, PairSource, Rejected
 from tijepa.data.tokenizer import Tokenizer

@@ -20,7 +20,7 @@ import torch
 from tijepa.data.batches.batch_builder import BatchBuilder, BrokenItems, LoaderSpec
 from tijepa.data.batches.device_crop import Uncropped
 from tijepa.data.batches.order import Order
-from tijepa.data.features.table import SplitFeatures
+from tijepa.data.features import SplitFeatures
 from tijepa.data.pairs import Batch, PairSource, Rejected
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError

@@ -1,9 +1,8 @@
-"""Features on disk: what is written is read, piece by piece, and broken items keep their order."""
+"""Features of frozen encoders, by item and caption, in tables and in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,43 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.data.batches.loader import Loader
-from tijepa.data.features.table import Features, FeatureTable, SplitFeatures, open_table
-from tijepa.data.features.writer import FeatureWriter
+from tijepa.data.features import Features, FeatureTable, SplitFeatures
 from tijepa.data.pairs import Item, PairSource, StoredImage
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
 
-MADE = {"key": "k"}
+
+def bits(tokens: torch.Tensor) -> np.ndarray:
+    return tokens.to(torch.bfloat16).view(torch.uint16).numpy()
 
 
-def write(folder: Path, *, tokens: bool, stop: int | None = None) -> Path:
-    """Items 0 to 2 of 2, 0 and 1 rows; row r has r + 1 tokens of value 1 + r / 512."""
-    writer = FeatureWriter(folder, MADE, tokens=tokens)
-    pieces = [([2], [0, 1]), ([0], []), ([1], [2])]
-    for rows, numbers in pieces[writer.items : stop]:
-        pooled = torch.tensor([[float(r), 0.1] for r in numbers]).reshape(-1, 2)
-        values = torch.stack(
-            [torch.full((3, 4), 1 + r / 512) for r in numbers] or [torch.ones(3, 4)]
-        )
-        mask = torch.arange(3).expand(len(numbers), -1) <= torch.tensor(numbers).reshape(-1, 1)
-        writer.add(
-            rows,
-            pooled,
-            values[: len(numbers)] if tokens else None,
-            mask if tokens else None,
-            {1: "no image"} if rows == [0] else {},
-        )
-    if stop is None:
-        writer.finish()
-    return folder
+def test_rows_are_found_by_item_and_choice() -> None:
+    """Items 0 to 2 of 2, 0 and 1 rows; row r has r + 1 tokens of value 1 + r / 512.
 
-
-def test_rows_are_found_by_item_and_choice(tmp_path: Path) -> None:
-    """1 + 2 / 512 = 1.00390625 lies between the bfloat16 values 1 and 1.0078125: even wins."""
-    table = open_table(write(tmp_path / "t", tokens=True), MADE)
+    1 + 2 / 512 = 1.00390625 lies between the bfloat16 values 1 and 1.0078125: even wins.
+    """
+    tokens = torch.tensor([1 + r / 512 for r in range(3) for _ in range(r + 1)])
+    arrays = {
+        "rows": np.array([2, 0, 1], np.uint32),
+        "pooled": np.array([[0, 0.1], [1, 0.1], [2, 0.1]], np.float32),
+        "lengths": np.array([1, 2, 3], np.uint32),
+        "tokens": bits(tokens[:, None].expand(-1, 4).contiguous()),
+    }
+    table = FeatureTable(arrays, {1: "no image"})
     assert len(table) == 3
     assert [table.count(item) for item in range(3)] == [2, 0, 1]
-    assert table.broken == {1: "no image"}
+    assert not table.pooled_alone
+    assert table.pooled(0).tolist() == [[0, np.float32(0.1)], [1, np.float32(0.1)]]
     found = table.take([2, 0, 1, 0], [0, 1, None, 0])
     assert found.pooled.tolist() == [
         [2, np.float32(0.1)],
@@ -63,39 +52,10 @@ def test_rows_are_found_by_item_and_choice(tmp_path: Path) -> None:
     assert found.tokens[3, 1:].abs().sum() == 0
 
 
-def test_pooled_alone_take_no_tokens(tmp_path: Path) -> None:
-    folder = write(tmp_path / "t", tokens=False)
-    assert open_table(folder, MADE).take([0], [0]).tokens is None
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "features.json",
-        "pooled.f32",
-        "rows.u32",
-    ]
-
-
-def test_an_interrupted_table_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    whole = write(tmp_path / "whole", tokens=True)
-    write(tmp_path / "parts", tokens=True, stop=2)
-    with open(tmp_path / "parts" / "pooled.f32", "ab") as file:
-        file.write(b"half a piece")
-    with pytest.raises(DataError, match="damaged"):
-        open_table(tmp_path / "parts", MADE)
-    parts = write(tmp_path / "parts", tokens=True)
-    assert {f.name: f.read_bytes() for f in parts.iterdir()} == {
-        f.name: f.read_bytes() for f in whole.iterdir()
-    }
-
-
-def test_progress_of_another_making_begins_anew(tmp_path: Path) -> None:
-    write(tmp_path / "t", tokens=True, stop=1)
-    assert FeatureWriter(tmp_path / "t", MADE, tokens=True).items == 1
-    assert FeatureWriter(tmp_path / "t", {"key": "other"}, tokens=True).items == 0
-
-
-def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot keep features .* data\.cache_features=false"):
-        FeatureWriter(tmp_path / "file" / "t", MADE, tokens=False)
+def test_pooled_alone_take_no_tokens() -> None:
+    table = FeatureTable({"rows": np.ones(1, np.uint32), "pooled": np.ones((1, 2))}, {})
+    assert table.pooled_alone
+    assert table.take([0], [0]).tokens is None
 
 
 @given(
@@ -115,7 +75,7 @@ def test_a_token_is_off_by_at_most_an_eighth_bit(values: list[float]) -> None:
         "rows": np.ones(1, np.uint32),
         "pooled": np.zeros((1, 1), np.float32),
         "lengths": np.array([len(values)], np.uint32),
-        "tokens": exact[0].to(torch.bfloat16).view(torch.uint16).numpy(),
+        "tokens": bits(exact[0]),
     }
     found = FeatureTable(arrays, {}).take([0], [0]).tokens
     assert found is not None

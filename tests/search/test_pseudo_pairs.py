@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from tijepa.errors import DataError
 from tijepa.search import pseudo_pairs as partners
-from tijepa.search.pseudo_pairs import find_partners, nearest_pairs, without_partner
+from tijepa.search.pseudo_pairs import find_pseudo_pairs, nearest_pairs, unpaired
 from tijepa.search.vector_store import Chunk, VectorStore
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> VectorStore:
+def vector_store(tmp_path: Path) -> VectorStore:
     """Row 0 is a pair, rows 1 and 2 are images, rows 3 (two captions) and 4 are texts."""
-    made = VectorStore(tmp_path / "shelf", 2)
+    made = VectorStore(tmp_path / "vectors", 2)
     made.append(
         Chunk(0, 5, "", 3, 4, 0),
         {
@@ -30,23 +30,25 @@ def shelf(tmp_path: Path) -> VectorStore:
     return made
 
 
-def test_partners_by_hand(shelf: VectorStore) -> None:
+def test_partners_by_hand(vector_store: VectorStore) -> None:
     """The captions of row 3 have the mean (2, 1). Products of the images (1, 0), (2, 1) with it
     and with (1, 0) are 2, 1 and 5, 2: both images like row 3 best, both texts the image of
     row 2. So rows 2 and 3 are a mutual pair of energy −5, and 1 has 3, and 4 has 2, at −2."""
-    found = find_partners(shelf, "calibrated", without_partner(shelf, np.arange(5)))
+    found = find_pseudo_pairs(vector_store, "calibrated", unpaired(vector_store, np.arange(5)))
     assert (found.images.tolist(), found.texts.tolist()) == ([2, 1, 2], [3, 3, 4])
     assert found.energies.tolist() == [-5, -2, -2]
     assert found.mutual.tolist() == [True, False, False]
-    best = find_partners(shelf, "cosine", without_partner(shelf, np.arange(5))).best(0.6)
+    best = find_pseudo_pairs(vector_store, "cosine", unpaired(vector_store, np.arange(5))).best(0.6)
     assert (best.images.tolist(), best.energies.tolist()) == ([2, 1], [-4, -1])
 
 
-def test_only_the_rows_that_were_asked_for_are_matched(shelf: VectorStore) -> None:
-    found = find_partners(shelf, "calibrated", without_partner(shelf, np.array([0, 1, 3])))
+def test_only_the_rows_that_were_asked_for_are_matched(vector_store: VectorStore) -> None:
+    found = find_pseudo_pairs(
+        vector_store, "calibrated", unpaired(vector_store, np.array([0, 1, 3]))
+    )
     assert (found.images.tolist(), found.texts.tolist()) == ([1], [3])
     with pytest.raises(DataError, match="2 images without caption and 0 captions without"):
-        without_partner(shelf, np.array([0, 1, 2]))
+        unpaired(vector_store, np.array([0, 1, 2]))
 
 
 @given(

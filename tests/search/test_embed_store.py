@@ -1,4 +1,4 @@
-"""Rows of a store whose features a run on frozen encoders has kept are read, not encoded."""
+"""Rows of a store whose features are cached are read, not encoded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.io.progress import SILENT
 from tijepa.search import Index
-from tijepa.search.embed_store import Items
+from tijepa.search.embed_store import Inputs
 from tijepa.search.vector_store import SIDES
 from tijepa.training import train
 
@@ -30,14 +30,14 @@ def trained(
     frozen_settings: list[str], prepared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Embedder]:
     """A store with the features of all its rows, and the model."""
-    folder = tmp_path_factory.mktemp("kept")
+    folder = tmp_path_factory.mktemp("cached")
     store = Path(shutil.copytree(prepared, folder / "pairs.lance"))
     settings = [f"data.source={json.dumps(str(store))}", *frozen_settings]
     run = train(load_config(overrides=settings), folder / "run", reporter=SILENT)
     return store, tijepa.load(run)
 
 
-def test_an_index_reads_what_training_has_kept_and_is_the_same(
+def test_an_index_reads_what_training_has_cached_and_is_the_same(
     trained: tuple[Path, Embedder], tmp_path: Path, encoded: dict[str, int]
 ) -> None:
     """All three splits have them; one text is encoded to measure rows by."""
@@ -51,7 +51,7 @@ def test_an_index_reads_what_training_has_kept_and_is_the_same(
     )
     assert encoded == {"image": 0, "text": 1}
     for modality in ("image", "text"):
-        words = f"features  {modality} features of 56 of 56 rows, kept by training, are read"
+        words = f"features  {modality} features of 56 of 56 rows, cached by training, are read"
         assert words in told.getvalue()
     assert (index.card.images, index.card.texts, index.card.unreadable) == (56, 112, 0)
     for side in SIDES:
@@ -79,14 +79,14 @@ def test_features_of_a_store_that_was_written_anew_are_an_error(
         Index.build(embedder, str(tmp_path / "pairs.lance"), threads=1)
 
 
-def test_what_is_kept_and_what_is_encoded_stand_in_the_order_of_the_rows() -> None:
-    items = Items(
+def test_what_is_cached_and_what_is_encoded_stand_in_the_order_of_the_rows() -> None:
+    inputs = Inputs(
         rows=[4, 5, 5, 7],
         new=[True, False, False, True],
         given=["a", "b"],
-        kept=[torch.tensor([[1.0], [2.0]])],
+        cached=[torch.tensor([[1.0], [2.0]])],
     )
-    found = items.embedded(
+    found = inputs.embedded(
         lambda texts: torch.tensor([[10.0 + ord(text)] for text in texts]),
         lambda features: -features.pooled,
     )
