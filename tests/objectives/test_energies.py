@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.objectives.energies import ENERGIES, Energy, cosine, smooth_l1, squared_l2
+from tijepa.objectives.energies import Energy, cosine, smooth_l1, squared_l2
+from tijepa.registry import part
+
+ENERGIES = {name: part("energy", name) for name in ("squared_l2", "smooth_l1", "cosine")}
 
 
 def pairs(seed: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:

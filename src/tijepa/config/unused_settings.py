@@ -1,15 +1,20 @@
-"""Which settings the others make irrelevant.
+"""Which settings the others make irrelevant, across sections or by their values.
 
 A setting without effect is an error where somebody sets it: whoever writes it expects something
-of it. `without_effect` is the one list of such rules.
+of it. Settings of another choice than the one made need no rule: they are unknown keys of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["FIXED", "PREDICTIVE", "fixed_settings", "without_effect"]
+from tijepa.config.objectives import FIXED, REGULARIZER
+from tijepa.registry import entries
+
+__all__ = ["PREDICTIVE", "without_effect"]
+
+PREDICTIVE = frozenset({"tijepa", *FIXED})  # objectives that predict, by the mechanism of tasks
 
 _POOLED_WEIGHTS = (
     "objective.tasks.text_to_image.pooled",
@@ -24,20 +29,7 @@ _TOKEN_WEIGHTS = (
     "objective.tasks.text_only",
 )
 _TOKEN_TASKS = (*_TOKEN_WEIGHTS, "objective.tasks.fusion_infill")
-_ONLY_PREDICTIVE = (
-    "objective.tasks",
-    "objective.energy",
-    "objective.pooled_targets",
-    "objective.pooled_target_norm",
-    "objective.token_targets",
-    "objective.masks",
-    "objective.regularize_image",
-    "objective.regularize_text",
-    "model.pooled_predictor",
-    "model.token_predictor",
-    "model.fusion",
-    "optim.ema_momentum",
-)
+_ONLY_PREDICTIVE = ("model.token_predictor", "model.fusion")
 _ONLY_ACTING = ("patience", "lr_factor", "max_rollbacks")
 _OWN_ENCODER = {
     "image": ("patch_size", "stem", "width", "depth", "heads", "mlp_ratio"),
@@ -49,7 +41,6 @@ _HIDDEN_LAYERS = {
     "model.head": ("hidden", "norm", "skip"),
     "model.pooled_predictor": ("hidden", "norm"),
 }
-_OF_REGULARIZERS = ("slices", "by_batch", "variance")
 _BLOCK_TASKS = ("image_infill", "image_only", "fusion_infill")
 _BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale")
 
@@ -57,7 +48,7 @@ _BLOCK_MASKS = ("target_blocks", "target_scale", "target_aspect", "context_scale
 def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     """Settings and whole sections without effect, each with the reason.
 
-    `value` gives the value of a dotted key such as `objective.name`.
+    `value` gives the value of a dotted key such as `objective.name`, None where there is none.
     """
     idle: dict[str, str] = {}
     if value("data.source") == "scenes":
@@ -72,11 +63,19 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     mlps = ["model.head"]
     objective = value("objective.name")
     if objective in PREDICTIVE:
-        if value("model.pooled_predictor.kind") == "mlp":
-            mlps.append("model.pooled_predictor")
         idle |= _idle_of_prediction(value)
     else:
+        known = entries("objective").get(objective)
+        needs = () if known is None else known.needs
         idle |= dict.fromkeys(_ONLY_PREDICTIVE, f"objective.name is '{objective}'")
+        for need, section in (
+            ("predictors", "model.pooled_predictor"),
+            ("targets", "optim.ema_momentum"),
+        ):
+            if need not in needs:
+                idle[section] = f"objective.name is '{objective}'"
+    if value("model.pooled_predictor.kind") == "mlp" and "model.pooled_predictor" not in idle:
+        mlps.append("model.pooled_predictor")
     for mlp in mlps:
         if value(f"{mlp}.depth") == 0:
             reason = f"{mlp}.depth is 0 (one linear map)"
@@ -88,6 +87,11 @@ def _idle_of_encoders(value: Callable[[str], Any]) -> dict[str, str]:
     idle: dict[str, str] = {}
     for modality, own in _OWN_ENCODER.items():
         encoder = f"model.{modality}"
+        if value(f"{encoder}.encoder.name") is not None:
+            reason = f"{encoder}.encoder has its own architecture"
+            idle |= {f"{encoder}.{key}": reason for key in (*own, *_BACKBONE[modality], "pool")}
+            idle[f"{encoder}.backbone"] = reason
+            continue
         if value(f"{encoder}.backbone") is None:
             reason = f"{encoder}.backbone is not set"
             idle |= {f"{encoder}.{key}": reason for key in _BACKBONE[modality]}
@@ -132,11 +136,8 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
         }
     if value("model.pooled_predictor.kind") == "covariance":
         reason = "model.pooled_predictor.kind is 'covariance'"
-        idle |= {f"model.pooled_predictor.{name}": reason for name in ("depth", "hidden", "norm")}
         if not (plain or fused):
             idle["objective.energy"] = f"{reason} and no token-level task has a weight"
-    else:
-        idle["model.pooled_predictor.memory"] = "model.pooled_predictor.kind is 'mlp'"
     if not fused:
         idle["model.fusion"] = "fusion_infill has no weight"
     if not (plain or fused):
@@ -157,79 +158,8 @@ def _idle_of_prediction(value: Callable[[str], Any]) -> dict[str, str]:
         reason = "neither text_infill nor text_only has a weight"
         idle |= {f"objective.masks.{name}": reason for name in ("text_hidden", "text_span")}
     for regularizer in ("objective.regularize_image", "objective.regularize_text"):
-        name = value(f"{regularizer}.name")
-        if name == "none":
-            idle[f"{regularizer}.weight"] = f"{regularizer}.name is 'none'"
-        elif value(f"{regularizer}.weight") == 0:
+        if value(f"{regularizer}.weight") == 0:
             reason = f"{regularizer}.weight is 0"
-            idle |= {f"{regularizer}.{key}": reason for key in _OF_REGULARIZERS}
-            continue
-        if name not in ("sigreg", "visreg"):
-            idle[f"{regularizer}.slices"] = f"{regularizer}.name is '{name}'"
-        if name != "sigreg":
-            for setting in ("by_batch", "variance"):
-                idle[f"{regularizer}.{setting}"] = f"{regularizer}.name is '{name}'"
+            fields = {name for one in REGULARIZER.members().values() for name in one.model_fields}
+            idle |= {f"{regularizer}.{key}": reason for key in fields - {"name", "weight"}}
     return idle
-
-
-# Objectives that are fixed settings of one mechanism.
-#
-# `ijepa` and `levljepa` run the code of `tijepa`, tasks, energy, targets and regularizers, with the
-# settings below and no others. Naming one gives them these values; a value that contradicts them is
-# an error, since the run would no longer be what its name says. What stands not here stays free.
-
-
-FIXED: dict[str, dict[str, Any]] = {
-    # I-JEPA, arXiv 2301.08243: blocks of patches from a context block, EMA targets, no regularizer
-    "ijepa": {
-        "objective.tasks.text_to_image.pooled": 0.0,
-        "objective.tasks.text_to_image.tokens": 0.0,
-        "objective.tasks.image_to_text.pooled": 0.0,
-        "objective.tasks.image_to_text.tokens": 0.0,
-        "objective.tasks.image_infill": 0.0,
-        "objective.tasks.text_infill": 0.0,
-        "objective.tasks.image_only": 1.0,
-        "objective.tasks.text_only": 0.0,
-        "objective.tasks.fusion_infill": 0.0,
-        "objective.token_targets": "ema",
-        "objective.regularize_image.name": "none",
-        "objective.regularize_text.name": "none",
-    },
-    # LeVLJEPA, arXiv 2607.00784: pooled embeddings, each predicted from the other's, SIGReg on both
-    "levljepa": {
-        "objective.tasks.text_to_image.pooled": 1.0,
-        "objective.tasks.text_to_image.tokens": 0.0,
-        "objective.tasks.image_to_text.pooled": 1.0,
-        "objective.tasks.image_to_text.tokens": 0.0,
-        "objective.tasks.image_infill": 0.0,
-        "objective.tasks.text_infill": 0.0,
-        "objective.tasks.image_only": 0.0,
-        "objective.tasks.text_only": 0.0,
-        "objective.tasks.fusion_infill": 0.0,
-        "objective.energy": "squared_l2",
-        "objective.pooled_targets": "stop_gradient",
-        "objective.pooled_target_norm": "none",
-        "objective.regularize_image.name": "sigreg",
-        "objective.regularize_image.weight": 0.02,
-        "objective.regularize_image.by_batch": True,
-        "objective.regularize_image.variance": 0.0,
-        "objective.regularize_text.name": "sigreg",
-        "objective.regularize_text.weight": 0.02,
-        "objective.regularize_text.by_batch": True,
-        "objective.regularize_text.variance": 0.0,
-        "model.head.depth": 1,
-        "model.head.hidden": 2048,
-        "model.head.norm": "batch",
-        "model.pooled_predictor.kind": "mlp",
-        "model.pooled_predictor.depth": 4,
-        "model.pooled_predictor.hidden": 2048,
-        "model.pooled_predictor.norm": "batch",
-    },
-}
-PREDICTIVE = frozenset({"tijepa", *FIXED})  # objectives that predict, by the mechanism of tasks
-
-
-def fixed_settings(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the objective named in `values` (dotted keys) fixes; nothing for most of them."""
-    name = values.get("objective.name")
-    return FIXED.get(name, {}) if isinstance(name, str) else {}

@@ -279,10 +279,14 @@ def advice(findings: Sequence[Finding], settings: Mapping[str, Any]) -> list[str
     """
     if not findings:
         return []
-    idle = without_effect(settings.__getitem__)
+    idle = without_effect(settings.get)
     first = min(findings, key=lambda finding: (finding.since, finding.problem == "gap"))
     hints = _hints(first, settings)
-    useful = [text for key, text in hints if not any(covers(part, key) for part in idle)]
+    useful = [
+        text
+        for key, text in hints
+        if key in settings and not any(covers(part, key) for part in idle)
+    ]
     return useful[:SHOWN]
 
 
@@ -300,7 +304,7 @@ def _hints(finding: Finding, settings: Mapping[str, Any]) -> list[Hint]:
             return [*_momentum(settings), lower_rate]
         case "gap":
             key = f"objective.tasks.{finding.subject}.pooled"
-            weight = (key, f"raise {key} above {settings[key]:g}")
+            weight = (key, f"raise {key} above {settings.get(key, 0):g}")
             captions = ("data.source", "check that captions belong to their images")
             return [weight, lower_rate, captions]
         case _ if modality == "fused":
@@ -316,8 +320,8 @@ def _hints(finding: Finding, settings: Mapping[str, Any]) -> list[Hint]:
 
 
 def _regularizer(section: str, settings: Mapping[str, Any]) -> Iterable[Hint]:
-    weight = settings[f"{section}.weight"]
-    if settings[f"{section}.name"] == "none" or weight == 0:
+    weight = settings.get(f"{section}.weight", 0)  # "none" has no weight
+    if weight == 0:
         # the key of the name, since the weight of no regularizer is without effect
         yield f"{section}.name", f"set {section}={{name: sigreg, weight: 0.05}}"
     else:

@@ -16,6 +16,7 @@ from tijepa.model.mlp import MLP
 from tijepa.model.pretrained.image_backbone import ImageBackbone
 from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.text_encoder import TextEncoder
+from tijepa.registry import part
 
 __all__ = ["Encoders", "target_copy", "update_ema"]
 
@@ -26,8 +27,9 @@ class Encoders(nn.Module):
     `fusion` lets image tokens read the text (X of the TI-JEPA paper); None where no task needs it.
     The encoders and the fusion treat items one by one; only the heads may look at a whole batch
     (BatchNorm). The arguments are those of `ImageEncoder` or, where they hold `net`,
-    `ImageBackbone`, the same for the text, (for both heads) those of `MLP`, and those of `Fusion`
-    but for its input widths, which are the encoders'.
+    `ImageBackbone`, or, where they hold `encoder`, those of the encoder of that name; the same for
+    the text; (for both heads) those of `MLP`; and those of `Fusion` but for its input widths, which
+    are the encoders'.
     """
 
     def __init__(
@@ -40,8 +42,8 @@ class Encoders(nn.Module):
         fusion: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.image = ImageBackbone(**image) if "net" in image else ImageEncoder(**image)
-        self.text = TextBackbone(**text) if "net" in text else TextEncoder(**text)
+        self.image = _encoder(image, ImageBackbone, ImageEncoder)
+        self.text = _encoder(text, TextBackbone, TextEncoder)
         self.image_head = MLP(inputs=self.image.pooled_width, outputs=embed_dim, **head)
         self.text_head = MLP(inputs=self.text.pooled_width, outputs=embed_dim, **head)
         self.fusion: Fusion | None = None
@@ -57,6 +59,16 @@ class Encoders(nn.Module):
         """Pooled text tokens → pooled embeddings z_T."""
         embedding: Tensor = self.text_head(pooled)
         return embedding
+
+
+def _encoder(
+    arguments: Mapping[str, Any], pretrained: type[nn.Module], own: type[nn.Module]
+) -> Any:
+    if "encoder" in arguments:
+        return part("encoder", arguments["encoder"])(
+            **{name: value for name, value in arguments.items() if name != "encoder"}
+        )
+    return pretrained(**arguments) if "net" in arguments else own(**arguments)
 
 
 # The EMA copy that serves as target encoder: θ̄ ← τ θ̄ + (1 − τ) θ.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from tijepa.registry import NonNegativeInt, PositiveInt, Section, register
 
 __all__ = ["MLP", "TARGET_NORMS", "BatchTargetNorm", "LayerTargetNorm", "NoTargetNorm"]
 
@@ -52,6 +55,20 @@ class MLP(nn.Module):
         """Map every row."""
         out: Tensor = self.layers(x)
         return out if self.skip is None else out + self.skip(x)
+
+
+class MLPPredictorConfig(Section):
+    """An MLP from one modality's pooled embedding to the other's; depth 0 is one linear map."""
+
+    depth: NonNegativeInt = 1
+    hidden: PositiveInt = 512
+    norm: Literal["batch", "none"] = "batch"
+
+
+@register("predictor", "mlp", config=MLPPredictorConfig)
+def mlp_predictor(*, dim: int, depth: int, hidden: int, norm: str = "batch") -> MLP:
+    """An MLP between pooled embeddings of dimension `dim`."""
+    return MLP(inputs=dim, outputs=dim, depth=depth, hidden=hidden, norm=norm)
 
 
 # Normalisation of the pooled embeddings that are predicted: what a prediction is compared with.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tijepa.model.encoded import Encoded
 from tijepa.model.transformer import Transformer, initialise, positions_1d, positions_2d
+from tijepa.registry import PositiveInt, Section, register
 
 __all__ = ["CovariancePredictor", "TokenPredictor"]
 
@@ -107,6 +108,13 @@ Sum = Callable[[Tensor], Tensor]  # over the processes that share the batch
 _EXACT = 8192  # items over which the moments of `forward` are averaged
 
 
+class CovarianceConfig(Section):
+    """The target's covariance as predictor: nothing to train, no regularizer wanted."""
+
+    memory: PositiveInt = 64  # pairs that it is averaged over, the batch at least
+
+
+@register("predictor", "covariance", config=CovarianceConfig)
 class CovariancePredictor(nn.Module):
     """g(x) = E[t] + Cov(t) (x − E[x]), from running moments of embeddings of dimension `dim`.
 

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tijepa.model.encoders import Encoders, target_copy, update_ema
-from tijepa.model.mlp import MLP, TARGET_NORMS
-from tijepa.model.predictors import CovariancePredictor, TokenPredictor
+from tijepa.model.mlp import TARGET_NORMS
+from tijepa.model.predictors import TokenPredictor
+from tijepa.registry import part
 
 __all__ = ["Predictors", "TextImageModel"]
 
@@ -33,7 +34,7 @@ class NoPrediction(nn.Module):
 class Predictors(nn.Module):
     """g_φ: two between pooled embeddings, one transformer between tokens (or none).
 
-    `pooled` holds a `kind`, "mlp" or "covariance", and its arguments; a direction that is not among
+    `pooled` holds a `kind`, a registered predictor, and its settings; a direction that is not among
     `directions` is not trained and predicts zero for every input, so that it changes no ranking by
     cosine. `fused` predicts fused image tokens from such tokens, where a task needs it.
     `image_norm` and `text_norm` normalise the pooled embeddings that are predicted.
@@ -102,7 +103,5 @@ class TextImageModel(nn.Module):
 
 
 def _pooled_predictor(dim: int, *, kind: str = "mlp", **settings: Any) -> nn.Module:
-    if kind == "covariance":
-        return CovariancePredictor(dim, **settings)
-    assert kind == "mlp", kind
-    return MLP(inputs=dim, outputs=dim, **settings)
+    predictor: nn.Module = part("predictor", kind)(dim=dim, **settings)
+    return predictor

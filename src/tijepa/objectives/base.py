@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Encoded
 from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.distributed import Distributed, SingleProcess
 from tijepa.objectives.masks import SHORTEST, Masks
 
 __all__ = [
@@ -126,10 +127,18 @@ class ObjectiveOutput:
 
 
 class Objective(nn.Module, ABC):
-    """What is minimised; owns parameters only where the method has some (a temperature)."""
+    """What is minimised; owns parameters only where the method has some (a temperature).
+
+    It is registered under its name, and called with the settings that it brings and `processes`,
+    those that share every batch.
+    """
 
     needs_targets: bool = False  # whether the views must hold encodings of the target encoders
     needs_pooled: bool = True  # whether `batch_terms` does anything
+
+    def __init__(self, processes: Distributed | None = None) -> None:
+        super().__init__()
+        self.processes = processes or SingleProcess()
 
     def draw_masks(self, batch: Batch, grid: int, rng: np.random.Generator) -> DrawnMasks:
         """Masks for this batch; none unless the objective hides something."""

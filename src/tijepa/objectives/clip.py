@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective, ObjectiveOutput, Pooled
+from tijepa.objectives.distributed import Distributed
+from tijepa.registry import register
 
 __all__ = ["CLIPObjective", "SigLIPObjective"]
 
@@ -30,14 +32,15 @@ class Contrastive(Objective):
         return image @ text.T
 
 
+@register("objective", "clip")
 class CLIPObjective(Contrastive):
     """Symmetric cross-entropy over the batch (arXiv 2103.00020, figure 3).
 
     The temperature is learned, starts at 0.07 and its inverse never exceeds 100, as published.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, processes: Distributed | None = None) -> None:
+        super().__init__(processes)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def batch_terms(
@@ -56,11 +59,12 @@ class CLIPObjective(Contrastive):
         return ObjectiveOutput(loss, {"info_nce": loss.detach(), "logit_scale": scale.detach()})
 
 
+@register("objective", "siglip")
 class SigLIPObjective(Contrastive):
     """Pairwise sigmoid loss (arXiv 2303.15343, algorithm 1): starts at scale 10, bias −10."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, processes: Distributed | None = None) -> None:
+        super().__init__(processes)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.logit_bias = nn.Parameter(torch.tensor(-10.0))
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from tijepa.model.predictors import CovariancePredictor
 from tijepa.objectives.distributed import Distributed, SingleProcess
+from tijepa.registry import register
 
 __all__ = [
-    "ENERGIES",
     "ByCovariance",
     "ByPrediction",
     "Energy",
@@ -29,6 +29,7 @@ __all__ = [
 Energy = Callable[[Tensor, Tensor], Tensor]
 
 
+@register("energy", "squared_l2")
 def squared_l2(
     predicted: Float[Tensor, "*b d"], target: Float[Tensor, "*b d"]
 ) -> Float[Tensor, "*b"]:
@@ -36,6 +37,7 @@ def squared_l2(
     return (predicted - target).square().mean(dim=-1)
 
 
+@register("energy", "smooth_l1")
 def smooth_l1(
     predicted: Float[Tensor, "*b d"], target: Float[Tensor, "*b d"]
 ) -> Float[Tensor, "*b"]:
@@ -43,16 +45,11 @@ def smooth_l1(
     return F.smooth_l1_loss(predicted, target, reduction="none").mean(dim=-1)
 
 
+@register("energy", "cosine")
 def cosine(predicted: Float[Tensor, "*b d"], target: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
     """1 − cos(p, y), from 0 to 2: half the squared L2 distance of the unit vectors."""
     return 1.0 - F.cosine_similarity(predicted, target, dim=-1)
 
-
-ENERGIES: dict[str, Energy] = {
-    "squared_l2": squared_l2,
-    "smooth_l1": smooth_l1,
-    "cosine": cosine,
-}
 
 # How a pooled prediction is compared with its target: by one of the energies, or by covariance.
 

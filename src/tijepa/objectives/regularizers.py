@@ -15,6 +15,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from tijepa.objectives.distributed import Distributed, SingleProcess
+from tijepa.registry import NonNegative, PositiveInt, Section, register
 
 __all__ = ["Regularizer", "SIGReg", "VICReg", "VISReg", "harmonic_sums"]
 
@@ -31,6 +32,14 @@ class Regularizer(Protocol):
     ) -> Float[Tensor, ""]:
         """Smallest at best; where it estimates from a sample, that may be a little below zero."""
         ...
+
+
+class SIGRegConfig(Section):
+    """What `sigreg` is set by."""
+
+    slices: PositiveInt = 256  # random directions
+    by_batch: bool = False  # times the batch size, as published; else as for a batch of 64
+    variance: NonNegative = 1.0  # weight of variance beyond 2; 0 as published
 
 
 class SIGReg:
@@ -102,6 +111,14 @@ class SIGReg:
         return (variance - _WIDEST).relu().square().mean()
 
 
+@register("regularizer", "sigreg", config=SIGRegConfig)
+def sigreg(*, slices: int, by_batch: bool, variance: float, processes: Distributed) -> SIGReg:
+    """`SIGReg` as the settings say it."""
+    samples = None if by_batch else 64
+    return SIGReg(slices, samples=samples, variance=variance, processes=processes)
+
+
+@register("regularizer", "vicreg")
 class VICReg:
     """Variance hinge and covariance (arXiv 2105.04906, equations 1 to 4).
 
@@ -133,6 +150,13 @@ class VICReg:
         return variance + self.covariance_weight * off_diagonal / d
 
 
+class VISRegConfig(Section):
+    """What `visreg` is set by."""
+
+    slices: PositiveInt = 256  # random directions
+
+
+@register("regularizer", "visreg", config=VISRegConfig)
 class VISReg:
     """Scale, shape and centre, each on its own (arXiv 2606.02572).
 

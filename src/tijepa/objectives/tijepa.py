@@ -27,12 +27,13 @@ from tijepa.objectives.base import (
     index_of,
     long_texts,
 )
-from tijepa.objectives.distributed import Distributed, SingleProcess
+from tijepa.objectives.distributed import Distributed
 from tijepa.objectives.energies import ByPrediction, Energy, PooledEnergy
 from tijepa.objectives.fused import fused_energy
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
 from tijepa.objectives.regularizers import Regularizer
 from tijepa.objectives.tasks import TASKS, Task
+from tijepa.registry import register
 
 __all__ = ["TIJEPAObjective", "WeightedRegularizer"]
 
@@ -45,6 +46,7 @@ class WeightedRegularizer:
     weight: float
 
 
+@register("objective", "tijepa")
 class TIJEPAObjective(Objective):
     """Σ_task w · E(g_φ(context), sg(target)) + Σ_modality λ · R(z).
 
@@ -72,7 +74,7 @@ class TIJEPAObjective(Objective):
         regularize_text: WeightedRegularizer | None = None,
         processes: Distributed | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(processes)
         assert set(pooled) <= {"text_to_image", "image_to_text"}, pooled
         assert set(tokens) <= set(TASKS), tokens
         self.pooled_weights = dict(pooled)
@@ -83,7 +85,6 @@ class TIJEPAObjective(Objective):
         self.ema_tokens = ema_tokens
         self.block_masks = block_masks
         self.span_masks = span_masks
-        self.processes = processes or SingleProcess()
         self.regularizers = {"image": regularize_image, "text": regularize_text}
         fused = any(TASKS[name].fused for name in tokens)
         plain = any(not TASKS[name].fused for name in tokens)

@@ -7,15 +7,17 @@ from torch import Tensor
 
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective, ObjectiveOutput, Pooled
-from tijepa.objectives.distributed import Distributed, SingleProcess
+from tijepa.objectives.distributed import Distributed
 from tijepa.objectives.energies import squared_l2
 from tijepa.objectives.regularizers import VICReg
+from tijepa.registry import register
 
 __all__ = ["VICRegObjective"]
 
 PULL, SPREAD, DECORRELATE = 25.0, 25.0, 1.0  # the published weights
 
 
+@register("objective", "vicreg")
 class VICRegObjective(Objective):
     """25 · ‖z_I − z_T‖² / d, and for each modality 25 · variance hinge + 1 · covariance.
 
@@ -24,8 +26,8 @@ class VICRegObjective(Objective):
     """
 
     def __init__(self, processes: Distributed | None = None) -> None:
-        super().__init__()
-        self.spread = VICReg(DECORRELATE / SPREAD, processes=processes or SingleProcess())
+        super().__init__(processes)
+        self.spread = VICReg(DECORRELATE / SPREAD, processes=self.processes)
 
     def batch_terms(
         self, model: TextImageModel, pooled: Pooled, generator: torch.Generator

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tijepa.config import RunConfig, load_config
-from tijepa.config.task_weights import energy_names
+from tijepa.config.objectives import energy_names
 from tijepa.data.pairs import PairSource, PairSplits
 from tijepa.data.scenes import Scenes
 from tijepa.errors import CheckpointError, DataError

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from tijepa.config import ObjectiveConfig, PooledPredictorConfig, RegularizerConfig, RunConfig
-from tijepa.config.task_weights import pooled_weights, token_weights
-from tijepa.config.unused_settings import PREDICTIVE
+from tijepa.config import ObjectiveConfig, RegularizerConfig, RunConfig, TIJEPAConfig
+from tijepa.config.objectives import PenaltyConfig, pooled_weights, token_weights
 from tijepa.errors import ConfigError
 from tijepa.io.formatting import first_line
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective
-from tijepa.objectives.clip import CLIPObjective, SigLIPObjective
 from tijepa.objectives.distributed import Distributed, SingleProcess
-from tijepa.objectives.energies import ENERGIES, ByCovariance
+from tijepa.objectives.energies import ByCovariance
 from tijepa.objectives.masks import BlockMasks, SpanMasks
-from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg, VISReg
 from tijepa.objectives.tasks import TASKS
 from tijepa.objectives.tijepa import TIJEPAObjective, WeightedRegularizer
-from tijepa.objectives.vicreg import VICRegObjective
+from tijepa.registry import Section, entry, part
 from tijepa.training.backbones import (
     Sources,
     image_arguments,
@@ -68,11 +65,15 @@ class _Towers:
 def _towers(config: RunConfig, vocab_size: int, sources: Sources) -> _Towers:
     model, image, text = config.model, sources.image, sources.text
     shared = {"checkpointing": config.compute.gradient_checkpointing}
+    of_image = {"image_size": config.data.image_size}
+    of_text = {"vocab_size": vocab_size, "max_tokens": config.data.max_tokens}
     return _Towers(
         image=image_arguments(config, image)
         if image is not None
+        else {"encoder": model.image.encoder.name, **_own(model.image.encoder), **of_image}
+        if model.image.encoder is not None
         else {
-            "image_size": config.data.image_size,
+            **of_image,
             "patch_size": model.image.patch_size,
             "stem": model.image.stem,
             "width": model.image.width,
@@ -84,9 +85,10 @@ def _towers(config: RunConfig, vocab_size: int, sources: Sources) -> _Towers:
         },
         text=text_arguments(config, text)
         if text is not None
+        else {"encoder": model.text.encoder.name, **_own(model.text.encoder), **of_text}
+        if model.text.encoder is not None
         else {
-            "vocab_size": vocab_size,
-            "max_tokens": config.data.max_tokens,
+            **of_text,
             "width": model.text.width,
             "depth": model.text.depth,
             "heads": model.text.heads,
@@ -110,8 +112,15 @@ def _arguments(config: RunConfig, towers: _Towers) -> dict[str, Any]:
         "embed_dim": model.embed_dim,
         "fusion": None,
     }
-    if objective.name not in PREDICTIVE:
-        return {"encoders": encoders, "predictors": None, "ema": False}
+    pooled = {"kind": model.pooled_predictor.kind, **_own(model.pooled_predictor)}
+    if not isinstance(objective, TIJEPAConfig):
+        needs = entry("objective", objective.name).needs
+        both = {"embed_dim": model.embed_dim, "pooled": pooled, "tokens": None}
+        return {
+            "encoders": encoders,
+            "predictors": both if "predictors" in needs else None,
+            "ema": "targets" in needs,
+        }
     weights = token_weights(objective)
     predictor = {
         "grid": towers.grid,
@@ -132,7 +141,7 @@ def _arguments(config: RunConfig, towers: _Towers) -> dict[str, Any]:
     directions = list(pooled_weights(objective))
     predictors = {
         "embed_dim": model.embed_dim,
-        "pooled": _pooled_predictor(model.pooled_predictor),
+        "pooled": pooled,
         "tokens": tokens,
         "fused": fused,
         "target_norm": objective.pooled_target_norm,
@@ -142,9 +151,10 @@ def _arguments(config: RunConfig, towers: _Towers) -> dict[str, Any]:
     return {"encoders": encoders, "predictors": predictors, "ema": _uses_ema(objective)}
 
 
-def _pooled_predictor(predictor: PooledPredictorConfig) -> dict[str, Any]:
-    own = {"memory"} if predictor.kind == "covariance" else {"depth", "hidden", "norm"}
-    return predictor.model_dump(include={"kind", *own})
+def _own(section: Section) -> dict[str, Any]:
+    """The settings that a registered part brings: those beside its name and weight."""
+    ours = {"name", "kind", "weight"}
+    return {name: getattr(section, name) for name in type(section).model_fields if name not in ours}
 
 
 def build_model(config: RunConfig, vocab_size: int) -> TextImageModel:
@@ -206,11 +216,11 @@ def build_objective(
     """
     objective = config.objective
     shared = processes or SingleProcess()
-    if objective.name in PREDICTIVE:
-        return _predictive(config, shared, grid or _grid(config, open_sources(config)))
-    if objective.name == "vicreg":
-        return VICRegObjective(shared)
-    return CLIPObjective() if objective.name == "clip" else SigLIPObjective()
+    if isinstance(objective, TIJEPAConfig):
+        grid = grid or _grid(config, open_sources(config))
+        return _predictive(config, objective, shared, grid)
+    built: Objective = part("objective", objective.name)(processes=shared, **_own(objective))
+    return built
 
 
 def _grid(config: RunConfig, sources: Sources) -> int:
@@ -220,13 +230,18 @@ def _grid(config: RunConfig, sources: Sources) -> int:
     return size // config.model.image.patch_size
 
 
-def _predictive(config: RunConfig, processes: Distributed, grid: int) -> TIJEPAObjective:
-    objective, masks = config.objective, config.objective.masks
+def _predictive(
+    config: RunConfig, objective: TIJEPAConfig, processes: Distributed, grid: int
+) -> TIJEPAObjective:
+    masks = objective.masks
+    energy = part("energy", objective.energy.name)
+    if entry("energy", objective.energy.name).config is not None:
+        energy = energy(**_own(objective.energy))
     by_covariance = config.model.pooled_predictor.kind == "covariance"
     return TIJEPAObjective(
         pooled=pooled_weights(objective),
         tokens=token_weights(objective),
-        energy=ENERGIES[objective.energy],
+        energy=energy,
         pooled_energy=ByCovariance(processes) if by_covariance else None,
         ema_pooled=objective.pooled_targets == "ema",
         ema_tokens=objective.token_targets == "ema",
@@ -246,12 +261,12 @@ def _predictive(config: RunConfig, processes: Distributed, grid: int) -> TIJEPAO
 
 def needs_text(objective: ObjectiveConfig) -> bool:
     """Whether any task reads or predicts text."""
-    if objective.name not in PREDICTIVE or pooled_weights(objective):
+    if not isinstance(objective, TIJEPAConfig) or pooled_weights(objective):
         return True
     return any(TASKS[name].needs_text for name in token_weights(objective))
 
 
-def _uses_ema(objective: ObjectiveConfig) -> bool:
+def _uses_ema(objective: TIJEPAConfig) -> bool:
     pooled = objective.pooled_targets == "ema" and bool(pooled_weights(objective))
     used = [TASKS[name] for name in token_weights(objective)]
     tokens = objective.token_targets == "ema" and any(not task.fused for task in used)
@@ -259,19 +274,10 @@ def _uses_ema(objective: ObjectiveConfig) -> bool:
 
 
 def _regularizer(config: RegularizerConfig, processes: Distributed) -> WeightedRegularizer | None:
-    if config.name == "none" or config.weight == 0:
+    if not isinstance(config, PenaltyConfig) or config.weight == 0:
         return None
-    penalties: dict[str, Callable[[], Regularizer]] = {
-        "sigreg": lambda: SIGReg(
-            config.slices,
-            samples=None if config.by_batch else 64,
-            variance=config.variance,
-            processes=processes,
-        ),
-        "vicreg": lambda: VICReg(processes=processes),
-        "visreg": lambda: VISReg(config.slices, processes=processes),
-    }
-    return WeightedRegularizer(penalties[config.name](), config.weight)
+    penalty = part("regularizer", config.name)(processes=processes, **_own(config))
+    return WeightedRegularizer(penalty, config.weight)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tijepa.config import RunConfig
-from tijepa.config.task_weights import token_weights
+from tijepa.config.objectives import token_weights
 from tijepa.data.features import Modality, SplitFeatures
 from tijepa.data.pairs import PairSource, PairSplits
 from tijepa.data.store.source import StoreSource

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tijepa.config import RunConfig
-from tijepa.config.task_weights import token_weights
+from tijepa.config.objectives import token_weights
 from tijepa.data.features import Features
 from tijepa.data.pairs import Batch, PairSplits
 from tijepa.io.formatting import duration

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tijepa.config import HeadConfig, ModelConfig, ObjectiveConfig, RunConfig, load_config
-from tijepa.config.unused_settings import FIXED, without_effect
+from tijepa.config import (
+    HeadConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    RunConfig,
+    TIJEPAConfig,
+    load_config,
+)
+from tijepa.config.objectives import FIXED, energy_names, pooled_weights, token_weights
+from tijepa.config.unused_settings import without_effect
 from tijepa.config.yaml_io import covers
 from tijepa.errors import ConfigError
 
@@ -24,7 +32,7 @@ def test_a_named_objective_has_the_settings_of_its_name(name: str) -> None:
 @NAMED
 def test_what_is_fixed_has_an_effect(name: str) -> None:
     effective = {**RunConfig().settings(), "objective.name": name, **FIXED[name]}
-    idle = without_effect(effective.__getitem__)
+    idle = without_effect(effective.get)
     assert [key for key in FIXED[name] if any(covers(section, key) for section in idle)] == []
 
 
@@ -63,9 +71,35 @@ def test_leaving_a_name_leaves_its_settings(tmp_path: Path) -> None:
 
 
 def test_python_gets_the_same() -> None:
-    made = RunConfig(objective=ObjectiveConfig(name="levljepa"))
+    made = RunConfig(objective=TIJEPAConfig(name="levljepa"))
     assert made == load_config(overrides=["objective.name=levljepa"])
     with pytest.raises(ValidationError, match="fixes it to 2048"):
         RunConfig(
-            objective=ObjectiveConfig(name="levljepa"), model=ModelConfig(head=HeadConfig(hidden=4))
+            objective=TIJEPAConfig(name="levljepa"), model=ModelConfig(head=HeadConfig(hidden=4))
         )
+
+
+def objective(*settings: str) -> ObjectiveConfig:
+    return load_config(overrides=[f"objective.{setting}" for setting in settings]).objective
+
+
+def test_weights_of_zero_are_left_out() -> None:
+    found = objective("tasks.text_to_image={pooled: 0, tokens: 2}", "tasks.text_only=3")
+    assert pooled_weights(found) == {"image_to_text": 1.0}
+    assert token_weights(found) == {"text_to_image": 2.0, "text_only": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ([], ["text_to_image/pooled", "image_to_text/pooled"]),
+        (["tasks.image_infill=1"], [
+            "text_to_image/pooled", "image_to_text/pooled", "image_infill/tokens",
+        ]),
+        (["name=ijepa"], ["image_only/tokens"]),
+        (["name=clip"], []),
+        (["name=vicreg"], []),
+    ],
+)  # fmt: skip
+def test_energies_are_named_by_task_and_level(settings: list[str], names: list[str]) -> None:
+    assert list(energy_names(objective(*settings))) == names
