@@ -18,7 +18,14 @@ def test_all_is_the_public_interface() -> None:
         "NonFiniteError",
         "TijepaError",
         "__version__",
+        "compare",
+        "doctor",
+        "evaluate",
+        "filter",
+        "index",
         "load",
+        "prepare",
+        "search",
     ]
     assert dir(tijepa) == tijepa.__all__
 
@@ -26,6 +33,24 @@ def test_all_is_the_public_interface() -> None:
 @pytest.mark.parametrize("name", tijepa.__all__)
 def test_every_public_name_can_be_imported(name: str) -> None:
     assert getattr(tijepa, name) is not None
+
+
+@pytest.mark.parametrize("name", ["evaluate", "search"])
+def test_a_verb_can_be_called_before_and_after_its_room_was_imported(name: str) -> None:
+    """`tijepa.search` is a room and a function: whichever comes first, it can be called."""
+    script = (
+        "import inspect, tijepa\n"
+        f"first = tijepa.{name}\n"
+        f"import tijepa.{name} as room\n"
+        f"assert callable(first) and callable(room) and callable(tijepa.{name})\n"
+        "assert inspect.ismodule(room)\n"
+        "try: room('nowhere', 'nowhere.lance') if room.__name__.endswith('search') else room('x')\n"
+        "except tijepa.TijepaError as error: print(type(error).__name__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=99
+    )
+    assert (done.stdout.strip() in ("ConfigError", "CheckpointError"), done.stderr) == (True, "")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

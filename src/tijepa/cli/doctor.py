@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tijepa.cli.options import source_arguments, source_options
+from tijepa.cli.options import source_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,27 +70,22 @@ def doctor(
     tijepa doctor photos
     tijepa doctor photos.lance --out report --json
     """
-    import os
-
     from rich.console import Console
 
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.data.readers import open_reader
-    from tijepa.data.records import ReaderOptions
-    from tijepa.data.validation import diagnose
+    from tijepa.data.validation.diagnosis import doctor as examine
 
-    options = ReaderOptions(
-        image_column=image_column, caption_column=caption_column, split_column=split_column
-    )
     reporter = ConsoleReporter(Console(stderr=as_json))
-    report = diagnose(
-        open_reader(source, reader=reader, options=options),
-        out if out is not None else _default_folder(source),
-        source=source,
-        arguments=source_arguments(reader, options),
+    report = examine(
+        source,
+        out,
+        reader=reader,
+        image_column=image_column,
+        caption_column=caption_column,
+        split_column=split_column,
         max_bad=max_bad,
         max_tokens=max_tokens,
-        threads=threads if threads is not None else os.cpu_count() or 1,
+        threads=threads,
         reporter=reporter,
     )
     if as_json:
@@ -98,11 +93,6 @@ def doctor(
     else:
         print_report(reporter.console, report)
     return 0 if report.fit else 1
-
-
-def _default_folder(source: str) -> Path:
-    name = Path(source).name or Path(source).resolve().name or "source"
-    return Path(f"{name}.doctor")
 
 
 def print_report(console: Console, report: Report) -> None:

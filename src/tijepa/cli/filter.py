@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,10 +11,9 @@ import click
 from tijepa.cli.options import RUN, checkpoint_option, stopping, threads_option
 
 if TYPE_CHECKING:
-    from tijepa.data.records import Reader
-    from tijepa.io.progress import Reporter
+    from tijepa.data.store.prepare import Prepared
 
-__all__ = ["check_new_store", "filter_", "new_store_option", "pair", "write_new_store"]
+__all__ = ["filter_", "pair"]
 
 # What the verbs share that write one store as another: `filter` and `pair`.
 
@@ -23,35 +21,19 @@ __all__ = ["check_new_store", "filter_", "new_store_option", "pair", "write_new_
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
-def new_store_option(help_text: str) -> Callable[[Verb], Verb]:
+def _new_store_option(help_text: str) -> Callable[[Verb], Verb]:
     """`--store NAME.lance`."""
     return click.option("--store", "new", metavar="NAME.lance", help=help_text)
 
 
-def check_new_store(new: str | None) -> None:
-    """`ConfigError` where `new` names no store, `DataError` where there is one."""
-    from tijepa.data.store.schema import is_store, store_exists
-    from tijepa.errors import ConfigError, DataError
-
-    if new is not None and not is_store(new):
-        raise ConfigError(f"--store {new} does not end with .lance: name it {new}.lance")
-    if new is not None and store_exists(new):
-        raise DataError(f"{new} exists already: name another --store")
-
-
-def write_new_store(
-    reporter: Reporter, reader: Reader, store: str, new: str, threads: int | None
-) -> None:
-    """Write what `reader` makes of `store` as `new`, and say how to train on it."""
-    from tijepa.data.store.prepare import write_store
+def _told(written: Prepared | None) -> None:
+    """What was written as a new store, and how to train on it."""
     from tijepa.data.validation import train_command
 
-    with reporter.bar(f"writing {new}", reader.count()) as advance:
-        threads = threads or os.cpu_count() or 1
-        written = write_store(reader, new, source=store, threads=threads, advance=advance)
-    items = sum(written.added.values())
-    click.echo(f"written   {new} version {written.version}: {items:,} items")
-    click.echo(f"train on it: {train_command(new)}")
+    if written is not None:
+        items = sum(written.added.values())
+        click.echo(f"written   {written.uri} version {written.version}: {items:,} items")
+        click.echo(f"train on it: {train_command(written.uri)}")
 
 
 @click.command("filter")
@@ -71,7 +53,7 @@ def write_new_store(
     help="For kept.jsonl, dropped.jsonl, filter.json and filter.html.",
 )
 @click.option("--where", metavar="CONDITION", help="Judge these alone: \"split = 'train'\".")
-@new_store_option("Also write what stays as a store.")
+@_new_store_option("Also write what stays as a store.")
 @checkpoint_option
 @threads_option
 def filter_(
@@ -91,16 +73,19 @@ def filter_(
       --where "split = 'train'" --store clean.lance
     """
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.data.records import ReaderOptions
-    from tijepa.inference.embedder import load
-    from tijepa.search.filter import FilteredReader, filter_store
+    from tijepa.search.filter import filter_store
 
-    check_new_store(new)
-    reporter = ConsoleReporter()
-    model = load(run, checkpoint=checkpoint)
     with stopping("what is embedded is kept; the same command goes on"):
         done = filter_store(
-            model, store, out, keep=keep, where=where, threads=threads, reporter=reporter
+            run,
+            store,
+            out,
+            keep=keep,
+            where=where,
+            new_store=new,
+            checkpoint=checkpoint,
+            threads=threads,
+            reporter=ConsoleReporter(),
         )
     facts = done.facts
     highest = facts["highest_energy_kept"]
@@ -109,9 +94,7 @@ def filter_(
         f" {highest:.4g} ({facts['form']})"
     )
     click.echo(f"report    {out / 'filter.html'}")
-    if new is not None:
-        reader = FilteredReader(store, ReaderOptions(), done.dropped)
-        write_new_store(reporter, reader, store, new, threads)
+    _told(done.written)
 
 
 # `tijepa pair`: find partners for images without caption and texts without image.
@@ -131,7 +114,7 @@ def filter_(
     "--keep", type=float, metavar="SHARE", help="Of the pseudo-pairs, the best.  [default: all]"
 )
 @click.option("--where", metavar="CONDITION", help="Among these alone: \"source = 'web'\".")
-@new_store_option("Also write the store with them as pairs.")
+@_new_store_option("Also write the store with them as pairs.")
 @checkpoint_option
 @threads_option
 def pair(
@@ -154,22 +137,19 @@ def pair(
     tijepa pair mixed.lance --run runs/few --out matches --store more.lance
     """
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.data.records import ReaderOptions
-    from tijepa.inference.embedder import load
-    from tijepa.search.pseudo_pairs import PseudoPairReader, pair_store
+    from tijepa.search.pseudo_pairs import pair_store
 
-    check_new_store(new)
-    reporter = ConsoleReporter()
-    model = load(run, checkpoint=checkpoint)
     with stopping("what is embedded is kept; the same command goes on"):
         done = pair_store(
-            model,
+            run,
             store,
             out,
             keep=keep,
             where=where,
+            new_store=new,
+            checkpoint=checkpoint,
             threads=threads,
-            reporter=reporter,
+            reporter=ConsoleReporter(),
         )
     facts = done.facts
     click.echo(
@@ -177,6 +157,4 @@ def pair(
         f" ({facts['form']}): {facts['kept']:,} pseudo-pairs, {facts['mutual']:,} of them mutual"
     )
     click.echo(f"report    {out / 'pair.html'}")
-    if new is not None:
-        reader = PseudoPairReader(store, ReaderOptions(), done.partners)
-        write_new_store(reporter, reader, store, new, threads)
+    _told(done.written)

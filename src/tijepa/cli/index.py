@@ -33,16 +33,14 @@ def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: i
     tijepa search runs/photos photos.lance "two dogs on a beach"
     """
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.inference.embedder import load
-    from tijepa.search import Index
-    from tijepa.search.ivf import EXACT_UP_TO
+    from tijepa.search.index import index as index_store
 
-    model = load(run, checkpoint=checkpoint)
     with stopping("what is embedded is kept; the same command goes on"):
-        built = Index.build(
-            model,
+        built = index_store(
+            run,
             store,
-            exact_up_to=None if exact else EXACT_UP_TO,
+            exact=exact,
+            checkpoint=checkpoint,
             threads=threads,
             reporter=ConsoleReporter(),
         )

@@ -6,12 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from tijepa.data.records import ReaderOptions
 
 __all__ = [
     "FLAGS",
@@ -19,7 +16,6 @@ __all__ = [
     "checkpoint_option",
     "in_flags",
     "run_argument",
-    "source_arguments",
     "source_options",
     "stopping",
     "threads_option",
@@ -72,12 +68,14 @@ FLAGS = {
     "grid": "--grid",
     "head": "--head",
     "host": "--host",
+    "image": "--image",
     "image_column": "--image-column",
     "int8": "--int8",
     "keep": "--keep",
     "label": "--label",
     "max_bad": "--max-bad",
     "name": "--name",
+    "new_store": "--store",
     "open_to_all": "--no-key",
     "out": "--out",
     "parts": "--meaning",
@@ -123,14 +121,3 @@ def source_options(command: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def source_arguments(reader: str | None, options: ReaderOptions) -> list[str]:
-    """The words of a command line that say the same; what is None is left out."""
-    given = (
-        ("--reader", reader),
-        ("--image-column", options.image_column),
-        ("--caption-column", options.caption_column),
-        ("--split-column", options.split_column),
-    )
-    return [word for name, value in given if value is not None for word in (name, value)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tijepa.cli.options import source_arguments, source_options
+from tijepa.cli.options import source_options, stopping
 
 if TYPE_CHECKING:
     from tijepa.cli.terminal import ConsoleReporter
@@ -57,57 +57,26 @@ def prepare(
     tijepa prepare photos --out photos.lance
     tijepa prepare photos --out few.lance --first 500
     """
-    import os
-
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.data.readers import open_reader
-    from tijepa.data.records import ReaderOptions
-    from tijepa.data.store.prepare import append_store, write_store
-    from tijepa.data.store.schema import is_store
-    from tijepa.errors import ConfigError
+    from tijepa.data.store.prepare import prepare as prepare_store
 
-    if not is_store(out):
-        raise ConfigError(f"--out {out} does not end with .lance: name it {out.rstrip('/')}.lance")
-    if append and duplicates != "keep":
-        raise ConfigError("--duplicates skip has no effect with --append: leave one of them")
     reporter = ConsoleReporter()
-    options = ReaderOptions(image_column, caption_column, split_column)
-    opened = open_reader(source, reader=reader, options=options)
-    reporter.say(f"reading   {opened.describe()}")
-    if first is not None:
-        reporter.say(f"only      the first {first:,} items of each split")
-    threads = (os.cpu_count() or 1) if threads is None else threads
-    arguments = source_arguments(reader, options)
-    arguments += [] if first is None else ["--first", str(first)]
-    try:
-        with reporter.bar("preparing", opened.count() if first is None else None) as advance:
-            if append:
-                done = append_store(
-                    opened,
-                    out,
-                    source=source,
-                    arguments=arguments,
-                    most=first,
-                    max_bad=max_bad,
-                    threads=threads,
-                    advance=advance,
-                )
-            else:
-                done = write_store(
-                    opened,
-                    out,
-                    source=source,
-                    arguments=arguments,
-                    most=first,
-                    max_bad=max_bad,
-                    duplicates=duplicates,
-                    threads=threads,
-                    advance=advance,
-                )
-    except KeyboardInterrupt:
-        kept = f"{out} is what it was" if append else "nothing was kept"
-        click.echo(f"stopped: {kept}; the same command starts again", err=True)
-        raise
+    kept = f"{out} is what it was" if append else "nothing was kept"
+    with stopping(f"{kept}; the same command starts again"):
+        done = prepare_store(
+            source,
+            out,
+            append=append,
+            reader=reader,
+            image_column=image_column,
+            caption_column=caption_column,
+            split_column=split_column,
+            first=first,
+            max_bad=max_bad,
+            duplicates=duplicates,
+            threads=threads,
+            reporter=reporter,
+        )
     _conclude(reporter, done, append)
 
 

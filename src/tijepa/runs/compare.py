@@ -78,8 +78,11 @@ class Comparison:
         return values
 
 
-def compare_runs(folders: Sequence[Path]) -> Comparison:
+def compare_runs(folders: Sequence[str | Path]) -> Comparison:
     """Read the run folders and put them side by side.
+
+        comparison = tijepa.compare(["runs/ours", "runs/clip"])
+        [(run.name, run.retrieval) for run in comparison.runs], comparison.differing
 
     Figures are those of the final models where all runs are finished, and otherwise of the last
     evaluation while training. Raises `DataError` where runs differ in training data, split, or the
@@ -87,7 +90,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     """
     if len(folders) < 2:
         raise DataError(f"{len(folders)} run to compare: name at least 2 run folders")
-    records = [_record(folder) for folder in folders]
+    records = [_record(Path(folder)) for folder in folders]
     names = [record.name for record in records]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]

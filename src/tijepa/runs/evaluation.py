@@ -45,14 +45,14 @@ POINTED = 100  # scenes of the pointing game, each of which takes 64 images to e
 
 
 def evaluate_run(
-    run: Path,
+    run: str | Path,
     *,
     data: str | None = None,
     split: str = "test",
     checkpoint: str | None = None,
     parts: bool = False,
     column: str | None = None,
-    prompts: Path | None = None,
+    prompts: str | Path | None = None,
     reporter: Reporter = SILENT,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
@@ -61,13 +61,19 @@ def evaluate_run(
     `data` is a source other than the one the run was trained on; `checkpoint` is
     "best", "last" or a step, by default the final model. What training kept of frozen encoders is
     read instead of encoded. A checkpoint without calibration is calibrated on the run's training
-    and validation pairs; where those are not available the console says so, and there is no
+    and validation pairs; where those are not available the reporter is told, and there is no
     calibrated energy. With `parts` the results also hold
     `pointing` and `hard_negatives`, which only scenes can give, and with `column` they hold
     `zero_shot`, the classification of images by that column, in the words of the file `prompts`.
-    Writes nothing. Raises `CheckpointError`, `DataError`, and `ConfigError` for prompts that are
-    no such file.
+    Writes nothing.
+
+        results = tijepa.evaluate("runs/demo", split="novel")
+        results["retrieval"]["image_to_text"]["recall_at_1"]
+
+    Raises `CheckpointError`, `DataError`, and `ConfigError` for prompts that are no such file.
     """
+    run = Path(run)
+    prompts = None if prompts is None else Path(prompts)
     config = load_config(file=_config_of(run))
     embedder = load(run, checkpoint=checkpoint, device=device)
     splits = open_run_data(config, run, reporter, other=data)

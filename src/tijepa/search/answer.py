@@ -10,10 +10,12 @@ from typing import Any
 from tijepa.data.validation.page import escape
 from tijepa.data.validation.style import STYLE
 from tijepa.data.validation.thumbnails import thumbnail
+from tijepa.errors import ConfigError
+from tijepa.inference.embedder import Embedder
 from tijepa.inference.inputs import check_text
 from tijepa.io.formatting import number, percent, plural
 from tijepa.search.exact import Hit
-from tijepa.search.index import Index
+from tijepa.search.index import Index, opened_model
 from tijepa.search.vector_store import Side
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "ask",
     "cards",
     "document",
+    "search",
 ]
 
 
@@ -46,6 +49,33 @@ class Answer:
         """What is said where there is no hit."""
         what = "images" if self.among == "images" else "captions"
         return f"no {what} meet the condition" if self.where else f"the store holds no {what}"
+
+
+def search(
+    model: Embedder | str | Path,
+    store: str,
+    text: str | None = None,
+    *,
+    image: str | Path | None = None,
+    k: int = 10,
+    where: str | None = None,
+    exact: bool = False,
+    checkpoint: str | None = None,
+) -> Answer:
+    """The k images of `store` of lowest energy for `text`, or the captions for the file `image`.
+
+    `tijepa.index` has to be called before. `where` is a condition on the store's columns;
+    `model`, `checkpoint` and `exact` are as there. For many questions keep the `Index`.
+
+        answer = tijepa.search("runs/photos", "photos.lance", "two dogs", where="split = 'test'")
+        [(hit.id, hit.energy, hit.caption) for hit in answer.hits]
+
+    Raises `ConfigError` where not one of text and image is given, and as `ask` and `Index.open`.
+    """
+    if (text is None) == (image is None):
+        raise ConfigError("give a text or `image`, one of them")
+    index = Index.open(opened_model(model, checkpoint), store, exact=exact)
+    return ask(index, text=text, image=None if image is None else Path(image), k=k, where=where)
 
 
 def ask(

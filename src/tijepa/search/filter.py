@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,12 +19,16 @@ from numpy.typing import NDArray
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers.lance_store import LanceStoreReader
 from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.store.prepare import Prepared, write_store
+from tijepa.data.store.schema import is_store, store_exists
 from tijepa.data.store.source import Store
+from tijepa.errors import ConfigError, DataError
 from tijepa.inference.embedder import Embedder
 from tijepa.io.files import writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import spread, write_list, write_report
+from tijepa.search.index import opened_model
 from tijepa.search.manifest import check_store
 from tijepa.search.pair_scores import (
     PairScores,
@@ -34,24 +39,37 @@ from tijepa.search.pair_scores import (
 )
 from tijepa.search.where import rows_where
 
-__all__ = ["DerivedReader", "Filtered", "FilteredReader", "filter_store"]
+__all__ = [
+    "DerivedReader",
+    "Filtered",
+    "FilteredReader",
+    "check_new_store",
+    "filter_store",
+    "write_new_store",
+]
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """`facts` are what filter.json holds; `dropped` the numbers of captions that went, by row."""
+    """`facts` are what filter.json holds; `dropped` the numbers of captions that went, by row.
+
+    `written` is the new store of what stays, where one was asked for.
+    """
 
     facts: dict[str, Any]
     dropped: Mapping[int, frozenset[int]]
+    written: Prepared | None = None
 
 
 def filter_store(
-    embedder: Embedder,
+    model: Embedder | str | Path,
     store: str,
-    out: Path,
+    out: str | Path,
     *,
     keep: float,
     where: str | None = None,
+    new_store: str | None = None,
+    checkpoint: str | None = None,
     threads: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Filtered:
@@ -59,10 +77,19 @@ def filter_store(
 
     `kept.jsonl` and `dropped.jsonl` have one line for each pair: id, row, caption and its number in
     the row, energy and, where the model has one, probability of match. `filter.json` counts,
-    `filter.html` shows the histogram and the worst and best pairs. The store stays as it is.
+    `filter.html` shows the histogram and the worst and best pairs. The store stays as it is; what
+    of it is kept, the share `keep` of lowest energy, is written as `new_store` (NAME.lance) where
+    one is named. `model` and `checkpoint` are as for `tijepa.index`.
+
+        filtered = tijepa.filter("runs/photos", "noisy.lance", "filtered", keep=0.8)
+        filtered.facts["highest_energy_kept"]
+
     Raises `ConfigError`, `DataError` and `CheckpointError`.
     """
+    out = Path(out)
     check_keep(keep)
+    check_new_store(new_store)
+    embedder = opened_model(model, checkpoint)
     rows = None if where is None else rows_where(Store(check_store(store)), where)
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
         scores = score_pairs(embedded.vector_store, embedded.form, rows)
@@ -99,7 +126,12 @@ def filter_store(
         order=np.argsort(scores.energies, kind="stable"),
     )
     gone = ~kept
-    return Filtered(facts, _by_row(scores.rows[gone], scores.captions[gone]))
+    dropped = _by_row(scores.rows[gone], scores.captions[gone])
+    written = None
+    if new_store is not None:
+        reader = FilteredReader(store, ReaderOptions(), dropped)
+        written = write_new_store(reader, store, new_store, threads, reporter)
+    return Filtered(facts, dropped, written)
 
 
 def _about(
@@ -157,6 +189,23 @@ class DerivedReader(Reader):
     def count(self) -> int | None:
         """Rows of the store that is read, some of which may go."""
         return self._store.count()
+
+
+def check_new_store(uri: str | None) -> None:
+    """`ConfigError` where `uri` names no store, `DataError` where there is one."""
+    if uri is not None and not is_store(uri):
+        raise ConfigError(f"`new_store` {uri} does not end with .lance: name it {uri}.lance")
+    if uri is not None and store_exists(uri):
+        raise DataError(f"{uri} exists already: name another `new_store`")
+
+
+def write_new_store(
+    reader: DerivedReader, store: str, uri: str, threads: int | None, reporter: Reporter
+) -> Prepared:
+    """Write what `reader` makes of `store` as a store of its own at `uri`."""
+    threads = threads or os.cpu_count() or 1
+    with reporter.bar(f"writing {uri}", reader.count()) as advance:
+        return write_store(reader, uri, source=store, threads=threads, advance=advance)
 
 
 # A store without the captions that a filter dropped, as a source for a new store.

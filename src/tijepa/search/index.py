@@ -35,6 +35,35 @@ from tijepa.search.where import rows_where
 __all__ = ["Index"]
 
 
+def index(
+    model: Embedder | str | Path,
+    store: str,
+    *,
+    exact: bool = False,
+    checkpoint: str | None = None,
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> Index:
+    """Embed every image and caption of `store`, and give what can be searched.
+
+    `model` is a run folder, of which `checkpoint` chooses the weights, or a loaded model. Given
+    again it adds rows that are new, and goes on where it was stopped. With `exact` every energy is
+    computed at any size, and faiss is not needed.
+
+        index = tijepa.index("runs/photos", "photos.lance")
+        index.search(index.embedder.encode_text("two dogs", form=index.form), k=5)
+
+    Raises as `Index.build` does.
+    """
+    return Index.build(
+        opened_model(model, checkpoint),
+        store,
+        exact_up_to=None if exact else EXACT_UP_TO,
+        threads=threads,
+        reporter=reporter,
+    )
+
+
 class Index:
     """A model's joint embeddings of all images and captions of a store, ready to be searched.
 
@@ -74,7 +103,7 @@ class Index:
         than `exact_up_to` get inverted lists (faiss); None computes every energy at any size.
         Raises `DataError`, `CheckpointError`, `ConfigError`, and `MissingExtraError` without faiss.
         """
-        embedder = _embedder(model)
+        embedder = opened_model(model)
         if exact_up_to is not None and Store(check_store(store)).dataset.count_rows() > exact_up_to:
             need_faiss()  # rather now than after an hour
         with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
@@ -113,7 +142,7 @@ class Index:
         command that makes the index, for the error where there is none. Raises `DataError` where
         the model has no index on the store, or that version is gone, and `MissingExtraError`.
         """
-        embedder = _embedder(model)
+        embedder = opened_model(model)
         name = fingerprint(embedder)
         folder = index_folder(check_store(store), name)
         card = read_card(folder)
@@ -214,5 +243,6 @@ class Index:
         return hits
 
 
-def _embedder(model: Embedder | str | Path) -> Embedder:
-    return model if isinstance(model, Embedder) else load(model)
+def opened_model(model: Embedder | str | Path, checkpoint: str | None = None) -> Embedder:
+    """`model` itself, or that of a run folder; raises `CheckpointError`."""
+    return model if isinstance(model, Embedder) else load(model, checkpoint=checkpoint)

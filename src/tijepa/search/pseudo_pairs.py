@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.records import ReaderOptions, Record
+from tijepa.data.store.prepare import Prepared
 from tijepa.data.store.source import Store
 from tijepa.errors import DataError
 from tijepa.inference.embedder import Embedder, Form
@@ -26,7 +27,8 @@ from tijepa.io.files import writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import spread, write_list, write_report
-from tijepa.search.filter import DerivedReader
+from tijepa.search.filter import DerivedReader, check_new_store, write_new_store
+from tijepa.search.index import opened_model
 from tijepa.search.manifest import check_store
 from tijepa.search.pair_scores import check_keep, kept_count, match_probabilities, pair_energies
 from tijepa.search.vector_store import SIDES, Side, Vectors, VectorStore
@@ -164,19 +166,25 @@ def _row_means(
 
 @dataclass(frozen=True)
 class Paired:
-    """`facts` are what pair.json holds; `partners` the rows of texts by that of their image."""
+    """`facts` are what pair.json holds; `partners` the rows of texts by that of their image.
+
+    `written` is the new store with the pseudo-pairs, where one was asked for.
+    """
 
     facts: dict[str, Any]
     partners: Mapping[int, Sequence[int]]
+    written: Prepared | None = None
 
 
 def pair_store(
-    embedder: Embedder,
+    model: Embedder | str | Path,
     store: str,
-    out: Path,
+    out: str | Path,
     *,
     keep: float | None = None,
     where: str | None = None,
+    new_store: str | None = None,
+    checkpoint: str | None = None,
     threads: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Paired:
@@ -184,9 +192,13 @@ def pair_store(
 
     Each image is paired with the text of lowest energy, and each text with its image; `keep`
     takes the share of lowest energy. `pairs.jsonl` has one line for each, best first, `pair.json`
-    counts, `pair.html` shows the best and the worst. The store stays as it is. Raises
-    `ConfigError`, `DataError` and `CheckpointError`.
+    counts, `pair.html` shows the best and the worst. The store stays as it is; `new_store`
+    (NAME.lance) has the pseudo-pairs beside the true ones. `model` and `checkpoint` are as for
+    `tijepa.index`. Raises `ConfigError`, `DataError` and `CheckpointError`.
     """
+    out = Path(out)
+    check_new_store(new_store)
+    embedder = opened_model(model, checkpoint)
     if keep is not None:
         check_keep(keep)
     opened = Store(check_store(store))
@@ -241,7 +253,11 @@ def pair_store(
     partners: dict[int, list[int]] = {}
     for image, text in zip(chosen.images.tolist(), chosen.texts.tolist(), strict=True):
         partners.setdefault(image, []).append(text)
-    return Paired(facts, partners)
+    written = None
+    if new_store is not None:
+        reader = PseudoPairReader(store, ReaderOptions(), partners)
+        written = write_new_store(reader, store, new_store, threads, reporter)
+    return Paired(facts, partners, written)
 
 
 def _about(

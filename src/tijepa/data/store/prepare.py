@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -15,7 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tijepa.data.pairs import Rejected
-from tijepa.data.records import Reader, Record
+from tijepa.data.readers import open_reader
+from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.codec import ExtraColumns, misfits
 from tijepa.data.store.existing_rows import KnownItems, existing_rows
 from tijepa.data.store.ingest import (
@@ -25,12 +28,21 @@ from tijepa.data.store.ingest import (
     SplitSettler,
     StartAgainError,
 )
-from tijepa.data.store.schema import StoreInfo, is_remote, local_path, schema_of, store_exists
+from tijepa.data.store.schema import (
+    StoreInfo,
+    is_remote,
+    is_store,
+    local_path,
+    schema_of,
+    store_exists,
+)
 from tijepa.data.store.source import Store
 from tijepa.data.store.writer import append_batches, create_store, grouped, to_batch
 from tijepa.data.validation import Diagnosis, Report
 from tijepa.data.validation.check import Sound
-from tijepa.errors import DataError
+from tijepa.data.validation.report import reading_words
+from tijepa.errors import ConfigError, DataError
+from tijepa.io.progress import SILENT, Reporter
 
 Advance = Callable[[int], None]
 
@@ -57,6 +69,59 @@ class _Way:
 
     splits: SplitPlan = field(default_factory=SplitPlan)
     redundant: NDArray[np.int64] | None = None
+
+
+def prepare(
+    source: str,
+    out: str,
+    *,
+    append: bool = False,
+    reader: str | None = None,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    split_column: str | None = None,
+    first: int | None = None,
+    max_bad: float = 0.01,
+    duplicates: Literal["keep", "skip"] = "keep",
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> Prepared:
+    """Check every pair of `source` and write the sound ones into the pair store `out`, NAME.lance.
+
+    With `append` the store gets what it lacks as a new version. `source`, `reader` and the columns
+    are as for `tijepa.doctor`; of `first` only so many items of each split are taken. Above the
+    share `max_bad` of broken items nothing is kept. `threads` decode, as many as there are cores
+    where None.
+
+        prepared = tijepa.prepare("photos", "photos.lance")
+        prepared.added, prepared.rejected, prepared.report.folder
+
+    Raises `ConfigError` for options that have no effect, `DataError` as `write_store` does.
+    """
+    if not is_store(out):
+        raise ConfigError(f"`out` {out} does not end with .lance: name it {out.rstrip('/')}.lance")
+    if append and duplicates != "keep":
+        raise ConfigError("`duplicates=skip` has no effect with `append`: leave one of them")
+    options = ReaderOptions(image_column, caption_column, split_column)
+    opened = open_reader(source, reader=reader, options=options)
+    reporter.say(f"reading   {opened.describe()}")
+    if first is not None:
+        reporter.say(f"only      the first {first:,} items of each split")
+    arguments = reading_words(reader, options)
+    arguments += [] if first is None else ["--first", str(first)]
+    threads = (os.cpu_count() or 1) if threads is None else threads
+    with reporter.bar("preparing", opened.count() if first is None else None) as advance:
+        write = append_store if append else partial(write_store, duplicates=duplicates)
+        return write(
+            opened,
+            out,
+            source=source,
+            arguments=arguments,
+            most=first,
+            max_bad=max_bad,
+            threads=threads,
+            advance=advance,
+        )
 
 
 def diagnosis_folder(uri: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 from tijepa.data.images import MAX_PIXELS
 from tijepa.data.pairs import Rejected, rejected_file
-from tijepa.data.records import Reader, Record
+from tijepa.data.readers import open_reader
+from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.data.validation.check import MAX_CAPTION, Checked, Sound, validate_parallel
 from tijepa.data.validation.duplicates import Duplicates, Fingerprints, Known
@@ -19,7 +21,13 @@ from tijepa.data.validation.findings import DUPLICATES, FindingBook
 from tijepa.data.validation.image_check import EXTREME_ASPECT, TINY
 from tijepa.data.validation.near import NEAR_DISTANCE
 from tijepa.data.validation.page import page
-from tijepa.data.validation.report import GroupExample, Report, commands, unfit_reasons
+from tijepa.data.validation.report import (
+    GroupExample,
+    Report,
+    commands,
+    reading_words,
+    unfit_reasons,
+)
 from tijepa.data.validation.statistics import (
     CaptionStatistics,
     IdBook,
@@ -42,6 +50,48 @@ _SHOWN_ITEMS = 4
 _MOST_SPLITS = 1_000
 _NO_SPLIT = "(no split)"
 _COUNTED = ("items", "pairs", "images_only", "texts_only", "captions")
+
+
+def doctor(
+    source: str,
+    out: str | Path | None = None,
+    *,
+    reader: str | None = None,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    split_column: str | None = None,
+    max_bad: float = 0.01,
+    max_tokens: int | None = None,
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> Report:
+    """Examine the pairs of `source`, and write a report into the folder `out`.
+
+    Every image is decoded, every caption looked at, and duplicates are sought; nothing is changed.
+    `source` is a folder, file, pair store or data set of the Hugging Face hub, read by `reader`
+    (by its look where None) with the columns that are named. Broken items above the share
+    `max_bad` make it unfit; with `max_tokens` the captions that a tokenizer would cut are counted.
+    `threads` decode, as many as there are cores where None. `out` is NAME.doctor in the working
+    folder where None.
+
+        report = tijepa.doctor("photos")
+        report.fit, report.facts["counts"]
+
+    Raises `DataError` where the source cannot be read or `out` holds something else, and
+    `ConfigError` for an option that has no effect.
+    """
+    options = ReaderOptions(image_column, caption_column, split_column)
+    name = Path(source).name or Path(source).resolve().name or "source"
+    return diagnose(
+        open_reader(source, reader=reader, options=options),
+        Path(f"{name}.doctor") if out is None else Path(out),
+        source=source,
+        arguments=reading_words(reader, options),
+        max_bad=max_bad,
+        max_tokens=max_tokens,
+        threads=(os.cpu_count() or 1) if threads is None else threads,
+        reporter=reporter,
+    )
 
 
 def diagnose(

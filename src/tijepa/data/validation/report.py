@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tijepa.data.records import ReaderOptions
 from tijepa.data.validation.findings import Example
 
 
@@ -107,6 +108,17 @@ def commands(
     elif fit and not found:
         found.append(Command("To make a pair store of it", prepare(name)))
     return found
+
+
+def reading_words(reader: str | None, options: ReaderOptions) -> list[str]:
+    """The words of a command line by which a source is read so; what is None is left out."""
+    given = {"reader": reader, **asdict(options)}
+    return [
+        word
+        for name, value in given.items()
+        if value is not None
+        for word in (f"--{name.replace('_', '-')}", value)
+    ]
 
 
 def train_command(store: str) -> str:
