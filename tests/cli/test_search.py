@@ -72,7 +72,7 @@ def test_an_image_asks_for_captions_and_the_gallery_needs_no_network(
     assert (facts["among"], len(facts["hits"])) == ("texts", 10)
     assert {hit["split"] for hit in facts["hits"]} == {"test"}
     html = page.read_text()
-    assert html.count("<li>") == 10
+    assert html.count("<li><img") == 10
     assert html.count('src="data:image/') == 11
     assert not re.search(r"https?://|<script|<link", html)
     for hit in facts["hits"]:
@@ -193,7 +193,7 @@ def test_filter_keeps_the_pairs_of_lowest_energy_and_writes_a_store_of_them(
     assert sum(len(row["captions"]) for row in held if row["split"] != "train") == 48
     html = (out / "filter.html").read_text()
     assert "<svg" in html
-    assert html.count("<li>") == 48
+    assert html.count("<li><img") == 48
     assert not re.search(r"https?://|<script|<link", html)
 
 

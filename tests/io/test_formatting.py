@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.io.formatting import count, escape, number, percent, plain, rank, times_chance
+from tijepa.io.formatting import (
+    count,
+    date,
+    energy_name,
+    escape,
+    number,
+    percent,
+    plain,
+    plural,
+    printable,
+    rank,
+    times_chance,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +54,37 @@ def test_names_become_words() -> None:
 
 def test_counts_separate_thousands() -> None:
     assert count(12000.0) == "12,000"
+    assert [plural(1, "item", "items"), plural(2000, "item", "items")] == ["1 item", "2,000 items"]
+
+
+def test_a_form_of_energy_is_named_with_its_unit() -> None:
+    assert [energy_name("calibrated"), energy_name("squared_l2")] == [
+        "calibrated, nats",
+        "squared L2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2025-01-02T03:04:05", "2 January 2025, 03:04"),
+        ("2026-11-24T08:21:57+00:00", "24 November 2026, 08:21 UTC"),
+        ("2026-11-24T08:21:57+02:00", "24 November 2026, 08:21 UTC+02:00"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_times_are_shown_as_dates(text: str, shown: str) -> None:
+    assert date(text) == shown
+
+
+def test_what_would_command_a_terminal_is_shown_as_escapes() -> None:
+    hostile = "red \x1b[31m, back \x08\r, bell \x07, C1 \x9b2J, turned \u202egnp.exe, half \ud83d"
+    assert printable(hostile) == (
+        r"red \x1b[31m, back \x08\r, bell \x07, C1 \x9b2J, turned \u202egnp.exe, half \ud83d"
+    )
+    family, joined = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0646\u0645\u06cc\u200c\u062e"
+    for harmless in ("two\nlines\tand a tab", family, joined):
+        assert printable(harmless) == harmless
 
 
 @given(st.text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -189,5 +190,7 @@ def test_the_page_is_one_file_with_a_curve_for_each_run(two: list[Path], tmp_pat
     assert "<b>clip" not in html
     assert "&lt;b&gt;clip" in html
     assert "<script" not in html
-    assert html.count('class="line s2"') == html.count('class="line s1"') >= 4
+    # both have the same curves, so the second is dashed
+    assert html.count('class="line s2 dashed"') == html.count('class="line s1"') >= 4
     assert "recall at 1, held out" in html
+    assert re.findall(r'best">([^<]*)<', html)[0] == "50.0\u00a0%"

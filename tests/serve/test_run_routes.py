@@ -124,12 +124,12 @@ def test_the_map_has_the_colours_of_the_report() -> None:
     assert stops == colour_ramp(17).tolist()
 
 
-def test_everything_in_a_chart_has_a_style() -> None:
-    """The server draws charts by the report's code; the page's own sheet dresses them."""
+def test_everything_in_a_chart_has_a_style(client: TestClient) -> None:
+    """The server draws charts by the report's code and dresses them by the report's sheet."""
     series = [Series(str(k), [1, 2], [1.0, 2.0 * k], dashed=k == 1) for k in range(1, 9)]
     dense = Series("dense", list(range(900)), [float(k % 7) for k in range(900)])
     html = line_chart("t", series, reference=Reference("chance", 0.5), note="n")
     html += line_chart("d", [dense])
     used = {name for names in re.findall(r'class="([^"]+)"', html) for name in names.split()}
-    style = "".join((PAGE / name).read_text() for name in ("base.css", "charts.css"))
+    style = client.get("/page/figures.css").text
     assert {name for name in used if f".{name}" not in style} == set()

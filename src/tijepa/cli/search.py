@@ -53,9 +53,8 @@ def search(
 
     from tijepa.cli.tables import print_answer
     from tijepa.inference.embedder import load
-    from tijepa.runs.report.shell import write_page
     from tijepa.search import Index
-    from tijepa.search.answer import answer_facts, answer_page, ask
+    from tijepa.search.answer import answer_facts, ask, write_answer
 
     weights = [] if checkpoint is None else ["--checkpoint", checkpoint]
     made_by = shlex.join(["tijepa", "index", str(run), store, *weights])
@@ -69,5 +68,5 @@ def search(
         if behind:
             click.echo(f"{behind:,} rows are new and not searched: tijepa index adds them")
     if html is not None:
-        write_page(html, answer_page(answer, index))
+        write_answer(html, answer, index)
         click.echo(f"gallery: {html}", err=as_json)

@@ -232,6 +232,18 @@ def decode_damaged(data: bytes, min_side: int) -> Pixels | None:
     return pixels
 
 
+def viewable(data: bytes | None, min_side: int) -> Pixels | None:
+    """What can be shown of an image, also where its end is missing; None where nothing can."""
+    if not data:
+        return None
+    try:
+        return decode_image(data, min_side)
+    except ImageError as error:
+        if error.kind not in ("image-truncated", "image-damaged"):
+            return None
+    return decode_damaged(data, min_side)
+
+
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     """Height, width and colour space of a JPEG that libjpeg-turbo decodes.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import math
+import re
+from datetime import datetime
 from typing import Any
 
 DASH = "\N{EN DASH}"  # stands for a number that was not recorded
@@ -11,10 +13,18 @@ TIMES = "\u00a0\N{MULTIPLICATION SIGN}"
 PLAIN = {"squared_l2": "squared L2", "smooth_l1": "smooth L1"}
 
 
+# controls but tab and line feed, halves of surrogate pairs, and what turns the writing direction
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    """`text` for a terminal or a page: a control character is shown as its escape, not obeyed."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
 def escape(text: object) -> str:
-    """`text` for HTML: markup is shown, never interpreted; control characters are dropped."""
-    kept = "".join(c for c in str(text) if c in "\n\t" or (ord(c) >= 32 and ord(c) != 127))
-    return html.escape(kept, quote=True)
+    """`text` for HTML: markup is shown, never interpreted; see `printable`."""
+    return html.escape(printable(text), quote=True)
 
 
 def count(value: int | float) -> str:
@@ -69,6 +79,21 @@ def rank(value: int | float) -> str:
 def plain(name: object) -> str:
     """A name from the configuration as words: image_infill → image infill."""
     return PLAIN.get(str(name), str(name).replace("_", " "))
+
+
+def energy_name(form: object) -> str:
+    """A form of energy with its unit: squared L2; calibrated, nats."""
+    return f"{plain(form)}, nats" if form == "calibrated" else plain(form)
+
+
+def date(text: str) -> str:
+    """An ISO time for reading: 2 January 2025, 03:04 UTC. Another text stays as it is."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    zone = f" {time.tzname()}" if time.tzinfo else ""
+    return f"{time.day} {time:%B %Y, %H:%M}{zone}"
 
 
 def _not_finite(value: int | float) -> str:

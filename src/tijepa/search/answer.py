@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tijepa.data.validation.page import escape
-from tijepa.data.validation.style import STYLE
-from tijepa.data.validation.thumbnails import thumbnail
+from tijepa.data.images import viewable
 from tijepa.errors import ConfigError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.inputs import check_text
-from tijepa.io.formatting import number, percent, plural
+from tijepa.io.formatting import energy_name, number, percent, plural
+from tijepa.io.page import thumbnail, write_page
 from tijepa.search.exact import Hit
 from tijepa.search.index import Index, opened_model
 from tijepa.search.vector_store import Side
 
-__all__ = [
-    "Answer",
-    "Card",
-    "answer_facts",
-    "answer_page",
-    "ask",
-    "cards",
-    "document",
-    "search",
-]
+_SIDE = 420  # pixels of the longer side of an image on a page
 
 
 @dataclass(frozen=True)
@@ -118,71 +107,41 @@ def answer_facts(answer: Answer, index: Index) -> dict[str, Any]:
     }
 
 
-def answer_page(answer: Answer, index: Index) -> str:
-    """A gallery as HTML text, complete in itself."""
-    title = answer.text if answer.image is None else f"Captions for {answer.image.name}"
-    where = f" where {answer.where}" if answer.where else ""
-    found = plural(len(answer.hits), "item", "items")
-    lead = (
-        f"{found} of lowest energy{_unit(index)} among {index.card.rows:,} of {index.store.uri}"
-        f" version {index.card.version}{where}, best first."
-    )
-    header = f'<p class="soft">{escape(lead)}</p>'
-    if answer.image is not None:
-        uri = thumbnail(answer.image.read_bytes())
-        header += f'<img src="{uri}" alt="The image that was asked with">' if uri else ""
+def write_answer(path: Path, answer: Answer, index: Index) -> None:
+    """Write the answer as a gallery, one page; `CheckpointError` where that is not possible."""
+    asked = answer.image
     images = index.images([hit.row for hit in answer.hits])
-    body = cards(
-        Card(image, hit.id, _note(hit), hit.caption)
-        for hit, image in zip(answer.hits, images, strict=True)
+    write_page(
+        path,
+        "answer.html",
+        title=answer.text if asked is None else f"Captions for {asked.name}",
+        found=plural(len(answer.hits), "item", "items"),
+        energy=energy_name(index.form),
+        store=f"{index.card.rows:,} of {index.store.uri} version {index.card.version}",
+        where=answer.where,
+        asked=None if asked is None else thumbnail(viewable(asked.read_bytes(), _SIDE), _SIDE),
+        nothing=answer.nothing,
+        cards=[
+            Card.of(image, hit.id, hit.caption, hit.energy, hit.probability)
+            for hit, image in zip(answer.hits, images, strict=True)
+        ],
     )
-    return document(title or "", header, body if answer.hits else f"<p>{answer.nothing}</p>")
-
-
-def _note(hit: Hit) -> str:
-    match = "" if hit.probability is None else f", match {percent(hit.probability)}"
-    return f"energy {number(hit.energy)}{match}"
-
-
-def _unit(index: Index) -> str:
-    return " (nats)" if index.form == "calibrated" else ""
-
-
-# What the pages of this room share: one file, no network, no script, the doctor's look.
-
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
 
 
 @dataclass(frozen=True)
 class Card:
-    """One item of the store: the bytes of its image, its id, a line about it, its caption."""
+    """One item of the store on a page: its image as data URI, id, caption, and a line about it."""
 
-    image: bytes | None
+    image: str | None
     id: str
-    note: str
     caption: str | None
+    note: str
 
-
-def cards(items: Iterable[Card]) -> str:
-    """A grid of items; what is no image is left out."""
-    return f'<ul class="examples">{"".join(map(_card, items))}</ul>'
-
-
-def document(title: str, header: str, body: str) -> str:
-    """A whole page; `header` and `body` are HTML, `title` is text."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"<header><h1>{escape(title)}</h1>{header}</header><main>{body}</main></body></html>\n"
-    )
-
-
-def _card(item: Card) -> str:
-    uri = thumbnail(item.image)
-    alt = escape(item.caption or item.id)
-    image = f'<img src="{uri}" alt="{alt}" loading="lazy">' if uri else ""
-    caption = f'<q dir="auto">{escape(item.caption)}</q>' if item.caption else ""
-    return f"<li>{image}<b>{escape(item.id)}</b><div>{escape(item.note)}</div>{caption}</li>"
+    @staticmethod
+    def of(
+        image: bytes | None, id: str, caption: str | None, energy: float, probability: float | None
+    ) -> Card:
+        """From the bytes of its image, which may be damaged, and what the model says of it."""
+        match = "" if probability is None else f", match {percent(probability)}"
+        uri = thumbnail(viewable(image, _SIDE), _SIDE)
+        return Card(uri, id, caption, f"energy {number(energy)}{match}")

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tijepa.data.store.source import Store
-from tijepa.data.validation.page import escape, percent
 from tijepa.io.files import whole
-from tijepa.io.formatting import number
+from tijepa.io.formatting import count, energy_name, number, percent
+from tijepa.io.page import write_page
 from tijepa.model.saving import write_json
-from tijepa.runs.report.shell import write_page
-from tijepa.search.answer import Card, cards, document
-
-__all__ = ["spread", "write_list", "write_report"]
+from tijepa.runs.report.charts import (
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    Axis,
+    figure,
+    grid,
+    rule,
+    short,
+    svg,
+    tick_label,
+)
+from tijepa.search.answer import Card
 
 BINS = 40
 EXAMPLES = 24  # shown at either end
 _ROWS = 8192  # of a list, looked up together
 
-_WIDTH, _HEIGHT, _FOOT = 640, 180, 20  # of the viewBox
-
-
-@dataclass(frozen=True)
-class _Example:
-    """One judged pair, with the bytes of its image."""
-
-    id: str
-    caption: str
-    energy: float
-    probability: float | None
-    image: bytes | None
+_WIDTH = 880  # of the viewBox of a histogram
 
 
 def _histogram(
@@ -89,8 +88,24 @@ def write_report(
     `order` are the pairs by energy, the lowest first, and `about` tells what lists say of some.
     """
     best, worst = about(order[:EXAMPLES]), about(order[::-1][:EXAMPLES])
-    page = _page(title, lead, tiles, facts, _shown(store, worst), _shown(store, best))
-    write_page(out / f"{name}.html", page)
+    highest, match = facts["highest_energy_kept"], facts["match_probability"]
+    charts = [_bars("Pairs by energy", facts["histogram"], highest, "up to " + number(highest))]
+    if match is not None:
+        lowest = match["lowest_kept"]
+        words = "Pairs by probability of match"
+        charts.append(_bars(words, match["histogram"], lowest, "from " + percent(lowest)))
+    write_page(
+        out / f"{name}.html",
+        "energies.html",
+        title=title,
+        lead=lead,
+        tiles=tiles,
+        energy=energy_name(facts["form"]),
+        charts=charts,
+        match=match,
+        worst=_cards(store, worst),
+        best=_cards(store, best),
+    )
     facts = {**facts, "worst": worst, "best": best}
     write_json(facts, out / f"{name}.json")
     return facts
@@ -108,90 +123,52 @@ def write_list(
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def _page(
-    title: str,
-    lead: str,
-    tiles: Mapping[str, int],
-    facts: dict[str, Any],
-    worst: Iterable[_Example],
-    best: Iterable[_Example],
-) -> str:
-    """The page as HTML text: counts, what `spread` says, and the pairs at both ends."""
-    unit = ", nats" if facts["form"] == "calibrated" else ""
-    boxes = "".join(
-        f'<div class="tile"><dt>{name}</dt><dd>{count:,}</dd></div>'
-        for name, count in tiles.items()
-    )
-    header = f'<p class="soft">{escape(lead)}</p><dl class="tiles">{boxes}</dl>'
-    parts = [
-        f"<h2>Energies ({escape(facts['form'])}{unit})</h2>",
-        _bars("Pairs by energy", facts["histogram"]),
-    ]
-    match = facts["match_probability"]
-    if match is not None:
-        parts += [
-            "<h2>Probability of match</h2>",
-            f'<p class="soft">On average {percent(match["mean"])}, at equal odds of a matched and a'
-            " shuffled pair.</p>",
-            _bars("Pairs by probability of match", match["histogram"]),
-        ]
-    parts += [
-        "<h2>The worst pairs</h2>",
-        '<p class="soft">Of highest energy, the worst first.</p>',
-        cards(map(_card, worst)),
-        "<h2>The best pairs</h2>",
-        '<p class="soft">Of lowest energy, the best first.</p>',
-        cards(map(_card, best)),
-    ]
-    return document(title, header, "".join(parts))
-
-
-def _shown(store: Store, pairs: list[dict[str, Any]]) -> list[_Example]:
+def _cards(store: Store, pairs: list[dict[str, Any]]) -> list[Card]:
     """Pairs as the lists name them, with their images."""
     rows = np.unique([pair["row"] for pair in pairs])
     images = dict(zip(rows.tolist(), store.images(rows), strict=True))
     return [
-        _Example(p["id"], p["caption"], p["energy"], p["probability"], images[p["row"]])
+        Card.of(images[p["row"]], p["id"], p["caption"], p["energy"], p["probability"])
         for p in pairs
     ]
 
 
-def _card(example: _Example) -> Card:
-    p = example.probability
-    match = "" if p is None else f", match {percent(p)}"
-    note = f"energy {number(example.energy)}{match}"
-    return Card(example.image, example.id, note, example.caption)
+def _bars(title: str, bins: Mapping[str, Any], threshold: float, words: str) -> Markup:
+    """A histogram, what was dropped on top of what was kept, with a dashed line at `threshold`.
 
-
-def _bars(title: str, bins: dict[str, list[float]]) -> str:
-    """Bars with the kept part in one colour and the dropped part, on top of it, in another."""
-    kept, dropped, edges = bins["kept"], bins["dropped"], bins["edges"]
-    most = max((a + b for a, b in zip(kept, dropped, strict=True)), default=1) or 1
-    step, room = _WIDTH / max(len(kept), 1), _HEIGHT - _FOOT
-    shapes = []
+    `bins` are those of `spread`, `words` says what was kept: up to 3.2.
+    """
+    edges, kept, dropped = bins["edges"], bins["kept"], bins["dropped"]
+    most = max((a + b for a, b in zip(kept, dropped, strict=True)), default=0) or 1
+    x = Axis(edges[0], edges[-1], LEFT, _WIDTH - RIGHT)
+    y = Axis(0, most, HEIGHT - 26, TOP + 18)
+    values, sizes = x.ticks(8), [tick for tick in y.ticks(4) if tick == round(tick)]
+    below = [(value, tick_label(value, values)) for value in values]
+    parts = [grid(x, y, below, [(size, short(size)) for size in sizes])]
     for k, (good, bad) in enumerate(zip(kept, dropped, strict=True)):
-        for count, below, colour, word in (
-            (good, 0, "var(--bar)", "kept"),
-            (bad, good, "var(--bad)", "dropped"),
-        ):
-            if count:
-                height = room * count / most
-                y = room - room * below / most - height
-                shapes.append(
-                    f'<rect x="{k * step + 1:.1f}" y="{y:.1f}" width="{step - 2:.1f}"'
-                    f' height="{height:.1f}" fill="{colour}"><title>{number(edges[k])} to'
-                    f" {number(edges[k + 1])}: {count:,} {word}</title></rect>"
+        left, right = x.at(edges[k]) + 1, x.at(edges[k + 1]) - 1
+        between = f"{number(edges[k])} to {number(edges[k + 1])}"
+        for size, base, kind in ((good, 0, "kept"), (bad, good, "dropped")):
+            if size:
+                top, foot = y.at(base + size), y.at(base)
+                parts.append(
+                    f'<rect class="box {kind}" x="{left:.1f}" y="{top:.1f}"'
+                    f' width="{right - left:.1f}" height="{foot - top:.1f}">'
+                    f"<title>{between}: {count(size)} {kind}</title></rect>"
                 )
-    ends = (
-        f'<text x="0" y="{_HEIGHT - 4}">{number(edges[0])}</text>'
-        f'<text x="{_WIDTH}" y="{_HEIGHT - 4}" text-anchor="end">{number(edges[-1])}</text>'
-    )
-    dropped_above = (
-        '<p class="soft">Kept below, <span style="color:var(--bad)">dropped above</span>.</p>'
-    )
-    about = f"{title}: from {number(edges[0])} to {number(edges[-1])}"
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(about)}"'
-        ' style="width:100%;max-width:760px;font-size:13px;fill:var(--soft)">'
-        f"{''.join(shapes)}{ends}</svg>" + (dropped_above if any(dropped) else "")
-    )
+    if edges[0] < 0 < edges[-1]:
+        at = x.at(0)
+        parts.append(
+            f'<line class="grid zero" x1="{at:.1f}" x2="{at:.1f}" y1="{y.start}" y2="{y.end}"/>'
+        )
+    legend = [{"key": "box kept", "name": "kept", "value": count(sum(kept))}]
+    if any(dropped):
+        at = x.at(threshold)
+        anchor, shift = ("end", -6) if at > _WIDTH / 2 else ("start", 6)
+        parts += [
+            rule(at, y.start, at, TOP),
+            f'<text class="tick {anchor}" x="{at + shift:.1f}" y="{TOP + 8}">kept {words}</text>',
+        ]
+        legend.append({"key": "box dropped", "name": "dropped", "value": count(sum(dropped))})
+    told = f"{title}: from {number(edges[0])} to {number(edges[-1])}"
+    return figure(title, svg(_WIDTH, HEIGHT, told, "".join(parts)), legend, kind="wide")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from importlib.resources import files
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from tijepa.io.page import TEMPLATES
 from tijepa.serve import model_routes, run_routes, search_routes
 from tijepa.serve.errors import install_handlers
 from tijepa.serve.middleware import Admission, BodyLimit, Concurrency, Watched
@@ -77,20 +79,21 @@ _TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
+_PAGE = Path(__file__).parent / "page"
+_SHARED = "figures.css"  # dresses charts and tables of the run, as on its report
 _NAMED = {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}
 
 
 def mount_page(app: FastAPI) -> None:
     """Serve the page at /, the description of the endpoints at /docs, and their files."""
     for path, name in page_paths().items():
-        content = files("tijepa.serve").joinpath("page", name).read_bytes()
+        content = (TEMPLATES if name == _SHARED else _PAGE).joinpath(name).read_bytes()
         app.add_api_route(path, _endpoint(content, name), include_in_schema=False)
 
 
 def page_paths() -> dict[str, str]:
     """URL path → name of a file of the page. They hold nothing private."""
-    own = files("tijepa.serve").joinpath("page").iterdir()
-    return {**_NAMED, **{f"/page/{one.name}": one.name for one in own}}
+    return {**_NAMED, **{f"/page/{name}": name for name in (_SHARED, *os.listdir(_PAGE))}}
 
 
 def _endpoint(content: bytes, name: str) -> Callable[[Request], Awaitable[Response]]:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
 from tijepa.inference.hub.provenance import shown_verdict
-from tijepa.io.formatting import count, plain
+from tijepa.io.formatting import count, date, plain
 from tijepa.runs.record import RunRecord, part, read_run, value
 from tijepa.runs.report.curves import curves
 from tijepa.runs.report.health import health as health_section
@@ -121,21 +121,17 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
     source = part(config, "data").get("source")
     steps, batch = value(optim, "steps"), value(optim, "batch_size")
     form = (run.results or {}).get("form")
+    started = environment.get("started", environment.get("date"))
     parameters = part(environment, "parameters").get("total", environment.get("parameters"))
     facts = {
         "Objective": plain(objective["name"]) if "name" in objective else None,
-        "Energy": plain(form) if isinstance(form, str) else None,
+        "Searched by": f"{plain(form)} energy" if isinstance(form, str) else None,
         "Data": PurePath(source).name if isinstance(source, str) else None,  # no folders
         "Length": None if math.isnan(steps * batch) else f"{count(steps)} steps of {count(batch)}",
         "Parameters": count(parameters) if isinstance(parameters, (int, float)) else None,
-        "Started": _minute(environment.get("started", environment.get("date"))),
+        "Started": date(started) if isinstance(started, str) else None,
     }
     return [(term, words) for term, words in facts.items() if isinstance(words, str)]
-
-
-def _minute(time: object) -> str | None:
-    """2026-11-24T08:21:57+00:00 → 2026-11-24 08:21."""
-    return time[:16].replace("T", " ") if isinstance(time, str) else None
 
 
 def _number(mapping: Mapping[str, Any], key: str) -> float | None:

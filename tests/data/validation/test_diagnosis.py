@@ -21,7 +21,7 @@ from tijepa.errors import DataError
 from tijepa.io.progress import SILENT
 
 EVIL = '<script>alert("1")</script> & \x1b[31m'
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 def photo(seed: int) -> bytes:

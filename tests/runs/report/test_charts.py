@@ -111,3 +111,28 @@ def test_any_values_stay_inside_the_frame(values: list[float], log: bool) -> Non
     chart = line_chart("t", [Series("s", range(len(values)), values)], allow_log=log)
     assert "nan" not in chart.lower()
     assert all(-1 <= x <= 441 and -1 <= y <= 237 for x, y in coordinates(chart))
+
+
+def test_an_axis_does_not_magnify_noise() -> None:
+    """16.668 to 16.674 takes a hundredth of an axis that spans a tenth of 16.674 and margins."""
+    chart = line_chart("Rank", [Series("image", [0, 1, 2], [16.668, 16.674, 16.67])])
+    y = [y for _, y in coordinates(chart)]
+    assert max(y) - min(y) < 2
+
+
+def test_an_axis_of_shares_begins_at_0_and_fits_what_is_drawn() -> None:
+    """0.2 of 0.21 is nearly at the top; 1 is at the top, for no share is higher."""
+    for highest, above in ((0.2, 0.05), (1.0, 0.0)):
+        series = [Series("R@1", [0, 1], [0.0, highest])]
+        (_, foot), (_, top) = coordinates(line_chart("R", series, unit="percent"))
+        assert foot == 210
+        assert (top - 10) / 200 == pytest.approx(above / 1.05, abs=1e-3)
+
+
+def test_curves_that_hide_each_other_are_all_seen() -> None:
+    same = [Series(name, [0, 1], [1.0, 3.0]) for name in "abc"]
+    other = Series("d", [0, 1], [1.0, 2.0])
+    chart = line_chart("t", [*same, other])
+    lines = re.findall(r'<polyline class="([^"]*)"', chart)
+    assert lines == ["line s1", "line s2 dashed", "line s3 dotted", "line s4"]
+    assert "b runs on top of a. c runs on top of a." in chart

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from tijepa.errors import DataError
-from tijepa.runs.report.images import colour_ramp, draw_energies, thumbnail
+from tijepa.io.page import thumbnail
+from tijepa.runs.report.images import colour_ramp, draw_energies
 
 
 def decoded(uri: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -25,19 +26,45 @@ def measured() -> dict[str, Any]:
     }
 
 
-def test_the_figures_and_a_dot_for_each_bin_that_holds_pairs_are_drawn() -> None:
-    """Bins 0 and 8. A probability of .85 lies at 48 + .85 · 236 = 248.6, matched ⅔ at 10 + 236/3.
+def chart(results: dict[str, Any]) -> str:
+    found = match(record({"match_probability": results}))
+    assert isinstance(found, dict)
+    return str(found["chart"])
+
+
+def test_a_dot_for_each_bin_that_holds_pairs_is_drawn() -> None:
+    """Bins 0 and 8. A probability of .85 lies at 48 + .85 · 236 = 248.6, matched ⅔ at 26 + 236/3.
 
     The area is the share: three quarters of the weight have the radius 11 √¾ = 9.5.
     """
-    drawn = match(record({"match_probability": measured()}))
+    drawn = chart(measured())
     assert drawn.count("<circle") == 2
-    assert 'cx="248.6" cy="88.7" r="9.5"' in drawn
-    assert 'cx="59.8" cy="246.0" r="5.5"' in drawn
-    assert "calibration error 0.150, Brier score 0.19" in drawn
-    assert "2 matched and 1,200 shuffled pairs" in drawn
-    assert "ROC curve 0.750" in drawn
+    assert 'cx="248.6" cy="104.7" r="9.5"' in drawn
+    assert 'cx="59.8" cy="262.0" r="5.5"' in drawn
     assert "85.0\u00a0% predicted, 66.7\u00a0% matched, 75.0\u00a0% of pairs" in drawn
+
+
+def test_the_figures_are_those_of_the_results() -> None:
+    found = match(record({"match_probability": measured()}))
+    assert isinstance(found, dict)
+    assert found["expected_calibration_error"] == pytest.approx(0.15)
+    assert (found["matched_pairs"], found["shuffled_pairs"], found["roc_auc"]) == (2, 1200, 0.75)
+    assert found["fitted_on"] == "validation"
+
+
+def test_the_line_leaves_out_bins_of_few_pairs() -> None:
+    """100 matched and 2,000 shuffled pairs weigh .005 and .00025 each.
+
+    A tenth of the weight, half of it matched, is 10 matched and 200 shuffled pairs, as many as
+    .1 / .002625 = 38 of equal weight; a hundredth of the weight is as many as 4.
+    """
+    shares = {0.05: 0.89, 0.5: 0.1, 0.95: 0.01}
+    bins = [{"predicted": p, "matched": 0.5, "share": share} for p, share in shares.items()]
+    drawn = chart({"bins": bins, "matched_pairs": 100, "shuffled_pairs": 2000})
+    line = re.search(r'<polyline class="line s1" points="([^"]*)"', drawn)
+    assert line is not None
+    assert line[1] == "59.8,144.0 166.0,144.0"
+    assert drawn.count('class="dot few"') == 1
 
 
 @pytest.mark.parametrize("results", [None, {}, {"match_probability": None}])
@@ -47,8 +74,6 @@ def test_a_model_without_it_says_so(results: dict[str, Any] | None) -> None:
 
 def test_strange_figures_do_not_break_the_page() -> None:
     bins = [3, {}, {"predicted": 7.0, "matched": -2.0, "share": 90.0}]
-    odd = {"bins": bins, "fitted_on": "<script>"}
-    drawn = match(record({"match_probability": odd}))
-    assert "<script>" not in drawn
+    drawn = chart({"bins": bins, "matched_pairs": 0})
     assert drawn.count("<circle") == 1
-    assert 'cx="284.0" cy="246.0" r="11.0"' in drawn
+    assert 'cx="284.0" cy="262.0" r="11.0"' in drawn

@@ -17,10 +17,10 @@ from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.data.validation.check import MAX_CAPTION, Checked, Sound, validate_parallel
 from tijepa.data.validation.duplicates import Duplicates, Fingerprints, Known
-from tijepa.data.validation.findings import DUPLICATES, FindingBook
+from tijepa.data.validation.findings import DUPLICATES, FindingBook, small_image
 from tijepa.data.validation.image_check import EXTREME_ASPECT, TINY
 from tijepa.data.validation.near import NEAR_DISTANCE
-from tijepa.data.validation.page import page
+from tijepa.data.validation.page import write_doctor_page
 from tijepa.data.validation.report import (
     GroupExample,
     Report,
@@ -35,7 +35,6 @@ from tijepa.data.validation.statistics import (
     LabelStatistics,
     caption_hash,
 )
-from tijepa.data.validation.thumbnails import thumbnail
 from tijepa.errors import DataError
 from tijepa.io.files import write_whole
 from tijepa.io.progress import SILENT, Reporter
@@ -280,7 +279,7 @@ class Diagnosis:
         )
         shown_facts = json.dumps(facts, indent=1, allow_nan=False) + "\n"
         write_whole(self._folder / "doctor.json", shown_facts.encode())
-        write_whole(self._folder / "doctor.html", page(report).encode(errors="replace"))
+        write_doctor_page(self._folder / "doctor.html", report)
         return report
 
     def _add_sound(self, sound: Sound) -> None:
@@ -347,7 +346,7 @@ class Diagnosis:
         }
         wanted = {ids[int(row)] for groups in chosen.values() for rows in groups for row in rows}
         found = images_of(wanted) if images_of and wanted else {}
-        images = {item: thumbnail(data) for item, data in found.items()}
+        images = {item: small_image(data) for item, data in found.items()}
         shown = {
             kind: [
                 GroupExample(

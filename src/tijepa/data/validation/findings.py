@@ -13,12 +13,13 @@ from typing import Any
 
 import yaml
 
-from tijepa.data.images import MAX_PIXELS
+from tijepa.data.images import MAX_PIXELS, viewable
 from tijepa.data.pairs import Rejected
 from tijepa.data.validation.check import MAX_CAPTION, Checked, Finding
-from tijepa.data.validation.thumbnails import thumbnail
+from tijepa.io.page import thumbnail
 
 EXAMPLES = 12  # of each kind
+_SIDE = 180  # pixels of the longer side of an image on the page
 _SHOWN_CAPTION = 200  # characters
 DUPLICATES = (
     "image-in-two-splits",
@@ -38,6 +39,11 @@ class Example:
     reason: str
     caption: str
     image: str | None
+
+
+def small_image(data: bytes | None) -> str | None:
+    """A small image as data URI, also of what is left of a damaged one; None without any."""
+    return thumbnail(viewable(data, _SIDE), _SIDE)
 
 
 class FindingBook:
@@ -113,7 +119,7 @@ class FindingBook:
                 reference=finding.reference,
                 reason=finding.reason,
                 caption=captions[0][:_SHOWN_CAPTION] if captions else "",
-                image=thumbnail(record.image) if record is not None else None,
+                image=small_image(record.image if record is not None else None),
             )
         )
 

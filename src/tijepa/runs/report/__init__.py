@@ -1,3 +1,1 @@
-"""What the report's page is made of: sections, charts, images, style. No network, no script."""
-
-from __future__ import annotations
+"""The pages about runs: sections, charts, images. No network, no script."""

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: no script, no library, readable in light and dark.
+"""Charts as inline SVG: no script, no library, readable in light and dark.
 
 Colours come from the page's style (classes `s1` to `s8`), so a chart follows the reader's scheme.
 """
@@ -6,21 +6,24 @@ Colours come from the page's style (classes `s1` to `s8`), so a chart follows th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from markupsafe import Markup
 
 from tijepa.io.formatting import count, escape, number, percent
-
-__all__ = ["Reference", "Series", "line_chart", "thin"]
+from tijepa.io.page import render
 
 WIDTH, HEIGHT = 440, 236  # of the viewBox; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 26
 LIMIT = 320  # drawn points per series, somewhat fewer than pixels
 DOTS = 30  # up to this many points each gets a dot that tells its value
 LOG_RATIO = 300.0  # positive values that span more than this are drawn on a logarithmic axis
+LEAST_SPAN = 0.1  # of the largest value: an axis that spans less would magnify noise
+SAME = 1.2  # curves nowhere further apart than this, in units of the viewBox, hide each other
+STROKES = ("", " dashed", " dotted")
 
 
 @dataclass(frozen=True)
@@ -82,20 +85,20 @@ def line_chart(
     note: str = "",
     unit: str = "number",
     reference: Reference | None = None,
-    bounds: tuple[float, float] | None = None,
     allow_log: bool = False,
-) -> str:
+) -> Markup:
     """A `<figure>` with title, legend (name and last value of each) and the lines over steps.
 
-    `unit` is "number" or "percent". `bounds` fixes the value axis, which else spans the data.
-    Series without a finite value appear in the legend alone. A note under the chart says what was
-    left out or drawn on a logarithmic axis.
+    `unit` is "number" or "percent"; an axis of shares begins at 0 and ends at 100 % at most.
+    Series without a finite value appear in the legend alone. A curve that runs on top of another is
+    dashed, so that both are seen. A note under the chart says that, what was left out, or that the
+    axis is logarithmic.
     """
     show: Callable[[int | float], str] = percent if unit == "percent" else number
     thinned = [thin(one) for one in series]
-    axes = _Axes.around(thinned, reference, bounds, allow_log)
+    axes = _axes(thinned, reference, unit, allow_log)
     notes = [note] if note else []
-    if axes is not None and axes.log:
+    if axes is not None and axes[1].log:
         notes.append("Logarithmic axis.")
     unfinished = sum(one.unfinished for one in thinned)
     if unfinished:
@@ -103,164 +106,217 @@ def line_chart(
             f"{count(unfinished)} {'value is' if unfinished == 1 else 'values are'} not finite and"
             " not drawn."
         )
-    legend = "".join(
-        f'<li><span class="key s{_colour(k)}{_dashed(one)}"></span>{escape(one.name)} '
-        f"<b>{_last(one, show)}</b></li>"
-        for k, one in enumerate(series)
-    )
+    strokes, same = _strokes(series, thinned, axes)
+    legend = [
+        {"key": f"s{k % 8 + 1}{stroke}", "name": one.name, "value": _last(one, show)}
+        for k, (one, stroke) in enumerate(zip(series, strokes, strict=True))
+    ]
     if reference is not None:
-        legend += (
-            f'<li><span class="key reference"></span>{escape(reference.name)} '
-            f"<b>{show(reference.value)}</b></li>"
-        )
-    image = (
-        '<p class="empty">No finite value yet.</p>'
-        if axes is None
-        else _svg(title, series, thinned, axes, reference, show)
-    )
-    foot = f'<p class="note">{escape(" ".join(notes))}</p>' if notes else ""
-    return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<ul class="legend">{legend}</ul>{image}{foot}</figure>'
-    )
+        value = show(reference.value)
+        legend.append({"key": "reference", "name": reference.name, "value": value})
+    drawn = None
+    if axes is not None:
+        drawn = _lines(title, series, thinned, strokes, axes, reference, show)
+    return figure(title, drawn, legend, notes + same)
+
+
+def figure(
+    title: str,
+    drawn: Markup | None,
+    legend: Sequence[Mapping[str, str]] = (),
+    notes: Sequence[str] = (),
+    kind: str = "",
+) -> Markup:
+    """The card of a chart; `legend` holds `key` (its style), `name` and `value` of each line."""
+    return render("figure.html", title=title, drawn=drawn, legend=legend, notes=notes, kind=kind)
 
 
 @dataclass(frozen=True)
-class _Axes:
-    """Maps steps and values to the viewBox."""
+class Axis:
+    """Maps values from `low` to `high` to coordinates from `start` to `end`."""
 
-    first: float
-    last: float
-    low: float
-    high: float
-    log: bool
+    low: int | float
+    high: int | float
+    start: int | float
+    end: int | float
+    log: bool = False
 
-    @staticmethod
-    def around(
-        thinned: Sequence[Thinned],
-        reference: Reference | None,
-        bounds: tuple[float, float] | None,
-        allow_log: bool,
-    ) -> _Axes | None:
-        """Axes that hold all finite points; None where there is none."""
-        finite = [one for one in thinned if not np.isnan(one.middle).all()]
-        if not finite:
-            return None
-        first = min(float(one.steps[0]) for one in finite)
-        last = max(float(one.steps[-1]) for one in finite)
-        if 0 < first <= 0.1 * last or first == last:
-            first = 0.0
-        low = min(float(np.nanmin(one.low)) for one in finite)
-        high = max(float(np.nanmax(one.high)) for one in finite)
-        if reference is not None and math.isfinite(reference.value):
-            low, high = min(low, reference.value), max(high, reference.value)
-        log = allow_log and bounds is None and low > 1e-30 and high / low > LOG_RATIO
-        if bounds is not None:
-            low, high = min(low, bounds[0]), max(high, bounds[1])
-        elif log:
-            low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
-        else:
-            if 0 < low < 0.5 * high:
-                low = 0.0  # a baseline of zero where it costs little room
-            margin = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-            low, high = (low if low == 0 else low - margin), high + margin
-        return _Axes(first, max(last, first + 1.0), low, high, log)
-
-    def x(self, step: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (step - self.first) / (self.last - self.first)
-
-    def y(self, value: float) -> float:
+    def at(self, value: int | float) -> float:
+        """The coordinate of a value."""
         if self.log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
             share = (value - self.low) / (self.high - self.low)
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
+        return self.start + (self.end - self.start) * share
 
-    def value_ticks(self) -> list[float]:
-        if not self.log:
-            return _ticks(self.low, self.high, 5)
-        powers = range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)
-        return [10.0**power for power in powers][:: max(1, len(powers) // 6)]
-
-
-def _ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Round numbers between low and high, about `wanted`: 1, 2 or 5 times a power of ten."""
-    raw = (high - low) / wanted
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
-    start, stop = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [k * step for k in range(start, stop + 1)]
+    def ticks(self, wanted: int) -> list[float]:
+        """Round values, about `wanted`: 1, 2 or 5 times a power of ten."""
+        if self.log:
+            powers = range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)
+            return [10.0**power for power in powers][:: max(1, len(powers) // 6)]
+        raw = (self.high - self.low) / wanted
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [k * step for k in range(first, last + 1)]
 
 
-def _svg(
+def _axes(
+    thinned: Sequence[Thinned], reference: Reference | None, unit: str, allow_log: bool
+) -> tuple[Axis, Axis] | None:
+    """Axes of steps and values that hold all finite points; None where there is none."""
+    finite = [one for one in thinned if not np.isnan(one.middle).all()]
+    if not finite:
+        return None
+    first = min(float(one.steps[0]) for one in finite)
+    last = max(float(one.steps[-1]) for one in finite)
+    if 0 < first <= 0.1 * last or first == last:
+        first = 0.0
+    low = min(float(np.nanmin(one.low)) for one in finite)
+    high = max(float(np.nanmax(one.high)) for one in finite)
+    if reference is not None and math.isfinite(reference.value):
+        low, high = min(low, reference.value), max(high, reference.value)
+    log = allow_log and low > 1e-30 and high / low > LOG_RATIO
+    if unit == "percent":
+        low, high = min(low, 0.0), max(min(1.05 * high, 1.0), high) or 1.0
+    elif log:
+        low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
+    else:
+        if 0 < low < 0.5 * high:
+            low = 0.0  # a baseline of zero where it costs little room
+        span = max(high - low, LEAST_SPAN * max(abs(high), abs(low))) or 1.0
+        margin = 0.5 * (1.1 * span - (high - low))
+        low, high = (low if low == 0 else low - margin), high + margin
+    return (
+        Axis(first, max(last, first + 1.0), LEFT, WIDTH - RIGHT),
+        Axis(low, high, HEIGHT - BOTTOM, TOP, log),
+    )
+
+
+def _strokes(
+    series: Sequence[Series], thinned: Sequence[Thinned], axes: tuple[Axis, Axis] | None
+) -> tuple[list[str], list[str]]:
+    """How each line is drawn so that it hides none before it, and a sentence for each that would.
+
+    A line over a whole one is dashed, over a dashed one dotted.
+    """
+    levels: list[int] = []
+    same = []
+    for k, one in enumerate(series):
+        level = int(one.dashed)
+        below = [j for j in range(k) if axes is not None and _same(thinned[j], thinned[k], axes[1])]
+        if below:
+            level = max(level, 1 + max(levels[j] for j in below))
+            same.append(f"{one.name} runs on top of {series[below[0]].name}.")
+        levels.append(min(level, len(STROKES) - 1))
+    return [STROKES[level] for level in levels], same
+
+
+def _same(one: Thinned, other: Thinned, axis: Axis) -> bool:
+    """Whether one line would cover another."""
+    if not np.array_equal(one.steps, other.steps) or len(one.steps) < 2:
+        return False
+    a, b = (np.array([axis.at(value) for value in line.middle]) for line in (one, other))
+    apart = np.abs(a - b)
+    alike = np.array_equal(np.isnan(a), np.isnan(b)) and not np.isnan(a).all()
+    return bool(alike and np.nanmax(apart) < SAME)
+
+
+def grid(
+    x: Axis, y: Axis, below: Sequence[tuple[float, str]], beside: Sequence[tuple[float, str]]
+) -> str:
+    """Horizontal lines at the values of `beside`, with their labels, and the labels of `below`."""
+    parts = []
+    for value, label in beside:
+        at = y.at(value)
+        parts.append(
+            f'<line class="grid" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            f'<text class="tick end" x="{x.start - 7}" y="{at + 4:.1f}">{label}</text>'
+        )
+    for value, label in below:
+        at = x.at(value)
+        anchor = "end" if at > x.end - 20 else "middle"
+        parts.append(
+            f'<text class="tick {anchor}" x="{at:.1f}" y="{y.start + 18:.1f}">{label}</text>'
+        )
+    return "".join(parts)
+
+
+def svg(width: int | float, height: int | float, words: str, content: str) -> Markup:
+    """The image; `words` are what a screen reader says in its place."""
+    return Markup(
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words)}">'
+        f"{content}</svg>"
+    )
+
+
+def rule(x1: int | float, y1: int | float, x2: int | float, y2: int | float) -> str:
+    """A dashed line to compare with."""
+    return f'<line class="line reference" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _lines(
     title: str,
     series: Sequence[Series],
     thinned: Sequence[Thinned],
-    axes: _Axes,
+    strokes: Sequence[str],
+    axes: tuple[Axis, Axis],
     reference: Reference | None,
     show: Callable[[int | float], str],
-) -> str:
-    description = ". ".join(
-        [title] + [_in_words(one, show) for one in series]
-    )  # what a screen reader says in place of the image
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">',
-    ]
-    percents = show is percent
-    ticks = axes.value_ticks()
-    for tick in ticks:
-        y = axes.y(tick)
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
-        label = f"{100 * tick:g}" + "\u00a0%" if percents else _tick_label(tick, ticks)
-        parts.append(f'<text class="tick end" x="{LEFT - 7}" y="{y + 4:.1f}">{label}</text>')
-    for tick in _ticks(axes.first, axes.last, 4):
-        if tick != round(tick):
-            continue  # there are no half steps
-        x = axes.x(tick)
-        anchor = " end" if x > WIDTH - 30 else " middle"
-        parts.append(
-            f'<text class="tick{anchor}" x="{x:.1f}" y="{HEIGHT - 8}">{_short(tick)}</text>'
-        )
+) -> Markup:
+    x, y = axes
+    values = y.ticks(5)
+    named = [100 * value for value in values] if show is percent else values
+    after = "\u00a0%" if show is percent else ""
+    beside = [(v, tick_label(n, named) + after) for v, n in zip(values, named, strict=True)]
+    whole = [step for step in x.ticks(4) if step == round(step)]  # there are no half steps
+    parts = [grid(x, y, [(step, short(step)) for step in whole], beside)]
     if reference is not None and math.isfinite(reference.value):
-        y = axes.y(reference.value)
-        parts.append(
-            f'<line class="line reference" x1="{LEFT}" x2="{WIDTH - RIGHT}"'
-            f' y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
+        at = y.at(reference.value)
+        parts.append(rule(x.start, at, x.end, at))
     for k, (one, points) in enumerate(zip(series, thinned, strict=True)):
-        parts.append(_line(one, points, axes, _colour(k), show))
-    return "".join(parts) + "</svg>"
+        parts.append(_line(one.name, points, axes, f"s{k % 8 + 1}", strokes[k], show))
+    words = ". ".join([title] + [_in_words(one, show) for one in series])
+    return svg(WIDTH, HEIGHT, words, "".join(parts))
 
 
 def _line(
-    one: Series, points: Thinned, axes: _Axes, colour: int, show: Callable[[int | float], str]
+    name: str,
+    points: Thinned,
+    axes: tuple[Axis, Axis],
+    colour: str,
+    stroke: str,
+    show: Callable[[int | float], str],
 ) -> str:
     """Band, line and dots of one series; NaN splits it."""
     parts = []
     few = len(points.steps) <= DOTS
     for run in _runs(points.middle):
-        x = [axes.x(step) for step in points.steps[run]]
-        middle = [axes.y(value) for value in points.middle[run]]
-        low = [axes.y(value) for value in points.low[run]]
-        high = [axes.y(value) for value in points.high[run]]
+        x = [axes[0].at(step) for step in points.steps[run]]
+        middle, low, high = (
+            [axes[1].at(value) for value in values[run]]
+            for values in (points.middle, points.low, points.high)
+        )
         if low != high and len(x) > 1:
             edge = [*zip(x, high, strict=True), *reversed(list(zip(x, low, strict=True)))]
-            parts.append(f'<polygon class="band s{colour}" points="{_points(edge)}"/>')
+            parts.append(f'<polygon class="band {colour}" points="{points_of(edge)}"/>')
         if len(x) > 1:
-            line = _points(list(zip(x, middle, strict=True)))
-            parts.append(f'<polyline class="line s{colour}{_dashed(one)}" points="{line}"/>')
+            line = points_of(list(zip(x, middle, strict=True)))
+            parts.append(f'<polyline class="line {colour}{stroke}" points="{line}"/>')
         if few or len(x) == 1:
-            for step, value, cx, cy in zip(
-                points.steps[run], points.middle[run], x, middle, strict=True
-            ):
-                parts.append(
-                    f'<circle class="dot s{colour}" cx="{cx:.1f}" cy="{cy:.1f}" r="2.6">'
-                    f"<title>{escape(one.name)}, step {count(step)}: {show(float(value))}</title>"
-                    "</circle>"
-                )
+            for k, (cx, cy) in enumerate(zip(x, middle, strict=True)):
+                step, value = points.steps[run][k], float(points.middle[run][k])
+                words = f"{name}, step {count(step)}: {show(value)}"
+                parts.append(dot(cx, cy, 2.6, colour, words))
     return "".join(parts)
+
+
+def dot(x: float, y: float, radius: float, kind: str, words: str) -> str:
+    """A point that tells its values in `words`."""
+    return (
+        f'<circle class="dot {kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+        f"<title>{escape(words)}</title></circle>"
+    )
 
 
 def _runs(values: np.ndarray) -> list[slice]:
@@ -269,7 +325,8 @@ def _runs(values: np.ndarray) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _points(pairs: Sequence[tuple[float, float]]) -> str:
+def points_of(pairs: Sequence[tuple[float, float]]) -> str:
+    """Coordinates for a line."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
 
 
@@ -293,7 +350,7 @@ def _in_words(one: Series, show: Callable[[int | float], str]) -> str:
     return f"{one.name}: {show(start)} at step {count(first)}, {show(end)} at step {count(last)}"
 
 
-def _tick_label(tick: float, ticks: Sequence[float]) -> str:
+def tick_label(tick: float, ticks: Sequence[float]) -> str:
     """As many decimals as the distance between ticks needs."""
     if tick == 0:
         return "0"
@@ -302,19 +359,12 @@ def _tick_label(tick: float, ticks: Sequence[float]) -> str:
         digits = math.floor(math.log10(abs(tick)) + 1e-9) - math.floor(math.log10(apart) + 1e-9)
         return f"{tick:.{max(digits, 0)}e}".replace("e-0", "e-")
     if abs(tick) >= 1e4:
-        return _short(tick)
+        return short(tick)
     return f"{tick:.6f}".rstrip("0").rstrip(".")
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A whole number in a few characters: 400, 12k, 1.5M."""
     if abs(value) >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if abs(value) >= 1e4 else f"{value:,.0f}"
-
-
-def _dashed(one: Series) -> str:
-    return " dashed" if one.dashed else ""
-
-
-def _colour(position: int) -> int:
-    return position % 8 + 1

@@ -6,34 +6,26 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from tijepa.io.formatting import count, plain
+from tijepa.io.page import render
 from tijepa.runs.record import RunRecord, part, value
 from tijepa.runs.report.charts import Reference, Series, line_chart
-from tijepa.runs.report.shell import DIRECTIONS, paragraph, unknown
 
-__all__ = ["all_series", "curves"]
-
+DIRECTIONS = (("image_to_text", "Image → text"), ("text_to_image", "Text → image"))
 MODALITIES = ("image", "text")
 Path = tuple[str, ...]
 
 
-def curves(run: RunRecord) -> str:
+def curves(run: RunRecord) -> Markup:
     """Loss, energies, regularizers, rates; then held-out retrieval and collapse readings."""
     problem = run.problems.get("metrics.jsonl")
-    if not run.train and not run.evals:
-        return unknown(problem or "metrics.jsonl holds no step yet.")
-    about = (
-        "Over optimizer steps, with the last value beside each name. Where a curve has more points"
-        " than fit, the line is the median of neighbours and the band their range."
-    )
-    if run.evals:
-        about += f" Held-out readings come from the {run.eval_split} split."
-    charts = "".join([*_train_curves(run.train), *_retrieval_curves(run), *_collapse_curves(run)])
-    note = unknown(problem) if problem else ""
-    return f'{paragraph(about)}<div class="charts">{charts}</div>{note}'
+    charts = [*_train_curves(run.train), *_retrieval_curves(run), *_collapse_curves(run)]
+    return render("curves.html", run=run, problem=problem, charts=charts)
 
 
-def _train_curves(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _train_curves(lines: Sequence[Mapping[str, Any]]) -> Iterable[Markup]:
     for title, wanted, log in (
         ("Loss", {"loss": ("loss",)}, True),
         ("Energy of the pooled embeddings, by task", _keys(lines, "energy/", "/pooled"), True),
@@ -47,7 +39,7 @@ def _train_curves(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
             yield line_chart(title, series, allow_log=log)
 
 
-def _retrieval_curves(run: RunRecord) -> Iterable[str]:
+def _retrieval_curves(run: RunRecord) -> Iterable[Markup]:
     known = [value(part(line, "retrieval"), "chance_at_1") for line in run.evals]
     chance = [one for one in known if not math.isnan(one)]
     reference = Reference("chance at 1", chance[-1]) if chance else None
@@ -55,16 +47,10 @@ def _retrieval_curves(run: RunRecord) -> Iterable[str]:
         wanted = {f"R@{k}": ("retrieval", key, f"recall_at_{k}") for k in (1, 5, 10)}
         series = all_series(run.evals, wanted)
         if series:
-            yield line_chart(
-                f"{title}, held out",
-                series,
-                unit="percent",
-                reference=reference,
-                bounds=(0.0, 1.0),
-            )
+            yield line_chart(f"{title}, held out", series, unit="percent", reference=reference)
 
 
-def _collapse_curves(run: RunRecord) -> Iterable[str]:
+def _collapse_curves(run: RunRecord) -> Iterable[Markup]:
     known = [value(part(part(line, "collapse"), "image"), "dimensions") for line in run.evals]
     sizes = [one for one in known if not math.isnan(one)]
     for title, wanted, note in (
@@ -121,11 +107,16 @@ def _keys(lines: Sequence[Mapping[str, Any]], start: str, end: str) -> dict[str,
 
 def all_series(lines: Sequence[Mapping[str, Any]], wanted: Mapping[str, Path]) -> list[Series]:
     """Those of the wanted series that have any point."""
-    series = [_series(lines, name, path) for name, path in wanted.items()]
+    series = [
+        series_of(lines, name, path, dashed=name.startswith("text,") or name == "text")
+        for name, path in wanted.items()
+    ]
     return [one for one in series if one.steps]
 
 
-def _series(lines: Sequence[Mapping[str, Any]], name: str, path: Path) -> Series:
+def series_of(
+    lines: Sequence[Mapping[str, Any]], name: str, path: Path, *, dashed: bool = False
+) -> Series:
     """The numbers under nested keys; null, which is how JSON tells of no number, is NaN."""
     steps: list[float] = []
     values: list[float] = []
@@ -136,4 +127,4 @@ def _series(lines: Sequence[Mapping[str, Any]], name: str, path: Path) -> Series
         if path[-1] in at and not isinstance(at[path[-1]], (str, list, dict)):
             steps.append(float(line["step"]))
             values.append(value(at, path[-1]))
-    return Series(name, steps, values, dashed=name.startswith("text,") or name == "text")
+    return Series(name, steps, values, dashed=dashed)

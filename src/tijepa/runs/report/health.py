@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tijepa.io.formatting import count, escape
+from markupsafe import Markup
+
+from tijepa.io.formatting import count
+from tijepa.io.page import Table, render
 from tijepa.runs.record import RunRecord, part, value
 from tijepa.runs.report.charts import line_chart
 from tijepa.runs.report.curves import all_series
-from tijepa.runs.report.shell import paragraph, table, unknown
-
-__all__ = ["health", "sign_of"]
 
 _SIGNS = {
     "healthy": "✓ Healthy",
@@ -19,6 +19,26 @@ _SIGNS = {
     "degrading": "! Degrading",
     "collapsed": "✕ Collapsed",
 }
+_CHARTS = (
+    (
+        "Gap as a share of the marginal energy, by direction",
+        ("image_to_text", "text_to_image"),
+        "gap",
+        "0 for a constant prediction, 0.2 for one that explains a tenth of the variance.",
+    ),
+    (
+        "Spread of the embeddings",
+        ("image", "text", "fused", "image targets", "text targets", "fused targets"),
+        "spread",
+        "0 for constant embeddings; near 1 for centred ones.",
+    ),
+    (
+        "Drift between target encoders and context encoders",
+        ("image targets", "text targets", "fused targets"),
+        "drift",
+        "0 where both say the same, 1 where they are unrelated.",
+    ),
+)
 
 
 def sign_of(verdict: str | None, unknown: str = "Not judged") -> str:
@@ -26,38 +46,28 @@ def sign_of(verdict: str | None, unknown: str = "Not judged") -> str:
     return "No verdict" if verdict is None else _SIGNS.get(verdict, unknown)
 
 
-def health(run: RunRecord) -> str:
+def health(run: RunRecord) -> Markup:
     """The verdict while training, since when, what usually helps, rollbacks, and the curves."""
     found = run.health
     if found is None:
-        return unknown("The collapse guard has not judged this run.")
-    verdict, reason = str(found.get("verdict")), str(found.get("reason", "no reason recorded"))
-    sign = sign_of(verdict, verdict)
-    about = (
-        "The collapse guard watches the history of the held-out readings: directions used, spread,"
-        " how much each prediction depends on its input, and how far targets are from the context"
-        " encoders."
-    )
-    return (
-        paragraph(about)
-        + f'<p class="verdict {escape(verdict)}"><b>{escape(sign)}</b>'
-        + f" <span>At step {count(value(found, 'step'))}: {escape(reason)}.</span></p>"
-        + _advice(found)
-        + _history(run)
-        + _rollbacks(found)
-        + f'<div class="charts">{"".join(_charts(run))}</div>'
+        return render("health.html", found=None)
+    verdict = str(found.get("verdict"))
+    advice = found.get("advice")
+    return render(
+        "health.html",
+        found={
+            "verdict": verdict,
+            "sign": sign_of(verdict, verdict),
+            "step": count(value(found, "step")),
+            "reason": str(found.get("reason", "no reason recorded")),
+            "advice": advice if isinstance(advice, list) else [],
+        },
+        tables=[_history(run), *_rollbacks(found)],
+        charts=list(_charts(run)),
     )
 
 
-def _advice(found: Mapping[str, Any]) -> str:
-    hints = found.get("advice")
-    if not isinstance(hints, list) or not hints:
-        return ""
-    items = "".join(f"<li>{escape(hint)}</li>" for hint in hints)
-    return f"{paragraph('What usually helps:')}<ul>{items}</ul>"
-
-
-def _history(run: RunRecord) -> str:
+def _history(run: RunRecord) -> Table:
     """The verdicts in order, neighbours that are the same as one row."""
     spans: list[list[Any]] = []
     for line in run.evals:
@@ -68,57 +78,27 @@ def _history(run: RunRecord) -> str:
             spans[-1][1] = line["step"]
         else:
             spans.append([line["step"], line["step"], verdict])
-    rows = "".join(
-        f"<tr><td>{count(first)}</td><td>{count(last)}</td>"
-        f'<td class="words">{escape(sign_of(verdict, verdict))}</td></tr>'
-        for first, last, verdict in spans
-    )
-    head = (
-        '<tr><th scope="col">from step</th><th scope="col">to step</th>'
-        '<th scope="col" class="words">verdict</th></tr>'
-    )
-    return table("Verdicts while it trained.", head, rows)
+    rows = [
+        (count(first), count(last), sign_of(verdict, verdict)) for first, last, verdict in spans
+    ]
+    head = ("from step", "to step", "verdict")
+    return Table("Verdicts while it trained.", head, rows, words=(2,))
 
 
-def _rollbacks(found: Mapping[str, Any]) -> str:
+def _rollbacks(found: Mapping[str, Any]) -> Iterable[Table]:
     listed = found.get("rollbacks")
-    if not isinstance(listed, list) or not listed:
-        return ""
-    rows = "".join(
-        f"<tr><td>{count(value(one, 'from_step'))}</td><td>{count(value(one, 'to_step'))}</td>"
-        f'<td class="words">{escape(one.get("reason", "?"))}</td></tr>'
-        for one in listed
+    rows = [
+        (count(value(one, "from_step")), count(value(one, "to_step")), str(one.get("reason", "?")))
+        for one in (listed if isinstance(listed, list) else ())
         if isinstance(one, dict)
-    )
-    head = (
-        '<tr><th scope="col">at step</th><th scope="col">back to</th>'
-        '<th scope="col" class="words">because</th></tr>'
-    )
-    caption = "Rollbacks; the readings of abandoned steps are not in the curves."
-    return f'<div class="table-gap">{table(caption, head, rows)}</div>'
+    ]
+    if rows:
+        caption = "Rollbacks; the readings of abandoned steps are not in the curves."
+        yield Table(caption, ("at step", "back to", "because"), rows, words=(2,))
 
 
-def _charts(run: RunRecord) -> Iterable[str]:
-    for title, subjects, reading, note in (
-        (
-            "Gap as a share of the marginal energy, by direction",
-            ("image_to_text", "text_to_image"),
-            "gap",
-            "0 for a constant prediction, 0.2 for one that explains a tenth of the variance.",
-        ),
-        (
-            "Spread of the embeddings",
-            ("image", "text", "fused", "image targets", "text targets", "fused targets"),
-            "spread",
-            "0 for constant embeddings; near 1 for centred ones.",
-        ),
-        (
-            "Drift between target encoders and context encoders",
-            ("image targets", "text targets", "fused targets"),
-            "drift",
-            "0 where both say the same, 1 where they are unrelated.",
-        ),
-    ):
+def _charts(run: RunRecord) -> Iterable[Markup]:
+    for title, subjects, reading, note in _CHARTS:
         wanted = {
             name.replace("_", " "): ("health", "readings", name, reading) for name in subjects
         }

@@ -1,8 +1,7 @@
-"""Images inside a page: data URIs, thumbnails, and a matrix of energies as colours."""
+"""A matrix of energies as colours, and its ramp."""
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass
 
@@ -12,8 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tijepa.errors import DataError
-
-__all__ = ["EnergyImage", "colour_ramp", "draw_energies", "thumbnail"]
+from tijepa.io.page import data_uri
 
 NOT_A_NUMBER = (140, 140, 140)  # grey: no colour of the ramp
 SHOWN_SHARE = 0.99  # energies above this quantile share the last colour, so outliers don't bleach
@@ -54,27 +52,6 @@ def draw_energies(energy: Float[Tensor, "i t"], cell: int = 8) -> EnergyImage:
     return EnergyImage(_png(enlarged), _png(np.ascontiguousarray(legend)), low, high)
 
 
-def thumbnail(small: np.ndarray, side: int = 240) -> str:
-    """Data URI of a uint8 (height, width, 3) small, its longer side at most `side` pixels.
-
-    JPEG for photographs, PNG where that is smaller. Raises `DataError` for another shape or type.
-    """
-    if small.dtype != np.uint8 or small.ndim != 3 or small.shape[2] != 3 or not small.size:
-        raise DataError(
-            f"a small of shape {tuple(small.shape)} and type {small.dtype} cannot be shown:"
-            " give uint8 of shape (height, width, 3)"
-        )
-    image = Image.fromarray(small)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=86, subsampling=0, optimize=True)
-    lossless = io.BytesIO()
-    image.save(lossless, "PNG", optimize=True)
-    if lossless.tell() < jpeg.tell():
-        return _uri("png", lossless.getvalue())
-    return _uri("jpeg", jpeg.getvalue())
-
-
 def colour_ramp(steps: int = 256) -> np.ndarray:
     """uint8 (steps, 3): light yellow over green to dark violet, lightness even in OKLab.
 
@@ -112,8 +89,4 @@ def colour_ramp(steps: int = 256) -> np.ndarray:
 def _png(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return _uri("png", buffer.getvalue())
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return data_uri("png", buffer.getvalue())

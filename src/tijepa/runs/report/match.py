@@ -6,86 +6,68 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tijepa.io.formatting import count, escape, number, percent
+from markupsafe import Markup
+
+from tijepa.io.formatting import percent
 from tijepa.runs.record import RunRecord, part, value
-from tijepa.runs.report.shell import paragraph, unknown
+from tijepa.runs.report.charts import LEFT, TOP, Axis, dot, figure, grid, points_of, rule, svg
 
-__all__ = ["match"]
-
-SIDE, LEFT, TOP, BOTTOM = 236, 48, 10, 40  # of the viewBox; the square of probabilities and around
+SIDE = 236  # of the square of probabilities, in units of the viewBox
 MIN_RADIUS, MAX_RADIUS = 2.2, 11.0
+ENOUGH = 20  # pairs of equal weight that a bin needs for the line to go through it
 
 
-def match(run: RunRecord) -> str:
+def match(run: RunRecord) -> dict[str, Any] | str:
     """Reliability on matched and shuffled pairs that the fit did not see."""
     found = part(run.results or {}, "match_probability")
     bins = [one for one in found.get("bins") or () if isinstance(one, dict)]
     if not bins:
-        return unknown(
-            "This model has no probability of match: it is fitted on a validation split."
-        )
-    about = (
-        f"How likely the energy makes it that a pair is matched, tried on"
-        f" {count(value(found, 'matched_pairs'))} matched and"
-        f" {count(value(found, 'shuffled_pairs'))} shuffled pairs of equal weight. The fit saw"
-        f" others ({found.get('fitted_on', 'not recorded')}). Expected calibration error"
-        f" {number(value(found, 'expected_calibration_error'))}, Brier score"
-        f" {number(value(found, 'brier'))} (a coin has 0.25), area under the ROC curve"
-        f" {number(value(found, 'roc_auc'))}."
-    )
-    note = "Each dot is a tenth of the scale; its area is the share of pairs that fall there."
-    return (
-        paragraph(about)
-        + '<figure class="chart"><figcaption>Reliability</figcaption>'
-        + _svg(bins)
-        + f'<p class="note">{note} On the dashed line probabilities are true.</p></figure>'
-    )
+        return "This model has no probability of match: it is fitted on a validation split."
+    figures = (
+        "matched_pairs", "shuffled_pairs", "expected_calibration_error", "brier", "roc_auc",
+    )  # fmt: skip
+    readings = {name: value(found, name) for name in figures}
+    fitted_on = found.get("fitted_on", "not recorded")
+    chart = _reliability(bins, readings["matched_pairs"], readings["shuffled_pairs"])
+    return {**readings, "fitted_on": fitted_on, "chart": chart}
 
 
-def _svg(bins: Sequence[Mapping[str, Any]]) -> str:
-    filled = [one for one in bins if math.isfinite(value(one, "matched") + value(one, "predicted"))]
-    described = "; ".join(
-        f"{percent(value(one, 'predicted'))} predicted, {percent(value(one, 'matched'))} matched"
-        for one in filled
-    )
-    width = LEFT + SIDE + LEFT
+def _reliability(bins: Sequence[Mapping[str, Any]], matched: float, shuffled: float) -> Markup:
+    """Each bin as a dot, predicted to the right and matched upwards, its area its share.
+
+    A line goes through the bins of enough pairs; those of fewer are hollow.
+    """
+    x, y = Axis(0.0, 1.0, LEFT, LEFT + SIDE), Axis(0.0, 1.0, TOP + 16 + SIDE, TOP + 16)
+    tenths = [(k / 10, f"{10 * k}\u00a0%") for k in range(0, 11, 2)]
+    dots, through, told = [], [], []
+    for one in bins:
+        share, up, right = (value(one, name) for name in ("share", "matched", "predicted"))
+        if math.isnan(up + right):
+            continue
+        at = (x.at(min(max(right, 0.0), 1.0)), y.at(min(max(up, 0.0), 1.0)))
+        # each kind of pair has half of the weight, so a matched one weighs more than a shuffled one
+        known = matched > 0 and shuffled > 0
+        enough = known and share >= ENOUGH * 0.5 * (up / matched + (1 - up) / shuffled)
+        if enough:
+            through.append(at)
+        told.append(f"{percent(right)} predicted, {percent(up)} matched")
+        radius = max(MIN_RADIUS, MAX_RADIUS * math.sqrt(min(max(share, 0.0), 1.0)))
+        words = f"{told[-1]}, {percent(share)} of pairs"
+        dots.append(dot(*at, radius, "s1" if enough else "few", words))
     parts = [
-        f'<svg viewBox="0 0 {width} {TOP + SIDE + BOTTOM}" role="img"'
-        f' aria-label="{escape(f"Reliability: {described}")}">'
+        grid(x, y, tenths, tenths),
+        rule(x.start, y.start, x.end, y.end),
+        f'<text class="tick" x="4" y="{TOP}">share of pairs that are matched</text>',
+        f'<text class="tick middle" x="{x.at(0.5)}" y="{y.start + 36}">probability that the model'
+        " gives</text>",
+        f'<polyline class="line s1" points="{points_of(through)}"/>',
     ]
-    for tenth in range(0, 11, 2):
-        x, y = _x(tenth / 10), _y(tenth / 10)
-        label = f"{10 * tenth}\u00a0%"
-        parts.append(
-            f'<line class="grid" x1="{_x(0.0):.1f}" x2="{_x(1.0):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="tick end" x="{LEFT - 7}" y="{y + 4:.1f}">{label}</text>'
-            f'<text class="tick middle" x="{x:.1f}" y="{_y(0.0) + 17:.1f}">{label}</text>'
-        )
-    parts.append(
-        f'<line class="line reference" x1="{_x(0.0):.1f}" y1="{_y(0.0):.1f}" x2="{_x(1.0):.1f}"'
-        f' y2="{_y(1.0):.1f}"/>'
-        f'<text class="tick middle" x="{_x(0.5):.1f}" y="{_y(0.0) + 34:.1f}">predicted;'
-        " upwards: really matched</text>"
+    drawn = svg(
+        x.end + LEFT, y.start + 40, f"Reliability: {'; '.join(told)}", "".join(parts + dots)
     )
-    points = [(_x(value(one, "predicted")), _y(value(one, "matched"))) for one in filled]
-    drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    parts.append(f'<polyline class="line s1" points="{drawn}"/>')
-    for one, (x, y) in zip(filled, points, strict=True):
-        radius = max(MIN_RADIUS, MAX_RADIUS * math.sqrt(min(max(value(one, "share"), 0.0), 1.0)))
-        words = (
-            f"{percent(value(one, 'predicted'))} predicted, {percent(value(one, 'matched'))}"
-            f" matched, {percent(value(one, 'share'))} of pairs"
-        )
-        parts.append(
-            f'<circle class="dot s1" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
-            f"<title>{escape(words)}</title></circle>"
-        )
-    return "".join(parts) + "</svg>"
-
-
-def _x(share: float) -> float:
-    return LEFT + SIDE * min(max(share, 0.0), 1.0)
-
-
-def _y(share: float) -> float:
-    return TOP + SIDE * (1 - min(max(share, 0.0), 1.0))
+    notes = (
+        "Each dot is a tenth of the scale; its area is the share of pairs that fall there.",
+        f"Those of fewer than {ENOUGH} pairs are hollow, and the line leaves them out.",
+        "On the dashed line probabilities are true.",
+    )
+    return figure("Reliability", drawn, notes=notes, kind="square")

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tijepa.config.unused_settings import PREDICTIVE
-from tijepa.io.formatting import DASH, count, escape, plain
+from tijepa.io.formatting import DASH, count, plain
+from tijepa.io.page import Table
 from tijepa.runs.record import RunRecord, part, value
-from tijepa.runs.report.shell import table, unknown
-
-__all__ = ["training"]
 
 
 @dataclass(frozen=True)
@@ -21,10 +19,10 @@ class _Fact:
     detail: str = ""
 
 
-def training(run: RunRecord) -> str:
+def training(run: RunRecord) -> dict[str, Any] | str:
     """Facts from config.yaml and, where recorded, environment.json."""
     if run.config is None:
-        return unknown(run.problems.get("config.yaml", "config.yaml is empty."))
+        return run.problems.get("config.yaml", "config.yaml is empty.")
     objective = part(run.config, "objective")
     environment = run.environment or {}
     facts = [
@@ -34,14 +32,8 @@ def training(run: RunRecord) -> str:
         *_model(part(run.config, "model")),
         *_parameters(environment),
     ]
-    items = "".join(
-        f"<div><dt>{escape(fact.term)}</dt><dd>{escape(fact.value)}"
-        + (f"<br><small>{escape(fact.detail)}</small>" if fact.detail else "")
-        + "</dd></div>"
-        for fact in facts
-    )
-    tasks = _tasks(part(objective, "tasks")) if objective.get("name") in PREDICTIVE else ""
-    return f'<dl class="facts table-gap">{items}</dl>{tasks}'
+    tasks = _tasks(part(objective, "tasks")) if objective.get("name") in PREDICTIVE else None
+    return {"facts": facts, "tasks": tasks}
 
 
 def _objective(objective: Mapping[str, Any]) -> Iterable[_Fact]:
@@ -52,7 +44,7 @@ def _objective(objective: Mapping[str, Any]) -> Iterable[_Fact]:
         return
     yield _Fact("Objective", name, "prediction in latent space, without negatives")
     if "energy" in objective:
-        yield _Fact("Energy", plain(objective["energy"]), "low = compatible")
+        yield _Fact("Energy in training", plain(objective["energy"]), "low = compatible")
     targets = {
         level: plain(objective[f"{level}_targets"])
         for level in ("pooled", "token")
@@ -117,25 +109,17 @@ def _parameters(environment: Mapping[str, Any]) -> Iterable[_Fact]:
         yield _Fact("Parameters", count(total), detail)
 
 
-def _tasks(tasks: Mapping[str, Any]) -> str:
+def _tasks(tasks: Mapping[str, Any]) -> Table | str:
     """A row for each task that is part of the loss."""
-    rows = ""
+    rows = []
     for task, weights in tasks.items():
         levels = weights if isinstance(weights, dict) else {"tokens": weights}
         shown = [levels.get(level) for level in ("pooled", "tokens")]
         if any(isinstance(weight, (int, float)) and weight for weight in shown):
-            cells = "".join(
-                f"<td>{escape(_show(weight)) if weight else DASH}</td>" for weight in shown
-            )
-            rows += f'<tr><th scope="row">{escape(plain(task))}</th>{cells}</tr>'
+            rows.append([plain(task), *(_show(weight) if weight else DASH for weight in shown)])
     if not rows:
-        return unknown("Every task has weight 0.")
-    head = (
-        '<tr><th scope="col" class="words">Task</th><th scope="col">pooled</th>'
-        '<th scope="col">tokens</th></tr>'
-    )
-    caption = "Weights of the tasks in the loss, by level."
-    return f'<div class="tasks">{table(caption, head, rows)}</div>'
+        return "Every task has weight 0."
+    return Table("Weights of the tasks in the loss, by level.", ("Task", "pooled", "tokens"), rows)
 
 
 def _show(setting: object) -> str:
