@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -90,8 +90,8 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     scenes = Scenes("test", items, distinct=True)
     return {
         "pointing": {
-            "opening": pointing_on_scenes(embedder, scenes, items).to_dict(),
-            "patches": pointing_on_scenes(embedder, scenes, items, patch_maps(embedder)).to_dict(),
+            "opening": asdict(pointing_on_scenes(embedder, scenes, items)),
+            "patches": asdict(pointing_on_scenes(embedder, scenes, items, patch_maps(embedder))),
         },
         "composition": {
             split: composition(embedder, split, *((20, 10) if quick else (HELD_OUT, ASKED)))
@@ -105,10 +105,10 @@ def composition(embedder: Embedder, split: str, retrieved: int, asked: int) -> d
     """Recall at 1 and the accuracy of each kind of hard negative on one split."""
     scenes = Scenes(split, max(retrieved, asked), distinct=True)
     data = evaluation_set(scenes, items=retrieved, captions=1, image_size=64)
-    retrieval = measure(embedder, data).results["retrieval"]
-    ways = ("image_to_text", "text_to_image")
+    retrieval = measure(embedder, data).results.retrieval
+    assert retrieval is not None
     return {
-        "recall_at_1": fmean(retrieval[way]["recall_at_1"] for way in ways),
+        "recall_at_1": retrieval.mean_recall_at_1,
         **{k: found.accuracy for k, found in hard_negatives(embedder, scenes, asked).items()},
     }
 

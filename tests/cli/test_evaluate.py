@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tijepa.cli import main
+from tijepa.inference.results import RunResults
 from tijepa.io.progress import Reporter
 
 RESULTS = {
@@ -24,13 +25,13 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "run").mkdir()
     asked: dict[str, Any] = {}
 
-    def evaluate_run(run: Path, *, reporter: Reporter, **options: Any) -> dict[str, Any]:
+    def evaluate_run(run: Path, *, reporter: Reporter, **options: Any) -> RunResults:
         reporter.say("measuring")
         asked.update(run=run, **options)
-        return RESULTS
+        return RunResults.from_json(RESULTS)
 
-    def print_summary(console: Console, results: dict[str, Any], run_dir: Path | None) -> None:
-        console.print(f"table of {run_dir}: {results['collapse']['verdict']}")
+    def print_summary(console: Console, results: RunResults, run_dir: Path | None) -> None:
+        console.print(f"table of {run_dir}: {results.judgement.verdict}")
 
     monkeypatch.setattr("tijepa.runs.evaluation.evaluate_run", evaluate_run)
     monkeypatch.setattr("tijepa.cli.tables.print_summary", print_summary)
@@ -71,7 +72,7 @@ def test_options_reach_the_evaluation(
 def test_json_is_alone_on_stdout(asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "run", "--json"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out) == RESULTS
+    assert json.loads(out) == RunResults.from_json(RESULTS).to_json()
     assert "measuring" in err
 
 

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tijepa.cli.tables import print_summary, summary_table
+from tijepa.inference.results import RunResults
 
 
 def retrieval_of(recall: float) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def results(verdict: str = "healthy") -> dict[str, Any]:
 
 def printed(content: dict[str, Any], run_dir: Path | None, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    print_summary(console, content, run_dir)
+    print_summary(console, RunResults.from_json(content), run_dir)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return " ".join(text.replace("\u00a0", " ").split())
 
@@ -50,7 +51,7 @@ def test_the_table_has_every_form_both_ways_beside_chance(tmp_path: Path) -> Non
     assert "text → image 37.1 %" in text
     assert "calibrated, novel image → text 50.0 %" in text
     assert "chance both 0.2 % 1.0 % 2.0 %" in text
-    assert summary_table(results()).row_count == 7
+    assert summary_table(RunResults.from_json(results())).row_count == 7
 
 
 def test_readings_and_verdict_follow_below(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -223,7 +224,7 @@ def test_fewer_than_two_pairs_are_an_error() -> None:
 
 
 def test_the_dictionary_is_plain_json() -> None:
-    loaded = json.loads(json.dumps(read(*healthy()).to_dict()))
+    loaded = json.loads(json.dumps(asdict(read(*healthy()))))
     assert set(loaded) == {
         "image", "text", "matched_energy", "shuffled_energy", "gap", "verdict", "reason",
     }  # fmt: skip

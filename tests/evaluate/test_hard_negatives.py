@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_only_a_strictly_lower_energy_of_the_true_caption_is_right() -> None:
     """Lower, equal, higher and not a number: one of four."""
     true = torch.tensor([1.0, 2.0, 3.0, torch.nan])
     false = torch.tensor([2.0, 2.0, 2.0, 2.0])
-    assert accuracy(true, false).to_dict() == {"accuracy": 0.25, "pairs": 4}
+    assert asdict(accuracy(true, false)) == {"accuracy": 0.25, "pairs": 4}
 
 
 class Knowing(Embedder):

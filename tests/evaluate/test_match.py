@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -41,33 +42,31 @@ def test_reliability_by_hand() -> None:
     found = reliability(
         torch.tensor([0.85, 0.85, 0.85, 0.05], dtype=torch.float64), bools(1, 1, 0, 0)
     )
-    assert found["expected_calibration_error"] == pytest.approx(0.15)
-    assert found["brier"] == pytest.approx(0.1925)
-    assert len(found["bins"]) == 10
-    first, *middle, ninth, last = found["bins"]
-    assert ninth == pytest.approx(
-        {"from": 0.8, "to": 0.9, "share": 0.75, "predicted": 0.85, "matched": 2 / 3}
-    )
-    assert first == pytest.approx(
-        {"from": 0.0, "to": 0.1, "share": 0.25, "predicted": 0.05, "matched": 0.0}
-    )
+    assert found.expected_calibration_error == pytest.approx(0.15)
+    assert found.brier == pytest.approx(0.1925)
+    assert len(found.bins) == 10
+    first, *middle, ninth, last = found.bins
+    assert astuple(ninth) == pytest.approx((0.8, 0.9, 0.75, 0.85, 2 / 3))
+    assert astuple(first) == pytest.approx((0.0, 0.1, 0.25, 0.05, 0.0))
     for empty in (*middle, last):
-        assert (empty["share"], empty["predicted"], empty["matched"]) == (0.0, None, None)
+        assert empty.share == 0.0
+        assert math.isnan(empty.predicted)
+        assert math.isnan(empty.matched)
 
 
 def test_both_kinds_weigh_one_half() -> None:
     """One matched pair at .75, three shuffled at .75: the bin is matched in one half."""
     found = reliability(torch.full((4,), 0.75), bools(1, 0, 0, 0))
-    assert found["bins"][7]["matched"] == pytest.approx(0.5)
-    assert found["expected_calibration_error"] == pytest.approx(0.25)
+    assert found.bins[7].matched == pytest.approx(0.5)
+    assert found.expected_calibration_error == pytest.approx(0.25)
 
 
 def test_certainty_lies_in_the_outer_bins_and_a_coin_has_no_calibration_error() -> None:
     sure = reliability(torch.tensor([1.0, 0.0]), bools(1, 0))
-    assert sure["expected_calibration_error"] == sure["brier"] == 0.0
-    assert sure["bins"][9]["share"] == sure["bins"][0]["share"] == 0.5
+    assert sure.expected_calibration_error == sure.brier == 0.0
+    assert sure.bins[9].share == sure.bins[0].share == 0.5
     coin = reliability(torch.tensor([0.5, 0.5]), bools(1, 0))
-    assert (coin["expected_calibration_error"], coin["brier"]) == (0.0, 0.25)
+    assert (coin.expected_calibration_error, coin.brier) == (0.0, 0.25)
 
 
 @given(
@@ -78,12 +77,12 @@ def test_certainty_lies_in_the_outer_bins_and_a_coin_has_no_calibration_error() 
 def test_shares_sum_to_one_and_errors_are_bounded(pairs: list[tuple[float, bool]]) -> None:
     p = torch.tensor([x for x, _ in pairs], dtype=torch.float64)
     found = reliability(p, torch.tensor([kind for _, kind in pairs]))
-    assert sum(one["share"] for one in found["bins"]) == pytest.approx(1)
-    assert 0 <= found["expected_calibration_error"] <= 1
-    assert 0 <= found["brier"] <= 1
-    for one in found["bins"]:
-        if one["share"] > 0:
-            assert one["from"] - 1e-9 <= one["predicted"] <= one["to"] + 1e-9
+    assert sum(one.share for one in found.bins) == pytest.approx(1)
+    assert 0 <= found.expected_calibration_error <= 1
+    assert 0 <= found.brier <= 1
+    for one in found.bins:
+        if one.share > 0:
+            assert one.low - 1e-9 <= one.predicted <= one.to + 1e-9
 
 
 def test_area_under_the_curve_counts_ties_half() -> None:
@@ -105,18 +104,16 @@ def test_pairs_that_the_fit_saw_are_judged_by_a_fit_on_the_other_half() -> None:
     energy = torch.where(own == (rows % 2 == 0), 0.0, 9.0)
     stored = MatchProbability(0.0, 0.0)
     unseen = match_results(energy, stored, seen=False)
-    assert unseen["brier"] == pytest.approx(0.25)
-    assert unseen["fitted_on"] == "validation"
+    assert unseen.brier == pytest.approx(0.25)
+    assert unseen.fitted_on == "validation"
     seen = match_results(energy, stored, seen=True)
-    assert seen["fitted_on"] == "the other half of the split"
+    assert seen.fitted_on == "the other half of the split"
     # even half: prior ½, so ¼. Odd half: targets 5/6 and 1/30 of the even fit, the wrong way round
-    assert seen["brier"] == pytest.approx(
-        (0.25 + ((5 / 6) ** 2 + (29 / 30) ** 2) / 2) / 2, abs=1e-3
-    )
-    assert (seen["matched_pairs"], seen["shuffled_pairs"]) == (8, 56)
-    assert seen["roc_auc"] == unseen["roc_auc"] == pytest.approx(0.5)
+    assert seen.brier == pytest.approx((0.25 + ((5 / 6) ** 2 + (29 / 30) ** 2) / 2) / 2, abs=1e-3)
+    assert (seen.matched_pairs, seen.shuffled_pairs) == (8, 56)
+    assert seen.roc_auc == unseen.roc_auc == pytest.approx(0.5)
 
 
 def test_energies_that_are_not_finite_give_figures_that_are_not() -> None:
     found = match_results(torch.full((4, 4), torch.nan), MatchProbability(1.0, 0.0), seen=False)
-    assert math.isnan(found["brier"])
+    assert math.isnan(found.brier)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from tijepa.inference.calibration import fit_calibration
 from tijepa.inference.calibration_selection import select_calibration
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.match_probability import fit_match_probability
+from tijepa.inference.results import RunResults
 from tijepa.training.build import build_model
 
 
@@ -196,7 +198,9 @@ def test_embeddings_that_are_not_finite_cannot_be_calibrated(
 # --- measuring --------------------------------------------------------------------------------
 
 
-def test_results_have_every_key_and_plain_values(embedder: Embedder, pairs_folder: Path) -> None:
+def test_results_have_every_part_and_go_through_json(
+    embedder: Embedder, pairs_folder: Path
+) -> None:
     data = evaluation_set(
         open_splits(str(pairs_folder), image_size=32, seed=0, max_bad=0.01).split("test"),
         items=12,
@@ -204,33 +208,22 @@ def test_results_have_every_key_and_plain_values(embedder: Embedder, pairs_folde
         image_size=32,
     )
     results = measure(embedder, data).results
-    assert set(results) == {"retrieval", "form", "energies", "collapse"}
-    assert results["form"] == "calibrated"
-    assert list(results["energies"]) == ["calibrated", "cosine", "squared_l2"]
-    assert results["retrieval"] == results["energies"]["calibrated"]
-    retrieval = results["retrieval"]
-    assert retrieval["num_images"] == 12
-    assert retrieval["num_texts"] == 24
-    assert retrieval["chance_at_1"] == 1 / 12
-    for direction in ("image_to_text", "text_to_image"):
-        recalls = [retrieval[direction][f"recall_at_{k}"] for k in (1, 5, 10)]
-        assert recalls == sorted(recalls)
-        assert all(0 <= recall <= 1 for recall in recalls)
-        assert retrieval[direction]["median_rank"] >= 1
-    collapse = results["collapse"]
-    assert set(collapse) == {
-        "image",
-        "text",
-        "matched_energy",
-        "shuffled_energy",
-        "gap",
-        "verdict",
-        "reason",
-    }
-    assert collapse["image"]["dimensions"] == 8
-    assert math.isclose(
-        collapse["gap"], collapse["shuffled_energy"] - collapse["matched_energy"], abs_tol=1e-9
+    assert results.form == "calibrated"
+    assert list(results.energies) == ["calibrated", "cosine", "squared_l2"]
+    assert results.retrieval is results.energies["calibrated"]
+    assert (results.retrieval.num_images, results.retrieval.num_texts) == (12, 24)
+    assert results.retrieval.chance_at_1 == 1 / 12
+    for direction in results.retrieval.directions.values():
+        assert list(direction.recalls) == sorted(direction.recalls)
+        assert all(0 <= recall <= 1 for recall in direction.recalls)
+        assert direction.median_rank >= 1
+    collapse = results.collapse
+    assert collapse is not None
+    assert collapse.image.dimensions == 8
+    assert collapse.gap == pytest.approx(
+        collapse.shuffled_energy - collapse.matched_energy, abs=1e-9
     )
+    assert RunResults.from_json(results.to_json()) == results
 
 
 def test_matched_and_shuffled_energies_are_those_of_first_captions(
@@ -246,11 +239,12 @@ def test_matched_and_shuffled_energies_are_those_of_first_captions(
     measured = measure(embedder, data)
     energy = embedder.energy_of(measured.embeddings, "squared_l2")[:, ::2]
     assert measured.search.pair.shape == (10, 20)
-    collapse = measured.results["collapse"]
+    collapse = measured.results.collapse
+    assert collapse is not None
     rows = torch.arange(10)
-    assert math.isclose(collapse["matched_energy"], float(energy.diagonal().mean()), rel_tol=1e-5)
+    assert math.isclose(collapse.matched_energy, float(energy.diagonal().mean()), rel_tol=1e-5)
     shifted = float(energy[rows, (rows + 5) % 10].mean())
-    assert math.isclose(collapse["shuffled_energy"], shifted, rel_tol=1e-5)
+    assert math.isclose(collapse.shuffled_energy, shifted, rel_tol=1e-5)
 
 
 def constant_image_head(embedder: Embedder) -> None:
@@ -302,13 +296,12 @@ def test_a_collapsed_model_is_reported_as_collapsed_and_does_not_retrieve(
         embedder.calibration = calibrate(embedder, calibration_pairs(splits.split("train"), 32))
     data = evaluation_set(splits.split("test"), items=12, captions=0, image_size=32)
     results = measure(embedder, data).results
-    assert results["collapse"]["verdict"] == "collapsed"
-    assert results["collapse"]["reason"]
-    for values in ("image", "text"):
-        for reading in results["collapse"][values].values():
-            assert reading is None or math.isfinite(reading)
-    for one in results["energies"].values():
-        assert one["text_to_image"]["recall_at_1"] <= 0.5
+    assert results.collapse is not None
+    assert results.collapse.verdict == "collapsed"
+    assert results.collapse.reason
+    json.dumps(results.to_json(), allow_nan=False)
+    for one in results.energies.values():
+        assert one.text_to_image.recall_at_1 <= 0.5
 
 
 def test_a_model_that_retrieves_by_construction_is_healthy(
@@ -328,7 +321,9 @@ def test_a_model_that_retrieves_by_construction_is_healthy(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip, "embeddings_of_inputs", lambda images, texts: same)
         results = measure(clip, data).results
-    assert results["form"] == "cosine"
-    assert results["collapse"]["verdict"] == "healthy"
-    assert results["collapse"]["matched_energy"] == pytest.approx(0, abs=1e-6)
-    assert results["retrieval"]["image_to_text"]["recall_at_1"] == 1.0
+    assert results.form == "cosine"
+    assert results.collapse is not None
+    assert results.collapse.verdict == "healthy"
+    assert results.collapse.matched_energy == pytest.approx(0, abs=1e-6)
+    assert results.retrieval is not None
+    assert results.retrieval.image_to_text.recall_at_1 == 1.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_the_score_of_two_maps_by_hand() -> None:
     (16 x 16 + 4 x 4) / 1024 / 2 = 0.1328125."""
     energy = torch.tensor([[[-1.0, 0.0], [0.0, 0.0]], [[-1.0, 0.0], [0.0, 0.0]]])
     box = torch.tensor([[0.0, 0.0, 16.0, 16.0], [14.0, 14.0, 18.0, 18.0]])
-    assert pointing(energy, box, 32).to_dict() == {
+    assert asdict(pointing(energy, box, 32)) == {
         "accuracy": 0.5,
         "chance": 0.125,
         "box_area": 0.1328125,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from random import Random
 
 import pytest
@@ -78,7 +79,7 @@ def test_an_image_without_caption_asks_nothing_but_distracts() -> None:
 
 
 def test_the_dictionary_is_plain_json() -> None:
-    loaded = json.loads(json.dumps(retrieval(-torch.eye(4), torch.arange(4)).to_dict()))
+    loaded = json.loads(json.dumps(asdict(retrieval(-torch.eye(4), torch.arange(4)))))
     perfect = {"recall_at_1": 1.0, "recall_at_5": 1.0, "recall_at_10": 1.0, "median_rank": 1.0}
     assert loaded == {
         "image_to_text": perfect,

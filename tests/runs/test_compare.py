@@ -70,7 +70,7 @@ def test_figures_are_those_of_the_final_models(two: list[Path]) -> None:
     ours, clip = comparison.runs
     assert (ours.name, ours.objective, clip.objective) == ("ours", "tijepa", "clip")
     assert (ours.parameters, ours.pairs_per_second, ours.seconds_per_step) == (11, 20, 0.4)
-    assert clip.retrieval["image_to_text"]["recall_at_1"] == 0.25
+    assert clip.retrieval.image_to_text.recall_at_1 == 0.25
     assert (ours.verdict, clip.verdict) == ("healthy", "collapsed")
 
 
@@ -94,7 +94,7 @@ def test_where_one_is_unfinished_all_are_shown_by_validation(
     comparison = compare_runs([*two, write_run(tmp_path / "open", results=None)])
     assert comparison.where == "last evaluation while training, validation split"
     assert comparison.notes == ("not finished: open",)
-    assert comparison.runs[0].retrieval["image_to_text"]["recall_at_1"] == 0.6
+    assert comparison.runs[0].retrieval.image_to_text.recall_at_1 == 0.6
 
 
 @pytest.mark.parametrize(

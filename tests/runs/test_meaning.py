@@ -8,6 +8,7 @@ import tijepa
 from tijepa.cli import main
 from tijepa.cli.tables import meaning_lines
 from tijepa.data.scenes import Scenes
+from tijepa.inference.results import RunResults
 from tijepa.runs.evaluation import meaning
 
 
@@ -15,14 +16,14 @@ def test_results_hold_the_game_and_every_kind_of_hard_negative(tiny_run: Path) -
     found = meaning(tijepa.load(tiny_run), Scenes("test", 6, image_size=32), 6)
     assert set(found) == {"pointing", "hard_negatives"}
     assert set(found["hard_negatives"]) == {"attributes", "predicate", "exchange"}
-    lines = meaning_lines(found)
+    lines = meaning_lines(RunResults(**found))
     assert len(lines) == 4
     assert lines[0].startswith("pointing ")
     assert "exchange" in lines[3]
 
 
 def test_nothing_is_said_of_what_was_not_measured() -> None:
-    assert meaning_lines({"retrieval": {}}) == []
+    assert meaning_lines(RunResults()) == []
 
 
 def test_other_pairs_than_scenes_are_refused(
@@ -40,5 +41,6 @@ def test_scenes_can_be_asked_of_a_run_on_other_pairs(
     monkeypatch.setattr("tijepa.runs.evaluation.POINTED", 2)
     monkeypatch.setattr("tijepa.data.scenes.source.SPLIT_SIZES", {"train": 9, "test": 9})
     results = evaluate_run(tiny_run, data="scenes", parts=True)
-    assert results["pointing"]["grid"] == 8
-    assert results["hard_negatives"]["attributes"]["pairs"] > 0
+    assert results.pointing is not None
+    assert results.pointing.grid == 8
+    assert results.hard_negatives["attributes"].pairs > 0

@@ -160,7 +160,7 @@ def test_where_training_pairs_are_gone_the_console_says_so(
     results = evaluate_run(
         run, data=str(pairs_folder), reporter=ConsoleReporter(Console(file=output))
     )
-    assert results["form"] == "cosine"
+    assert results.form == "cosine"
     assert "no calibrated energy: the run's training pairs are not available" in output.getvalue()
     assert "gone does not exist" in output.getvalue()
 
@@ -303,7 +303,7 @@ def test_the_results_judge_the_stored_probability_on_the_test_split(
     e = embedder.embeddings_of_inputs(data.images, data.texts)
     assert embedder.match is not None
     expected = match_results(embedder.energy_of(e, "calibrated"), embedder.match, seen=False)
-    assert found["brier"] == pytest.approx(expected["brier"], rel=1e-3)
+    assert found["brier"] == pytest.approx(expected.brier, rel=1e-3)
     assert (found["fitted_on"], found["matched_pairs"]) == ("validation", 12)
     assert found["shuffled_pairs"] == 12 * 11
     assert len(found["bins"]) == 10
@@ -312,10 +312,12 @@ def test_the_results_judge_the_stored_probability_on_the_test_split(
 def test_on_the_split_of_its_fit_the_probability_is_judged_by_halves(
     tiny_run: Path, pairs_folder: Path
 ) -> None:
-    found = evaluate_run(tiny_run, split="validation")["match_probability"]
-    assert found["fitted_on"] == "the other half of the split"
+    found = evaluate_run(tiny_run, split="validation").match_probability
+    assert found is not None
+    assert found.fitted_on == "the other half of the split"
     other = evaluate_run(tiny_run, data=str(pairs_folder), split="validation")
-    assert other["match_probability"]["fitted_on"] == "validation"
+    assert other.match_probability is not None
+    assert other.match_probability.fitted_on == "validation"
 
 
 def test_a_model_without_probability_of_match_is_evaluated_and_says_so(

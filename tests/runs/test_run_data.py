@@ -59,7 +59,7 @@ def test_a_run_stays_at_the_version_that_it_began_with(
     train(config, tmp_path / "whole", reporter=QUIET)
     recorded = read_json(tmp_path / "whole/environment.json")["store"]
     assert recorded == {"uri": str(store), "version": 1}
-    results = evaluate_run(tmp_path / "whole", device="cpu")
+    results = evaluate_run(tmp_path / "whole", device="cpu").to_json()
 
     with monkeypatch.context() as patch:
         from tijepa.training import loop
@@ -81,7 +81,7 @@ def test_a_run_stays_at_the_version_that_it_began_with(
     train(config, tmp_path / "parted", resume=True, reporter=QUIET)
     for name in ("model/model.safetensors", "results.json"):
         assert (tmp_path / "parted" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert evaluate_run(tmp_path / "whole", device="cpu") == results
+    assert evaluate_run(tmp_path / "whole", device="cpu").to_json() == results
     assert len(open_run_data(config, None, QUIET, other=str(store)).split("train")) == 44
     with pytest.raises(DataError, match=r"there is no store at pairs\.lance"):
         open_run_data(config, None, QUIET)

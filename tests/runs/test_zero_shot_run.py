@@ -13,6 +13,7 @@ from tijepa.cli import main
 from tijepa.cli.tables import zero_shot_table
 from tijepa.data.scenes import COLOURS, SHAPES
 from tijepa.evaluate.zero_shot import labelled_images
+from tijepa.inference.results import RunResults
 from tijepa.runs.evaluation import evaluate_run, zero_shot_on
 
 
@@ -41,8 +42,8 @@ def test_a_label_has_the_lowest_mean_energy_of_its_prompts(tiny_run: Path) -> No
             e = model.embeddings_of_inputs(image[None], [f"a {colour} {s}" for s in SHAPES])
             means.append(float(model.search_energies_of(e, "calibrated").texts.mean()))
         right += names[means.index(min(means))] == value
-    assert found["top_1"] == pytest.approx(right / 20)
-    assert found["chance"] == 1 / len(names)
+    assert found.top_1 == pytest.approx(right / 20)
+    assert found.chance == 1 / len(names)
     assert set(names) <= set(COLOURS)
 
 
@@ -59,7 +60,9 @@ def test_the_command_prints_a_table_and_json_holds_it(
     assert len(found["labels"]) == 8
     assert sum(label["items"] for label in found["labels"]) == found["items"] == 12
     console = Console(record=True, width=100)
-    console.print(zero_shot_table(found))
+    scored = RunResults.from_json({"zero_shot": found}).zero_shot
+    assert scored is not None
+    console.print(zero_shot_table(scored))
     text = console.export_text()
     assert f"Zero-shot colour: {found['items']} images, 8 labels" in text
     assert "chance 12.5" in text

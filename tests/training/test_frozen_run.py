@@ -20,6 +20,7 @@ from tijepa.data.store.cache import cache_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.inference import frozen_encoders
 from tijepa.inference.feature_cache import COMPLETE
+from tijepa.inference.results import RunResults
 from tijepa.io.progress import SILENT
 from tijepa.io.vectors import JOURNAL
 from tijepa.model.pretrained.sources import open_text_source
@@ -116,7 +117,8 @@ def test_a_second_run_and_its_evaluations_do_not_touch_the_backbones(
     results = evaluate_run(again, reporter=ConsoleReporter(said))
     assert encoded == {"image": 0, "text": 0}
     assert losses(again) == losses(frozen_run)
-    assert results["energies"] == json.loads((again / "results.json").read_text())["energies"]
+    kept = RunResults.from_json(json.loads((again / "results.json").read_text()))
+    assert results.energies == kept.energies
     assert "image features of the test split, cached by training, are read" in said.export_text()
 
 
@@ -127,7 +129,7 @@ def test_an_evaluation_by_cached_features_finds_what_one_by_images_finds(
     folder = configure().data.source
     elsewhere = shutil.copytree(folder, tmp_path / "pairs")
     kept, live = evaluate_run(frozen_run), evaluate_run(frozen_run, data=str(elsewhere))
-    assert kept["retrieval"] == live["retrieval"]
+    assert kept.retrieval == live.retrieval
 
 
 def test_what_hides_patches_encodes_images_at_every_step(

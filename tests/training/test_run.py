@@ -27,7 +27,7 @@ from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig
 from tijepa.data.validation.image_check import look_at_image
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError, NonFiniteError
-from tijepa.inference.hub.provenance import shown_verdict
+from tijepa.inference.results import RunResults
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import load_tensors, read_json
 from tijepa.runs.evaluation import evaluate_run
@@ -158,9 +158,11 @@ def test_a_run_that_learns_no_retrieval_keeps_its_last_checkpoint(
     assert record["tasks"]["fusion_infill/tokens"].keys() == {
         "matched", "shuffled", "gap", "wrong_text", "wrong_text_gap", "target_variance",
     }  # fmt: skip
-    results = read_json(run / "results.json")
-    assert results["collapse"]["verdict"] == evaluate_run(run)["collapse"]["verdict"] == "unjudged"
-    verdict, reason = shown_verdict(results["collapse"], results["health"])
+    results = RunResults.from_json(read_json(run / "results.json"))
+    for found in (results, evaluate_run(run)):
+        assert found.collapse is not None
+        assert found.collapse.verdict == "unjudged"
+    verdict, reason = results.judgement
     assert (verdict, reason) == (record["health"]["verdict"], record["health"]["reason"])
     report = (run / "report.html").read_text()
     assert f'<p class="verdict {verdict}"><b>' in report
@@ -316,7 +318,8 @@ def test_a_resumed_run_sees_its_data_as_they_were_when_it_began(
     with pytest.raises(DataError, match="pairs has changed since"):
         evaluate_run(folder / "run", device="cpu")
     evaluated = evaluate_run(folder / "run", device="cpu", data=str(pairs))
-    assert evaluated["retrieval"]["num_images"] == 12
+    assert evaluated.retrieval is not None
+    assert evaluated.retrieval.num_images == 12
 
 
 def test_resume_refuses_a_checkpoint_of_another_shape(

@@ -65,11 +65,11 @@ def evaluate(
         reporter=reporter,
     )
     if as_json:
-        click.echo(json.dumps(results, allow_nan=False))
+        click.echo(json.dumps(results.to_json(), allow_nan=False))
     else:
         reported = (data, split, checkpoint) == (None, "test", None)
         print_summary(reporter.console, results, run if reported else None)
         for line in meaning_lines(results):
             click.echo(line)
-        if column is not None:
-            reporter.console.print(zero_shot_table(results["zero_shot"]))
+        if results.zero_shot is not None:
+            reporter.console.print(zero_shot_table(results.zero_shot))

@@ -6,7 +6,7 @@ A reading that is missing shows as a dash, and a collapse in bold red wherever i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tijepa.inference.hub.provenance import shown_verdict, trouble_in_training
+from tijepa.inference.results import Retrieval, RunResults, ZeroShot
 from tijepa.io.formatting import DASH, count, number, percent, plain, rank, times_chance
 from tijepa.runs.record import part, value
 
@@ -72,14 +72,14 @@ def _figures(table: Table, *headings: str) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
 
 
-def _or_dash(reading: float | None, show: Callable[[Any], str]) -> str:
+def _or_dash(reading: int | float | None, show: Callable[[Any], str]) -> str:
     return DASH if reading is None or math.isnan(reading) else show(reading)
 
 
 # Of one run: retrieval, collapse, the verdict, the path of the report.
 
 
-def print_summary(console: Console, results: Mapping[str, Any], run_dir: Path | None) -> None:
+def print_summary(console: Console, results: RunResults, run_dir: Path | None) -> None:
     """Print the summary table and where the run and its report lie.
 
     `run_dir` is None for results that are not those of the run's report.
@@ -92,140 +92,120 @@ def print_summary(console: Console, results: Mapping[str, Any], run_dir: Path | 
     console.print(Text(f"{'report' if report.exists() else 'run'}: {shown}"), soft_wrap=True)
 
 
-def summary_table(results: Mapping[str, Any]) -> Table:
+def summary_table(results: RunResults) -> Table:
     """Retrieval both ways by form of energy, chance beside it; collapse readings and verdict below.
 
-    `results` is the content of results.json: `retrieval`, `form`, `energies`, `novel`, `collapse`
-    and `health`, the collapse guard's last verdict. Bold: the form that `retrieval` reports.
+    Bold: the form that `retrieval` reports.
     """
-    reported = part(results, "retrieval")
-    table = _table(
-        _title(reported, results.get("split")),
-        _readings(part(results, "collapse"), part(results, "health")),
-    )
+    reported = results.retrieval or Retrieval()
+    table = _table(_title(reported, results.split), _readings(results))
     table.add_column("energy")
     table.add_column("direction", no_wrap=True)
     _figures(table, "R@1", "R@5", "R@10", "median", "R@1/chance")
-    forms = {str(form): one for form, one in part(results, "energies").items()}
-    chosen = str(results.get("form", ""))
-    if chosen not in forms:
-        chosen = next(
-            (form for form, one in forms.items() if one == reported), chosen or "reported"
-        )
-        forms.setdefault(chosen, reported)
+    forms, chosen = results.forms
     for form, one in forms.items():
         _add_rows(table, plain(form), one, "bold" if form == chosen else "")
-    novel = part(part(results, "novel"), "retrieval")
-    if novel:
-        _add_rows(table, f"{plain(chosen)}, novel", novel, "")
-    chance = value(reported, "chance_at_1")
-    shares = [_or_dash(min(k * chance, 1.0), percent) for k in (1, 5, 10)]
+    if results.novel is not None:
+        _add_rows(table, f"{plain(chosen)}, novel", results.novel.retrieval, "")
+    shares = [_or_dash(min(k * reported.chance_at_1, 1.0), percent) for k in (1, 5, 10)]
     table.add_row("chance", "both", *shares, "", "", style="dim")
     return table
 
 
-def _add_rows(table: Table, name: str, one: Mapping[str, Any], style: str) -> None:
+def _add_rows(table: Table, name: str, one: Retrieval, style: str) -> None:
     """One row for each direction."""
-    chance = value(one, "chance_at_1")
     for shown, (key, direction, _) in zip((name, ""), _DIRECTIONS, strict=True):
-        readings = part(one, key)
-        recalls = [value(readings, f"recall_at_{k}") for k in (1, 5, 10)]
-        times = DASH if math.isnan(recalls[0]) else times_chance(recalls[0], chance)
+        found = one.directions[key]
+        first = found.recall_at_1
         table.add_row(
             Text(shown),
             direction,
-            *[_or_dash(recall, percent) for recall in recalls],
-            _or_dash(value(readings, "median_rank"), rank),
-            times,
+            *[_or_dash(recall, percent) for recall in found.recalls],
+            _or_dash(found.median_rank, rank),
+            DASH if math.isnan(first) else times_chance(first, one.chance_at_1),
             style=style,
             end_section=not shown,
         )
 
 
-def _title(reported: Mapping[str, Any], split: object) -> str:
-    images, texts = value(reported, "num_images"), value(reported, "num_texts")
+def _title(reported: Retrieval, split: str | None) -> str:
+    images, texts = reported.num_images, reported.num_texts
     if math.isnan(images) or math.isnan(texts):
         return "Retrieval: not measured"
-    where = f" of the {split} split" if isinstance(split, str) else ""
+    where = "" if split is None else f" of the {split} split"
     return f"Retrieval among {count(images)} images and {count(texts)} texts{where}"
 
 
-def _readings(collapse: Mapping[str, Any], health: Mapping[str, Any]) -> Text:
-    if not collapse:
+def _readings(results: RunResults) -> Text:
+    collapse = results.collapse
+    if collapse is None:
         return Text("Collapse: not measured")
     lines = Text()
-    for modality in ("image", "text"):
-        one = part(collapse, modality)
+    for modality, one in collapse.modalities.items():
         lines.append(
-            f"{modality:<5} effective rank {_or_dash(value(one, 'effective_rank'), number)} of"
-            f" {_or_dash(value(one, 'dimensions'), count)}, std per dimension"
-            f" {_or_dash(value(one, 'mean_std'), number)}"
-            f" (smallest {_or_dash(value(one, 'min_std'), number)})\n"
+            f"{modality:<5} effective rank {_or_dash(one.effective_rank, number)} of"
+            f" {_or_dash(one.dimensions, count)}, std per dimension"
+            f" {_or_dash(one.mean_std, number)} (smallest {_or_dash(one.min_std, number)})\n"
         )
     energies = [
-        f"{name} {_or_dash(value(collapse, key), number)}"
-        for name, key in (
-            ("matched", "matched_energy"),
-            ("shuffled", "shuffled_energy"),
-            ("gap", "gap"),
+        f"{name} {_or_dash(energy, number)}"
+        for name, energy in (
+            ("matched", collapse.matched_energy),
+            ("shuffled", collapse.shuffled_energy),
+            ("gap", collapse.gap),
         )
     ]
     lines.append(f"energy {', '.join(energies)}\n")
-    verdict, reason = shown_verdict(collapse, health)
+    verdict, reason = results.judgement
     sign, style = _SIGNS.get(verdict or "", _SIGNS["unjudged"])
     lines.append(sign, style=style)
     lines.append(f": {reason or 'no reason recorded'}")
-    ended = trouble_in_training(collapse, health)
-    if ended is not None:
-        lines.append(f"\nwhile training, at its end {ended}: {health.get('reason')}")
+    if results.trouble is not None and results.health is not None:
+        lines.append(f"\nwhile training, at its end {results.trouble}: {results.health.reason}")
     return lines
 
 
-def meaning_lines(results: Mapping[str, Any]) -> list[str]:
+def meaning_lines(results: RunResults) -> list[str]:
     """The pointing game and hard negatives in words; none where `results` hold neither."""
-    lines = []
-    game = part(results, "pointing")
-    if game:
+    game, lines = results.pointing, []
+    if game is not None:
         lines.append(
-            f"pointing {percent(value(game, 'accuracy'))} (chance"
-            f" {percent(value(game, 'chance'))}) of {int(value(game, 'queries'))} objects"
+            f"pointing {percent(game.accuracy)} (chance {percent(game.chance)}) of"
+            f" {count(game.queries)} objects"
         )
     lines += [
-        f"true caption below one with false {kind}: {percent(value(found, 'accuracy'))} of"
-        f" {int(value(found, 'pairs'))} (chance 50 %)"
-        for kind, found in part(results, "hard_negatives").items()
+        f"true caption below one with false {kind}: {percent(found.accuracy)} of"
+        f" {count(found.pairs)} (chance 50 %)"
+        for kind, found in results.hard_negatives.items()
     ]
     return lines
 
 
-def zero_shot_table(found: Mapping[str, Any]) -> Table:
+def zero_shot_table(found: ZeroShot) -> Table:
     """A row per label, the most frequent first; the total, and chance, in the caption."""
     table = _table(
-        f"Zero-shot {found['column']}: {count(found['items'])} images,"
-        f" {len(found['labels'])} labels",
+        f"Zero-shot {found.column}: {count(found.items)} images, {len(found.labels)} labels",
         _zero_shot_total(found),
     )
     table.add_column("label")
     _figures(table, "images", "top 1")
     table.add_column("most often taken for")
-    ordered = sorted(found["labels"], key=lambda one: -one["items"])
-    for one in ordered[:_MOST_LABELS]:
-        right = _or_dash(one["top_1"], percent)
-        table.add_row(one["label"], count(one["items"]), right, one["taken_for"] or "")
+    for one in sorted(found.labels, key=lambda one: -one.items)[:_MOST_LABELS]:
+        right = _or_dash(one.top_1, percent)
+        table.add_row(one.label, count(one.items), right, one.taken_for or "")
     return table
 
 
-def _zero_shot_total(found: Mapping[str, Any]) -> str:
-    top_5 = found["top_5"]
-    parts = [f"top 1 {percent(found['top_1'])}"]
-    if top_5 is not None:
-        parts.append(f"top 5 {percent(top_5)}")
-    parts.append(f"mean over labels {percent(found['mean_per_label'])}")
-    left_out = len(found["labels"]) - _MOST_LABELS
+def _zero_shot_total(found: ZeroShot) -> str:
+    parts = [f"top 1 {percent(found.top_1)}"]
+    if found.top_5 is not None:
+        parts.append(f"top 5 {percent(found.top_5)}")
+    parts.append(f"mean over labels {percent(found.mean_per_label)}")
+    left_out = len(found.labels) - _MOST_LABELS
     more = f"; {left_out} labels more with --json" if left_out > 0 else ""
     return (
-        f"{', '.join(parts)} (chance {percent(found['chance'])}, always the most frequent label"
-        f" {percent(found['majority'])}){more}"
+        f"{', '.join(parts)} (chance {percent(found.chance)}, always the most frequent label"
+        f" {percent(found.majority)}){more}"
     )
 
 
@@ -249,7 +229,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     table.add_section()
     for key, _, arrow in _DIRECTIONS:
         for k in (1, 5, 10):
-            found = [value(part(run.retrieval, key), f"recall_at_{k}") for run in runs]
+            found = [getattr(run.retrieval.directions[key], f"recall_at_{k}") for run in runs]
             best = max((one for one in found if not math.isnan(one)), default=math.nan)
             cells = [
                 Text(_or_dash(one, percent), style="bold" if one == best else "") for one in found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class ConsoleReporter(Reporter):
 
         return Display(self.console, steps, start)
 
-    def results(self, results: Mapping[str, Any], run_dir: Path | None) -> None:
+    def results(self, results: Any, run_dir: Path | None) -> None:
         """The table of retrieval, the verdict, and where the report lies."""
         from tijepa.cli.tables import print_summary
 

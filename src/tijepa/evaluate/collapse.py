@@ -7,20 +7,18 @@ readings come from embeddings and energies alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tijepa.errors import DataError
+from tijepa.inference.results import Collapse, ModalityReadings
 
 __all__ = [
     "EVERYTHING",
-    "Collapse",
     "Learned",
-    "ModalityReadings",
     "collapse_readings",
     "effective_rank",
     "per_dimension_std",
@@ -36,25 +34,6 @@ _UNJUDGED = "no pooled embedding of one modality is trained; the collapse guard 
 ROUNDING = 1e-6  # of the whole matrix; smaller singular values are float32 rounding, thus zero
 
 
-@dataclass(frozen=True)
-class ModalityReadings:
-    """Readings of one modality's pooled embeddings."""
-
-    effective_rank: float
-    dimensions: int
-    mean_std: float
-    min_std: float
-
-    def to_dict(self) -> dict[str, float]:
-        """The fields as plain numbers."""
-        return {
-            "effective_rank": self.effective_rank,
-            "dimensions": self.dimensions,
-            "mean_std": self.mean_std,
-            "min_std": self.min_std,
-        }
-
-
 class Learned(NamedTuple):
     """What an objective trains of the pooled embeddings, and so can be held against it."""
 
@@ -63,35 +42,6 @@ class Learned(NamedTuple):
 
 
 EVERYTHING = Learned(("image", "text"), ("image_to_text", "text_to_image"))
-
-
-@dataclass(frozen=True)
-class Collapse:
-    """Readings of both modalities, the energies of matched and shuffled pairs, and a verdict."""
-
-    image: ModalityReadings
-    text: ModalityReadings
-    matched_energy: float
-    shuffled_energy: float
-    verdict: Literal["healthy", "collapsed", "unjudged"]
-    reason: str
-
-    @property
-    def gap(self) -> float:
-        """Shuffled minus matched energy; positive where the right partner is the likelier one."""
-        return self.shuffled_energy - self.matched_energy
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, `gap` included."""
-        return {
-            "image": self.image.to_dict(),
-            "text": self.text.to_dict(),
-            "matched_energy": self.matched_energy,
-            "shuffled_energy": self.shuffled_energy,
-            "gap": self.gap,
-            "verdict": self.verdict,
-            "reason": self.reason,
-        }
 
 
 def per_dimension_std(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:

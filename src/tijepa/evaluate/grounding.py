@@ -9,7 +9,6 @@ is not finite is a miss. Chance is the mean share of cells whose centre lies ins
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,11 +26,10 @@ from tijepa.data.scenes import (
 from tijepa.data.scenes.wording import NUM_WORDINGS
 from tijepa.errors import DataError
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.results import Accuracy, Pointing
 
 __all__ = [
     "KINDS",
-    "Accuracy",
-    "Pointing",
     "accuracy",
     "centres_inside",
     "hard_negatives",
@@ -41,26 +39,6 @@ __all__ = [
 ]
 
 MapsOf = Callable[[Tensor, Sequence[str]], Tensor]
-
-
-@dataclass(frozen=True)
-class Pointing:
-    """Share of `queries` that point into the box, and the two levels that frame it.
-
-    `box_area` is the mean share of the image that a box covers; `reachable` is the share of
-    queries with any cell centre inside the box, the most that a map of this grid can reach.
-    """
-
-    accuracy: float
-    chance: float
-    box_area: float
-    reachable: float
-    queries: int
-    grid: int
-
-    def to_dict(self) -> dict[str, float | int]:
-        """The fields as plain numbers."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def centres_inside(
@@ -140,18 +118,6 @@ KINDS: dict[str, Callable[[Scene, int], str]] = {
     "predicate": invert_hard_negative,
     "exchange": exchange_hard_negative,
 }
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of `pairs` in which the true caption has the lower energy."""
-
-    accuracy: float
-    pairs: int
-
-    def to_dict(self) -> dict[str, float | int]:
-        """Plain numbers for JSON."""
-        return {"accuracy": self.accuracy, "pairs": self.pairs}
 
 
 def accuracy(true: Float[Tensor, " n"], false: Float[Tensor, " n"]) -> Accuracy:

@@ -7,13 +7,15 @@ over the set. Both kinds get half of the weight, so every figure speaks of a pri
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
+from tijepa.inference.results import Bin, Match
 
 __all__ = ["BINS", "MatchEnergies", "match_energies", "match_results", "reliability", "roc_auc"]
 
@@ -39,10 +41,8 @@ def match_energies(energy: Float[Tensor, "n n"]) -> MatchEnergies:
     return MatchEnergies(energy[own, own], energy.gather(1, others))
 
 
-def match_results(
-    energy: Float[Tensor, "n n"], match: MatchProbability, *, seen: bool
-) -> dict[str, Any]:
-    """Reliability of `match` on aligned pairs, for results.json.
+def match_results(energy: Float[Tensor, "n n"], match: MatchProbability, *, seen: bool) -> Match:
+    """Reliability of `match` on aligned pairs.
 
     Where `match` was fitted on these very pairs (`seen`), it is not judged on them: it is fitted
     anew on one half of the images and judged on the other, both ways.
@@ -56,23 +56,19 @@ def match_results(
             )
             p.matched[half::2] = other.probability(e.matched[half::2].double())
             p.shuffled[half::2] = other.probability(e.shuffled[half::2].double())
-    own = torch.ones(e.matched.numel(), dtype=torch.bool)
-    other_pairs = torch.zeros(e.shuffled.numel(), dtype=torch.bool)
-    return {
-        "prior": 0.5,
-        "fitted_on": "the other half of the split" if seen else "validation",
-        "matched_pairs": e.matched.numel(),
-        "shuffled_pairs": e.shuffled.numel(),
-        **reliability(torch.cat([p.matched, p.shuffled.flatten()]), torch.cat([own, other_pairs])),
-        "roc_auc": roc_auc(e.matched, e.shuffled.flatten()),
-    }
+    matched = torch.arange(e.matched.numel() + e.shuffled.numel()) < e.matched.numel()
+    return replace(
+        reliability(torch.cat([p.matched, p.shuffled.flatten()]), matched),
+        fitted_on="the other half of the split" if seen else "validation",
+        roc_auc=roc_auc(e.matched, e.shuffled.flatten()),
+    )
 
 
-def reliability(probability: Float[Tensor, " n"], matched: Bool[Tensor, " n"]) -> dict[str, Any]:
-    """Expected calibration error, Brier score, and ten bins of equal width.
+def reliability(probability: Float[Tensor, " n"], matched: Bool[Tensor, " n"]) -> Match:
+    """Expected calibration error, Brier score, and ten bins of equal width, at a prior of one half.
 
     Of each bin: the weight of its pairs (`share`), their mean `predicted` probability and the share
-    that is `matched`, None where the bin is empty. The expected calibration error is the mean of
+    that is `matched`, NaN where the bin is empty. The expected calibration error is the mean of
     |predicted − matched| over pairs. A coin, 0.5 for every pair, has an error of 0 and a Brier
     score of 0.25, so the two belong together. Needs a pair of each kind.
     """
@@ -84,22 +80,15 @@ def reliability(probability: Float[Tensor, " n"], matched: Bool[Tensor, " n"]) -
         return torch.zeros(BINS, dtype=torch.float64).scatter_add(0, index, weight * x)
 
     share, predicted, found = total(torch.ones_like(p)), total(p), total(y)
-    return {
-        "expected_calibration_error": float((predicted - found).abs().sum()),
-        "brier": float(weight @ (p - y).square()),
-        "bins": [
-            {
-                "from": k / BINS,
-                "to": (k + 1) / BINS,
-                "share": s,
-                "predicted": a / s if s > 0 else None,
-                "matched": b / s if s > 0 else None,
-            }
-            for k, (s, a, b) in enumerate(
-                zip(share.tolist(), predicted.tolist(), found.tolist(), strict=True)
-            )
-        ],
-    }
+    means = zip(share.tolist(), (predicted / share).tolist(), (found / share).tolist(), strict=True)
+    return Match(
+        prior=0.5,
+        matched_pairs=int(y.sum()),
+        shuffled_pairs=int((1 - y).sum()),
+        expected_calibration_error=float((predicted - found).abs().sum()),
+        brier=float(weight @ (p - y).square()),
+        bins=tuple(Bin(k / BINS, (k + 1) / BINS, *one) for k, one in enumerate(means)),
+    )
 
 
 def roc_auc(matched: Float[Tensor, " n"], shuffled: Float[Tensor, " m"]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -22,7 +21,7 @@ from tijepa.inference.calibration_selection import select_calibration
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.embeddings import Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
-from tijepa.io.formatting import without_nan
+from tijepa.inference.results import Retrieval, RunResults
 
 __all__ = [
     "EvaluationSet",
@@ -67,7 +66,7 @@ class Measured:
 
     embeddings: Embeddings
     search: SearchEnergies
-    results: dict[str, Any]
+    results: RunResults
 
 
 def evaluation_set(
@@ -206,18 +205,15 @@ def _embeddings(embedder: Embedder, data: EvaluationSet, rows: Int[Tensor, " r"]
 def measure(embedder: Embedder, data: EvaluationSet, learned: Learned = EVERYTHING) -> Measured:
     """Retrieval by every form of energy that the model has, and the collapse readings.
 
-    `results` holds `retrieval` (by the default form), `form`, `energies` (by every form) and
-    `collapse`, as described in docs/architecture.md; numbers that are not finite are None. The
-    collapse readings take the first text of each image, and energies in the form that is ≥ 0 and
-    was trained on; a shuffled pair is an image with the text half the set away. The verdict is on
-    what was `learned`.
+    The collapse readings take the first text of each image, and energies in the form that is ≥ 0
+    and was trained on; a shuffled pair is an image with the text half the set away. The verdict is
+    on what was `learned`.
     """
     e = _embeddings(embedder, data, torch.arange(len(data.texts)))
     default = embedder.default_form
     searched = {form: embedder.search_energies_of(e, form) for form in embedder.forms}
-    by_form = {
-        form: retrieval(energies, data.image_of_text).to_dict()
-        for form, energies in searched.items()
+    by_form: dict[str, Retrieval] = {
+        form: retrieval(energies, data.image_of_text) for form, energies in searched.items()
     }
     count = len(data.images)
     pairs = e.texts(data.first_text)
@@ -227,10 +223,7 @@ def measure(embedder: Embedder, data: EvaluationSet, learned: Learned = EVERYTHI
     collapse = collapse_readings(
         image, text, plain[own, own], plain[own, own.roll(count // 2)], learned
     )
-    results = {
-        "retrieval": by_form[default],
-        "form": default,
-        "energies": by_form,
-        "collapse": collapse.to_dict(),
-    }
-    return Measured(e, searched[default], without_nan(results))
+    results = RunResults(
+        retrieval=by_form[default], form=default, energies=by_form, collapse=collapse
+    )
+    return Measured(e, searched[default], results)

@@ -8,8 +8,6 @@ is ranked last everywhere and not, by luck of a sort, first.
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,52 +15,9 @@ from torch import Tensor
 
 from tijepa.errors import DataError
 from tijepa.inference.embeddings import SearchEnergies
+from tijepa.inference.results import Direction, Retrieval
 
-__all__ = ["Direction", "Retrieval", "image_to_text_ranks", "retrieval", "text_to_image_ranks"]
-
-
-@dataclass(frozen=True)
-class Direction:
-    """Retrieval in one direction: recalls as fractions of the queries, ranks count from 1."""
-
-    recall_at_1: float
-    recall_at_5: float
-    recall_at_10: float
-    median_rank: float  # mean of the two middle ranks where the number of queries is even
-
-    def to_dict(self) -> dict[str, float]:
-        """The fields as plain numbers."""
-        return {
-            "recall_at_1": self.recall_at_1,
-            "recall_at_5": self.recall_at_5,
-            "recall_at_10": self.recall_at_10,
-            "median_rank": self.median_rank,
-        }
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """Both directions among the same images and texts."""
-
-    image_to_text: Direction
-    text_to_image: Direction
-    num_images: int
-    num_texts: int
-
-    @property
-    def chance_at_1(self) -> float:
-        """Recall at 1 of a uniformly random order of images; k times that at k."""
-        return 1.0 / self.num_images
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON, `chance_at_1` included."""
-        return {
-            "image_to_text": self.image_to_text.to_dict(),
-            "text_to_image": self.text_to_image.to_dict(),
-            "num_images": self.num_images,
-            "num_texts": self.num_texts,
-            "chance_at_1": self.chance_at_1,
-        }
+__all__ = ["image_to_text_ranks", "retrieval", "text_to_image_ranks"]
 
 
 def retrieval(

@@ -23,14 +23,13 @@ from tijepa.data.pairs import PairSource, StoredImage
 from tijepa.data.scenes import COLOURS, SHAPES, Scenes
 from tijepa.data.store.source import StoreSource
 from tijepa.errors import ConfigError, DataError
+from tijepa.inference.results import LabelScore, ZeroShot
 from tijepa.model.saving import ModelCard
 
 __all__ = [
     "SCENE_COLUMNS",
-    "LabelScore",
     "LabelledImages",
     "Prompts",
-    "ZeroShot",
     "default_prompts",
     "labelled_images",
     "read_prompts",
@@ -38,38 +37,6 @@ __all__ = [
 ]
 
 _TOP = 5
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """One label: its items, the share that is right, and what it is most often taken for."""
-
-    label: str
-    items: int
-    top_1: float | None  # None without items
-    taken_for: str | None  # None where nothing is wrong
-
-
-@dataclass(frozen=True)
-class ZeroShot:
-    """Shares of the items whose label has the lowest energy, or one of the five lowest.
-
-    `top_5` is None where there are five labels or fewer. `chance` is that of a uniform guess at
-    top 1; `majority` is the share of the most frequent label, which guessing it always reaches;
-    `mean_per_label` weighs each label alike, whatever its number of items.
-    """
-
-    top_1: float
-    top_5: float | None
-    mean_per_label: float
-    chance: float
-    majority: float
-    items: int
-    labels: tuple[LabelScore, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**self.__dict__, "labels": [dict(label.__dict__) for label in self.labels]}
 
 
 def zero_shot(

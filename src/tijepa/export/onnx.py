@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ from tijepa.inference.embedder import Embedder, load
 from tijepa.inference.embeddings import Embedded
 from tijepa.inference.hub.provenance import PROVENANCE, read_provenance
 from tijepa.inference.onnx_backend import EXPORT, EXPORT_FORMAT, OnnxBackend, graph_name
+from tijepa.inference.results import Retrieval
 from tijepa.io.files import whole_folder, writing
+from tijepa.io.formatting import without_nan
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, save_tensors, write_card, write_json
 from tijepa.runs.record import open_run_data
@@ -123,17 +125,20 @@ def _write_int8(
         return {**said, "int8": {"max_abs_difference": difference, "recall_lost": None}}
     with reporter.phase("measuring what int8 costs"):
         quantised = Embedder(engine, embedder.tokenizer, card, embedder.calibration)
-        before = measure(embedder, pairs).results["retrieval"]
-        after = measure(quantised, pairs).results["retrieval"]
+        before = measure(embedder, pairs).results.retrieval
+        after = measure(quantised, pairs).results.retrieval
+    assert before is not None
+    assert after is not None
     found = {"max_abs_difference": difference, "recall_lost": _lost(before, after)}
-    return {**said, "int8": {**found, "float32": before, "quantised": after}}
+    measured = {"float32": asdict(before), "quantised": asdict(after)}
+    return {**said, "int8": without_nan(found | measured)}
 
 
-def _lost(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+def _lost(before: Retrieval, after: Retrieval) -> dict[str, float]:
     """Recall at 1, 5 and 10 that is lost, the mean of both directions; below 0 it is gained."""
-    directions = ("image_to_text", "text_to_image")
+    both = [(before.directions[d], after.directions[d]) for d in before.directions]
     return {
-        key: sum(before[d][key] - after[d][key] for d in directions) / len(directions)
+        key: sum(getattr(b, key) - getattr(a, key) for b, a in both) / len(both)
         for key in ("recall_at_1", "recall_at_5", "recall_at_10")
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -65,8 +65,8 @@ class Reporter:
         """Training runs from step `start` to `steps`; gives what is told on the way."""
         return TrainingReporter()
 
-    def results(self, results: Mapping[str, Any], run_dir: Path | None) -> None:
-        """A run ended with the content of `results.json`; `run_dir` holds its report."""
+    def results(self, results: Any, run_dir: Path | None) -> None:
+        """A run ended with these `RunResults`; `run_dir` holds its report."""
 
 
 SILENT = Reporter()

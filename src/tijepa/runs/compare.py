@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from tijepa.config.yaml_io import leaves
 from tijepa.errors import CheckpointError, DataError
-from tijepa.inference.hub.provenance import shown_verdict
+from tijepa.inference.results import Retrieval, RunResults, shown_verdict
 from tijepa.io.formatting import count, without_nan
 from tijepa.runs.record import RunRecord, part, read_run, value
 
@@ -31,7 +31,7 @@ class Compared:
     lr: float
     steps: float
     parameters: float
-    retrieval: Mapping[str, Any]
+    retrieval: Retrieval
     form: str | None
     verdict: str | None
     reason: str | None
@@ -44,11 +44,9 @@ class Compared:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        kept = (name for name in self.__dataclass_fields__ if name != "record")
-        return {
-            **{name: getattr(self, name) for name in kept},
-            "seconds_per_step": self.seconds_per_step,
-        }
+        kept = {name: one for name, one in self.__dict__.items() if name != "record"}
+        own = {"retrieval": asdict(self.retrieval), "seconds_per_step": self.seconds_per_step}
+        return kept | own
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
     notes = _check_data(names, records)
     finished = all(record.results is not None for record in records)
     measured = [_measured(record, finished) for record in records]
-    splits = [str(one.get("split")) for one in measured if one]
+    splits = [str(one.split) for one in measured if one is not None]
     _check_measured(names, measured)
     where = f"{'final models' if finished else 'last evaluation while training'}"
     if splits:
@@ -112,15 +110,13 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
 def best_validation(record: RunRecord) -> tuple[int, float] | None:
     """Step and recall at 1, mean of both directions, of the best healthy validation so far."""
     best: tuple[int, float] | None = None
-    for line in record.evals:
-        retrieval = part(line, "retrieval")
-        both = [
-            value(part(retrieval, d), "recall_at_1") for d in ("image_to_text", "text_to_image")
-        ]
-        recall = sum(both) / 2
-        collapsed = part(line, "collapse").get("verdict") == "collapsed"
+    for one in record.evaluations:
+        if one.retrieval is None or one.step is None:
+            continue
+        recall = one.retrieval.mean_recall_at_1
+        collapsed = one.collapse is not None and one.collapse.verdict == "collapsed"
         if recall == recall and not collapsed and (best is None or recall > best[1]):
-            best = int(line["step"]), recall
+            best = one.step, recall
     return best
 
 
@@ -157,20 +153,19 @@ def _data(described: tuple[Any, Any, Mapping[str, Any]]) -> str:
     return f"{source}{version}: {sizes or 'sizes not recorded'}"
 
 
-def _measured(record: RunRecord, finished: bool) -> Mapping[str, Any]:
+def _measured(record: RunRecord, finished: bool) -> RunResults | None:
     if finished:
-        return record.results or {}
-    return record.evals[-1] if record.evals else {}
+        return record.final
+    return record.evaluations[-1] if record.evaluations else None
 
 
-def _check_measured(names: Sequence[str], measured: Sequence[Mapping[str, Any]]) -> None:
+def _check_measured(names: Sequence[str], measured: Sequence[RunResults | None]) -> None:
     """The same split, and as many images and texts."""
     first: tuple[str, tuple[Any, Any, Any]] | None = None
     for name, one in zip(names, measured, strict=True):
-        if not one:
+        if one is None or one.retrieval is None:
             continue
-        retrieval = part(one, "retrieval")
-        key = (one.get("split"), retrieval.get("num_images"), retrieval.get("num_texts"))
+        key = (one.split, one.retrieval.num_images, one.retrieval.num_texts)
         first = first or (name, key)
         if key != first[1]:
             raise DataError(
@@ -184,13 +179,14 @@ def _pairs(key: tuple[Any, Any, Any]) -> str:
     return f"{split} split, {images} images, {texts} texts"
 
 
-def _compared(name: str, record: RunRecord, measured: Mapping[str, Any]) -> Compared:
+def _compared(name: str, record: RunRecord, measured: RunResults | None) -> Compared:
     config = record.config or {}
     optim = part(config, "optim")
     speeds = [value(line, "pairs_per_second") for line in record.train]
     known = [speed for speed in speeds if speed > 0]
     parameters = part(record.environment or {}, "parameters")
-    verdict, reason = shown_verdict(part(measured, "collapse"), record.health)
+    measured = measured or RunResults()
+    verdict, reason = shown_verdict(measured.collapse, record.last_health)
     return Compared(
         name=name,
         record=record,
@@ -199,8 +195,8 @@ def _compared(name: str, record: RunRecord, measured: Mapping[str, Any]) -> Comp
         lr=value(optim, "lr"),
         steps=value(optim, "steps"),
         parameters=sum(value(parameters, key) for key in parameters) or float("nan"),
-        retrieval=part(measured, "retrieval"),
-        form=measured.get("form"),
+        retrieval=measured.retrieval or Retrieval(),
+        form=measured.form,
         verdict=verdict,
         reason=reason,
         pairs_per_second=statistics.median(known) if known else float("nan"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_pro
 from tijepa.inference.embedder import MODEL_FILES, Embedder, checkpoint_folder, load
 from tijepa.inference.feature_cache import cached_split
 from tijepa.inference.inputs import energy_of_labels, prompt_list
+from tijepa.inference.results import Match, Novel, RunResults, ZeroShot
 from tijepa.io.files import whole_folder
-from tijepa.io.formatting import without_nan
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
 from tijepa.runs.gallery import Query, gallery_of
@@ -55,7 +56,7 @@ def evaluate_run(
     prompts: str | Path | None = None,
     reporter: Reporter = SILENT,
     device: torch.device | str = "cpu",
-) -> dict[str, Any]:
+) -> RunResults:
     """Retrieval by every form of energy, collapse and reliability of a run's model on one split.
 
     `data` is a source other than the one the run was trained on; `checkpoint` is
@@ -90,14 +91,15 @@ def evaluate_run(
     measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
     seen = split == "validation" and data is None
     match = _match(embedder, evaluation, measured, reporter, seen=seen)
-    results = {"split": split, **measured.results, "match_probability": match}
+    results = replace(measured.results, split=split, match_probability=match)
+    source, items = splits.split(split), config.data.test_items
     if parts:
         with reporter.phase("pointing at objects and reading hard negatives"):
-            results |= meaning(embedder, splits.split(split), config.data.test_items)
+            results = replace(results, **meaning(embedder, source, items))
     if column is not None:
         with reporter.phase(f"classifying images by {column}"):
-            source, items = splits.split(split), config.data.test_items
-            results["zero_shot"] = zero_shot_on(embedder, source, column, prompts, items)
+            scored = zero_shot_on(embedder, source, column, prompts, items)
+            results = replace(results, zero_shot=scored)
     return results
 
 
@@ -139,19 +141,21 @@ def finish_run(
         return
     with reporter.phase(f"evaluating on the {split} split"):
         measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
-    results = {"split": split, "checkpoint": kept.name, **measured.results}
-    results["match_probability"] = _match(
-        embedder, evaluation, measured, reporter, seen=split == "validation"
+    match = _match(embedder, evaluation, measured, reporter, seen=split == "validation")
+    results = replace(
+        measured.results,
+        split=split,
+        checkpoint=kept.name,
+        match_probability=match,
+        health=read_run(run).last_health,
     )
-    health = read_run(run).health
-    if health is not None:
-        results["health"] = dict(health)
     if config.data.source == "scenes":
         with reporter.phase("evaluating on the novel split"):
             unseen = _evaluation_set(embedder, splits, "novel", config, reporter)
-            novel = measure(embedder, unseen)
-        results["novel"] = {"retrieval": novel.results["retrieval"]}
-    write_json(results, run / "results.json")
+            novel = measure(embedder, unseen).results.retrieval
+        assert novel is not None
+        results = replace(results, novel=Novel(novel))
+    write_json(results.to_json(), run / "results.json")
     with reporter.phase("writing the report"):
         gallery = _gallery(evaluation, measured, splits, split, reporter)
         write_report(run, energy=_matrix(evaluation, measured), gallery=gallery)
@@ -195,14 +199,13 @@ def _match(
     reporter: Reporter,
     *,
     seen: bool,
-) -> dict[str, Any] | None:
+) -> Match | None:
     """Reliability of the probability of match; None, and a line that says so, without one."""
     if embedder.match is None:
         reporter.say("no probability of match: it is fitted on a validation split")
         return None
     energy = measured.search.pair[:, evaluation.first_text]
-    results: dict[str, Any] = without_nan(match_results(energy, embedder.match, seen=seen))
-    return results
+    return match_results(energy, embedder.match, seen=seen)
 
 
 def _calibration_sets(
@@ -269,16 +272,14 @@ def meaning(embedder: Embedder, source: PairSource, items: int) -> dict[str, Any
             " or give `data=scenes`"
         )
     return {
-        "pointing": pointing_on_scenes(embedder, source, min(POINTED, items)).to_dict(),
-        "hard_negatives": {
-            kind: found.to_dict() for kind, found in hard_negatives(embedder, source, items).items()
-        },
+        "pointing": pointing_on_scenes(embedder, source, min(POINTED, items)),
+        "hard_negatives": hard_negatives(embedder, source, items),
     }
 
 
 def zero_shot_on(
     embedder: Embedder, source: PairSource, column: str, prompts: Path | None, items: int
-) -> dict[str, Any]:
+) -> ZeroShot:
     """Classify up to `items` images of `source` by the prompts of the values of `column`.
 
     The labels are the values that occur, or those of the file `prompts` where it lists them. The
@@ -301,6 +302,5 @@ def zero_shot_on(
     form = embedder.default_form
     energy = energy_of_labels(embedder.search_energies_of(e, form).texts, list(map(len, texts)))
     label = torch.tensor([names.index(value) for value in found.values])
-    scored = zero_shot(energy, label, names).to_dict()
     prompted = {label: own[0] for label, own in zip(names, texts, strict=True)}
-    return {"column": column, "form": form, "prompts": prompted, **scored}
+    return replace(zero_shot(energy, label, names), column=column, form=form, prompts=prompted)

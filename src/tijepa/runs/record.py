@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits, rejected_file
 from tijepa.errors import CheckpointError, DataError
+from tijepa.inference.results import Health, RunResults
 from tijepa.io.formatting import count
 from tijepa.io.progress import Reporter
 from tijepa.model.saving import read_json
@@ -60,6 +62,22 @@ class RunRecord:
             if isinstance(line.get("health"), dict):
                 return {"step": line["step"], **line["health"]}
         return None
+
+    @property
+    def last_health(self) -> Health | None:
+        """The same, typed."""
+        found = self.health
+        return None if found is None else RunResults.from_json({"health": found}).health
+
+    @cached_property
+    def final(self) -> RunResults | None:
+        """The content of results.json; None where it is not there or holds no mapping."""
+        return None if self.results is None else RunResults.from_json(self.results)
+
+    @cached_property
+    def evaluations(self) -> tuple[RunResults, ...]:
+        """The `evals`, typed."""
+        return tuple(map(RunResults.from_json, self.evals))
 
     @property
     def eval_split(self) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from tijepa.inference.hub.provenance import shown_verdict
+from tijepa.inference.results import RunResults, shown_verdict
 from tijepa.io.formatting import count, date, plain
 from tijepa.runs.record import RunRecord, part, read_run, value
 from tijepa.runs.report.curves import curves
@@ -89,7 +89,8 @@ def run_answer(folder: Path) -> RunAnswer:
     retrieval, measured = run.best_known("retrieval")
     collapse, _ = run.best_known("collapse")
     found = retrieval or {}
-    verdict, reason = shown_verdict(collapse or {}, run.health)
+    judged = RunResults.from_json({"collapse": collapse}).collapse
+    verdict, reason = shown_verdict(judged, run.last_health)
     return RunAnswer(
         name=run.name,
         verdict=verdict,

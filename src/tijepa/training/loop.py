@@ -247,7 +247,8 @@ def _evaluate(
         tasks = task_energies(learner.model, learner.objective, pairs)
         learned = watched(tasks)
         found = measure(embedder, run.held_out, learned)
-        record = {"kind": "eval", "step": state.step, "split": "validation", **found.results}
+        results = replace(found.results, step=state.step, split="validation")
+        record = {"kind": "eval", **results.to_json()}
         record["tasks"] = tasks
         aligned = found.embeddings.texts(run.held_out.first_text)
         readings = collapse_metrics(

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from tijepa.evaluate.match import reliability
+from tijepa.inference.results import RunResults
 from tijepa.runs.record import RunRecord
 from tijepa.runs.report.match import match
 
@@ -17,13 +19,14 @@ def record(results: dict[str, Any] | None) -> RunRecord:
 
 def measured() -> dict[str, Any]:
     p = torch.tensor([0.85, 0.85, 0.85, 0.05], dtype=torch.float64)
-    return {
-        "fitted_on": "validation",
-        "matched_pairs": 2,
-        "shuffled_pairs": 1200,
-        "roc_auc": 0.75,
-        **reliability(p, torch.tensor([True, True, False, False])),
-    }
+    of = replace(
+        reliability(p, torch.tensor([True, True, False, False])),
+        fitted_on="validation",
+        shuffled_pairs=1200,
+        roc_auc=0.75,
+    )
+    found: dict[str, Any] = RunResults(match_probability=of).to_json()["match_probability"]
+    return found
 
 
 def chart(results: dict[str, Any]) -> str:

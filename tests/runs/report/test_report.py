@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.collapse import collapse_readings
 from tijepa.evaluate.match import match_results
 from tijepa.inference.match_probability import MatchProbability
+from tijepa.inference.results import RunResults
 from tijepa.runs.gallery import Query, Result
 from tijepa.runs.report.report import write_report
 
@@ -85,7 +87,7 @@ def run_dir(tmp_path: Path) -> Path:
     folder.mkdir()
     random = torch.Generator().manual_seed(0)
     image = torch.randn(100, 16, generator=random)
-    collapse = collapse_readings(image, image, torch.ones(100), torch.full((100,), 2.0)).to_dict()
+    collapse = asdict(collapse_readings(image, image, torch.ones(100), torch.full((100,), 2.0)))
     (folder / "config.yaml").write_text(RunConfig().to_yaml())
     environment = {
         "command": "tijepa train --preset scenes optim.lr=5e-4",
@@ -100,7 +102,9 @@ def run_dir(tmp_path: Path) -> Path:
         "retrieval": retrieval_of(0.742),
         "energies": {"squared_l2": retrieval_of(0.655), "calibrated": retrieval_of(0.742)},
         "collapse": collapse,
-        "match_probability": match_results(5 - 9 * torch.eye(30), CURVE, seen=False),
+        "match_probability": RunResults(
+            match_probability=match_results(5 - 9 * torch.eye(30), CURVE, seen=False)
+        ).to_json()["match_probability"],
     }
     (folder / "results.json").write_text(json.dumps(results))
     lines = [

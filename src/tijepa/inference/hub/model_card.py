@@ -5,10 +5,13 @@ Every figure comes from the run's own files; what they do not say is said to be 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tijepa.inference.hub.provenance import PROVENANCE, Provenance, shown_verdict
+from tijepa.inference.hub.provenance import PROVENANCE, Provenance
+from tijepa.inference.results import Retrieval, RunResults
+from tijepa.io.formatting import count
 from tijepa.model.saving import ModelCard
 
 __all__ = ["page"]
@@ -32,14 +35,15 @@ _PLAIN = {
 
 def page(name: str, card: ModelCard, known: Provenance) -> str:
     """The whole page, in Markdown, of a model called `name`."""
+    results = RunResults.from_json(known.results)
     parts = [
         f"{_HEAD}\n# {name}\n",
         _what(card),
         _use(name),
         _section("Data", _data(card, known)),
         _section("Objective", _objective(card, known)),
-        _section("Measured", _measured(known.results)),
-        _section("Collapse report", _collapse(known.results)),
+        _section("Measured", _measured(results)),
+        _section("Collapse report", _collapse(results)),
         _section("Limits", _limits(card, known)),
         _section("Provenance", _provenance(known)),
     ]
@@ -125,69 +129,65 @@ def _weights(objective: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
                 yield f"{name} {kind}".strip(), weight
 
 
-def _measured(results: Mapping[str, Any]) -> list[str]:
-    reported = _part(results, "retrieval")
-    if not reported:
+def _measured(results: RunResults) -> list[str]:
+    reported = results.retrieval
+    if reported is None:
         return ["Not measured, or not of this checkpoint."]
     lines = [
-        f"Retrieval among {reported.get('num_images')} images and {reported.get('num_texts')} texts"
-        f" of the {results.get('split')} split; chance at 1 is"
-        f" {_percent(reported.get('chance_at_1'))}.",
+        f"Retrieval among {count(reported.num_images)} images and {count(reported.num_texts)} texts"
+        f" of the {results.split} split; chance at 1 is {_percent(reported.chance_at_1)}.",
         "",
         "| energy | direction | R@1 | R@5 | R@10 | median rank |",
         "|---|---|---|---|---|---|",
     ]
-    for form, one in _part(results, "energies").items():
+    for form, one in results.energies.items():
         lines += _rows(_PLAIN.get(form, form), one)
-    novel = _part(_part(results, "novel"), "retrieval")
-    if novel:
-        lines += _rows(f"{_PLAIN.get(str(results.get('form')), results.get('form'))}, novel", novel)
-    match = _part(results, "match_probability")
-    if match:
+    if results.novel is not None:
+        form = results.form or "energy"
+        lines += _rows(f"{_PLAIN.get(form, form)}, novel", results.novel.retrieval)
+    match = results.match_probability
+    if match is not None:
         lines += [
             "",
             f"Probability of match on pairs that its fit did not see: expected calibration error"
-            f" {_percent(match.get('expected_calibration_error'))}, area under the ROC curve"
-            f" {_number(match.get('roc_auc'))}.",
+            f" {_percent(match.expected_calibration_error)}, area under the ROC curve"
+            f" {_number(match.roc_auc)}.",
         ]
     return lines
 
 
-def _rows(name: str, one: Mapping[str, Any]) -> list[str]:
+def _rows(name: str, one: Retrieval) -> list[str]:
     rows = []
-    for direction in ("image_to_text", "text_to_image"):
-        found = _part(one, direction)
-        recalls = " | ".join(_percent(found.get(f"recall_at_{k}")) for k in (1, 5, 10))
-        rank = _number(found.get("median_rank"))
+    for direction, found in one.directions.items():
+        recalls = " | ".join(map(_percent, found.recalls))
+        rank = _number(found.median_rank)
         rows.append(f"| {name} | {_PLAIN[direction]} | {recalls} | {rank} |")
     return rows
 
 
-def _collapse(results: Mapping[str, Any]) -> list[str]:
-    found = _part(results, "collapse")
-    if not found:
+def _collapse(results: RunResults) -> list[str]:
+    found = results.collapse
+    if found is None:
         return ["Not measured, or not of this checkpoint."]
-    health = _part(results, "health")
-    verdict, reason = shown_verdict(found, health)
+    verdict, reason = results.judgement
     lines = [f"Verdict: **{verdict}**: {reason}.", ""]
-    for modality in ("image", "text"):
-        own = _part(found, modality)
+    for modality, own in found.modalities.items():
         lines.append(
-            f"- {modality}: effective rank {_number(own.get('effective_rank'))} of"
-            f" {own.get('dimensions')}, std per dimension {_number(own.get('mean_std'))} (smallest"
-            f" {_number(own.get('min_std'))})"
+            f"- {modality}: effective rank {_number(own.effective_rank)} of"
+            f" {_number(own.dimensions)}, std per dimension {_number(own.mean_std)} (smallest"
+            f" {_number(own.min_std)})"
         )
     energies = ", ".join(
-        f"{name} {_number(found.get(key))}"
-        for name, key in (
-            ("matched", "matched_energy"),
-            ("shuffled", "shuffled_energy"),
-            ("gap", "gap"),
+        f"{name} {_number(energy)}"
+        for name, energy in (
+            ("matched", found.matched_energy),
+            ("shuffled", found.shuffled_energy),
+            ("gap", found.gap),
         )
     )
     lines.append(f"- energy: {energies}")
-    if health:
-        lines.append(f"- while training, at its end: {health.get('verdict')}")
+    if results.health is not None:
+        lines.append(f"- while training, at its end: {results.health.verdict}")
     return lines
 
 
@@ -233,9 +233,9 @@ def _triple(values: tuple[float, float, float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _percent(value: Any) -> str:
-    return f"{100 * value:.1f} %" if isinstance(value, (int, float)) else "unknown"
+def _percent(value: int | float) -> str:
+    return f"{100 * value:.1f} %" if math.isfinite(value) else "unknown"
 
 
-def _number(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, (int, float)) else "unknown"
+def _number(value: int | float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "unknown"

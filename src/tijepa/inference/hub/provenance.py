@@ -13,7 +13,7 @@ from tijepa.errors import CheckpointError
 from tijepa.io.formatting import first_line
 from tijepa.model.saving import read_json
 
-__all__ = ["PROVENANCE", "Provenance", "read_provenance", "shown_verdict", "trouble_in_training"]
+__all__ = ["PROVENANCE", "Provenance", "read_provenance"]
 
 PROVENANCE = "provenance.json"
 FORMAT = 1
@@ -104,37 +104,3 @@ def _cut(value: Any) -> Any:
     if isinstance(value, str) and ("\\" in value or value.count("/") > 1 or value[:1] in "/.~"):
         return PurePath(value.replace("\\", "/")).name
     return value
-
-
-# The verdict on a run that readers see first.
-
-
-def shown_verdict(
-    collapse: Mapping[str, Any], health: Mapping[str, Any] | None
-) -> tuple[str | None, str | None]:
-    """Verdict and reason of the collapse readings; of the guard where those judge nothing.
-
-    An objective that trains no pooled embedding (the paper's) is judged by what it fuses. None
-    where nothing is recorded.
-    """
-    chosen = collapse
-    if collapse.get("verdict") == "unjudged" and health:
-        chosen = health
-    verdict, reason = chosen.get("verdict"), chosen.get("reason")
-    return (
-        verdict if isinstance(verdict, str) else None,
-        reason if isinstance(reason, str) else None,
-    )
-
-
-def trouble_in_training(
-    collapse: Mapping[str, Any], health: Mapping[str, Any] | None
-) -> str | None:
-    """How the run ended by the guard's verdict, where that is trouble and not shown already.
-
-    The model that was kept is from before it.
-    """
-    ended = (health or {}).get("verdict")
-    if collapse.get("verdict") == "unjudged" or ended not in ("degrading", "collapsed"):
-        return None
-    return str(ended)

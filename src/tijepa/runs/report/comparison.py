@@ -11,7 +11,6 @@ from markupsafe import Markup
 from tijepa.io.formatting import DASH, count, energy_name, number, percent
 from tijepa.io.page import Table, write_page
 from tijepa.runs.compare import Compared, Comparison
-from tijepa.runs.record import part, value
 from tijepa.runs.report.charts import line_chart
 from tijepa.runs.report.curves import DIRECTIONS, series_of
 
@@ -56,7 +55,7 @@ def _results(comparison: Comparison) -> Table:
     """Recalls first, then what they cost and how they were reached."""
     recalls = [
         [
-            value(part(run.retrieval, key), f"recall_at_{k}")
+            getattr(run.retrieval.directions[key], f"recall_at_{k}")
             for key, _ in DIRECTIONS
             for k in (1, 5, 10)
         ]
@@ -116,5 +115,5 @@ def _curves(comparison: Comparison) -> Iterable[Markup]:
             yield line_chart(title, series, unit=unit, allow_log=title == "Loss")
 
 
-def _or_dash(reading: float, show: Callable[[float], str]) -> str:
+def _or_dash(reading: int | float, show: Callable[[int | float], str]) -> str:
     return DASH if math.isnan(reading) else show(reading)

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.inference.hub.provenance import shown_verdict, trouble_in_training
+from tijepa.inference.results import RunResults, shown_verdict, trouble_in_training
 from tijepa.io.formatting import count, date, plain, times_chance
 from tijepa.io.page import thumbnail, write_page
 from tijepa.runs.gallery import Query
@@ -58,13 +58,14 @@ def _headline(run: RunRecord) -> dict[str, Any]:
     environment = run.environment or {}
     started = environment.get("started", environment.get("date"))
     readings, _ = run.best_known("collapse")
+    judged = RunResults.from_json({"collapse": readings}).collapse
     verdict, reason = None, "Collapse has not been measured yet."
     if readings is not None:
-        verdict, words = shown_verdict(readings, run.health)
+        verdict, words = shown_verdict(judged, run.last_health)
         reason = words or "no reason recorded"
         reason = f"{reason[:1].upper()}{reason[1:]}."
     # the guard's last verdict where the run ended in trouble; the model is from before
-    ended = trouble_in_training(readings or {}, run.health)
+    ended = trouble_in_training(judged, run.last_health)
     at = count(value(run.health or {}, "step"))
     return {
         "started": date(started) if isinstance(started, str) else None,
