@@ -42,7 +42,7 @@ from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import append_store, write_store
 from tijepa.evaluate.probes import Examples, Head, cross_validate, fit_linear
 from tijepa.evaluate.scores import paired_gain, score
-from tijepa.inference.embedder import load
+from tijepa.inference.loading import load
 from tijepa.training import train
 
 SEED = 1  # of the folds; those of seed 0 were used to try things out

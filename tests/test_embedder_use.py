@@ -58,7 +58,7 @@ def test_parts_on_several_cores_give_what_one_core_gives(
     """Five items on two workers are parts of three and two."""
     images, texts = model.encode_image(paths), model.encode_text(TEXTS)
     monkeypatch.setattr(batches.torch, "get_num_threads", lambda: 2)
-    assert batches._part_size(model.engine, 5, 256, 64) == 3
+    assert batches._parts(model.backend, 5, 256, 64) == [slice(0, 3), slice(3, 5)]
     assert torch.allclose(model.encode_image(paths), images, atol=1e-5)
     assert torch.allclose(model.encode_text(TEXTS), texts, atol=1e-5)
 
@@ -101,7 +101,7 @@ def test_probabilities_of_labels_are_a_softmax_of_mean_logits(
     labels = {"red": ["a red ball", "a red cube"], "blue": "a blue ball", "none": ["x", "y", "z"]}
     found = model.classify(paths, labels)
     assert found.shape == (5, 3)
-    match = model.match_among("texts")
+    match = model.match_among("text")
     assert match is not None
     e = model.embeddings(paths, ["a red ball", "a red cube", "a blue ball", "x", "y", "z"])
     energy = model.search_energies_of(e, "calibrated").texts
@@ -116,7 +116,7 @@ def test_of_two_labels_the_odds_are_the_ratio_of_the_odds_of_match(
 ) -> None:
     """One prompt each: p / (1 − p) = o_a / o_b with o = P(match) / (1 − P(match))."""
     found = model.classify(paths, {"a": "a red ball", "b": "a blue cube"})
-    of_energy = model.match_among("texts")
+    of_energy = model.match_among("text")
     assert of_energy is not None
     e = model.embeddings(paths, ["a red ball", "a blue cube"])
     match = of_energy.probability(model.search_energies_of(e, "calibrated").texts.double())

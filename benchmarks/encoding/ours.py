@@ -13,8 +13,8 @@ from encoding.shape import VOCABULARY, Shape, captions
 from tijepa import Embedder, load
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.export.onnx import export_run
-from tijepa.inference.inputs import image_input
-from tijepa.inference.parallel import encode_images, encode_inputs, encode_texts
+from tijepa.inference.inputs import image_inputs
+from tijepa.inference.parallel import encode_images, encode_texts
 from tijepa.io.progress import SILENT
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
@@ -59,14 +59,14 @@ def work(
 
     Texts are tokenized within "model alone" too, sorted by length; theirs are not.
     """
-    engine, card, tokenizer = embedder.engine, embedder.card, embedder.tokenizer
+    backend, card, tokenizer = embedder.backend, embedder.card, embedder.tokenizer
     size = len(images)
-    pixels = torch.stack([image_input(i, card.image_size, card.mean, card.std) for i in images])
+    pixels = image_inputs(images, slice(0, size), card)
     return {
-        "image": lambda: encode_images(engine, card, images, size),
-        "text": lambda: encode_texts(engine, card, tokenizer, texts, size),
-        "image, model alone": lambda: encode_inputs(engine, pixels, size),
-        "text, model alone": lambda: encode_texts(engine, card, tokenizer, texts, size),
+        "image": lambda: encode_images(backend, card, images, size),
+        "text": lambda: encode_texts(backend, card, tokenizer, texts, size),
+        "image, model alone": lambda: encode_images(backend, card, pixels, size),
+        "text, model alone": lambda: encode_texts(backend, card, tokenizer, texts, size),
     }
 
 

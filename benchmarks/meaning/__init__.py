@@ -23,7 +23,7 @@ from tijepa.data.scenes import Scenes
 from tijepa.evaluate.grounding import hard_negatives, pointing_on_scenes
 from tijepa.evaluate.measure import evaluation_set, measure
 from tijepa.inference.embedder import Embedder
-from tijepa.inference.embeddings import embed
+from tijepa.inference.embeddings import Embeddings, embed
 
 __all__ = ["BASE", "COMPARED", "SPLITS", "add_options", "jobs_of", "keep", "results_of", "run"]
 
@@ -120,9 +120,10 @@ def patch_maps(embedder: Embedder) -> Callable[[Tensor, Sequence[str]], Tensor]:
     def maps_of(image: Tensor, texts: Sequence[str]) -> Tensor:
         model = embedder.model.eval()
         tokens = embedder.tokenizer.encode(list(texts), embedder.card.max_tokens)
-        pooled = model.context.text(tokens.ids, tokens.mask).pooled
-        patches = model.context.image(image[None]).tokens[0]
-        energy = embedder.energy_of(embed(model, patches, pooled), embedder.default_form)
+        pooled = encode_modality(model.context, "text", tokens.ids, tokens.mask).pooled
+        patches = encode_modality(model.context, "image", image[None]).tokens[0]
+        e = Embeddings.of(embed(model, "image", patches), embed(model, "text", pooled))
+        energy = embedder.energy_of(e, embedder.default_form)
         grid = model.context.image.grid
         return energy.T.reshape(len(texts), grid, grid)
 

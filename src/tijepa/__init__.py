@@ -23,7 +23,8 @@ from tijepa.version import __version__
 if TYPE_CHECKING:
     from tijepa.data.store.prepare import prepare
     from tijepa.data.validation.diagnosis import doctor
-    from tijepa.inference.embedder import Embedder, load
+    from tijepa.inference.embedder import Embedder
+    from tijepa.inference.loading import load
     from tijepa.runs.compare import compare_runs as compare
     from tijepa.runs.evaluation import evaluate_run as evaluate
     from tijepa.search.answer import search
@@ -57,7 +58,7 @@ _LATER = {
     "evaluate": "tijepa.runs.evaluation:evaluate_run",
     "filter": "tijepa.search.filter:filter_store",
     "index": "tijepa.search.index:index",
-    "load": "tijepa.inference.embedder:load",
+    "load": "tijepa.inference.loading:load",
     "prepare": "tijepa.data.store.prepare:prepare",
     "search": "tijepa.search.answer:search",
 }

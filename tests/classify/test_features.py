@@ -11,7 +11,8 @@ from tijepa.classify.labels import Side, read_items
 from tijepa.config import RunConfig
 from tijepa.data.pairs import PairSplits
 from tijepa.errors import DataError
-from tijepa.inference.embedder import Embedder, load
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.loading import load
 from tijepa.training.build import build_model
 
 

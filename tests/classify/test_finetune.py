@@ -14,7 +14,8 @@ from tijepa.data.pairs import PairSplits
 from tijepa.errors import ConfigError
 from tijepa.evaluate.probes import Examples, Linear, log_loss
 from tijepa.evaluate.scores import hold_out
-from tijepa.inference.embedder import Embedder, load
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.loading import load
 
 
 @pytest.fixture(scope="module")

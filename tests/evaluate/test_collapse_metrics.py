@@ -11,7 +11,7 @@ from tijepa.data.pairs import Batch
 from tijepa.evaluate.collapse import EVERYTHING, Learned, collapse_readings
 from tijepa.evaluate.collapse_metrics import collapse_metrics, target_embeddings, watched
 from tijepa.inference.embeddings import Embeddings, before_target_norm, embed
-from tijepa.objectives.forward import encode_image, encode_text
+from tijepa.objectives.forward import encode_modality
 from tijepa.training.build import build_model
 
 
@@ -173,14 +173,14 @@ def test_a_norm_of_the_targets_hides_neither_drift_nor_a_constant(norm: str) -> 
             last.weight.mul_(1e-3)
             last.bias.fill_(5.0)
         model.update_targets(0.0)
-        image = encode_image(model.context, batch).pooled
-        text = encode_text(model.context, batch).pooled
+        image = encode_modality(model.context, "image", *batch.inputs("image")).pooled
+        text = encode_modality(model.context, "text", *batch.inputs("text")).pooled
         for _ in range(100):  # until the running statistics are those of the batch
             model.predictors.train()
             model.predictors.image_norm(model.context.embed_image(image))
             model.predictors.text_norm(model.context.embed_text(text))
         model.eval()
-        e = embed(model, image, text)
+        e = Embeddings.of(embed(model, "image", image), embed(model, "text", text))
     own = before_target_norm(model, e)
     found = collapse_metrics(e, target_embeddings(model, batch), own=own)
     for name in ("image", "text"):

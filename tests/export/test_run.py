@@ -46,18 +46,18 @@ def test_the_folder_holds_graphs_and_what_is_needed_to_use_them(
 def test_onnxruntime_gives_what_torch_gives_for_every_batch_and_length(
     exported: Path, tiny_run: Path
 ) -> None:
-    ours, theirs = tijepa.load(tiny_run).engine, tijepa.load(exported, backend="onnx").engine
+    ours, theirs = tijepa.load(tiny_run).backend, tijepa.load(exported, backend="onnx").backend
     card, vocabulary = tijepa.load(tiny_run).card, tijepa.load(tiny_run).tokenizer.vocab_size
     for items in (1, 2, 7):
         pixels = example_pixels(card, items, seed=items)
-        a, b = ours.images(pixels), theirs.images(pixels)
-        assert torch.allclose(a.own, b.own, atol=1e-5)
-        assert torch.allclose(a.predicted, b.predicted, atol=1e-5)
+        a, b = ours.encode("image", pixels), theirs.encode("image", pixels)
+        assert torch.allclose(a.embedding, b.embedding, atol=1e-5)
+        assert torch.allclose(a.prediction, b.prediction, atol=1e-5)
     for items, length in ((1, 1), (3, 5), (2, 16)):
         tokens = example_tokens(vocabulary, items, length, seed=length)
-        a, b = ours.texts(*tokens), theirs.texts(*tokens)
-        assert torch.allclose(a.own, b.own, atol=1e-5)
-        assert torch.allclose(a.predicted, b.predicted, atol=1e-5)
+        a, b = ours.encode("text", *tokens), theirs.encode("text", *tokens)
+        assert torch.allclose(a.embedding, b.embedding, atol=1e-5)
+        assert torch.allclose(a.prediction, b.prediction, atol=1e-5)
 
 
 def test_the_same_calls_give_the_same_answers(
@@ -103,7 +103,7 @@ def test_graphs_that_differ_from_the_model_are_refused_and_nothing_is_left(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_module, "write_graph", lambda graph, inputs, path: path.touch())
-    monkeypatch.setattr(run_module, "_engine", lambda folder, precision: None)
+    monkeypatch.setattr(run_module, "_backend", lambda folder, precision: None)
     monkeypatch.setattr(run_module, "parity", lambda *_: Parity(0.5, BOUND))
     with pytest.raises(CheckpointError, match=r"differ from the model by up to 0\.5, more than"):
         export_run(tiny_run, tmp_path / "out")
@@ -200,9 +200,9 @@ def test_the_command_states_the_difference(
 def test_a_graph_that_cannot_take_its_inputs_is_an_error_that_names_their_shape(
     exported: Path,
 ) -> None:
-    engine = tijepa.load(exported, backend="onnx").engine
+    backend = tijepa.load(exported, backend="onnx").backend
     with pytest.raises(CheckpointError, match=r"cannot be run on pixels \[2, 3, 16, 16\]"):
-        engine.images(torch.zeros(2, 3, 16, 16))
+        backend.encode("image", torch.zeros(2, 3, 16, 16))
 
 
 def test_a_pretrained_vit_takes_batches_of_any_size_when_traced() -> None:

@@ -25,6 +25,10 @@ from tijepa.inference.match_probability import MatchProbability
 from tijepa.model.saving import load_tensors, save_tensors
 
 
+def rows_of(fitted: Calibration, e: Embeddings) -> tuple[torch.Tensor, torch.Tensor]:
+    return fitted.rows("image", e.of_images), fitted.rows("text", e.of_texts)
+
+
 def random_pairs(count: int, width: int, seed: int = 0, pooled: bool = False) -> Embeddings:
     """Correlated embeddings with imperfect predictions, float64.
 
@@ -210,7 +214,7 @@ def test_joint_embeddings_have_the_calibrated_energy_as_inner_product(
     fitted, e = drawn
     images, texts = by_densities(fitted, double(e))
     expected = (images + texts) / 2
-    image, text = fitted.joint(e)
+    image, text = rows_of(fitted, e)
     assert image.shape[1] == text.shape[1]
     assert image.dtype == text.dtype == e.image.dtype
     terms = (image.abs() @ text.abs().T).double()
@@ -227,7 +231,7 @@ def test_each_half_of_the_rows_has_half_of_the_energy_that_it_is_searched_by(
     """In float64; the first half finds images, the second half texts."""
     fitted, e = drawn
     wide = double(e)
-    image, text = fitted.joint(wide)
+    image, text = rows_of(fitted, wide)
     half = image.shape[1] // 2
     by = fitted.search_energies(wide)
     for part, expected, energy in zip(
@@ -245,7 +249,7 @@ def test_an_index_of_largest_inner_products_finds_the_lowest_energies_in_order()
     moments = PairMoments.of_pooled(pairs)
     direct = moments.shortened(moments.calibrated(0.1, 0.1), 1e-3)
     fitted = replace(fit_calibration(pairs, 0.1), direct=direct)
-    image, text = fitted.joint(pairs)
+    image, text = rows_of(fitted, pairs)
     half, by = image.shape[1] // 2, fitted.search_energies(pairs)
     for part, energy in (
         (slice(None), fitted.energy(pairs)),
@@ -359,7 +363,7 @@ def test_one_dimension_joint_embeddings_by_hand() -> None:
     """
     p, y = torch.tensor([[2.0], [-2.0]]), torch.tensor([[3.0], [-3.0]])
     pairs = Embeddings(image=y, text_from_image=p, text=y, image_from_text=p)
-    image, text = fit_calibration(pairs, 0.0).joint(pairs)
+    image, text = rows_of(fit_calibration(pairs, 0.0), pairs)
     half, a = math.sqrt(0.5), 3 - math.log(3) / 2
     expected = half * torch.tensor([2 * half, 3 * half, -a, 1.0] * 2)
     torch.testing.assert_close(image[0], expected, atol=1e-3, rtol=0)
@@ -403,7 +407,7 @@ def test_a_common_offset_far_from_zero_costs_no_precision() -> None:
     )
     expected = near.energy(same)
     torch.testing.assert_close(fitted.energy(far).double(), expected, atol=1e-4, rtol=1e-5)
-    image, text = fitted.joint(far)
+    image, text = rows_of(fitted, far)
     torch.testing.assert_close((-image @ text.T).double(), expected, atol=1e-2, rtol=1e-4)
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ from tijepa.data import open_splits
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.evaluate.measure import evaluation_set
-from tijepa.inference.embedder import Embedder, checkpoint_folder, model_folder
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.loading import checkpoint_folder, model_folder
 from tijepa.model.encoded import Encoded
 from tijepa.model.saving import ModelCard, load_tensors, save_tensors
 from tijepa.model.text_image_model import TextImageModel
@@ -162,6 +165,37 @@ def test_a_file_that_is_no_image_is_an_error_that_names_it(
     (tmp_path / "cut.png").write_bytes(paths[0].read_bytes()[:200])
     with Image.open(tmp_path / "cut.png") as cut, pytest.raises(DataError, match="cannot be"):
         model.encode_image(cut)
+
+
+def test_bytes_and_open_files_are_read_as_their_path_is(model: Embedder, paths: list[Path]) -> None:
+    expected, data = model.encode_image(paths), [path.read_bytes() for path in paths]
+    assert torch.equal(model.encode_image(data), expected)
+    assert torch.equal(model.encode_image(data[0]), model.encode_image(paths[0]))
+    files = [io.BytesIO(data[0]), *paths[1:]]
+    assert torch.equal(model.encode_image(files), expected)
+    with paths[2].open("rb") as file:
+        assert torch.equal(model.encode_image(file), model.encode_image(paths[2]))
+
+
+def test_what_is_no_image_or_text_is_named_by_its_number(
+    model: Embedder, paths: list[Path], tmp_path: Path
+) -> None:
+    no_images: list[tuple[Any, str]] = [
+        ([paths[0], paths[1], b"no image"], r"image 2: not an image of a known format"),
+        (b"", r"image: the image has no bytes"),
+        (["a\0b.png"], r"cannot read image 'a\\x00b\.png': .*null byte"),
+        (["\ud800.png"], r"cannot read image '\\ud800\.png': "),
+        (io.StringIO("text"), r"image is a file of text: open it as 'rb'"),
+    ]
+    for images, message in no_images:
+        with pytest.raises(DataError, match=message):
+            model.encode_image(images)
+    closed = paths[0].open("rb")
+    closed.close()
+    with pytest.raises(DataError, match=r"image is a file that cannot be read: .*closed"):
+        model.encode_image(closed)
+    with pytest.raises(DataError, match=r"text 1 holds half of a surrogate pair, '\\ud83d' at"):
+        model.encode_text(["a", "a \ud83d ball"])
 
 
 # --- embeddings and energies ------------------------------------------------------------------
@@ -328,14 +362,20 @@ def test_results_can_be_trained_on(model: Embedder, paths: list[Path]) -> None:
 def test_arguments_of_a_wrong_type_are_errors_of_one_line(tiny_run: Path) -> None:
     calls = (
         'tijepa.load(RUN).encode_text(["a", 3])',
+        "tijepa.load(RUN).encode_text(None)",
         "tijepa.load(RUN).encode_image([3])",
+        "tijepa.load(RUN).encode_image(None)",
+        "tijepa.load(RUN).encode_image([b'', None])",
         'tijepa.load(RUN).encode_image([], form="l1")',
         'tijepa.load(RUN).encode_text([], form="l2")',
         'tijepa.load(RUN).energy([], [], form="l1")',
     )
     assert complaints(tiny_run, calls) == [
-        "text is 3, not a string",
-        "image is of type int; give a path, a PIL image, an array or a tensor",
+        "text 1 is 3, not a string",
+        "text is None, not a string",
+        "image is of type int; give a path, bytes, a file, a PIL image, an array or a tensor",
+        "image is of type NoneType; give a path, bytes, a file, a PIL image, an array or a tensor",
+        "image 0: the image has no bytes",
         "form 'l1' is unknown; known: calibrated, cosine, squared_l2",
         "form 'l2' is unknown; known: calibrated, cosine, squared_l2",
         "form 'l1' is unknown; known: calibrated, cosine, squared_l2",

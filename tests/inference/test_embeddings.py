@@ -22,6 +22,10 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.energies import cosine, squared_l2
 
 
+def both(model: TextImageModel, image: torch.Tensor, text: torch.Tensor) -> Embeddings:
+    return Embeddings.of(embed(model, "image", image), embed(model, "text", text))
+
+
 def random_embeddings(images: int, texts: int, width: int, seed: int = 0) -> Embeddings:
     generator = torch.Generator().manual_seed(seed)
     rows = (images, images, texts, texts)
@@ -103,7 +107,7 @@ def test_predictors_supply_each_modality_from_the_other(
 ) -> None:
     model = make_model().eval()
     image, text = torch.randn(3, 8), torch.randn(2, 8)
-    e = embed(model, image, text)
+    e = both(model, image, text)
     assert model.predictors is not None
     z_image, z_text = model.context.embed_image(image), model.context.embed_text(text)
     torch.testing.assert_close(e.image, z_image)
@@ -117,7 +121,7 @@ def test_without_predictors_unit_vectors_are_compared(
 ) -> None:
     """Then squared L2 is (2 − 2 cos) / d, so both energies rank alike."""
     model = make_model(predictors=False, ema=False).eval()
-    e = embed(model, torch.randn(3, 8), torch.randn(2, 8))
+    e = both(model, torch.randn(3, 8), torch.randn(2, 8))
     for part in (e.image, e.text, e.text_from_image, e.image_from_text):
         torch.testing.assert_close(part.norm(dim=1), torch.ones(len(part)))
     width = e.image.shape[1]
@@ -145,7 +149,7 @@ def test_predictions_are_compared_with_embeddings_normalised_as_in_training(
     norm.running_var.fill_(4.0)
     normed.predictors.image_norm = norm
     pooled = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
-    before, after = embed(plain, pooled, pooled), embed(normed, pooled, pooled)
+    before, after = both(plain, pooled, pooled), both(normed, pooled, pooled)
     torch.testing.assert_close(after.image, (before.image - 0.5) / 2)
     for name in ("text", "text_from_image", "image_from_text"):
         assert torch.equal(getattr(after, name), getattr(before, name))

@@ -4,11 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.inference.occlusion import occlusion_masks, through
+from tijepa.inference.occlusion import occluded, occlusion_masks
 
 
-def test_an_opening_reaches_half_its_side_around_the_centre_of_its_cell() -> None:
-    """8 pixels in 2 x 2 cells: centres at 2 and 6. An opening of 1.5 cells is 6 pixels wide and
+def test_a_mask_leaves_half_its_side_visible_around_the_centre_of_its_cell() -> None:
+    """8 pixels in 2 x 2 cells: centres at 2 and 6. A square of 1.5 cells is 6 pixels wide and
     reaches from -1 to 5 and from 3 to 9: pixels 0 to 4 and 3 to 7, by their centres."""
     seen = occlusion_masks(8, 2, cells=1.5)
     assert seen.shape == (4, 8, 8)
@@ -18,13 +18,13 @@ def test_an_opening_reaches_half_its_side_around_the_centre_of_its_cell() -> Non
 
 
 @given(grid=st.integers(1, 16), size=st.integers(16, 40))
-def test_every_pixel_is_seen_and_every_opening_shows_some(grid: int, size: int) -> None:
+def test_every_pixel_is_seen_and_every_mask_shows_some(grid: int, size: int) -> None:
     assert occlusion_masks(size, grid).any(dim=0).all()
     assert occlusion_masks(size, grid).flatten(1).any(dim=1).all()
 
 
-def test_openings_of_one_cell_divide_the_image() -> None:
-    """32 pixels in 8 x 8 cells of 4: each pixel is in one opening, and each shows 16 of them."""
+def test_masks_of_one_cell_divide_the_image() -> None:
+    """32 pixels in 8 x 8 cells of 4: each pixel is seen by one mask, and each shows 16 of them."""
     seen = occlusion_masks(32, 8, cells=1.0)
     assert torch.equal(seen.sum(dim=0), torch.ones(32, 32, dtype=torch.int64))
     assert torch.equal(seen.flatten(1).sum(dim=1), torch.full((64,), 16))
@@ -35,7 +35,7 @@ def test_what_is_covered_takes_the_median_colour_of_each_channel() -> None:
     image = torch.full((3, 4, 4), 0.25)
     image[0, 0, :3] = 1.0
     image[1] = -0.5
-    views = through(image, occlusion_masks(4, 2, cells=1.0))
-    assert torch.equal(views[0, 0, 0], torch.tensor([1.0, 1.0, 0.25, 0.25]))
-    assert torch.equal(views[3, 0], torch.full((4, 4), 0.25))
-    assert torch.equal(views[:, 1], image[1].expand(4, 4, 4))
+    behind = occluded(image, occlusion_masks(4, 2, cells=1.0))
+    assert torch.equal(behind[0, 0, 0], torch.tensor([1.0, 1.0, 0.25, 0.25]))
+    assert torch.equal(behind[3, 0], torch.full((4, 4), 0.25))
+    assert torch.equal(behind[:, 1], image[1].expand(4, 4, 4))

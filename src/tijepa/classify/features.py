@@ -22,14 +22,16 @@ from torch import Tensor
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.data import open_splits
 from tijepa.data.features import Modality, RowFeatures, StoreFeatures
-from tijepa.data.images import centre_square, normalise
+from tijepa.data.images import prepare
 from tijepa.data.pairs import PairSplits
 from tijepa.errors import DataError
 from tijepa.evaluate.probes import Examples, Head, cross_validate
-from tijepa.inference.embedder import Embedder, load
-from tijepa.inference.embeddings import embed, pair_features
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import Embeddings, embed, pair_features
 from tijepa.inference.feature_cache import FeatureCache
+from tijepa.inference.loading import load
 from tijepa.io.progress import Reporter
+from tijepa.objectives.forward import encode_modality
 
 __all__ = [
     "MAX_BAD",
@@ -64,10 +66,11 @@ def batch_features(
     context = embedder.model.context
     image = text = fused = None
     if images is not None and side != "text":
-        image = context.image(images.to(embedder.device))
+        image = encode_modality(context, "image", images.to(embedder.device))
     if texts is not None and side != "image":
         tokens = embedder.tokenizer.encode(list(texts), embedder.card.max_tokens)
-        text = context.text(tokens.ids.to(embedder.device), tokens.mask.to(embedder.device))
+        ids, mask = tokens.ids.to(embedder.device), tokens.mask.to(embedder.device)
+        text = encode_modality(context, "text", ids, mask)
     if _fuses(embedder, side, parts):
         assert image is not None
         assert text is not None
@@ -106,18 +109,16 @@ def _embeddings(
     embedder: Embedder, image: Float[Tensor, "n p"] | None, text: Float[Tensor, "n q"] | None
 ) -> Tensor:
     """Pair features, or embedding and prediction of the one side there is, at length √D each."""
-    model, place = embedder.model, embedder.device
-    context, predicts = model.context, model.predictors is not None
-    e = embed(
-        model,
-        torch.zeros(0, context.image.pooled_width, device=place) if image is None else image,
-        torch.zeros(0, context.text.pooled_width, device=place) if text is None else text,
-    )
-    if image is not None and text is not None:
-        return pair_features(e, predicts=predicts)
-    own = [e.text, e.image_from_text] if image is None else [e.image, e.text_from_image]
-    size = own[0].shape[1] ** 0.5
-    return torch.cat([size * F.normalize(x, dim=1) for x in own[: 1 + predicts]], dim=1)
+    model, predicts = embedder.model, embedder.predicts
+    of_image = None if image is None else embed(model, "image", image)
+    of_text = None if text is None else embed(model, "text", text)
+    if of_image is not None and of_text is not None:
+        return pair_features(Embeddings.of(of_image, of_text), predicts=predicts)
+    e = of_image or of_text
+    assert e is not None
+    size = e.embedding.shape[1] ** 0.5
+    parts = (e.embedding, e.prediction)[: 1 + predicts]
+    return torch.cat([size * F.normalize(x, dim=1) for x in parts], dim=1)
 
 
 def item_features(
@@ -209,16 +210,15 @@ def read_inputs(
         return None, [captions[0] for captions in items.source.texts(indexes)]
     card = embedder.card
     read = items.source.read(indexes)
-    squares = np.empty((len(read), card.image_size, card.image_size, 3), dtype=np.uint8)
-    for k, (row, item) in enumerate(zip(rows, read, strict=True)):
+    images = []
+    for row, item in zip(rows, read, strict=True):
         assert item.image is not None
         try:
             pixels = item.image.pixels(card.image_size)
         except DataError as error:
             raise DataError(f"item {items.ids[row]}: {error}; prepare the store anew") from None
-        squares[k] = centre_square(pixels, card.image_size)
-    images = normalise(squares, card.mean, card.std)
-    return images, [item.captions[0] for item in read] if side == "pair" else None
+        images.append(prepare(pixels, card.image_size, card.mean, card.std))
+    return torch.stack(images), [item.captions[0] for item in read] if side == "pair" else None
 
 
 # The labelled items of a store as a run's model sees them: what every classifier is fitted to.

@@ -21,7 +21,8 @@ from tijepa.data import open_splits
 from tijepa.data.features import StoreFeatures
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.evaluate.probes import Affine, Linear, Standard
-from tijepa.inference.embedder import Embedder, load
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.loading import load
 from tijepa.io.files import whole, whole_folder
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.pretrained.weights import hash_of_weights

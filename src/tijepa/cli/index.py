@@ -105,7 +105,7 @@ def embed(
     tijepa embed runs/photos photos.lance --out embeddings.parquet
     """
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.inference.embedder import load
+    from tijepa.inference.loading import load
     from tijepa.search.embed_store import embedded_store
     from tijepa.search.export import check_ending, write_embeddings
 

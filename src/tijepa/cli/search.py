@@ -52,7 +52,7 @@ def search(
     from rich.console import Console
 
     from tijepa.cli.tables import print_answer
-    from tijepa.inference.embedder import load
+    from tijepa.inference.loading import load
     from tijepa.search import Index
     from tijepa.search.answer import answer_facts, ask, write_answer
 

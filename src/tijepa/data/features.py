@@ -16,9 +16,18 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["FeatureTable", "Features", "Modality", "RowFeatures", "SplitFeatures", "StoreFeatures"]
+__all__ = [
+    "MODALITIES",
+    "FeatureTable",
+    "Features",
+    "Modality",
+    "RowFeatures",
+    "SplitFeatures",
+    "StoreFeatures",
+]
 
 Modality = Literal["image", "text"]
+MODALITIES: tuple[Modality, Modality] = ("image", "text")
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,10 @@ __all__ = [
     "jpeg_header",
     "jpeg_orientation",
     "normalise",
-    "normalise_into",
     "open_image",
     "orientation_of",
     "pixels_of",
+    "prepare",
     "random_crop",
     "resize_crop",
     "to_rgb",
@@ -124,6 +124,26 @@ def centre_square(pixels: Pixels, size: int) -> Pixels:
     return resize_crop(pixels, centre_crop(*pixels.shape[:2]), size)
 
 
+def prepare(
+    pixels: Pixels,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    crop: Crop | None = None,
+    flip: bool = False,
+    out: NDArray[np.float32] | None = None,
+) -> Float[Tensor, "3 s s"]:
+    """An image as the input of a model: cropped, resized, normalised.
+
+    Without `crop` it is the largest centred square; `out` (3, s, s) is written to where given.
+    """
+    cut = resize_crop(pixels, crop or centre_crop(*pixels.shape[:2]), size, flip)
+    row = np.empty((3, size, size), dtype=np.float32) if out is None else out
+    _normalise_into(row, cut, mean, std)
+    return torch.from_numpy(row)
+
+
 def normalise(
     pixels: Pixels,
     mean: Sequence[float] = (0.5, 0.5, 0.5),
@@ -136,11 +156,11 @@ def normalise(
     b, h, w, _ = pixels.shape
     result = np.empty((b, 3, h, w), dtype=np.float32)
     for row, own in zip(result, pixels, strict=True):
-        normalise_into(row, own, mean, std)
+        _normalise_into(row, own, mean, std)
     return torch.from_numpy(result)
 
 
-def normalise_into(
+def _normalise_into(
     row: NDArray[np.float32], pixels: Pixels, mean: Sequence[float], std: Sequence[float]
 ) -> None:
     """The same for one image (h, w, 3), written to `row` (3, h, w)."""

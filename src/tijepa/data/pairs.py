@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tijepa.data.features import Features
+from tijepa.data.features import Features, Modality
 from tijepa.errors import DataError
 
 
@@ -156,6 +156,14 @@ class Batch:
             has_text=self.has_text.cpu().numpy(),
             lengths=self.token_mask.sum(dim=1).cpu().numpy(),
         )
+
+    def inputs(self, modality: Modality) -> tuple[Tensor | Features, ...]:
+        """What the encoder of a modality takes, or its features where the batch has them."""
+        if modality == "image":
+            return (self.images if self.image_features is None else self.image_features,)
+        if self.text_features is not None:
+            return (self.text_features,)
+        return self.tokens, self.token_mask
 
     def with_images(self, images: Float[Tensor, "b 3 h w"]) -> Batch:
         """The same rows with other images."""

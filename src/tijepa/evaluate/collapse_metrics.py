@@ -17,7 +17,7 @@ from tijepa.evaluate.collapse import EVERYTHING, Learned, effective_rank, per_di
 from tijepa.inference.embeddings import Embeddings
 from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.forward import encode_image, encode_text
+from tijepa.objectives.forward import encode_modality
 from tijepa.objectives.tasks import TASKS
 
 __all__ = [
@@ -59,8 +59,8 @@ def target_embeddings(model: TextImageModel, batch: Batch) -> dict[str, Float[Te
     if model.target is None:
         return {}
     model.eval()
-    image = encode_image(model.target, batch).pooled
-    text = encode_text(model.target, batch).pooled
+    image = encode_modality(model.target, "image", *batch.inputs("image")).pooled
+    text = encode_modality(model.target, "text", *batch.inputs("text")).pooled
     return {
         "image": model.target.embed_image(image).cpu(),
         "text": model.target.embed_text(text).cpu(),
@@ -85,7 +85,10 @@ def fused_metrics(model: TextImageModel, batch: Batch) -> CollapseMetrics:
 
 def _fused(encoders: Encoders, batch: Batch) -> Float[Tensor, "b d"]:
     assert encoders.fusion is not None
-    fused = encoders.fusion(encode_image(encoders, batch), encode_text(encoders, batch))
+    fused = encoders.fusion(
+        encode_modality(encoders, "image", *batch.inputs("image")),
+        encode_modality(encoders, "text", *batch.inputs("text")),
+    )
     pooled: Tensor = fused.pooled.cpu()
     return pooled
 

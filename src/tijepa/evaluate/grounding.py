@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tijepa.data.images import normalise
+from tijepa.data.images import prepare
 from tijepa.data.scenes import (
     Scene,
     Scenes,
@@ -94,7 +94,7 @@ def pointing_on_scenes(
         things = scenes.scene(index).objects
         pixels = scenes.image(index, card.image_size)
         assert pixels is not None
-        image = normalise(pixels[None], card.mean, card.std)[0]
+        image = prepare(pixels, card.image_size, card.mean, card.std)
         maps.append(maps_of(image, [phrase(thing) for thing in things]))
         boxes += [thing.box for thing in things]
     return pointing(torch.cat(maps), torch.tensor(boxes), card.image_size)
@@ -130,16 +130,16 @@ def hard_negatives(embedder: Embedder, scenes: Scenes, items: int) -> dict[str, 
 
     Scenes of one object are left out. Scene k is asked with its wording number k mod 5.
     """
-    size = embedder.card.image_size
+    card = embedder.card
     inputs: list[Tensor] = []
     texts: list[str] = []  # of each scene the true caption, then what each kind makes of it
     for row in range(min(items, len(scenes))):
         scene, wording = scenes.scene(row), row % NUM_WORDINGS
         if scene.relation is None:
             continue
-        pixels = scenes.image(row, size)
+        pixels = scenes.image(row, card.image_size)
         assert pixels is not None
-        inputs.append(normalise(pixels[None], embedder.card.mean, embedder.card.std)[0])
+        inputs.append(prepare(pixels, card.image_size, card.mean, card.std))
         texts.append(scenes.captions(row)[wording])
         texts += [make(scene, wording) for make in KINDS.values()]
     if not inputs:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tijepa.data.features import Features, SplitFeatures
-from tijepa.data.images import centre_square, normalise
+from tijepa.data.images import prepare
 from tijepa.data.pairs import Item, PairSource
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.evaluate.collapse import EVERYTHING, Learned, collapse_readings
@@ -102,8 +102,7 @@ def evaluation_set(
                 pixels = item.image.pixels(image_size)
             except DataError:  # listed as skipped when a batch needs it
                 continue
-            square = centre_square(pixels, image_size)
-            images[len(indices)] = normalise(square[None], mean, std)[0]
+            images[len(indices)] = prepare(pixels, image_size, mean, std)
         numbers += range(len(own))
         texts += own
         owner += [len(indices)] * len(own)

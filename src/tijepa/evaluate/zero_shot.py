@@ -18,7 +18,7 @@ import yaml
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tijepa.data.images import centre_square, normalise
+from tijepa.data.images import prepare
 from tijepa.data.pairs import PairSource, StoredImage
 from tijepa.data.scenes import COLOURS, SHAPES, Scenes
 from tijepa.data.store.source import StoreSource
@@ -191,8 +191,7 @@ def labelled_images(source: PairSource, column: str, card: ModelCard, items: int
             pixels = image.pixels(card.image_size)
         except DataError:  # listed as skipped when a batch needs it
             continue
-        square = centre_square(pixels, card.image_size)
-        images.append(normalise(square[None], card.mean, card.std)[0])
+        images.append(prepare(pixels, card.image_size, card.mean, card.std))
         values.append(_label(value, column))
         if len(images) == items:
             break

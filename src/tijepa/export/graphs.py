@@ -21,13 +21,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from tijepa.data.features import Modality
 from tijepa.errors import CheckpointError, MissingExtraError
-from tijepa.inference.embeddings import embed_image, embed_text
+from tijepa.inference.embeddings import embed
 from tijepa.inference.onnx_backend import OUTPUTS
 from tijepa.io.formatting import first_line
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.transformer import Transformer
+from tijepa.objectives.forward import encode_modality
 
 __all__ = ["OPSET", "ImageGraph", "TextGraph", "example_pixels", "example_tokens", "write_graph"]
 
@@ -45,9 +47,7 @@ class ImageGraph(nn.Module):
         self, pixels: Float[Tensor, "b 3 s s"]
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"], Float[Tensor, "b p"]]:
         """Embedding, prediction and pooled token."""
-        pooled = self.model.context.image(pixels).pooled
-        e = embed_image(self.model, pooled)
-        return e.own, e.predicted, pooled
+        return _outputs(self.model, "image", pixels)
 
 
 class TextGraph(nn.Module):
@@ -61,9 +61,16 @@ class TextGraph(nn.Module):
         self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"], Float[Tensor, "b p"]]:
         """Embedding, prediction and pooled token."""
-        pooled = self.model.context.text(ids, mask).pooled
-        e = embed_text(self.model, pooled)
-        return e.own, e.predicted, pooled
+        return _outputs(self.model, "text", ids, mask)
+
+
+def _outputs(
+    model: TextImageModel, modality: Modality, *inputs: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """In the order of `OUTPUTS`."""
+    pooled = encode_modality(model.context, modality, *inputs).pooled
+    e = embed(model, modality, pooled)
+    return e.embedding, e.prediction, pooled
 
 
 def example_pixels(card: ModelCard, items: int, seed: int = 0) -> Tensor:

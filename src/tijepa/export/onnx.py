@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tijepa.config import load_config
+from tijepa.data.features import MODALITIES
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError
 from tijepa.evaluate.measure import EvaluationSet, evaluation_set, measure
 from tijepa.export.graphs import (
@@ -25,9 +26,10 @@ from tijepa.export.graphs import (
     write_graph,
 )
 from tijepa.inference.backend import Backend, TorchBackend
-from tijepa.inference.embedder import Embedder, load
+from tijepa.inference.embedder import Embedder
 from tijepa.inference.embeddings import Embedded
 from tijepa.inference.hub.provenance import PROVENANCE, read_provenance
+from tijepa.inference.loading import load
 from tijepa.inference.onnx_backend import EXPORT, EXPORT_FORMAT, OnnxBackend, graph_name
 from tijepa.inference.results import Retrieval
 from tijepa.io.files import whole_folder, writing
@@ -84,21 +86,19 @@ def _write(embedder: Embedder, folder: Path, reporter: Reporter) -> dict[str, An
     if embedder.calibration is not None:
         save_tensors(embedder.calibration.state(), folder / "calibration.safetensors")
     write_json(read_provenance(embedder.origin).to_json(), folder / PROVENANCE)
-    image, text = embedder.engine.no_image, embedder.engine.no_text
-    assert image.pooled is not None
-    assert text.pooled is not None
+    none = {m: embedder.backend.none(m) for m in MODALITIES}
     said: dict[str, Any] = {
         "format": EXPORT_FORMAT,
         "precisions": ["float32"],
-        "dim": image.own.shape[1],
-        "pooled_widths": {"image": image.pooled.shape[1], "text": text.pooled.shape[1]},
+        "dim": none["image"].embedding.shape[1],
+        "pooled_widths": {m: e.pooled.shape[1] for m, e in none.items() if e.pooled is not None},
         "predicts": embedder.predicts,
         "opset": OPSET,
         "torch": torch.__version__,
     }
     write_json(said, folder / EXPORT)
     with reporter.phase("comparing the graphs with the model"):
-        found = parity(_torch(embedder), _engine(folder, "float32"), card, vocabulary)
+        found = parity(_torch(embedder), _backend(folder, "float32"), card, vocabulary)
     check_parity(found)
     return said | {"max_abs_difference": found.max_abs_difference, "bound": found.bound}
 
@@ -111,20 +111,20 @@ def _write_int8(
     Gives `said` with that added.
     """
     with reporter.phase("quantising"):
-        for modality in ("image", "text"):
+        for modality in MODALITIES:
             quantise(
                 folder / graph_name(modality, "float32"), folder / graph_name(modality, "int8")
             )
     said = {**said, "precisions": ["float32", "int8"]}
     write_json(said, folder / EXPORT)
-    engine = _engine(folder, "int8")
+    backend = _backend(folder, "int8")
     card, vocabulary = embedder.card, embedder.tokenizer.vocab_size
-    difference = parity(_torch(embedder), engine, card, vocabulary).max_abs_difference
+    difference = parity(_torch(embedder), backend, card, vocabulary).max_abs_difference
     pairs = _held_out(run, reporter)
     if pairs is None:
         return {**said, "int8": {"max_abs_difference": difference, "recall_lost": None}}
     with reporter.phase("measuring what int8 costs"):
-        quantised = Embedder(engine, embedder.tokenizer, card, embedder.calibration)
+        quantised = Embedder(backend, embedder.tokenizer, card, embedder.calibration)
         before = measure(embedder, pairs).results.retrieval
         after = measure(quantised, pairs).results.retrieval
     assert before is not None
@@ -167,11 +167,11 @@ def _held_out(run: Path, reporter: Reporter) -> EvaluationSet | None:
 
 
 def _torch(embedder: Embedder) -> TorchBackend:
-    assert isinstance(embedder.engine, TorchBackend)
-    return embedder.engine
+    assert isinstance(embedder.backend, TorchBackend)
+    return embedder.backend
 
 
-def _engine(folder: Path, precision: Any) -> OnnxBackend:
+def _backend(folder: Path, precision: Any) -> OnnxBackend:
     return OnnxBackend(folder, torch.device("cpu"), precision)
 
 
@@ -219,17 +219,17 @@ _BATCHES = (1, 2, 5)  # none of them the batch that was traced, which is 3
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest absolute difference of two engines, and how large it may be in float32."""
+    """The largest absolute difference of two backends, and how large it may be in float32."""
 
     max_abs_difference: float
     bound: float
 
 
-def parity(torch_engine: TorchBackend, other: Backend, card: ModelCard, vocabulary: int) -> Parity:
-    """Compare two engines of one model on noise and random tokens."""
+def parity(torch_backend: TorchBackend, other: Backend, card: ModelCard, vocabulary: int) -> Parity:
+    """Compare two backends of one model on noise and random tokens."""
     worst, scale = 0.0, 1.0
-    for ours, theirs in _both(torch_engine, other, card, vocabulary):
-        for a, b in ((ours.own, theirs.own), (ours.predicted, theirs.predicted)):
+    for ours, theirs in _both(torch_backend, other, card, vocabulary):
+        for a, b in ((ours.embedding, theirs.embedding), (ours.prediction, theirs.prediction)):
             found = float((a - b).abs().max())
             worst = max(worst, found if math.isfinite(found) else math.inf)
             scale = max(scale, float(a.abs().max()))
@@ -251,7 +251,7 @@ def _both(
 ) -> Iterator[tuple[Embedded, Embedded]]:
     for seed, items in enumerate(_BATCHES, start=1):
         pixels = example_pixels(card, items, seed)
-        yield one.images(pixels), other.images(pixels)
+        yield one.encode("image", pixels), other.encode("image", pixels)
         length = max(1, card.max_tokens * seed // len(_BATCHES))
         tokens: tuple[Tensor, Tensor] = example_tokens(vocabulary, items, length, seed)
-        yield one.texts(*tokens), other.texts(*tokens)
+        yield one.encode("text", *tokens), other.encode("text", *tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any, Literal
@@ -11,50 +12,41 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tijepa.data.features import Features, Modality
 from tijepa.errors import ConfigError
-from tijepa.inference.embeddings import Embedded, embed_image, embed_text
+from tijepa.inference.embeddings import Embedded, embed
 from tijepa.io.formatting import first_line
+from tijepa.model.encoded import Encoded
 from tijepa.model.text_image_model import TextImageModel
+from tijepa.objectives.forward import encode_modality
 
-__all__ = ["PRECISIONS", "Backend", "Precision", "TorchBackend", "usable_device"]
+__all__ = ["PRECISIONS", "Backend", "Precision", "TorchBackend", "check_known", "usable_device"]
 
 Precision = Literal["float32", "bfloat16", "int8"]
 PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 class Backend(ABC):
-    """Inputs in, embeddings on the CPU out. Calls from several threads at once are allowed."""
+    """Inputs in, embeddings on the CPU out. Calls from several threads at once are allowed.
+
+    `predicts` is whether the model has predictors; without them `prediction` is `embedding`.
+    `fuses` is whether it has a fusion, which reads image and text together.
+    """
 
     device: torch.device
     precision: Precision
-
-    @property
-    @abstractmethod
-    def predicts(self) -> bool:
-        """Whether the model has predictors; without them `predicted` is `own`."""
-
-    @property
-    @abstractmethod
-    def fuses(self) -> bool:
-        """Whether the model has a fusion, which reads image and text together."""
-
-    @property
-    @abstractmethod
-    def no_image(self) -> Embedded:
-        """The embeddings of no images, as long as those of some."""
-
-    @property
-    @abstractmethod
-    def no_text(self) -> Embedded:
-        """The same for texts."""
+    predicts: bool
+    fuses: bool
 
     @abstractmethod
-    def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
-        """Embed cropped and normalised images."""
+    def encode(self, modality: Modality, *inputs: Tensor) -> Embedded:
+        """Embed n items: cropped and normalised images (n, 3, s, s), or token ids (n, l) and their
+        mask (n, l), which is False at padding.
+        """
 
     @abstractmethod
-    def texts(self, ids: Int[Tensor, "t n"], mask: Bool[Tensor, "t n"]) -> Embedded:
-        """Embed token ids; `mask` is False at padding."""
+    def none(self, modality: Modality) -> Embedded:
+        """The embeddings of no items, as long as those of some."""
 
 
 class TorchBackend(Backend):
@@ -74,84 +66,58 @@ class TorchBackend(Backend):
             )
         self.model = model
         self.device = torch.device(device)
-        self.precision: Precision = precision
+        self.precision = precision
+        self.predicts = model.predictors is not None
+        self.fuses = model.context.fusion is not None
         # one at a time where the device is not the cores that prepare the inputs
         self._turn: AbstractContextManager[Any] = (
             nullcontext() if self.device.type == "cpu" else Lock()
         )
 
-    @property
-    def predicts(self) -> bool:
-        """Whether the model has predictors."""
-        return self.model.predictors is not None
-
-    @property
-    def fuses(self) -> bool:
-        """Whether the model has a fusion, which reads image and text together."""
-        return self.model.context.fusion is not None
-
-    @property
-    def no_image(self) -> Embedded:
-        """The embeddings of no images, as long as those of some."""
-        return self.image_features(torch.zeros(0, self.model.context.image.pooled_width))
-
-    @property
-    def no_text(self) -> Embedded:
-        """The same for texts."""
-        return self.text_features(torch.zeros(0, self.model.context.text.pooled_width))
-
     @torch.no_grad()
-    def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
-        """Embed cropped and normalised images."""
+    def encode(self, modality: Modality, *inputs: Tensor | Features) -> Embedded:
+        """See `Backend.encode`; also by the features that the encoder gave of the items earlier."""
         self.model.eval()
         with self._turn:
-            with self._autocast():
-                pooled = self.model.context.image(inputs.to(self.device)).pooled
-            return _on_cpu(embed_image(self.model, pooled.float()))
+            pooled = self._encoded(modality, *inputs).pooled
+            return embed(self.model, modality, pooled.float()).cpu()
 
-    @torch.no_grad()
-    def texts(self, ids: Int[Tensor, "t n"], mask: Bool[Tensor, "t n"]) -> Embedded:
-        """Embed token ids; `mask` is False at padding."""
-        self.model.eval()
-        with self._turn:
-            with self._autocast():
-                pooled = self.model.context.text(ids.to(self.device), mask.to(self.device)).pooled
-            return _on_cpu(embed_text(self.model, pooled.float()))
-
-    @torch.no_grad()
-    def image_features(self, pooled: Float[Tensor, "i p"]) -> Embedded:
-        """Embed images by what the image encoder pooled of them earlier."""
-        self.model.eval()
-        with self._turn:
-            return _on_cpu(embed_image(self.model, pooled.to(self.device)))
-
-    @torch.no_grad()
-    def text_features(self, pooled: Float[Tensor, "t q"]) -> Embedded:
-        """Embed texts by what the text encoder pooled of them earlier."""
-        self.model.eval()
-        with self._turn:
-            return _on_cpu(embed_text(self.model, pooled.to(self.device)))
+    def none(self, modality: Modality) -> Embedded:
+        """See `Backend.none`."""
+        encoders = self.model.context
+        width = (encoders.image if modality == "image" else encoders.text).pooled_width
+        return self.encode(modality, Features(torch.zeros(0, width)))
 
     @torch.no_grad()
     def pairs(
         self,
-        inputs: Float[Tensor, "n 3 s s"],
+        images: Float[Tensor, "n 3 s s"],
         ids: Int[Tensor, "n l"],
         mask: Bool[Tensor, "n l"],
     ) -> Float[Tensor, "n f"]:
         """The mean of the image tokens that have read the text; of a model that has a fusion."""
         self.model.eval()
-        encoders = self.model.context
-        assert encoders.fusion is not None
+        assert self.model.context.fusion is not None
         with self._turn, self._autocast():
-            image = encoders.image(inputs.to(self.device))
-            text = encoders.text(ids.to(self.device), mask.to(self.device))
-            pooled: Tensor = encoders.fusion(image, text).pooled
+            image, text = self._encoded("image", images), self._encoded("text", ids, mask)
+            pooled: Tensor = self.model.context.fusion(image, text).pooled
         return pooled.float().cpu()
+
+    def _encoded(self, modality: Modality, *inputs: Tensor | Features) -> Encoded:
+        with self._autocast():
+            return encode_modality(
+                self.model.context, modality, *(x.to(self.device) for x in inputs)
+            )
 
     def _autocast(self) -> torch.autocast:
         enabled = self.precision == "bfloat16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def check_known(what: str, value: str, known: Sequence[str]) -> None:
+    """Raise `ConfigError`, which lists what is known, for another value."""
+    if value not in known:
+        raise ConfigError(f"{what} '{value}' is unknown; known: {', '.join(known)}")
 
 
 def usable_device(device: torch.device | str) -> torch.device:
@@ -163,9 +129,3 @@ def usable_device(device: torch.device | str) -> torch.device:
         reason = first_line(error)
         raise ConfigError(f"device '{device}' cannot be used here ({reason}); use cpu") from None
     return place
-
-
-def _on_cpu(e: Embedded) -> Embedded:
-    return Embedded(
-        e.own.cpu(), e.predicted.cpu(), None if e.pooled is None else e.pooled.float().cpu()
-    )

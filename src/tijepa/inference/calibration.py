@@ -47,6 +47,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tijepa.data.features import Modality
 from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability
 
@@ -55,20 +56,12 @@ __all__ = [
     "Calibration",
     "DirectionCalibration",
     "Directions",
-    "JointEmbeddings",
     "Matches",
     "PairMoments",
     "fit_calibration",
 ]
 
 SHRINKAGE = 0.5  # where there are no held-out pairs to choose it by
-
-
-class JointEmbeddings(NamedTuple):
-    """Rows whose inner products are minus the calibrated energy."""
-
-    image: Float[Tensor, "i j"]
-    text: Float[Tensor, "t j"]
 
 
 class _Block(NamedTuple):
@@ -135,19 +128,17 @@ class Directions(NamedTuple):
     shrinkage: float
     ridge: float | None
 
-    def of_image(self, image: Embedded) -> tuple[_Block, _Block]:
-        """What an image brings to the energy of either direction."""
-        return self.to_text.of_prediction(image.predicted), self.to_image.of_target(image.own)
-
-    def of_text(self, text: Embedded) -> tuple[_Block, _Block]:
-        """What a text brings."""
-        return self.to_text.of_target(text.own), self.to_image.of_prediction(text.predicted)
+    def of(self, modality: Modality, e: Embedded) -> tuple[_Block, _Block]:
+        """What items bring to the energy of either direction."""
+        if modality == "image":
+            return self.to_text.of_prediction(e.prediction), self.to_image.of_target(e.embedding)
+        return self.to_text.of_target(e.embedding), self.to_image.of_prediction(e.prediction)
 
     def energies(self, images: Embedded, texts: Embedded) -> SearchEnergies:
         """E of either direction: the density of texts finds images, that of images finds texts."""
         return SearchEnergies(
-            images=self.to_text.energy(images.predicted, texts.own),
-            texts=self.to_image.energy(texts.predicted, images.own).T,
+            images=self.to_text.energy(images.prediction, texts.embedding),
+            texts=self.to_image.energy(texts.prediction, images.embedding).T,
         )
 
     def state(self) -> dict[str, Tensor]:
@@ -204,19 +195,15 @@ class Calibration:
         direct = self.direct.energies(e.of_images.direct, e.of_texts.direct)
         return SearchEnergies((heads + direct.images) / 2, (heads + direct.texts) / 2)
 
-    def image_rows(self, image: Embedded) -> Float[Tensor, "i j"]:
-        """Both halves [w ; −a ; 1] of every image, times √½."""
-        direct = None if self.direct is None else self.direct.of_image(image.direct)
-        return _rows(self.heads.of_image(image), direct, own_last=False).to(image.own.dtype)
+    def rows(self, modality: Modality, e: Embedded) -> Float[Tensor, "n j"]:
+        """Both halves of every item, times √½: [w ; −a ; 1] of an image, [w ; 1 ; −c] of a text.
 
-    def text_rows(self, text: Embedded) -> Float[Tensor, "t j"]:
-        """Both halves [w ; 1 ; −c] of every text, times √½."""
-        direct = None if self.direct is None else self.direct.of_text(text.direct)
-        return _rows(self.heads.of_text(text), direct, own_last=True).to(text.own.dtype)
-
-    def joint(self, e: Embeddings) -> JointEmbeddings:
-        """Rows with the inner product −E(i, t); half of the energy of a search in each half."""
-        return JointEmbeddings(self.image_rows(e.of_images), self.text_rows(e.of_texts))
+        The inner product of an image's and a text's is −E(i, t), half of the energy of a search in
+        each half.
+        """
+        heads = self.heads.of(modality, e)
+        direct = None if self.direct is None else self.direct.of(modality, e.direct)
+        return _rows(heads, direct, own_last=modality == "text").to(e.embedding.dtype)
 
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors, for safetensors."""
@@ -267,7 +254,7 @@ class PairMoments:
     @classmethod
     def of_pooled(cls, pairs: Embeddings) -> PairMoments:
         """Of aligned pairs' pooled tokens, each the prediction of the other."""
-        image, text = pairs.of_images.direct.own, pairs.of_texts.direct.own
+        image, text = pairs.of_images.direct.embedding, pairs.of_texts.direct.embedding
         assert len(image) == len(text), (image.shape, text.shape)
         to_text = replace(DirectionMoments.of(image, text), by_scale=True)
         return cls(to_text=to_text, to_image=to_text.reversed())

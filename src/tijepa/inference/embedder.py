@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -13,11 +13,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tijepa.data.features import Features
+from tijepa.data.features import Features, Modality
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import CheckpointError, ConfigError, DataError
-from tijepa.inference.backend import PRECISIONS, Backend, Precision, TorchBackend, usable_device
-from tijepa.inference.calibration import Calibration, JointEmbeddings
+from tijepa.errors import ConfigError, DataError
+from tijepa.inference.backend import Backend, Precision, TorchBackend, check_known
+from tijepa.inference.calibration import Calibration, Matches
 from tijepa.inference.embeddings import (
     Embedded,
     Embeddings,
@@ -28,46 +28,38 @@ from tijepa.inference.embeddings import (
     squared_l2_energy,
 )
 from tijepa.inference.hub.provenance import read_provenance
-from tijepa.inference.hub.transfer import check_repo_id, download, is_repo_id, upload, write_model
+from tijepa.inference.hub.transfer import check_repo_id, upload, write_model
 from tijepa.inference.inputs import (
     ImageLike,
     energy_of_labels,
-    image_input,
+    image_inputs,
     image_list,
     prompt_list,
-    read_image,
     text_list,
 )
 from tijepa.inference.match_probability import MatchProbability
-from tijepa.inference.model_folder import checkpoint_folder, model_folder
-from tijepa.inference.occlusion import occlusion_masks, through
-from tijepa.inference.parallel import encode_images, encode_inputs, encode_pairs, encode_texts
-from tijepa.model.saving import FROZEN, ModelCard, load_model, load_tensors, read_card
+from tijepa.inference.occlusion import occluded, occlusion_masks
+from tijepa.inference.parallel import encode_images, encode_pairs, encode_texts
+from tijepa.io.progress import SILENT, Reporter, StderrReporter
+from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = [
-    "MODEL_FILES",
-    "Embedder",
-    "ImageLike",
-    "checkpoint_folder",
-    "load",
-    "model_folder",
-    "read_image",
-]
+__all__ = ["Embedder", "Form"]
 
-MODEL_FILES = (
-    "model.json",
-    "model.safetensors",
-    FROZEN,
-    "tokenizer.json",
-    "calibration.safetensors",
-)
-
+Images = ImageLike | Sequence[ImageLike]
+Texts = str | Sequence[str]
 Form = Literal["calibrated", "cosine", "squared_l2"]
 FORMS = ("calibrated", "cosine", "squared_l2")
 Output = Literal["torch", "numpy"]
 OUTPUTS = ("torch", "numpy")
-BACKENDS = ("torch", "onnx")
+
+
+class EncodeOptions(TypedDict, total=False):
+    """What `encode_image` and `encode_text` take beside `output`."""
+
+    form: Form
+    batch_size: int
+    progress: bool
 
 
 class Embedder:
@@ -89,7 +81,7 @@ class Embedder:
         precision: Precision = "float32",
         origin: Path | None = None,
     ) -> None:
-        self.engine: Backend = (
+        self.backend: Backend = (
             TorchBackend(model, device, precision) if isinstance(model, TextImageModel) else model
         )
         self.tokenizer = tokenizer
@@ -105,38 +97,26 @@ class Embedder:
     @property
     def device(self) -> torch.device:
         """Where the model runs."""
-        return self.engine.device
+        return self.backend.device
 
     @property
     def predicts(self) -> bool:
         """Whether the model was trained by prediction; without it embeddings are compared."""
-        return self.engine.predicts
+        return self.backend.predicts
 
     @overload
     def encode_image(
-        self,
-        images: ImageLike | Sequence[ImageLike],
-        *,
-        form: Form = ...,
-        batch_size: int = ...,
-        progress: bool = ...,
-        output: Literal["torch"] = ...,
+        self, images: Images, *, output: Literal["torch"] = ..., **how: Unpack[EncodeOptions]
     ) -> Tensor: ...
 
     @overload
     def encode_image(
-        self,
-        images: ImageLike | Sequence[ImageLike],
-        *,
-        form: Form = ...,
-        batch_size: int = ...,
-        progress: bool = ...,
-        output: Literal["numpy"],
+        self, images: Images, *, output: Literal["numpy"], **how: Unpack[EncodeOptions]
     ) -> NDArray[np.float32]: ...
 
     def encode_image(
         self,
-        images: ImageLike | Sequence[ImageLike],
+        images: Images,
         *,
         form: Form = "cosine",
         batch_size: int = 256,
@@ -145,14 +125,15 @@ class Embedder:
     ) -> Float[Tensor, "i j"] | Float[np.ndarray, "i j"]:
         """Joint embeddings of one or more images, one row each, of length j, which is 2 D or more.
 
-        An image is a PIL image, a path, a uint8 array (height, width, 3) or a tensor
-        (3, height, width), uint8 or float in [0, 1]; an array or a tensor with a further axis in
-        front is several. The largest centred square of each is used. With `form="cosine"` rows
-        have length 1 and `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with
-        `"squared_l2"` half the squared distance of two rows, divided by D, is the squared L2
-        energy. With `"calibrated"` `-encode_image(x) @ encode_text(y).T` is the calibrated energy
-        of a pair. To find images by a text take the first half of both rows, to find texts by an
-        image the second half: the largest inner products are best (`objectives/calibration.py`).
+        An image is a PIL image, a path, the bytes of an image file, a file opened to read bytes, a
+        uint8 array (height, width, 3) or a tensor (3, height, width), uint8 or float in [0, 1]; an
+        array or a tensor with a further axis in front is several. The largest centred square of
+        each is used. With `form="cosine"` rows have length 1 and
+        `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with `"squared_l2"` half the
+        squared distance of two rows, divided by D, is the squared L2 energy. With
+        `"calibrated"` `-encode_image(x) @ encode_text(y).T` is the calibrated energy of a pair. To
+        find images by a text take the first half of both rows, to find texts by an image the second
+        half: the largest inner products are best (`inference/calibration.py`).
         Without images the result has no rows.
 
         At most `batch_size` are encoded at once (on a CPU fewer, on every core at the same time).
@@ -161,35 +142,24 @@ class Embedder:
         that the model lacks.
         """
         self._check_form(form)
-        _check_known("output", output, OUTPUTS)
-        found = encode_images(self.engine, self.card, image_list(images), batch_size, progress)
-        return _as(output, self._image_rows(found, form))
+        check_known("output", output, OUTPUTS)
+        reporter = StderrReporter() if progress else SILENT
+        found = encode_images(self.backend, self.card, image_list(images), batch_size, reporter)
+        return _as(output, self._rows("image", found, form))
 
     @overload
     def encode_text(
-        self,
-        texts: str | Sequence[str],
-        *,
-        form: Form = ...,
-        batch_size: int = ...,
-        progress: bool = ...,
-        output: Literal["torch"] = ...,
+        self, texts: Texts, *, output: Literal["torch"] = ..., **how: Unpack[EncodeOptions]
     ) -> Tensor: ...
 
     @overload
     def encode_text(
-        self,
-        texts: str | Sequence[str],
-        *,
-        form: Form = ...,
-        batch_size: int = ...,
-        progress: bool = ...,
-        output: Literal["numpy"],
+        self, texts: Texts, *, output: Literal["numpy"], **how: Unpack[EncodeOptions]
     ) -> NDArray[np.float32]: ...
 
     def encode_text(
         self,
-        texts: str | Sequence[str],
+        texts: Texts,
         *,
         form: Form = "cosine",
         batch_size: int = 256,
@@ -201,14 +171,14 @@ class Embedder:
         Texts beyond the model's `max_tokens` are cut. Raises `DataError` where one is no string.
         """
         self._check_form(form)
-        _check_known("output", output, OUTPUTS)
-        found = self._texts(text_list(texts), batch_size, progress)
-        return _as(output, self._text_rows(found, form))
+        check_known("output", output, OUTPUTS)
+        found = self._texts(texts, batch_size, StderrReporter() if progress else SILENT)
+        return _as(output, self._rows("text", found, form))
 
     def encode_pair(
         self,
-        images: ImageLike | Sequence[ImageLike],
-        texts: str | Sequence[str],
+        images: Images,
+        texts: Texts,
         *,
         features: Literal["fused", "joint"] | None = None,
         batch_size: int = 256,
@@ -223,7 +193,7 @@ class Embedder:
         there are not as many texts as images; `ConfigError` for fused features of a model that
         has no fusion, or whose exported graphs run: those leave the fusion out.
         """
-        if features == "fused" and not self.engine.fuses:
+        if features == "fused" and not self.backend.fuses:
             raise ConfigError(
                 "features 'fused' need a model with a fusion, which the task fusion_infill trains:"
                 " use features='joint'"
@@ -234,7 +204,7 @@ class Embedder:
                 f"{len(listed)} images and {len(written)} texts are no pairs: give one text per"
                 " image"
             )
-        if self.engine.fuses and features != "joint":
+        if self.backend.fuses and features != "joint":
             return encode_pairs(
                 self._in_torch, self.card, self.tokenizer, listed, written, batch_size
             )
@@ -243,8 +213,8 @@ class Embedder:
 
     def energy(
         self,
-        images: ImageLike | Sequence[ImageLike],
-        texts: str | Sequence[str],
+        images: Images,
+        texts: Texts,
         *,
         form: Form | None = None,
         batch_size: int = 256,
@@ -261,8 +231,8 @@ class Embedder:
 
     def match_probability(
         self,
-        images: ImageLike | Sequence[ImageLike],
-        texts: str | Sequence[str],
+        images: Images,
+        texts: Texts,
         *,
         prior: float = 0.5,
         batch_size: int = 256,
@@ -281,26 +251,28 @@ class Embedder:
     @property
     def match(self) -> MatchProbability | None:
         """The map from the default energy to the probability of match, where there is one."""
-        matches = None if self.calibration is None else self.calibration.match
-        return None if matches is None else matches.pair
+        return None if self._matches is None else self._matches.pair
 
-    def match_among(self, side: Literal["images", "texts"]) -> MatchProbability | None:
-        """The same from the energy that `side` is searched by, in the default form."""
-        matches = None if self.calibration is None else self.calibration.match
-        if matches is None:
+    def match_among(self, modality: Modality) -> MatchProbability | None:
+        """The same from the energy that items of `modality` are found by, in the default form."""
+        if self._matches is None:
             return None
-        return matches.images if side == "images" else matches.texts
+        return self._matches.images if modality == "image" else self._matches.texts
+
+    @property
+    def _matches(self) -> Matches | None:
+        return None if self.calibration is None else self.calibration.match
 
     def embeddings(
         self,
-        images: ImageLike | Sequence[ImageLike],
-        texts: str | Sequence[str],
+        images: Images,
+        texts: Texts,
         *,
         batch_size: int = 256,
     ) -> Embeddings:
         """Pooled embeddings and predictions of i images and t texts, before any energy."""
-        image = encode_images(self.engine, self.card, image_list(images), batch_size)
-        return Embeddings.of(image, self._texts(text_list(texts), batch_size))
+        image = encode_images(self.backend, self.card, image_list(images), batch_size)
+        return Embeddings.of(image, self._texts(texts, batch_size))
 
     def embeddings_of_inputs(
         self,
@@ -315,16 +287,16 @@ class Embedder:
         in torch takes them (`ConfigError`).
         """
         if isinstance(inputs, Features):
-            image = self._in_torch.image_features(inputs.pooled)
+            image = self._in_torch.encode("image", inputs)
         else:
-            image = encode_inputs(self.engine, inputs, batch_size)
+            image = encode_images(self.backend, self.card, inputs, batch_size)
         if isinstance(texts, Features):
-            return Embeddings.of(image, self._in_torch.text_features(texts.pooled))
-        return Embeddings.of(image, self._texts(list(texts), batch_size))
+            return Embeddings.of(image, self._in_torch.encode("text", texts))
+        return Embeddings.of(image, self._texts(texts, batch_size))
 
     def classify(
         self,
-        images: ImageLike | Sequence[ImageLike],
+        images: Images,
         labels: Mapping[str, str | Sequence[str]],
         *,
         batch_size: int = 256,
@@ -340,7 +312,7 @@ class Embedder:
         `ConfigError` where the model has no probability of match, `DataError` where there are no
         labels or a label has no prompt.
         """
-        match = self._known_match(self.match_among("texts"), "classify() needs")
+        match = self._known_match(self.match_among("text"), "classify() needs")
         prompts = prompt_list(labels)
         e = self.embeddings(images, [p for own in prompts for p in own], batch_size=batch_size)
         energy = self.search_energies_of(e, self.default_form).texts
@@ -352,13 +324,12 @@ class Embedder:
     ) -> Float[Tensor, "g g"]:
         """Where in the image the text is: energies of grid x grid cells, low = here, row-major.
 
-        The energy of a cell is the energy of the text with what an opening of 1.5 cells a side,
-        centred on the cell, shows of the image; the rest has the image's median colour. It takes
-        grid² images to encode. `form` as in `energy`. The cells divide the largest centred
-        square of the image. Raises `DataError`, and `ConfigError` for a grid out of bounds.
+        The energy of a cell is the energy of the text with what an occlusion mask leaves of the
+        image: a square of 1.5 cells a side, centred on the cell; the rest has the image's median
+        colour. It takes grid² images to encode. `form` as in `energy`. The cells divide the largest
+        centred square of the image. Raises `DataError`, and `ConfigError` for a grid out of bounds.
         """
-        size = self.card.image_size
-        inputs = image_input(image, size, self.card.mean, self.card.std)
+        inputs = image_inputs([image], slice(0, 1), self.card)[0]
         return self.energy_maps_of_input(inputs, text_list([text]), grid=grid, form=form)[0]
 
     def energy_maps_of_input(
@@ -376,9 +347,8 @@ class Embedder:
                 f"grid is {grid}: it must lie between 1 and {size // 2}, half the model's image"
                 " size in pixels"
             )
-        views = through(image, occlusion_masks(size, grid))
-        form = form or self.default_form
-        energy = self.energy_of(self.embeddings_of_inputs(views, texts), form)
+        seen = occluded(image, occlusion_masks(size, grid))
+        energy = self.energy_of(self.embeddings_of_inputs(seen, texts), form or self.default_form)
         return energy.T.reshape(len(texts), grid, grid)
 
     @property
@@ -405,42 +375,39 @@ class Embedder:
         """
         self._check_form(form)
         if form == "calibrated":
-            return self._calibration.search_energies(e)
+            assert self.calibration is not None
+            return self.calibration.search_energies(e)
         energy = cosine_energy(e) if form == "cosine" else squared_l2_energy(e)
         return SearchEnergies(energy, energy)
 
-    def joint_of(self, e: Embeddings, form: Form) -> JointEmbeddings:
+    def joint_of(
+        self, e: Embeddings, form: Form
+    ) -> tuple[Float[Tensor, "i j"], Float[Tensor, "t j"]]:
         """Joint embeddings of what was embedded before, as `encode_image` and `encode_text` give.
 
         Raises `ConfigError` as they do.
         """
         self._check_form(form)
-        return JointEmbeddings(
-            self._image_rows(e.of_images, form), self._text_rows(e.of_texts, form)
-        )
+        return self._rows("image", e.of_images, form), self._rows("text", e.of_texts, form)
 
-    def image_rows(self, features: Features, form: Form) -> Float[Tensor, "i j"]:
-        """Joint embeddings of images as `encode_image` gives them, by features kept earlier.
+    def feature_rows(
+        self, modality: Modality, features: Features, form: Form
+    ) -> Float[Tensor, "n j"]:
+        """The same of n images or texts by the features that their encoder gave earlier.
 
         Only a model in torch takes features (`ConfigError`).
         """
         self._check_form(form)
-        return self._image_rows(self._in_torch.image_features(features.pooled), form)
+        return self._rows(modality, self._in_torch.encode(modality, features), form)
 
-    def text_rows(self, features: Features, form: Form) -> Float[Tensor, "t j"]:
-        """The same for texts."""
-        self._check_form(form)
-        return self._text_rows(self._in_torch.text_features(features.pooled), form)
-
-    def _image_rows(self, image: Embedded, form: Form) -> Float[Tensor, "i j"]:
+    def _rows(self, modality: Modality, e: Embedded, form: Form) -> Float[Tensor, "n j"]:
         if form == "calibrated":
-            return self._calibration.image_rows(image)
-        return _joint(image.own, image.predicted, form)
-
-    def _text_rows(self, text: Embedded, form: Form) -> Float[Tensor, "t j"]:
-        if form == "calibrated":
-            return self._calibration.text_rows(text)
-        return _joint(text.predicted, text.own, form)
+            assert self.calibration is not None
+            return self.calibration.rows(modality, e)
+        halves = (e.embedding, e.prediction) if modality == "image" else (e.prediction, e.embedding)
+        if form == "squared_l2":
+            return torch.cat(halves, dim=1)
+        return torch.cat([F.normalize(half, dim=1) for half in halves], dim=1) / 2**0.5
 
     def before_target_norm(
         self, e: Embeddings
@@ -449,22 +416,22 @@ class Embedder:
 
         Collapse is read from these: `objective.pooled_target_norm` hides it.
         """
-        if isinstance(self.engine, TorchBackend):
-            return before_target_norm(self.engine.model, e)
+        if isinstance(self.backend, TorchBackend):
+            return before_target_norm(self.backend.model, e)
         return e.image, e.text
 
     @property
     def _in_torch(self) -> TorchBackend:
-        if not isinstance(self.engine, TorchBackend):
+        if not isinstance(self.backend, TorchBackend):
             raise ConfigError(
                 "this needs the model in torch, and its graphs run in onnxruntime: load the run"
                 " they were exported from, with backend='torch'"
             )
-        return self.engine
+        return self.backend
 
     def calibrated_by(self, calibration: Calibration | None) -> Embedder:
         """The same model with another calibration."""
-        return Embedder(self.engine, self.tokenizer, self.card, calibration, origin=self.origin)
+        return Embedder(self.backend, self.tokenizer, self.card, calibration, origin=self.origin)
 
     def save(self, folder: str | Path) -> Path:
         """Write the model, its tokenizer and its page `README.md` into `folder`; gives the folder.
@@ -506,8 +473,9 @@ class Embedder:
             saved = self.save(Path(folder) / repo_id.partition("/")[2])
             return upload(saved, repo_id, private=private, token=token, message=message)
 
-    def _texts(self, texts: list[str], batch_size: int, progress: bool = False) -> Embedded:
-        return encode_texts(self.engine, self.card, self.tokenizer, texts, batch_size, progress)
+    def _texts(self, texts: Texts, batch_size: int, reporter: Reporter = SILENT) -> Embedded:
+        listed = text_list(texts)
+        return encode_texts(self.backend, self.card, self.tokenizer, listed, batch_size, reporter)
 
     def _known_match(self, match: MatchProbability | None, who: str) -> MatchProbability:
         if match is None:
@@ -517,13 +485,8 @@ class Embedder:
             )
         return match
 
-    @property
-    def _calibration(self) -> Calibration:
-        assert self.calibration is not None
-        return self.calibration
-
     def _check_form(self, form: str) -> None:
-        _check_known("form", form, FORMS)
+        check_known("form", form, FORMS)
         if form not in self.forms:
             raise ConfigError(
                 "form 'calibrated' needs a calibration, which this model lacks: use form='cosine',"
@@ -531,95 +494,8 @@ class Embedder:
             )
 
 
-def load(
-    run: str | Path,
-    *,
-    checkpoint: str | None = None,
-    device: torch.device | str = "cpu",
-    precision: Precision | None = None,
-    backend: Literal["torch", "onnx"] = "torch",
-    revision: str | None = None,
-) -> Embedder:
-    """Load a trained model from a run folder, one of its checkpoints, a saved folder, or the hub.
-
-    A string "owner/name" that is no folder here is a model on the Hugging Face hub (extra `hf`),
-    at `revision`, a branch, tag or commit. `checkpoint` is "best", "last" or a step; without it
-    the run's final model is taken, or while it is unfinished its best checkpoint, or its last
-    where none is best.
-
-    `precision` is "float32" (default) or "bfloat16", which lets the encoders run under autocast.
-    With `backend="onnx"` a folder that `tijepa export` wrote runs in onnxruntime on the CPU
-    (extra `onnx`), in "float32" or, where it was exported so, in "int8".
-
-    Raises `CheckpointError`, `ConfigError` for a device or precision that cannot be used, and
-    `MissingExtraError`.
-    """
-    _check_known("backend", backend, BACKENDS)
-    if precision is not None:
-        _check_known("precision", precision, PRECISIONS)
-    place = usable_device(device)
-    found = _found(run, revision)
-    if backend == "onnx":
-        if checkpoint is not None:
-            raise ConfigError(f"checkpoint '{checkpoint}' has no effect on exported graphs")
-        return _load_onnx(found, place, precision or "float32")
-    folder = model_folder(found, checkpoint)
-    model, card = load_model(folder)
-    return Embedder(
-        model.to(place),
-        Tokenizer.load(folder / "tokenizer.json"),
-        card,
-        _calibration(folder),
-        place,
-        precision=precision or "float32",
-        origin=folder,
-    )
-
-
-def _found(run: str | Path, revision: str | None) -> Path:
-    """The folder itself, or where a model of the hub was put."""
-    if isinstance(run, str) and not Path(run).exists() and is_repo_id(run):
-        return download(run, revision)
-    if revision is not None:
-        raise ConfigError(f"revision '{revision}' has no effect: {run} is not a model on the hub")
-    return Path(run)
-
-
-def _load_onnx(folder: Path, device: torch.device, precision: Precision) -> Embedder:
-    from tijepa.inference.onnx_backend import OnnxBackend
-
-    engine = OnnxBackend(folder, device, precision)
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    return Embedder(engine, tokenizer, read_card(folder), _calibration(folder), origin=folder)
-
-
-def _calibration(folder: Path) -> Calibration | None:
-    """What `calibration.safetensors` holds, where there is one."""
-    path = folder / "calibration.safetensors"
-    if not path.exists():
-        return None
-    try:
-        return Calibration.from_state(load_tensors(path))
-    except KeyError as error:
-        raise CheckpointError(
-            f"{path} is damaged: it lacks {error}; use another checkpoint"
-        ) from None
-
-
-def _check_known(what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ConfigError(f"{what} '{value}' is unknown; known: {', '.join(known)}")
-
-
 def _as(output: Output, rows: Tensor) -> Tensor | NDArray[np.float32]:
     if output == "torch":
         return rows
     array: NDArray[np.float32] = rows.numpy()
     return array
-
-
-def _joint(own: Tensor, predicted_side: Tensor, form: str) -> Tensor:
-    if form == "squared_l2":
-        return torch.cat([own, predicted_side], dim=1)
-    halves = [F.normalize(own, dim=1), F.normalize(predicted_side, dim=1)]
-    return torch.cat(halves, dim=1) / 2**0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from tijepa.data.features import Modality
 from tijepa.model.mlp import NoTargetNorm
 from tijepa.model.text_image_model import TextImageModel
 
@@ -20,8 +22,6 @@ __all__ = [
     "before_target_norm",
     "cosine_energy",
     "embed",
-    "embed_image",
-    "embed_text",
     "pair_features",
     "squared_l2_energy",
 ]
@@ -29,13 +29,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Embedded:
-    """n items of one modality: what each is, and what each predicts of the other modality.
+    """n items of one modality: the half of `Embeddings` that `embed` makes.
 
-    `pooled` is the context encoder's token before the head.
+    `prediction` is what each predicts of the other modality, `pooled` the context encoder's token
+    before the head.
     """
 
-    own: Float[Tensor, "n d"]
-    predicted: Float[Tensor, "n d"]
+    embedding: Float[Tensor, "n d"]
+    prediction: Float[Tensor, "n d"]
     pooled: Float[Tensor, "n p"] | None = None
 
     @property
@@ -46,8 +47,29 @@ class Embedded:
 
     def part(self, index: slice | Tensor) -> Embedded:
         """Some of the items, or all in another order."""
-        pooled = None if self.pooled is None else self.pooled[index]
-        return Embedded(self.own[index], self.predicted[index], pooled)
+        return self._each(lambda x: x[index])
+
+    def cpu(self) -> Embedded:
+        """The same on the CPU."""
+        return self._each(lambda x: x.cpu())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Embedded]) -> Embedded:
+        """The items of at least one part, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        pooled = [e.pooled for e in parts if e.pooled is not None]
+        embedding = torch.cat([e.embedding for e in parts])
+        same = all(e.embedding is e.prediction for e in parts)
+        prediction = embedding if same else torch.cat([e.prediction for e in parts])
+        return cls(embedding, prediction, torch.cat(pooled) if pooled else None)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Embedded:
+        """A model that does not predict keeps one tensor for both."""
+        embedding = change(self.embedding)
+        same = self.prediction is self.embedding
+        prediction = embedding if same else change(self.prediction)
+        return Embedded(embedding, prediction, None if self.pooled is None else change(self.pooled))
 
 
 @dataclass(frozen=True)
@@ -68,14 +90,8 @@ class Embeddings:
     @classmethod
     def of(cls, images: Embedded, texts: Embedded) -> Embeddings:
         """Of items of either modality."""
-        return cls(
-            images.own,
-            images.predicted,
-            texts.own,
-            texts.predicted,
-            images.pooled,
-            texts.pooled,
-        )
+        own = images.embedding, images.prediction, texts.embedding, texts.prediction
+        return cls(*own, images.pooled, texts.pooled)
 
     @property
     def of_images(self) -> Embedded:
@@ -118,34 +134,21 @@ class SearchEnergies(NamedTuple):
         return (self.images + self.texts) / 2
 
 
-def embed(
-    model: TextImageModel, image: Float[Tensor, "i p"], text: Float[Tensor, "t q"]
-) -> Embeddings:
-    """Embeddings from the context encoders' pooled tokens of i images and t texts.
+def embed(model: TextImageModel, modality: Modality, pooled: Float[Tensor, "n p"]) -> Embedded:
+    """Embeddings and predictions of n items from their context encoder's pooled tokens.
 
     What predictions are compared with is normalised as the targets of training were. A model
     without predictors (CLIP, SigLIP, VICReg) compares unit vectors directly: each modality's
     embedding is its own prediction of the other.
     """
-    return Embeddings.of(embed_image(model, image), embed_text(model, text))
-
-
-def embed_image(model: TextImageModel, pooled: Float[Tensor, "i p"]) -> Embedded:
-    """The half of `embed` that images need."""
-    z = model.context.embed_image(pooled)
-    if model.predictors is None:
+    context, predictors = model.context, model.predictors
+    z = context.embed_image(pooled) if modality == "image" else context.embed_text(pooled)
+    if predictors is None:
         z = F.normalize(z, dim=1)
         return Embedded(z, z, pooled)
-    return Embedded(model.predictors.image_norm(z), model.predictors.image_to_text(z), pooled)
-
-
-def embed_text(model: TextImageModel, pooled: Float[Tensor, "t q"]) -> Embedded:
-    """The half of `embed` that texts need."""
-    z = model.context.embed_text(pooled)
-    if model.predictors is None:
-        z = F.normalize(z, dim=1)
-        return Embedded(z, z, pooled)
-    return Embedded(model.predictors.text_norm(z), model.predictors.text_to_image(z), pooled)
+    if modality == "image":
+        return Embedded(predictors.image_norm(z), predictors.image_to_text(z), pooled)
+    return Embedded(predictors.text_norm(z), predictors.text_to_image(z), pooled)
 
 
 @torch.no_grad()

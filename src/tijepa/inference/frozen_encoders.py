@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tijepa.data.images import centre_square, normalise_into
+from tijepa.data.images import prepare
 from tijepa.data.pairs import Item, PairSource
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
@@ -75,9 +74,7 @@ def image_pieces(
             pixels = item.image.pixels(size)
         except DataError as error:
             return none, str(error)
-        row = np.empty((3, size, size), dtype=np.float32)
-        normalise_into(row, centre_square(pixels, size), mean, std)
-        return torch.from_numpy(row), None
+        return prepare(pixels, size, mean, std), None
 
     with ThreadPoolExecutor(threads, "tijepa-features") as decoders:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,21 +12,33 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from tijepa.data.images import centre_square, decode_image, normalise, pixels_of
+from tijepa.data.images import Pixels, decode_image, pixels_of, prepare
 from tijepa.errors import ConfigError, DataError
+from tijepa.model.saving import ModelCard
 
 __all__ = [
+    "BinaryFile",
     "ImageLike",
     "check_text",
     "energy_of_labels",
-    "image_input",
+    "image_inputs",
     "image_list",
     "prompt_list",
     "read_image",
     "text_list",
 ]
 
-ImageLike = Image.Image | str | Path | np.ndarray | Tensor
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """A file that was opened for reading bytes, or what reads like one."""
+
+    def read(self) -> Any:
+        """The bytes from where the file stands to its end."""
+
+
+ImageLike = Image.Image | str | Path | bytes | BinaryFile | np.ndarray | Tensor
+_ONE = (Image.Image, str, Path, bytes, bytearray, BinaryFile, np.ndarray, Tensor, type(None))
 
 
 def check_text(text: str) -> None:
@@ -35,11 +48,19 @@ def check_text(text: str) -> None:
 
 
 def text_list(texts: str | Sequence[str]) -> list[str]:
-    """One or more texts as a list; `DataError` where one is no string."""
-    listed = [texts] if isinstance(texts, str) else list(texts)
-    for text in listed:
+    """One or more texts as a list; `DataError` that names the one that is no text."""
+    listed = [texts] if texts is None or isinstance(texts, str) else list(texts)
+    for number, text in enumerate(listed):
+        name = _name("text", number, len(listed))
         if not isinstance(text, str):
-            raise DataError(f"text is {text!r}, not a string")
+            raise DataError(f"{name} is {text!r}, not a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{name} holds half of a surrogate pair, {text[error.start]!a} at character"
+                f" {error.start}: mend how it was decoded"
+            ) from None
     return listed
 
 
@@ -47,42 +68,64 @@ def image_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
     """One or more images as a list."""
     if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 4:
         return list(images)
-    if isinstance(images, (Image.Image, str, Path, np.ndarray, Tensor)):
-        return [images]
-    return list(images)
+    return [images] if isinstance(images, _ONE) else list(images)
 
 
-def image_input(
-    image: ImageLike, size: int, mean: Sequence[float], std: Sequence[float]
-) -> Float[Tensor, "3 s s"]:
-    """Centre crop of whatever counts as an image, normalised."""
-    pixels = _pixels(image, size)
-    cut = centre_square(pixels, size)
-    return normalise(cut[None], mean, std)[0]
+def image_inputs(
+    images: Sequence[ImageLike] | Float[Tensor, "i 3 s s"], part: slice, card: ModelCard
+) -> Float[Tensor, "p 3 s s"]:
+    """A part of what counts as images, cropped to the centre and normalised.
+
+    A tensor holds images that are so already. Raises `DataError` that names what is no image.
+    """
+    if isinstance(images, Tensor):
+        return images[part]
+    found = []
+    for number, image in enumerate(images[part], start=part.start):
+        pixels = _pixels(image, _name("image", number, len(images)), card.image_size)
+        found.append(prepare(pixels, card.image_size, card.mean, card.std))
+    return torch.stack(found)
 
 
-def _pixels(image: ImageLike, size: int) -> np.ndarray:
-    """uint8 (height, width, 3)."""
+def _name(what: str, number: int, of: int) -> str:
+    """What an error calls an item: its number where there are several."""
+    return what if of == 1 else f"{what} {number}"
+
+
+def _pixels(image: ImageLike, name: str, min_side: int) -> Pixels:
+    """uint8 (height, width, 3); the shorter side of a file may shrink down to `min_side`."""
     if isinstance(image, (str, Path)):
-        return read_image(Path(image), size)
-    if isinstance(image, Image.Image):
-        return pixels_of(image)
+        return read_image(Path(image), min_side)
     if isinstance(image, Tensor):
-        image = _from_tensor(image)
-    if not isinstance(image, np.ndarray):
+        image = _from_tensor(image, name)
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+            return image
         raise DataError(
-            f"image is of type {type(image).__name__}; give a path, a PIL image, an array or a "
-            "tensor"
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise DataError(
-            f"image is {image.dtype} {list(image.shape)} (height, width, channels); give uint8 "
+            f"{name} is {image.dtype} {list(image.shape)} (height, width, channels); give uint8 "
             "(height, width, 3), or a tensor (3, height, width) of uint8 or of floats in [0, 1]"
         )
-    return image
+    if isinstance(image, BinaryFile):
+        try:
+            image = image.read()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name} is a file that cannot be read: {error}") from None
+        if not isinstance(image, bytes):
+            raise DataError(f"{name} is a file of text: open it as 'rb'")
+    try:
+        if isinstance(image, (bytes, bytearray)):
+            return decode_image(bytes(image), min_side)
+        if isinstance(image, Image.Image):
+            return pixels_of(image)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+    raise DataError(
+        f"{name} is of type {type(image).__name__}; give a path, bytes, a file, a PIL image, an"
+        " array or a tensor"
+    )
 
 
-def read_image(path: Path, min_side: int = 0) -> np.ndarray:
+def read_image(path: Path, min_side: int = 0) -> Pixels:
     """Pixels uint8 (height, width, 3) of a file; the shorter side may shrink down to `min_side`.
 
     Raises `DataError` where it cannot be read.
@@ -93,17 +136,19 @@ def read_image(path: Path, min_side: int = 0) -> np.ndarray:
         raise DataError(f"cannot read image {path}: {error.strerror}; check the path") from None
     except DataError as error:
         raise DataError(f"image {path}: {error}; replace the file") from None
+    except ValueError as error:  # a null byte or half of a surrogate pair
+        raise DataError(f"cannot read image {str(path)!a}: {error}; check the path") from None
 
 
-def _from_tensor(image: Tensor) -> np.ndarray:
+def _from_tensor(image: Tensor, name: str) -> np.ndarray:
     """uint8 (height, width, 3) of a tensor (3, height, width)."""
     if image.ndim != 3 or image.shape[0] != 3:
-        raise DataError(f"image tensor is {list(image.shape)}; give (3, height, width)")
+        raise DataError(f"{name} tensor is {list(image.shape)}; give (3, height, width)")
     image = image.detach().cpu()
     if image.is_floating_point():
         if not bool(((image >= 0) & (image <= 1)).all()):
             raise DataError(
-                f"image tensor has values from {float(image.min()):.3g} to "
+                f"{name} tensor has values from {float(image.min()):.3g} to "
                 f"{float(image.max()):.3g}; give floats in [0, 1] or uint8"
             )
         image = (image.float() * 255).round().to(torch.uint8)

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tijepa.data.features import MODALITIES, Modality
 from tijepa.errors import CheckpointError, ConfigError, MissingExtraError
 from tijepa.inference.backend import Backend, Precision
 from tijepa.inference.embeddings import Embedded
 from tijepa.io.formatting import first_line
 from tijepa.model.saving import read_card, read_json
 
-__all__ = ["EXPORT", "EXPORT_FORMAT", "OUTPUTS", "OnnxBackend", "graph_name"]
+__all__ = ["EXPORT", "EXPORT_FORMAT", "INPUTS", "OUTPUTS", "OnnxBackend", "graph_name"]
 
 EXPORT = "export.json"
 EXPORT_FORMAT = 2
+INPUTS = {"image": ("pixels",), "text": ("ids", "mask")}
 OUTPUTS = ("pooled_embedding", "predicted_embedding", "pooled_token")
 
 
@@ -45,57 +46,34 @@ class OnnxBackend(Backend):
                 " `int8=True` for int8"
             )
         self.device = device
-        self.precision: Precision = precision
+        self.precision = precision
         self._dim = int(said["dim"])
         self._widths = {name: int(width) for name, width in said["pooled_widths"].items()}
-        self._predicts = bool(said["predicts"])
-        self._fuses = read_card(folder).arguments["encoders"].get("fusion") is not None
-        self._image = _session(folder / graph_name("image", precision))
-        self._text = _session(folder / graph_name("text", precision))
+        self.predicts = bool(said["predicts"])
+        # the graphs leave it out
+        self.fuses = read_card(folder).arguments["encoders"].get("fusion") is not None
+        self._sessions = {m: _session(folder / graph_name(m, precision)) for m in MODALITIES}
 
-    @property
-    def predicts(self) -> bool:
-        """Whether the model has predictors."""
-        return self._predicts
+    def none(self, modality: Modality) -> Embedded:
+        """See `Backend.none`."""
+        embedding = torch.zeros(0, self._dim)
+        return Embedded(embedding, embedding, torch.zeros(0, self._widths[modality]))
 
-    @property
-    def fuses(self) -> bool:
-        """Whether the model has a fusion; the graphs leave it out."""
-        return self._fuses
-
-    @property
-    def no_image(self) -> Embedded:
-        """The embeddings of no images."""
-        return self._none("image")
-
-    @property
-    def no_text(self) -> Embedded:
-        """The embeddings of no texts."""
-        return self._none("text")
-
-    def _none(self, modality: str) -> Embedded:
-        own = torch.zeros(0, self._dim)
-        return Embedded(own, own, torch.zeros(0, self._widths[modality]))
-
-    def images(self, inputs: Float[Tensor, "i 3 s s"]) -> Embedded:
-        """Embed cropped and normalised images."""
-        return self._run(self._image, {"pixels": inputs.contiguous().numpy()})
-
-    def texts(self, ids: Int[Tensor, "t n"], mask: Bool[Tensor, "t n"]) -> Embedded:
-        """Embed token ids; `mask` is False at padding."""
-        return self._run(self._text, {"ids": ids.numpy(), "mask": mask.numpy()})
-
-    def _run(self, session: Any, inputs: dict[str, Any]) -> Embedded:
+    def encode(self, modality: Modality, *inputs: Tensor) -> Embedded:
+        """See `Backend.encode`; `CheckpointError` where the graph cannot take the inputs."""
+        given = {
+            name: x.contiguous().numpy() for name, x in zip(INPUTS[modality], inputs, strict=True)
+        }
         try:
-            found = session.run(list(OUTPUTS), inputs)
+            found = self._sessions[modality].run(list(OUTPUTS), given)
         except Exception as error:  # noqa: BLE001 (the runtime raises classes of its own)
-            shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in inputs.items())
+            shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in given.items())
             reason = " ".join(str(error).split())
             raise CheckpointError(
                 f"the exported graph cannot be run on {shapes}: {reason}; use backend='torch'"
             ) from None
-        own, predicted, pooled = (torch.from_numpy(x) for x in found)
-        return Embedded(own, predicted if self._predicts else own, pooled)
+        embedding, prediction, pooled = (torch.from_numpy(x) for x in found)
+        return Embedded(embedding, prediction if self.predicts else embedding, pooled)
 
 
 def _read_export(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -17,21 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tijepa.data.features import Modality
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError
 from tijepa.inference.backend import Backend, TorchBackend
 from tijepa.inference.embeddings import Embedded
-from tijepa.inference.inputs import ImageLike, image_input
+from tijepa.inference.inputs import ImageLike, image_inputs
+from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard
-
-__all__ = [
-    "encode_images",
-    "encode_inputs",
-    "encode_pairs",
-    "encode_texts",
-    "parallel_map",
-    "read_ahead",
-]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -91,8 +83,7 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "tijepa-encode")
 
 
-# Many images or texts through an engine, in parts, on all cores.
-
+# Many images or texts through a backend, in parts, on all cores.
 
 _PIXELS = 8 * 224**2  # of the images that one core encodes at once; more gains nothing there
 _MOST = 64  # images or texts that one core encodes at once
@@ -100,37 +91,31 @@ _FEEDERS = 4  # threads that prepare inputs for a device that is not the CPU
 
 
 def encode_images(
-    engine: Backend,
+    backend: Backend,
     card: ModelCard,
-    images: Sequence[ImageLike],
+    images: Sequence[ImageLike] | Float[Tensor, "i 3 s s"],
     batch_size: int,
-    progress: bool = False,
+    reporter: Reporter = SILENT,
 ) -> Embedded:
-    """Embed whatever counts as an image, at most `batch_size` at once; `DataError`."""
+    """Embed whatever counts as an image, at most `batch_size` at once; `DataError`.
+
+    A tensor holds images that are cropped and normalised already.
+    """
 
     def work(part: slice) -> Embedded:
-        inputs = [image_input(i, card.image_size, card.mean, card.std) for i in images[part]]
-        return engine.images(torch.stack(inputs))
+        return backend.encode("image", image_inputs(images, part, card))
 
-    size = _part_size(engine, len(images), batch_size, _PIXELS // card.image_size**2)
-    parts = _slices(len(images), size)
-    return _joined(engine, work, parts, "images" if progress else None) or engine.no_image
-
-
-def encode_inputs(engine: Backend, inputs: Float[Tensor, "i 3 s s"], batch_size: int) -> Embedded:
-    """Embed images that are cropped and normalised already."""
-    size = _part_size(engine, len(inputs), batch_size, _PIXELS // inputs.shape[-1] ** 2)
-    parts = _slices(len(inputs), size)
-    return _joined(engine, lambda part: engine.images(inputs[part]), parts) or engine.no_image
+    parts = _parts(backend, len(images), batch_size, _PIXELS // card.image_size**2)
+    return _joined(backend, "image", work, parts, reporter)
 
 
 def encode_texts(
-    engine: Backend,
+    backend: Backend,
     card: ModelCard,
     tokenizer: Tokenizer,
     texts: Sequence[str],
     batch_size: int,
-    progress: bool = False,
+    reporter: Reporter = SILENT,
 ) -> Embedded:
     """Embed texts; those beyond `max_tokens` are cut."""
     # of similar length together, so that little is spent on padding
@@ -138,19 +123,15 @@ def encode_texts(
 
     def work(part: slice) -> Embedded:
         tokens = tokenizer.encode([texts[k] for k in order[part]], card.max_tokens)
-        return engine.texts(tokens.ids, tokens.mask)
+        return backend.encode("text", tokens.ids, tokens.mask)
 
-    size = _part_size(engine, len(texts), batch_size, _MOST)
-    found = _joined(engine, work, _slices(len(texts), size), "texts" if progress else None)
-    if found is None:
-        return engine.no_text
-    place = torch.empty(len(texts), dtype=torch.long)
-    place[torch.tensor(order, dtype=torch.long)] = torch.arange(len(texts))
-    return found.part(place)
+    parts = _parts(backend, len(texts), batch_size, _MOST)
+    found = _joined(backend, "text", work, parts, reporter)
+    return found.part(torch.tensor(order, dtype=torch.long).argsort())
 
 
 def encode_pairs(
-    engine: TorchBackend,
+    backend: TorchBackend,
     card: ModelCard,
     tokenizer: Tokenizer,
     images: Sequence[ImageLike],
@@ -160,69 +141,44 @@ def encode_pairs(
     """Fused features of n pairs, image k with text k, of a model that has a fusion."""
 
     def work(part: slice) -> Tensor:
-        inputs = [image_input(i, card.image_size, card.mean, card.std) for i in images[part]]
         tokens = tokenizer.encode(list(texts[part]), card.max_tokens)
-        return engine.pairs(torch.stack(inputs), tokens.ids, tokens.mask)
+        return backend.pairs(image_inputs(images, part, card), tokens.ids, tokens.mask)
 
-    size = _part_size(engine, len(images), batch_size, _PIXELS // card.image_size**2)
-    fusion = engine.model.context.fusion
+    parts = _parts(backend, len(images), batch_size, _PIXELS // card.image_size**2)
+    fusion = backend.model.context.fusion
     assert fusion is not None
-    found = parallel_map(work, _slices(len(images), size), _workers(engine))
+    found = parallel_map(work, parts, _workers(backend))
     return torch.cat([torch.zeros(0, fusion.width), *found])
 
 
-def _part_size(engine: Backend, items: int, batch_size: int, fitting: int) -> int:
-    """How many items make a part; on a CPU so few that every core gets one, if there are enough."""
+def _parts(backend: Backend, items: int, batch_size: int, fitting: int) -> list[slice]:
+    """Parts of all items; on a CPU so small that every core gets one, if there are enough."""
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}: it must be at least 1")
-    if engine.device.type != "cpu":
-        return batch_size
-    share = -(-items // torch.get_num_threads())
-    return max(1, min(batch_size, fitting, _MOST, share))
-
-
-def _workers(engine: Backend) -> int:
-    return torch.get_num_threads() if engine.device.type == "cpu" else _FEEDERS
-
-
-def _slices(items: int, size: int) -> list[slice]:
+    size = batch_size
+    if backend.device.type == "cpu":
+        share = -(-items // torch.get_num_threads())
+        size = max(1, min(batch_size, fitting, _MOST, share))
     return [slice(start, min(start + size, items)) for start in range(0, items, size)]
 
 
+def _workers(backend: Backend) -> int:
+    return torch.get_num_threads() if backend.device.type == "cpu" else _FEEDERS
+
+
 def _joined(
-    engine: Backend,
+    backend: Backend,
+    modality: Modality,
     work: Callable[[slice], Embedded],
     parts: Sequence[slice],
-    shown: str | None = None,
-) -> Embedded | None:
-    """The embeddings of all parts, in order, None without any; what is `shown` gets a bar."""
+    reporter: Reporter,
+) -> Embedded:
+    """The embeddings of all parts, in order."""
+    if not parts:
+        return backend.none(modality)
     found = []
-    with _counted(shown, parts[-1].stop if parts else 0) as advance:
-        for part, e in zip(parts, parallel_map(work, parts, _workers(engine)), strict=True):
+    with reporter.bar(f"encoding {modality}s", parts[-1].stop) as advance:
+        for part, e in zip(parts, parallel_map(work, parts, _workers(backend)), strict=True):
             found.append(e)
             advance(part.stop - part.start)
-    if len(found) <= 1:
-        return found[0] if found else None
-    own = torch.cat([e.own for e in found])
-    same = all(e.own is e.predicted for e in found)
-    pooled = [e.pooled for e in found if e.pooled is not None]
-    return Embedded(
-        own,
-        own if same else torch.cat([e.predicted for e in found]),
-        torch.cat(pooled) if pooled else None,
-    )
-
-
-@contextmanager
-def _counted(what: str | None, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, or nothing."""
-    if what is None:
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("encoding {task.description}", BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
+    return Embedded.joined(found)

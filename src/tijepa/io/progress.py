@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,27 @@ class Reporter:
 
 
 SILENT = Reporter()
+
+
+class StderrReporter(Reporter):
+    """Counts on stderr, one line that is written over: for whoever asks for progress in Python."""
+
+    @contextmanager
+    def bar(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """See `Reporter.bar`."""
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            end = "" if total is None else f"/{total:,}"
+            sys.stderr.write(f"\r{text} {done:,}{end}")
+            sys.stderr.flush()
+
+        try:
+            yield advance
+        finally:
+            sys.stderr.write("\n")
 
 
 class Interrupt:

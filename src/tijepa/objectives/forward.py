@@ -10,16 +10,16 @@ from functools import cache
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from tijepa.data.features import Features
+from tijepa.data.features import Features, Modality
 from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Encoded
 from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Encodings, Objective, Pooled
 
-__all__ = ["backward", "cut", "encode", "encode_image", "encode_text", "pooled_of", "run_parallel"]
+__all__ = ["backward", "cut", "encode", "encode_modality", "pooled_of", "run_parallel"]
 
 
 def encode(
@@ -37,41 +37,37 @@ def encode(
     """
     grad = torch.is_grad_enabled()
 
-    def tower(
-        view: Callable[[Encoders, Batch], Encoded], encoder: nn.Module
-    ) -> tuple[Encoded, Encoded | None]:
+    def tower(modality: Modality) -> tuple[Encoded, Encoded | None]:
+        encoder = model.context.image if modality == "image" else model.context.text
         with autocast(), torch.set_grad_enabled(grad):
-            own = view(model.context, batch)
+            own = encode_modality(model.context, modality, *batch.inputs(modality))
             if not objective.needs_targets:
                 return own, None
             if encoder.frozen:
                 return own, own
             assert model.target is not None
             with torch.no_grad():
-                return own, view(model.target, batch)
+                return own, encode_modality(model.target, modality, *batch.inputs(modality))
 
     (own_image, image_target), (own_text, text_target) = run_parallel(
-        lambda: tower(encode_image, model.context.image),
-        lambda: tower(encode_text, model.context.text),
+        lambda: tower("image"),
+        lambda: tower("text"),
         threads=tower_threads,
     )
     return Encodings(own_image, own_text, image_target, text_target)
 
 
-def encode_image(encoders: Encoders, batch: Batch) -> Encoded:
-    """The whole images by the image encoder, or by the features that it gave earlier."""
-    if batch.image_features is None:
-        encoded: Encoded = encoders.image(batch.images)
-        return encoded
-    return _encoded(batch.image_features, encoders.image.width)
+def encode_modality(encoders: Encoders, modality: Modality, *inputs: Tensor | Features) -> Encoded:
+    """Whole items by the encoder of their modality: the one way to run it, whoever asks.
 
-
-def encode_text(encoders: Encoders, batch: Batch) -> Encoded:
-    """The whole texts by the text encoder, or by the features that it gave earlier."""
-    if batch.text_features is None:
-        encoded: Encoded = encoders.text(batch.tokens, batch.token_mask)
-        return encoded
-    return _encoded(batch.text_features, encoders.text.width)
+    Inputs are images (b, 3, s, s), token ids (b, l) and their mask (b, l), or in the place of
+    either the features that the encoder gave earlier.
+    """
+    encoder = encoders.image if modality == "image" else encoders.text
+    if isinstance(inputs[0], Features):
+        return _encoded(inputs[0], encoder.width)
+    encoded: Encoded = encoder(*inputs)
+    return encoded
 
 
 def _encoded(features: Features, width: int) -> Encoded:

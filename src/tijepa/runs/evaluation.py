@@ -28,9 +28,10 @@ from tijepa.evaluate.measure import (
     measure,
 )
 from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_prompts, zero_shot
-from tijepa.inference.embedder import MODEL_FILES, Embedder, checkpoint_folder, load
+from tijepa.inference.embedder import Embedder
 from tijepa.inference.feature_cache import cached_split
 from tijepa.inference.inputs import energy_of_labels, prompt_list
+from tijepa.inference.loading import MODEL_FILES, checkpoint_folder, load
 from tijepa.inference.results import Match, Novel, RunResults, ZeroShot
 from tijepa.io.files import whole_folder
 from tijepa.io.progress import SILENT, Reporter

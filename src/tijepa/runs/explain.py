@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tijepa.data.images import centre_square
 from tijepa.errors import ConfigError, DataError
-from tijepa.inference.embedder import load, read_image
-from tijepa.inference.inputs import check_text
+from tijepa.inference.inputs import check_text, read_image
+from tijepa.inference.loading import load
 from tijepa.io.files import writing
 from tijepa.runs.report.images import colour_ramp
 

@@ -245,11 +245,11 @@ def _square(size: int, data: bytes) -> NDArray[np.uint8] | None:
 def _put(embedder: Embedder, form: Form, vector_store: VectorStore, some: _Rows) -> None:
     images = some.images.embedded(
         lambda images: embedder.encode_image(images, form=form),
-        lambda features: embedder.image_rows(features, form),
+        lambda features: embedder.feature_rows("image", features, form),
     )
     texts = some.texts.embedded(
         lambda texts: embedder.encode_text(texts, form=form),
-        lambda features: embedder.text_rows(features, form),
+        lambda features: embedder.feature_rows("text", features, form),
     )
     last = vector_store.last
     chunk = Chunk(

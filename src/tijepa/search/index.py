@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tijepa.data.store.source import Store
 from tijepa.errors import ConfigError, DataError
-from tijepa.inference.embedder import Embedder, Form, load
+from tijepa.inference.embedder import Embedder, Form
+from tijepa.inference.loading import load
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.embed_store import embedded_store, verified
 from tijepa.search.exact import Found, Hit, exact_search, rerank
@@ -223,7 +224,8 @@ class Index:
         return rerank(values, asked, lists.search(values, asked, k, allowed), k)
 
     def _hits(self, found: Found, among: Side) -> list[list[Hit]]:
-        vectors, match = self._vectors[among], self.embedder.match_among(among)
+        vectors = self._vectors[among]
+        match = self.embedder.match_among("image" if among == "images" else "text")
         used = np.unique(found.positions)
         rows, numbers = vectors.rows[used], vectors.numbers(used)
         taken = self.store.take_each(rows, ["id", "captions", "split"]).to_pylist()

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from tijepa.data.images import centre_square, decode_image, jpeg_header, normalise, open_image
+from tijepa.data.images import decode_image, jpeg_header, open_image, prepare
 from tijepa.errors import ImageError
 from tijepa.model.saving import ModelCard
 
@@ -42,8 +42,7 @@ def read_image(data: bytes, card: ModelCard, most_pixels: int) -> Received:
     tall, wide = pixels.shape[:2]
     if (width > height and tall > wide) or (height > width and wide > tall):
         width, height = height, width  # turned upright by its EXIF
-    cut = centre_square(pixels, card.image_size)
-    return Received(normalise(cut[None], card.mean, card.std)[0], width, height)
+    return Received(prepare(pixels, card.image_size, card.mean, card.std), width, height)
 
 
 def shown(data: bytes, side: int) -> bytes:

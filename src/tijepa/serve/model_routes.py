@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.exceptions import HTTPException
 
 from tijepa.inference.embedder import Form as EnergyForm
-from tijepa.inference.occlusion import occlusion_masks, through
+from tijepa.inference.occlusion import occluded, occlusion_masks
 from tijepa.serve.dependencies import (
     AnyImages,
     AnyTexts,
@@ -49,12 +49,12 @@ async def embed(
     form = _known_form(service, form)
     received = await service.receive(await contents(image, service.limits))
     e = await service.embeddings([one.inputs for one in received], text)
-    joint = service.embedder.joint_of(e, form)
+    images, texts = service.embedder.joint_of(e, form)
     return EmbedAnswer(
         form=form,
-        dimensions=joint.image.shape[1],
-        images=joint.image.tolist(),
-        texts=joint.text.tolist(),
+        dimensions=images.shape[1],
+        images=images.tolist(),
+        texts=texts.tolist(),
     )
 
 
@@ -107,8 +107,8 @@ async def explain(
     size = service.embedder.card.image_size
     if grid > size // 2:
         raise HTTPException(422, f"grid is {grid}: it must lie between 1 and {size // 2}")
-    views = await service.in_thread(through, received.inputs, occlusion_masks(size, grid))
-    e = await service.embeddings([received.inputs, *views], text)
+    seen = await service.in_thread(occluded, received.inputs, occlusion_masks(size, grid))
+    e = await service.embeddings([received.inputs, *seen], text)
     form = service.embedder.default_form
     values = service.embedder.energy_of(e, form)
     match = service.embedder.match

@@ -102,8 +102,8 @@ async def _search(
     uploads = [] if image is None else [image]
     received = await service.receive(await contents(uploads, service.limits))
     e = await service.embeddings([one.inputs for one in received], texts)
-    joint = service.embedder.joint_of(e, catalogue.form)
-    query, among = (joint.text, "images") if texts else (joint.image, "texts")
+    image_rows, text_rows = service.embedder.joint_of(e, catalogue.form)
+    query, among = (text_rows, "images") if texts else (image_rows, "texts")
     condition = where if where and where.strip() else None
     hits = await service.in_thread(catalogue.search, query, among, k, condition)
     return SearchAnswer(

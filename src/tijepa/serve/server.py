@@ -12,7 +12,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from tijepa.errors import ConfigError, MissingExtraError
-from tijepa.inference.embedder import Embedder, load
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.loading import load
 from tijepa.io.progress import Reporter
 from tijepa.serve.middleware import Limits
 

@@ -18,7 +18,7 @@ from tijepa.data.batches.device_crop import Uncropped
 from tijepa.data.batches.order import Order
 from tijepa.data.batches.sample_rng import SampleRng, least_side, replacement, rngs_at
 from tijepa.data.features import Features, FeatureTable, SplitFeatures
-from tijepa.data.images import Crop, Pixels, normalise_into, resize_crop
+from tijepa.data.images import Crop, Pixels, prepare, resize_crop
 from tijepa.data.pairs import Batch, Item, PairSource, Rejected
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
@@ -172,8 +172,8 @@ class BatchBuilder:
             pixels = item.image.pixels(draw.needed_side(size, scale))
             height, width = pixels.shape[:2]
             crop = draw.crop_of(height, width, scale)
-            cut = resize_crop(pixels, crop, size, recipe.flip and draw.mirrored())
-            normalise_into(self._rows[row], cut, recipe.mean, recipe.std)
+            flip, row_of = recipe.flip and draw.mirrored(), self._rows[row]
+            prepare(pixels, size, recipe.mean, recipe.std, crop=crop, flip=flip, out=row_of)
 
     def _read(self, indexes: Sequence[int]) -> list[Item]:
         return _read(self._recipe.source, indexes, images=self._recipe.features.image is None)
