@@ -33,19 +33,6 @@ from tijepa.inference.loading import load
 from tijepa.io.progress import Reporter
 from tijepa.objectives.forward import encode_modality
 
-__all__ = [
-    "MAX_BAD",
-    "Labelled",
-    "Parts",
-    "batch_features",
-    "cached_of",
-    "feature_batches",
-    "item_features",
-    "labelled_examples",
-    "out_of_fold",
-    "read_inputs",
-]
-
 Parts = Literal["both", "encoders", "embeddings"]
 
 _AT_ONCE = 64  # items encoded together

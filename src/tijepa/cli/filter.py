@@ -87,13 +87,11 @@ def filter_(
             threads=threads,
             reporter=ConsoleReporter(),
         )
-    facts = done.facts
-    highest = facts["highest_energy_kept"]
     click.echo(
-        f"kept      {facts['kept']:,} of {facts['pairs']:,} pairs, those of energy up to"
-        f" {highest:.4g} ({facts['form']})"
+        f"kept      {done.kept:,} of {done.pairs:,} pairs, those of energy up to"
+        f" {done.highest_energy_kept:.4g} ({done.form})"
     )
-    click.echo(f"report    {out / 'filter.html'}")
+    click.echo(f"report    {done.report}")
     _told(done.written)
 
 
@@ -137,7 +135,7 @@ def pair(
     tijepa pair mixed.lance --run runs/few --out matches --store more.lance
     """
     from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.search.pseudo_pairs import pair_store
+    from tijepa.search.filter import pair_store
 
     with stopping("what is embedded is kept; the same command goes on"):
         done = pair_store(
@@ -151,10 +149,9 @@ def pair(
             threads=threads,
             reporter=ConsoleReporter(),
         )
-    facts = done.facts
     click.echo(
-        f"matched   {facts['images']:,} images and {facts['texts']:,} texts by energy"
-        f" ({facts['form']}): {facts['kept']:,} pseudo-pairs, {facts['mutual']:,} of them mutual"
+        f"matched   {done.images:,} images and {done.texts:,} texts by energy ({done.form}):"
+        f" {done.kept:,} pseudo-pairs, {done.mutual:,} of them mutual"
     )
-    click.echo(f"report    {out / 'pair.html'}")
+    click.echo(f"report    {done.report}")
     _told(done.written)

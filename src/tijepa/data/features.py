@@ -16,16 +16,6 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = [
-    "MODALITIES",
-    "FeatureTable",
-    "Features",
-    "Modality",
-    "RowFeatures",
-    "SplitFeatures",
-    "StoreFeatures",
-]
-
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
 

@@ -41,16 +41,6 @@ from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = [
-    "COMPLETE",
-    "FeatureCache",
-    "cached_split",
-    "feature_keys",
-    "image_inputs",
-    "keys_of_model",
-    "text_inputs",
-]
-
 COMPLETE = "features.json"
 _FORMAT = 2
 _UNTRAINED = ("mode", "layers", "rank")  # arguments of a backbone that do not change what it gives

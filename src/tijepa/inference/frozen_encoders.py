@@ -17,8 +17,6 @@ from tijepa.errors import DataError
 from tijepa.inference.parallel import read_ahead
 from tijepa.model.encoded import Encoded
 
-__all__ = ["Encode", "FrozenEncoder", "Piece", "image_pieces", "text_pieces"]
-
 _IMAGES = 64  # at once
 _ITEMS = 256  # whose captions make a piece
 _CAPTIONS = 64  # at once

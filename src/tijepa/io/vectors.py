@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 
 from tijepa.errors import DataError
 
-__all__ = ["JOURNAL", "Column", "VectorFiles", "mapped"]
-
 JOURNAL = "journal.jsonl"
 
 

@@ -34,8 +34,6 @@ from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.manifest import check_store, fingerprint, index_folder
 from tijepa.search.vector_store import Chunk, Side, VectorStore, unwritable
 
-__all__ = ["Embedded", "Inputs", "embedded_store", "verified"]
-
 ROWS = 512  # store rows of a chunk, all that an interrupt can lose
 _SCANNED = 8192
 _CONTENT = ("id", "content_hash", "captions")

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Found", "Hit", "exact_search", "rerank"]
-
 _BLOCK = 262_144  # vectors multiplied at once
 
 

@@ -18,8 +18,6 @@ from tijepa.errors import ConfigError
 from tijepa.io.files import whole, writing
 from tijepa.search.vector_store import Side, Vectors, VectorStore
 
-__all__ = ["ENDINGS", "check_ending", "write_embeddings"]
-
 ENDINGS = (".parquet", ".npy")
 _ROWS = 8192
 

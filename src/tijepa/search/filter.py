@@ -1,64 +1,75 @@
-"""Judge every pair of a store by its energy, keep the best share, and show what went."""
+"""What a model's energies say of a store: which pairs fit best, and who may pair with whom."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import os
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tijepa.data.pairs import Rejected
-from tijepa.data.readers.lance_store import LanceStoreReader
-from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.store.prepare import Prepared, write_store
-from tijepa.data.store.schema import is_store, store_exists
+from tijepa.data.store.prepare import Prepared
 from tijepa.data.store.source import Store
-from tijepa.errors import ConfigError, DataError
-from tijepa.inference.embedder import Embedder
+from tijepa.inference.embedder import Embedder, Form
 from tijepa.io.files import writing
 from tijepa.io.progress import SILENT, Reporter
-from tijepa.search.embed_store import embedded_store
+from tijepa.search.derived_reader import (
+    FilteredReader,
+    PseudoPairReader,
+    check_new_store,
+    write_new_store,
+)
+from tijepa.search.embed_store import Embedded, embedded_store
 from tijepa.search.energies_report import spread, write_list, write_report
 from tijepa.search.index import opened_model
 from tijepa.search.manifest import check_store
-from tijepa.search.pair_scores import (
-    PairScores,
-    check_keep,
-    keep_best,
-    match_probabilities,
-    score_pairs,
-)
+from tijepa.search.pair_scores import check_keep, keep_best, match_probabilities, score_pairs
+from tijepa.search.pseudo_pairs import find_pseudo_pairs, unpaired
 from tijepa.search.where import rows_where
 
-__all__ = [
-    "DerivedReader",
-    "Filtered",
-    "FilteredReader",
-    "check_new_store",
-    "filter_store",
-    "write_new_store",
-]
+About = Callable[[NDArray[np.int64]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """`facts` are what filter.json holds; `dropped` the numbers of captions that went, by row.
+    """Of `pairs` the share of lowest energy was `kept`, up to `highest_energy_kept`.
 
-    `written` is the new store of what stays, where one was asked for.
+    `form` is that of the energies, `report` the page, `facts` what filter.json holds, `dropped`
+    the numbers of captions that went, by row of the store, and `written` the new store of what
+    stays, where one was asked for.
     """
 
-    facts: dict[str, Any]
-    dropped: Mapping[int, frozenset[int]]
-    written: Prepared | None = None
+    pairs: int
+    kept: int
+    highest_energy_kept: float
+    form: Form
+    report: Path
+    facts: Mapping[str, Any]
+    dropped: Mapping[int, Sequence[int]]
+    written: Prepared | None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """`images` and `texts` without partner have made `pairs`, of which the best were `kept`.
+
+    `mutual` of those are pairs in which each chose the other. `form` is that of the energies,
+    `report` the page, `facts` what pair.json holds, `partners` the rows of texts by that of their
+    image, and `written` the new store with the pseudo-pairs, where one was asked for.
+    """
+
+    images: int
+    texts: int
+    pairs: int
+    kept: int
+    mutual: int
+    form: Form
+    report: Path
+    facts: Mapping[str, Any]
+    partners: Mapping[int, Sequence[int]]
+    written: Prepared | None
 
 
 def filter_store(
@@ -82,7 +93,7 @@ def filter_store(
     one is named. `model` and `checkpoint` are as for `tijepa.index`.
 
         filtered = tijepa.filter("runs/photos", "noisy.lance", "filtered", keep=0.8)
-        filtered.facts["highest_energy_kept"]
+        filtered.highest_energy_kept
 
     Raises `ConfigError`, `DataError` and `CheckpointError`.
     """
@@ -93,157 +104,204 @@ def filter_store(
     rows = None if where is None else rows_where(Store(check_store(store)), where)
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
         scores = score_pairs(embedded.vector_store, embedded.form, rows)
-    opened = embedded.store
     kept = keep_best(scores, keep)
-    probabilities = match_probabilities(embedder, scores.energies)
-    facts: dict[str, Any] = {
-        "store": opened.uri,
-        "version": opened.version,
-        "model": embedded.model,
-        "form": embedded.form,
-        "where": where,
-        "keep": keep,
-        "pairs": len(scores),
-        "kept": int(kept.sum()),
-        "dropped": int((~kept).sum()),
-        **spread(scores.energies, probabilities, kept),
-    }
-    about = partial(_about, opened, scores, probabilities)
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    write_list(out / "kept.jsonl", about, np.flatnonzero(kept))
-    write_list(out / "dropped.jsonl", about, np.flatnonzero(~kept))
-    facts = write_report(
+    pairs, left = len(scores), int(kept.sum())
+
+    def about(some: NDArray[np.int64]) -> list[dict[str, Any]]:
+        taken = embedded.store.take_each(scores.rows[some], ["id", "captions"]).to_pylist()
+        return [
+            {
+                "id": own["id"],
+                "row": int(scores.rows[pair]),
+                "number": int(scores.captions[pair]),
+                "caption": own["captions"][int(scores.captions[pair])],
+            }
+            for pair, own in zip(some, taken, strict=True)
+        ]
+
+    facts = _write(
+        embedder,
+        embedded,
         out,
         "filter",
-        title=f"Filter: {facts['store']}",
-        lead=f"{facts['pairs']:,} pairs{f' where {where}' if where else ''}, judged in store"
-        f" version {facts['version']}.",
-        tiles={"Pairs": facts["pairs"], "Kept": facts["kept"], "Dropped": facts["dropped"]},
-        facts=facts,
-        store=opened,
-        about=about,
-        order=np.argsort(scores.energies, kind="stable"),
+        scores.energies,
+        kept,
+        about,
+        facts={
+            "where": where,
+            "keep": keep,
+            "pairs": pairs,
+            "kept": left,
+            "dropped": pairs - left,
+        },
+        lists={"kept": np.flatnonzero(kept), "dropped": np.flatnonzero(~kept)},
+        shown=np.argsort(scores.energies, kind="stable"),
+        title="Filter",
+        lead=f"{pairs:,} pairs{f' where {where}' if where else ''}, judged in store version"
+        f" {embedded.store.version}.",
+        tiles={"Pairs": pairs, "Kept": left, "Dropped": pairs - left},
     )
-    gone = ~kept
-    dropped = _by_row(scores.rows[gone], scores.captions[gone])
-    written = None
-    if new_store is not None:
-        reader = FilteredReader(store, ReaderOptions(), dropped)
-        written = write_new_store(reader, store, new_store, threads, reporter)
-    return Filtered(facts, dropped, written)
+    dropped = _by_row(scores.rows[~kept], scores.captions[~kept])
+    return Filtered(
+        pairs=pairs,
+        kept=left,
+        highest_energy_kept=facts["highest_energy_kept"],
+        form=embedded.form,
+        report=out / "filter.html",
+        facts=facts,
+        dropped=dropped,
+        written=write_new_store(FilteredReader, dropped, store, new_store, threads, reporter),
+    )
 
 
-def _about(
-    store: Store,
-    scores: PairScores,
-    probabilities: NDArray[np.float64] | None,
-    some: NDArray[np.int64],
-) -> list[dict[str, Any]]:
-    """What the lists say of some pairs."""
-    taken = store.take_each(scores.rows[some], ["id", "captions"]).to_pylist()
-    return [
-        {
-            "id": own["id"],
-            "row": int(scores.rows[pair]),
-            "number": int(scores.captions[pair]),
-            "caption": own["captions"][int(scores.captions[pair])],
-            "energy": float(scores.energies[pair]),
-            "probability": None if probabilities is None else float(probabilities[pair]),
-        }
-        for pair, own in zip(some, taken, strict=True)
-    ]
+def pair_store(
+    model: Embedder | str | Path,
+    store: str,
+    out: str | Path,
+    *,
+    keep: float | None = None,
+    where: str | None = None,
+    new_store: str | None = None,
+    checkpoint: str | None = None,
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> Paired:
+    """Match images without caption and texts without image of the train split of `store`.
 
-
-def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, frozenset[int]]:
-    found: dict[int, set[int]] = {}
-    for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
-        found.setdefault(row, set()).add(number)
-    return {row: frozenset(some) for row, some in found.items()}
-
-
-# A store in which something is changed, as a source for a new store.
-
-
-class DerivedReader(Reader):
-    """The items of a store in order, some of them changed; made by a verb alone."""
-
-    def __init__(self, source: str, options: ReaderOptions) -> None:
-        self._store = LanceStoreReader(source, options)
-
-    @classmethod
-    def recognises(cls, source: str) -> bool:
-        """Never: a source does not say what is to be changed."""
-        del source
-        return False
-
-    @abstractmethod
-    def changes(self) -> list[tuple[int, list[int]]]:
-        """What is changed, by row, in one order."""
-
-    def fingerprint(self) -> str:
-        """Of the store and of what is changed."""
-        words = f"{self._store.fingerprint()} {json.dumps(self.changes())}"
-        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
-
-    def count(self) -> int | None:
-        """Rows of the store that is read, some of which may go."""
-        return self._store.count()
-
-
-def check_new_store(uri: str | None) -> None:
-    """`ConfigError` where `uri` names no store, `DataError` where there is one."""
-    if uri is not None and not is_store(uri):
-        raise ConfigError(f"`new_store` {uri} does not end with .lance: name it {uri}.lance")
-    if uri is not None and store_exists(uri):
-        raise DataError(f"{uri} exists already: name another `new_store`")
-
-
-def write_new_store(
-    reader: DerivedReader, store: str, uri: str, threads: int | None, reporter: Reporter
-) -> Prepared:
-    """Write what `reader` makes of `store` as a store of its own at `uri`."""
-    threads = threads or os.cpu_count() or 1
-    with reporter.bar(f"writing {uri}", reader.count()) as advance:
-        return write_store(reader, uri, source=store, threads=threads, advance=advance)
-
-
-# A store without the captions that a filter dropped, as a source for a new store.
-
-
-class FilteredReader(DerivedReader):
-    """The items of a store in order, less the captions whose numbers `dropped` gives by row.
-
-    An item that loses all its captions goes; one that had none stays.
+    Each image is paired with the text of lowest energy, and each text with its image; `keep`
+    takes the share of lowest energy. `pairs.jsonl` has one line for each, best first, `pair.json`
+    counts, `pair.html` shows the best and the worst. The store stays as it is; `new_store`
+    (NAME.lance) has the pseudo-pairs beside the true ones. `model` and `checkpoint` are as for
+    `tijepa.index`. Raises `ConfigError`, `DataError` and `CheckpointError`.
     """
+    out = Path(out)
+    check_new_store(new_store)
+    embedder = opened_model(model, checkpoint)
+    if keep is not None:
+        check_keep(keep)
+    opened = Store(check_store(store))
+    rows = rows_where(opened, "split = 'train'")
+    if where is not None:
+        rows = np.intersect1d(rows, rows_where(opened, where))
+    with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
+        alone = unpaired(embedded.vector_store, rows)
+        with reporter.bar("comparing images", len(alone["images"])) as advance:
+            found = find_pseudo_pairs(embedded.vector_store, embedded.form, alone, advance)
+    chosen = found if keep is None else found.best(keep)
+    every = np.arange(len(chosen))
 
-    name: ClassVar[str] = "kept"
-    layout: ClassVar[str] = "what a filter kept of a pair store"
+    def about(some: NDArray[np.int64]) -> list[dict[str, Any]]:
+        images = embedded.store.take_each(chosen.images[some], ["id"])["id"].to_pylist()
+        texts = embedded.store.take_each(chosen.texts[some], ["id", "captions"]).to_pylist()
+        return [
+            {
+                "id": image,
+                "row": int(chosen.images[pair]),
+                "partner": text["id"],
+                "partner_row": int(chosen.texts[pair]),
+                "caption": text["captions"][0],
+                "captions": text["captions"],
+                "mutual": bool(chosen.mutual[pair]),
+            }
+            for pair, image, text in zip(some, images, texts, strict=True)
+        ]
 
-    def __init__(
-        self,
-        source: str,
-        options: ReaderOptions,
-        dropped: Mapping[int, frozenset[int]] | None = None,
-    ) -> None:
-        super().__init__(source, options)
-        self._dropped = dropped or {}
+    counts = {
+        "images": len(np.unique(found.images)),
+        "texts": len(np.unique(found.texts)),
+        "pairs": len(found),
+        "kept": len(chosen),
+        "mutual": int(chosen.mutual.sum()),
+    }
+    facts = _write(
+        embedder,
+        embedded,
+        out,
+        "pair",
+        found.energies,
+        np.arange(len(found)) < len(chosen),
+        about,
+        facts={"where": where, "keep": keep, **counts},
+        lists={"pairs": every},
+        shown=every,
+        title="Pseudo-pairs",
+        lead="Images without caption and texts without image of the train split"
+        f"{f' where {where}' if where else ''}, store version {embedded.store.version}, each with"
+        " its nearest.",
+        tiles={
+            "Images": counts["images"],
+            "Texts": counts["texts"],
+            "Pseudo-pairs": counts["kept"],
+            "Mutual": counts["mutual"],
+        },
+    )
+    partners = _by_row(chosen.images, chosen.texts)
+    return Paired(
+        **counts,
+        form=embedded.form,
+        report=out / "pair.html",
+        facts=facts,
+        partners=partners,
+        written=write_new_store(PseudoPairReader, partners, store, new_store, threads, reporter),
+    )
 
-    def __iter__(self) -> Iterator[Record | Rejected]:
-        for row, record in enumerate(self._store):
-            gone = self._dropped.get(row)
-            if gone is None or isinstance(record, Rejected):
-                yield record
-                continue
-            captions = tuple(c for k, c in enumerate(record.captions) if k not in gone)
-            if captions:
-                yield dataclasses.replace(record, captions=captions)
 
-    def describe(self) -> str:
-        """See `Reader.describe`."""
-        count = sum(map(len, self._dropped.values()))
-        return f"{self._store.describe()} without {count:,} captions"
+def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
+        found.setdefault(row, []).append(number)
+    return found
 
-    def changes(self) -> list[tuple[int, list[int]]]:
-        """See `ChangedStore.changes`."""
-        return [(row, sorted(numbers)) for row, numbers in sorted(self._dropped.items())]
+
+def _write(
+    embedder: Embedder,
+    embedded: Embedded,
+    out: Path,
+    name: str,
+    energies: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    about: About,
+    *,
+    facts: Mapping[str, Any],
+    lists: Mapping[str, NDArray[np.int64]],
+    shown: NDArray[np.int64],
+    title: str,
+    lead: str,
+    tiles: Mapping[str, int],
+) -> dict[str, Any]:
+    """Write lists, facts and page of some pairs, in the order `shown`; returns the facts."""
+    store = embedded.store
+    probabilities = match_probabilities(embedder, energies)
+
+    def judged(some: NDArray[np.int64]) -> list[dict[str, Any]]:
+        return [
+            {
+                **own,
+                "energy": float(energies[pair]),
+                "probability": None if probabilities is None else float(probabilities[pair]),
+            }
+            for pair, own in zip(some, about(some), strict=True)
+        ]
+
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    for each, pairs in lists.items():
+        write_list(out / f"{each}.jsonl", judged, pairs)
+    return write_report(
+        out,
+        name,
+        title=f"{title}: {store.uri}",
+        lead=lead,
+        tiles=tiles,
+        facts={
+            "store": store.uri,
+            "version": store.version,
+            "model": embedded.model,
+            "form": embedded.form,
+            **facts,
+            **spread(energies, probabilities, kept),
+        },
+        store=store,
+        about=judged,
+        order=shown,
+    )

@@ -33,8 +33,6 @@ from tijepa.search.manifest import (
 from tijepa.search.vector_store import SIDES, Side, VectorStore
 from tijepa.search.where import rows_where
 
-__all__ = ["Index"]
-
 
 def index(
     model: Embedder | str | Path,

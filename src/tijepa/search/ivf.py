@@ -21,18 +21,6 @@ from tijepa.inference.embedder import Form
 from tijepa.search.exact import exact_search, rerank
 from tijepa.search.vector_store import Side
 
-__all__ = [
-    "EXACT_UP_TO",
-    "Lists",
-    "ListsCard",
-    "as_asked",
-    "as_points",
-    "as_queries",
-    "need_faiss",
-    "point_floor",
-    "searched",
-]
-
 EXACT_UP_TO = 100_000  # vectors; computing all energies of a query takes about 10 ms there
 
 TARGET = 0.99  # recall at 10 that the number of probed lists is chosen for

@@ -17,18 +17,6 @@ from tijepa.model.saving import write_json
 from tijepa.search.ivf import Lists, ListsCard, searched
 from tijepa.search.vector_store import SIDES, Side, VectorStore
 
-__all__ = [
-    "IndexCard",
-    "check_store",
-    "fingerprint",
-    "index_folder",
-    "make_lists",
-    "open_lists",
-    "read_card",
-    "remove_others",
-    "write_card",
-]
-
 FORMAT = 1
 _CARD = "index.json"
 

@@ -12,16 +12,6 @@ from tijepa.errors import ConfigError, DataError
 from tijepa.inference.embedder import Embedder, Form
 from tijepa.search.vector_store import VectorStore
 
-__all__ = [
-    "PairScores",
-    "check_keep",
-    "keep_best",
-    "kept_count",
-    "match_probabilities",
-    "pair_energies",
-    "score_pairs",
-]
-
 _BLOCK = 65_536
 
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from tijepa.errors import DataError
 from tijepa.io.vectors import JOURNAL, Column, VectorFiles
 
-__all__ = ["SIDES", "Chunk", "Side", "VectorStore", "Vectors", "unwritable"]
-
 Side = Literal["images", "texts"]
 SIDES: tuple[Side, Side] = ("images", "texts")
 _REMEDY = "delete the folder and index anew"

@@ -15,7 +15,6 @@ from tijepa.errors import ConfigError
 if TYPE_CHECKING:
     from tijepa.data.store.source import Store
 
-__all__ = ["columns_of", "in_store_names", "rows_where"]
 
 _OWN = ("id", "split", "width", "height", "format", "reference", "captions", "content_hash")
 # a string, a name in backticks, or a bare name that is no function

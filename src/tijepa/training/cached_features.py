@@ -23,8 +23,6 @@ from tijepa.model.encoders import Encoders
 from tijepa.objectives.tasks import TASKS
 from tijepa.training.build import Compute
 
-__all__ = ["cached_modalities", "feature_cache_of", "split_features"]
-
 
 def cached_modalities(config: RunConfig, source: PairSource) -> dict[Modality, str | None]:
     """The modalities with a frozen backbone, each with the reason why it runs at every step.
