@@ -49,8 +49,10 @@ class ReaderOptions:
 class Reader(ABC):
     """One layout. Raises `DataError` when opened if the source as a whole cannot be used."""
 
-    name: ClassVar[str]  # as given to --reader
+    name: ClassVar[str]  # as registered, and as given to `reader`
     layout: ClassVar[str]  # one line for people: what the reader takes
+    priority: ClassVar[int] = 0  # the lowest of those that recognise a source takes it
+    addresses: ClassVar[bool] = False  # whether a source may be a name or address, and no path
     follows: ClassVar[frozenset[str]] = frozenset(  # fields of ReaderOptions that have an effect
         ("image_column", "caption_column", "split_column")
     )

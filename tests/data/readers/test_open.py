@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tijepa.data.readers import READERS, open_reader
+from tijepa.data.readers import open_reader, readers
 from tijepa.data.readers.files import digest_of_files, read_file
 from tijepa.data.records import ReaderOptions
 from tijepa.errors import ConfigError, DataError
@@ -16,14 +16,14 @@ from . import pairs_on_disk as disk
 @pytest.mark.parametrize("layout", disk.WRITERS)
 def test_only_one_reader_recognises_a_layout(tmp_path: Path, layout: str) -> None:
     source = disk.WRITERS[layout](tmp_path, disk.pairs())
-    found = [name for name, reader in READERS.items() if reader.recognises(source)]
+    found = [name for name, reader in readers().items() if reader.recognises(source)]
     assert found == [layout.partition("-")[0]]
 
 
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", readers())
 @pytest.mark.parametrize("source", ["", "nothing/here", "a\0b", "\ud83d", "x" * 5000, "{", "~"])
 def test_recognising_never_raises(reader: str, source: str) -> None:
-    assert READERS[reader].recognises(source) in (True, False)
+    assert readers()[reader].recognises(source) in (True, False)
 
 
 @pytest.mark.parametrize("source", ["nothing/here", "a\0b", "\ud83d", "x" * 5000, "{0..1}.tar"])

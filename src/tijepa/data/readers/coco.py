@@ -27,6 +27,7 @@ from tijepa.data.readers.files import (
 )
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
+from tijepa.registry import register
 
 _GLIMPSE = 65536  # bytes looked at, at both ends of a file
 
@@ -41,10 +42,12 @@ class _Annotations:
     folder: Path
 
 
+@register("reader", "coco")
 class CocoReader(Reader):
     """Caption annotations of COCO."""
 
     name: ClassVar[str] = "coco"
+    priority: ClassVar[int] = 90
     layout: ClassVar[str] = "COCO captions_*.json, its folder annotations/, or the folder above"
     follows: ClassVar[frozenset[str]] = frozenset()
 

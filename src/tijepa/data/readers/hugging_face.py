@@ -14,6 +14,7 @@ from tijepa.data.readers.files import digest_of_files
 from tijepa.data.records import Reader, ReaderOptions, Record, canonical_split
 from tijepa.errors import DataError, MissingExtraError
 from tijepa.io.formatting import first_line
+from tijepa.registry import register
 
 
 def import_datasets() -> Any:
@@ -111,10 +112,12 @@ def _undecoded(split: Any) -> Any:
 # A folder written by `save_to_disk` of Hugging Face's `datasets`.
 
 
+@register("reader", "hf_disk")
 class DiskDatasetReader(Reader):
     """A `Dataset` or `DatasetDict` on disk."""
 
     name: ClassVar[str] = "hf_disk"
+    priority: ClassVar[int] = 40
     layout: ClassVar[str] = "a folder written by save_to_disk of datasets"
 
     def __init__(self, source: str, options: ReaderOptions) -> None:
@@ -163,10 +166,13 @@ _PREFIXES = ("hub:", "hf://datasets/")
 _NAME = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")
 
 
+@register("reader", "hub")
 class HubReader(Reader):
     """A data set that `datasets` downloads, or has downloaded, into its cache."""
 
     name: ClassVar[str] = "hub"
+    priority: ClassVar[int] = 20
+    addresses: ClassVar[bool] = True
     layout: ClassVar[str] = "hub:OWNER/NAME"
 
     def __init__(self, source: str, options: ReaderOptions) -> None:

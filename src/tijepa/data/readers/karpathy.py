@@ -26,6 +26,7 @@ from tijepa.data.readers.files import (
 )
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.errors import DataError
+from tijepa.registry import register
 
 _GLIMPSE = 65536
 _FOLDERS = (
@@ -41,10 +42,12 @@ _FOLDERS = (
 _USED = ("filename", "filepath", "split", "sentences")
 
 
+@register("reader", "karpathy")
 class KarpathyReader(Reader):
     """A split file of Karpathy and the images it names."""
 
     name: ClassVar[str] = "karpathy"
+    priority: ClassVar[int] = 80
     layout: ClassVar[str] = "Karpathy's dataset_*.json, or the folder that holds it"
     follows: ClassVar[frozenset[str]] = frozenset()
 

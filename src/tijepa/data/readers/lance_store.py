@@ -11,14 +11,18 @@ from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.codec import unpack
 from tijepa.data.store.schema import is_store
 from tijepa.errors import ConfigError
+from tijepa.registry import register
 
 _ROWS_AT_ONCE = 256
 
 
+@register("reader", "lance")
 class LanceStoreReader(Reader):
     """Every row of the latest version of a store, in order."""
 
     name: ClassVar[str] = "lance"
+    priority: ClassVar[int] = 30
+    addresses: ClassVar[bool] = True
     layout: ClassVar[str] = "a pair store (*.lance)"
 
     def __init__(self, source: str, options: ReaderOptions) -> None:

@@ -25,15 +25,18 @@ from tijepa.data.pairs import Rejected
 from tijepa.data.readers.files import digest_of_files, read_file
 from tijepa.data.records import Reader, ReaderOptions, Record, hash_fraction
 from tijepa.errors import DataError
+from tijepa.registry import register
 
 _TABLE = "labelResultAll.txt"
 _LABELS = ("negative", "neutral", "positive")
 
 
+@register("reader", "mvsa")
 class MvsaReader(Reader):
     """Tweets with images and sentiments."""
 
     name: ClassVar[str] = "mvsa"
+    priority: ClassVar[int] = 50
     layout: ClassVar[str] = "MVSA's labelResultAll.txt beside its folder data"
     follows: ClassVar[frozenset[str]] = frozenset()
 

@@ -21,15 +21,18 @@ from tijepa.data.readers.table import Gathering
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 from tijepa.io.formatting import first_line
+from tijepa.registry import register
 
 _BATCH = 32  # rows in memory at a time
 _MAGIC = b"PAR1"
 
 
+@register("reader", "parquet")
 class ParquetReader(Reader):
     """Rows of parquet files."""
 
     name: ClassVar[str] = "parquet"
+    priority: ClassVar[int] = 100
     layout: ClassVar[str] = "a .parquet file or a folder of them"
 
     def __init__(self, source: str, options: ReaderOptions) -> None:

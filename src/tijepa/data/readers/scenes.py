@@ -16,16 +16,20 @@ from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.scenes import SPLIT_SIZES, Scene, Scenes
 from tijepa.errors import DataError
+from tijepa.registry import register
 from tijepa.version import __version__
 
 _SOURCE = re.compile(r"scenes(?::(\d{1,9}))?")
 _IMAGE_SIZE = 64
 
 
+@register("reader", "scenes")
 class ScenesReader(Reader):
     """Every scene of every split, with its ground truth in `extra`."""
 
     name: ClassVar[str] = "scenes"
+    priority: ClassVar[int] = 10
+    addresses: ClassVar[bool] = True
     layout: ClassVar[str] = "scenes or scenes:SEED"
     follows: ClassVar[frozenset[str]] = frozenset()
 

@@ -27,6 +27,7 @@ from tijepa.data.readers.files import (
 )
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
+from tijepa.registry import register
 
 _PROBED = 200  # folders looked into for a first pair
 
@@ -40,10 +41,12 @@ class _Stem:
     json: str | None = None
 
 
+@register("reader", "siblings")
 class SiblingsReader(Reader):
     """Images with text files of the same name."""
 
     name: ClassVar[str] = "siblings"
+    priority: ClassVar[int] = 110
     layout: ClassVar[str] = "a folder of name.jpg with name.txt beside it"
     follows: ClassVar[frozenset[str]] = frozenset(("caption_column", "split_column"))
 

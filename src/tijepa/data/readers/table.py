@@ -44,6 +44,7 @@ from tijepa.data.readers.files import (
 from tijepa.data.readers.rows import JSON_LINES, SEPARATED, Row, read_rows
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.errors import DataError
+from tijepa.registry import register
 
 _FILES = tuple(
     f"{name}{ending}"
@@ -53,10 +54,12 @@ _FILES = tuple(
 _HEAD = 1000  # rows looked at before all are
 
 
+@register("reader", "table")
 class TableReader(Reader):
     """Images in files, captions in a table."""
 
     name: ClassVar[str] = "table"
+    priority: ClassVar[int] = 60
     layout: ClassVar[str] = "a .csv, .tsv or .jsonl table, or the folder that holds it"
 
     def __init__(self, source: str, options: ReaderOptions) -> None:

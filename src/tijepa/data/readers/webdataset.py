@@ -25,15 +25,18 @@ from tijepa.data.readers.siblings import read_sides
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 from tijepa.io.formatting import first_line
+from tijepa.registry import register
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("cls", "id", "url")
 
 
+@register("reader", "webdataset")
 class WebDatasetReader(Reader):
     """Samples of tar shards."""
 
     name: ClassVar[str] = "webdataset"
+    priority: ClassVar[int] = 70
     layout: ClassVar[str] = "a .tar shard, a folder of them, or a pattern such as {000..003}.tar"
     follows: ClassVar[frozenset[str]] = frozenset(("caption_column", "split_column"))
 
