@@ -16,6 +16,8 @@ def test_all_is_the_public_interface() -> None:
         "Embedder",
         "MissingExtraError",
         "NonFiniteError",
+        "Objective",
+        "Section",
         "TijepaError",
         "__version__",
         "compare",
@@ -25,6 +27,7 @@ def test_all_is_the_public_interface() -> None:
         "index",
         "load",
         "prepare",
+        "register",
         "search",
     ]
     assert dir(tijepa) == tijepa.__all__

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tijepa.data.validation.diagnosis import doctor
     from tijepa.inference.embedder import Embedder
     from tijepa.inference.loading import load
+    from tijepa.objectives.base import Objective
+    from tijepa.registry import Section, register
     from tijepa.runs.compare import compare_runs as compare
     from tijepa.runs.evaluation import evaluate_run as evaluate
     from tijepa.search.answer import search
@@ -38,6 +40,8 @@ __all__ = [
     "Embedder",
     "MissingExtraError",
     "NonFiniteError",
+    "Objective",
+    "Section",
     "TijepaError",
     "__version__",
     "compare",
@@ -47,6 +51,7 @@ __all__ = [
     "index",
     "load",
     "prepare",
+    "register",
     "search",
 ]
 
@@ -54,12 +59,15 @@ __all__ = [
 _LATER = {
     "Embedder": "tijepa.inference.embedder:Embedder",
     "compare": "tijepa.runs.compare:compare_runs",
+    "Objective": "tijepa.objectives.base:Objective",
+    "Section": "tijepa.registry:Section",
     "doctor": "tijepa.data.validation.diagnosis:doctor",
     "evaluate": "tijepa.runs.evaluation:evaluate_run",
     "filter": "tijepa.search.filter:filter_store",
     "index": "tijepa.search.index:index",
     "load": "tijepa.inference.loading:load",
     "prepare": "tijepa.data.store.prepare:prepare",
+    "register": "tijepa.registry:register",
     "search": "tijepa.search.answer:search",
 }
 

@@ -178,10 +178,11 @@ def on_new_name(tell: Callable[[str], None]) -> None:
     _on_new_name.append(tell)
 
 
-def load_plugins(packages: Iterable[str]) -> None:
-    """Import packages, which register their parts; `ConfigError` for one that cannot be imported.
+def load_plugins(packages: Iterable[str], *, keep: bool = False) -> None:
+    """Import packages, which register their parts.
 
-    Runs whatever the package runs when it is imported.
+    With `keep` every configuration that is made afterwards names them too. Runs whatever a package
+    runs when it is imported. Raises `ConfigError` for one that cannot be.
     """
     for package in packages:
         try:
@@ -191,12 +192,12 @@ def load_plugins(packages: Iterable[str]) -> None:
             remedy = "install it, or put its folder on PYTHONPATH" if missing else "mend it"
             reason = "is not installed" if missing else f"cannot be imported ({error})"
             raise ConfigError(f"plug-in package '{package}' {reason}: {remedy}") from None
-        if package not in _named:
+        if keep and package not in _named:
             _named.append(package)
 
 
 def named_plugins() -> tuple[str, ...]:
-    """The packages that `load_plugins` has imported."""
+    """The packages that were loaded to `keep`."""
     return tuple(_named)
 
 

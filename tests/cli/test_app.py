@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tijepa import registry
 from tijepa.cli import main
 from tijepa.cli.app import app
 from tijepa.errors import DataError
@@ -214,3 +216,26 @@ def test_a_usage_error_of_a_search_does_not_wait_for_torch() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"")
     assert b"Give TEXT or --image" in done.stderr
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_plugin_is_imported_before_any_verb(
+    before: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "told_of_import.py").write_text("print('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(registry, "_named", [])
+    monkeypatch.delitem(sys.modules, "told_of_import", raising=False)
+    plugin = ["--plugin", "told_of_import"] if before else ["--plugin=told_of_import"]
+    assert main([*plugin, "presets"] if before else ["presets", *plugin]) == 0
+    assert capsys.readouterr().out.startswith("imported\n")
+
+
+def test_a_plugin_that_is_missing_is_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets", "--plugin", "nobodys_package"]) == 2
+    assert "plug-in package 'nobodys_package' is not installed" in capsys.readouterr().err
+    assert main(["presets", "--plugin"]) == 2
+    assert "--plugin" in capsys.readouterr().err

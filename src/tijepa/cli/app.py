@@ -52,10 +52,11 @@ class _Verbs(click.Group):
     cls=_Verbs,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Each verb explains itself: tijepa train --help. Also --version, and --debug.",
+    epilog="Each verb: tijepa train --help. Also --version, --debug, --plugin PACKAGE.",
 )
 @click.version_option(__version__, prog_name="tijepa", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.option("--plugin", metavar="PACKAGE", expose_value=False, help="Import what it registers.")
 @click.pass_context
 def app(context: click.Context) -> None:
     """Align text and images by prediction in latent space, without negatives."""
@@ -96,7 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given  # before or after the verb, and also for errors of the parser
     given = [argument for argument in given if argument != "--debug"]
+    given, packages = _without_plugins(given)
     try:
+        if packages:
+            from tijepa.registry import load_plugins
+
+            load_plugins(packages, keep=True)
         result = app.main(given, prog_name="tijepa", standalone_mode=False)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "tijepa"
@@ -121,6 +127,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             debug,
         )
     return result if isinstance(result, int) else 0
+
+
+def _without_plugins(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without `--plugin PACKAGE`, wherever it stands, and the packages."""
+    rest: list[str] = []
+    packages: list[str] = []
+    arguments = iter(given)
+    for argument in arguments:
+        option, separator, package = argument.partition("=")
+        if argument == "--":
+            return [*rest, argument, *arguments], packages
+        if option != "--plugin":
+            rest.append(argument)
+        elif separator:
+            packages.append(package)
+        else:
+            following = next(arguments, None)
+            if following is None:
+                return [*rest, argument], packages  # the parser says what is missing
+            packages.append(following)
+    return rest, packages
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -29,6 +29,7 @@ __all__ = ["search"]
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a gallery, offline."
 )
 @click.option("--exact", is_flag=True, help="Compute every energy; leave the lists aside.")
+@click.option("--backend", metavar="NAME", help="A registered search backend in their place.")
 @checkpoint_option
 def search(
     run: Path,
@@ -40,6 +41,7 @@ def search(
     as_json: bool,
     html: Path | None,
     exact: bool,
+    backend: str | None,
     checkpoint: str | None,
 ) -> None:
     """Find the images of STORE for TEXT, after: tijepa index RUN STORE
@@ -58,7 +60,8 @@ def search(
 
     weights = [] if checkpoint is None else ["--checkpoint", checkpoint]
     made_by = shlex.join(["tijepa", "index", str(run), store, *weights])
-    index = Index.open(load(run, checkpoint=checkpoint), store, exact=exact, made_by=made_by)
+    model = load(run, checkpoint=checkpoint)
+    index = Index.open(model, store, exact=exact, backend=backend, made_by=made_by)
     answer = ask(index, text=text, image=image, k=k, where=where)
     if as_json:
         click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))

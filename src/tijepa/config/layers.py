@@ -23,7 +23,7 @@ from tijepa.config.run import RunConfig
 from tijepa.config.unused_settings import without_effect
 from tijepa.config.yaml_io import covers, leaves, read_yaml, remove
 from tijepa.errors import ConfigError
-from tijepa.registry import load_plugins, named_plugins, unknown_name
+from tijepa.registry import entry, load_plugins, named_plugins, unknown_name
 
 __all__ = ["load_config", "preset_names"]
 
@@ -44,7 +44,7 @@ def load_config(
     `overrides` are `section.key=value` strings whose values are YAML. Raises `ConfigError` for an
     unknown preset, an unreadable file, an unknown key (naming the nearest one), a bad value, a
     setting without effect, or a plug-in that cannot be imported. The packages of `plugins`, and
-    those that were named before (`load_plugins`), are imported first and kept in the result.
+    those that `load_plugins` has kept, are imported first and named in the result.
     """
     layers: list[dict[str, Any]] = []
     if preset is not None:
@@ -56,6 +56,10 @@ def load_config(
         _merge(last, _parse_override(override))
     named = [name for layer in [*layers, last] for name in _listed(layer.get("plugins"))]
     load_plugins(named)
+    for kind, key in (("evaluation", "evaluations"), ("logger", "log.loggers")):
+        for layer in [*layers, last]:
+            for name in _listed(dict(leaves(layer)).get(key)):
+                entry(kind, name)  # or it says which one was meant
     merged: dict[str, Any] = {}
     for layer in [*layers, last]:
         find_names(RunConfig, dict(leaves(layer)))
@@ -71,8 +75,18 @@ def load_config(
 
 
 def _listed(value: Any) -> list[str]:
-    """The packages of the setting `plugins`; its type is judged with all others."""
+    """The names of a setting that is a list of them; its type is judged with all others."""
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+def load_plugins_of(run: Path) -> None:
+    """Import the packages that the configuration in a run folder names; nothing where it has none.
+
+    Raises `ConfigError` for a package that cannot be imported.
+    """
+    path = run / "config.yaml"
+    if path.is_file():
+        load_plugins(_listed(_read_file(path).get("plugins")))
 
 
 def _read_preset(name: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class RunConfig(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     plugins: tuple[str, ...] = ()  # packages to import, which register parts named below
+    evaluations: tuple[str, ...] = ()  # registered ones, of the finished model
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     objective: Annotated[ObjectiveConfig, OBJECTIVE] = OBJECTIVE.make()

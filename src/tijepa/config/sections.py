@@ -273,3 +273,4 @@ class LogConfig(Section):
     keep_last: PositiveInt = 2
     tensorboard: bool = True
     wandb: bool = False
+    loggers: tuple[str, ...] = ()  # registered ones

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from tijepa.config.layers import load_plugins_of
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError
 from tijepa.inference.backend import PRECISIONS, Precision, check_known, usable_device
@@ -60,6 +61,7 @@ def load(
             raise ConfigError(f"checkpoint '{checkpoint}' has no effect on exported graphs")
         return _load_onnx(found, place, precision or "float32")
     folder = model_folder(found, checkpoint)
+    load_plugins_of(found)
     model, card = load_model(folder)
     return Embedder(
         model.to(place),

@@ -49,12 +49,14 @@ def search(
     k: int = 10,
     where: str | None = None,
     exact: bool = False,
+    backend: str | None = None,
     checkpoint: str | None = None,
 ) -> Answer:
     """The k images of `store` of lowest energy for `text`, or the captions for the file `image`.
 
     `tijepa.index` has to be called before. `where` is a condition on the store's columns;
-    `model`, `checkpoint` and `exact` are as there. For many questions keep the `Index`.
+    `model`, `checkpoint` and `exact` are as there, `backend` as in `Index.open`. For many questions
+    keep the `Index`.
 
         answer = tijepa.search("runs/photos", "photos.lance", "two dogs", where="split = 'test'")
         [(hit.id, hit.energy, hit.caption) for hit in answer.hits]
@@ -63,7 +65,7 @@ def search(
     """
     if (text is None) == (image is None):
         raise ConfigError("give a text or `image`, one of them")
-    index = Index.open(opened_model(model, checkpoint), store, exact=exact)
+    index = Index.open(opened_model(model, checkpoint), store, exact=exact, backend=backend)
     return ask(index, text=text, image=None if image is None else Path(image), k=k, where=where)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from tijepa.registry import register
 
 _BLOCK = 262_144  # vectors multiplied at once
 
@@ -60,6 +62,38 @@ def rerank(
     # equal energies by position, so that answers do not depend on the way they were found
     order = np.lexsort((candidates, energies), axis=1)[:, :k]
     return Found(np.take_along_axis(candidates, order, 1), np.take_along_axis(energies, order, 1))
+
+
+class SearchBackend(Protocol):
+    """Finds candidates among vectors; energies are computed exactly afterwards.
+
+    It is made of n vectors (n, j), which may lie on disk.
+    """
+
+    def __init__(self, values: NDArray[np.float32]) -> None: ...
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
+        """Positions (q, c) of large inner products for each of q queries, c ≥ k; -1 for none.
+
+        Where there are `allowed` positions, among these alone.
+        """
+        ...
+
+
+@register("search_backend", "exact")
+class ExactBackend:
+    """Every inner product."""
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self._values = values
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
+        """The k largest."""
+        return exact_search(self._values, queries, k, allowed).positions
 
 
 # What a search answers with.

@@ -16,8 +16,9 @@ from tijepa.errors import ConfigError, DataError
 from tijepa.inference.embedder import Embedder, Form
 from tijepa.inference.loading import load
 from tijepa.io.progress import SILENT, Reporter
+from tijepa.registry import part
 from tijepa.search.embed_store import embedded_store, verified
-from tijepa.search.exact import Found, Hit, exact_search, rerank
+from tijepa.search.exact import Found, Hit, SearchBackend, exact_search, rerank
 from tijepa.search.ivf import EXACT_UP_TO, Lists, need_faiss, searched
 from tijepa.search.manifest import (
     IndexCard,
@@ -77,6 +78,7 @@ class Index:
         vector_store: VectorStore,
         card: IndexCard,
         lists: Mapping[Side, Lists],
+        backend: str | None = None,
     ) -> None:
         self.embedder = embedder
         self.store = store
@@ -84,6 +86,11 @@ class Index:
         self.folder = vector_store.folder
         self._vectors = {side: vector_store.vectors(side) for side in SIDES}
         self._lists = lists
+        self._backends: dict[Side, SearchBackend] = {}
+        if backend is not None:
+            made = part("search_backend", backend)
+            for side, one in self._vectors.items():
+                self._backends[side] = made(searched(one.values, card.form, side))
 
     @classmethod
     def build(
@@ -133,11 +140,13 @@ class Index:
         store: str,
         *,
         exact: bool = False,
+        backend: str | None = None,
         made_by: str | None = None,
     ) -> Index:
         """Open what `build` made, at the version of the store that it covers.
 
-        `exact` leaves inverted lists aside, and then faiss is not needed. `made_by` is the
+        `exact` leaves inverted lists aside, and then faiss is not needed; so does `backend`, the
+        name of a registered search backend, which finds candidates instead. `made_by` is the
         command that makes the index, for the error where there is none. Raises `DataError` where
         the model has no index on the store, or that version is gone, and `MissingExtraError`.
         """
@@ -157,8 +166,8 @@ class Index:
         )
         if vector_store.rows != card.rows or not verified(vector_store, opened, only_ends=True):
             raise DataError(f"{store} was written anew since it was indexed: {remedy}")
-        lists = {} if exact else open_lists(vector_store, card)
-        return cls(embedder, opened, vector_store, card, lists)
+        lists = {} if exact or backend is not None else open_lists(vector_store, card)
+        return cls(embedder, opened, vector_store, card, lists, backend)
 
     @property
     def form(self) -> Form:
@@ -217,6 +226,8 @@ class Index:
             meets[rows_where(self.store, where)] = True
             allowed = np.flatnonzero(meets[vectors.rows])
         few = allowed is not None and len(allowed) <= (self.card.exact_up_to or 0)
+        if among in self._backends and not few:
+            return rerank(values, asked, self._backends[among].search(asked, k, allowed), k)
         if lists is None or few:
             return exact_search(values, asked, k, allowed)
         return rerank(values, asked, lists.search(values, asked, k, allowed), k)
