@@ -239,7 +239,7 @@ def _shipped(kind: str) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for path in sorted(folder.glob("*.py")):
         text = path.read_text(encoding="utf-8")
-        if f'@register("{kind}"' in text:
+        if "@register(" in text and f'"{kind}"' in text:
             module = ".".join(("tijepa", *KINDS[kind].split("/"), path.stem))
             found |= _read(ast.parse(text, str(path)), kind, module)
     return found

@@ -85,7 +85,7 @@ def load_plugins_of(run: Path) -> None:
     Raises `ConfigError` for a package that cannot be imported.
     """
     path = run / "config.yaml"
-    if path.is_file():
+    if path.is_file() and "plugins" in path.read_text(encoding="utf-8", errors="replace"):
         load_plugins(_listed(_read_file(path).get("plugins")))
 
 

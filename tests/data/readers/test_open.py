@@ -20,6 +20,13 @@ def test_only_one_reader_recognises_a_layout(tmp_path: Path, layout: str) -> Non
     assert found == [layout.partition("-")[0]]
 
 
+def test_every_reader_of_files_has_a_writer_that_shows_that_it_gives_the_same_pairs() -> None:
+    """Those without one read what has tests of its own: scenes, the hub, stores, MVSA."""
+    written = {layout.partition("-")[0] for layout in disk.WRITERS}
+    assert readers().keys() - written == {"scenes", "hub", "lance", "mvsa"}
+    assert all(reader.name == name for name, reader in readers().items())
+
+
 @pytest.mark.parametrize("reader", readers())
 @pytest.mark.parametrize("source", ["", "nothing/here", "a\0b", "\ud83d", "x" * 5000, "{", "~"])
 def test_recognising_never_raises(reader: str, source: str) -> None:
