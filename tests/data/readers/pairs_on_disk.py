@@ -57,6 +57,16 @@ def json_lines(root: Path, items: Sequence[Pair]) -> str:
     return str(root)
 
 
+def json_list(root: Path, items: Sequence[Pair]) -> str:
+    _images(root, items)
+    rows = [
+        {"image": f"images/{n}.jpg", "captions": pair.captions, "split": PUBLISHED[pair.split]}
+        for n, pair in enumerate(items)
+    ]
+    (root / "pairs.json").write_text(json.dumps(rows))
+    return str(root / "pairs.json")
+
+
 def separated(separator: str, name: str) -> Callable[[Path, Sequence[Pair]], str]:
     import csv
 
@@ -228,6 +238,7 @@ WRITERS: dict[str, Callable[[Path, Sequence[Pair]], str]] = {
     "table-semicolon": separated(";", "any.csv"),
     "table-bar": separated("|", "any.csv"),
     "table-tsv": separated("\t", "any.tsv"),
+    "json_list": json_list,
     "siblings": siblings,
     "coco": coco,
     "karpathy": karpathy,
