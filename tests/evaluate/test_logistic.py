@@ -41,22 +41,21 @@ def test_the_weight_solves_the_stationary_equation() -> None:
     assert w * (1 + math.exp(2 * w)) == pytest.approx(4, abs=1e-5)
 
 
-def test_it_is_the_same_every_time_and_from_every_start() -> None:
+def test_it_is_the_same_every_time() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(60, 5, generator=generator)
     y = torch.randint(3, (60,), generator=generator)
     cold = fit_logistic(x, y, 3, decay=0.01)
     assert torch.equal(cold.weight, fit_logistic(x, y, 3, decay=0.01).weight)
-    warm = fit_logistic(x, y, 3, decay=0.01, start=fit_logistic(x, y, 3, decay=1.0))
-    assert torch.allclose(cold.weight, warm.weight, atol=1e-5)
 
 
-def test_the_gradient_is_zero_at_the_minimum() -> None:
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_gradient_is_zero_at_the_minimum(classes: int) -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(40, 4, generator=generator)
-    y = torch.randint(3, (40,), generator=generator)
-    fitted = fit_logistic(x, y, 3, decay=0.1)
-    residual = fitted(x).softmax(dim=1) - torch.nn.functional.one_hot(y, 3)
+    y = torch.randint(classes, (40,), generator=generator)
+    fitted = fit_logistic(x, y, classes, decay=0.1)
+    residual = fitted(x).softmax(dim=1) - torch.nn.functional.one_hot(y, classes)
     gradient = x.double().T @ residual / 40 + 0.1 * fitted.weight
     assert float(gradient.abs().max()) < 1e-6
     assert float(residual.mean(dim=0).abs().max()) < 1e-6

@@ -9,6 +9,7 @@ from tijepa.evaluate.probes import (
     Examples,
     Neighbours,
     Standard,
+    _neighbours,
     cross_validate,
     fit_linear,
     fit_neighbours,
@@ -77,8 +78,9 @@ def test_balanced_classes_find_the_rare_one_more_often() -> None:
 def test_votes_of_neighbours_weigh_by_their_cosine() -> None:
     """Along the axes; the query lies at 45° of both, so both vote alike: even odds."""
     standard = Standard(torch.zeros(2, dtype=torch.double), torch.ones(2, dtype=torch.double))
-    known = torch.eye(2, dtype=torch.double)
-    head = Neighbours(standard, known, torch.eye(2, dtype=torch.double), 2)
+    voters = _neighbours(Examples(torch.eye(2), torch.arange(2), torch.arange(2), 2), 2).voters
+    voters.fit(torch.eye(2).double().numpy(), [0, 1])
+    head = Neighbours(standard, voters)
     even = head.logits(torch.tensor([[1.0, 1.0]])).softmax(dim=1)
     assert even[0].tolist() == pytest.approx([0.5, 0.5])
     clear = head.logits(torch.tensor([[1.0, 0.0]])).softmax(dim=1)
@@ -88,11 +90,8 @@ def test_votes_of_neighbours_weigh_by_their_cosine() -> None:
 
 def test_more_neighbours_than_examples_are_all_examples() -> None:
     examples = blobs(10, 3.0)
-    standard = Standard.of(examples.features)
-    known = torch.nn.functional.normalize(standard(examples.features), dim=1)
-    votes = torch.nn.functional.one_hot(examples.labels, 2).double()
-    few = Neighbours(standard, known, votes, 10).logits(examples.features)
-    assert torch.equal(few, Neighbours(standard, known, votes, 99).logits(examples.features))
+    few = _neighbours(examples, 10).logits(examples.features)
+    assert torch.equal(few, _neighbours(examples, 99).logits(examples.features))
 
 
 def test_cross_validation_never_shows_a_head_what_it_predicts() -> None:

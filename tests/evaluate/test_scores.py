@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tijepa.errors import DataError
-from tijepa.evaluate.scores import confusion_matrix, figures_of, paired_gain, score
+from tijepa.errors import DataError, MissingExtraError
+from tijepa.evaluate.scores import figures_of, paired_gain, score
 
 TRUTH = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
 NAMED = torch.tensor([0, 0, 0, 1, 1, 0, 2, 1])
@@ -117,8 +118,17 @@ def test_figures_lie_between_0_and_1_and_do_not_depend_on_the_order(
     pairs: list[tuple[int, int]], turn: int
 ) -> None:
     truth, named = torch.tensor(pairs).T
-    figures = figures_of(confusion_matrix(truth, named, 4).double())
-    turned = figures_of(confusion_matrix(truth.roll(turn), named.roll(turn), 4).double())
-    assert torch.equal(figures, turned)
+    scores = score(truth, named, 4, resamples=2)
+    turned = score(truth.roll(turn), named.roll(turn), 4, resamples=2)
+    assert torch.equal(scores.confusion, turned.confusion)
+    figures = figures_of(scores.confusion.double())
+    found = [one.value for one in (scores.accuracy, scores.f1_weighted, scores.f1_macro)]
+    assert figures.tolist() == pytest.approx(found)  # those of resamples are scikit-learn's
     assert bool(((figures >= 0) & (figures <= 1)).all())
     assert float(figures[0]) == pytest.approx(sum(a == b for a, b in pairs) / len(pairs))
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tijepa\[classify\]'"):
+        score(TRUTH, NAMED, 3)

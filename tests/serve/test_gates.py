@@ -116,7 +116,8 @@ def test_an_answer_is_counted_also_where_the_application_fails() -> None:
         metrics = Metrics()
         with pytest.raises(RuntimeError):
             await Watched(app, metrics)(scope(), silence, Sent())
-        assert metrics.requests == {("POST", "other", 500): 1}
-        assert metrics.running == 0
+        labels = {"method": "POST", "route": "other", "status": "500"}
+        assert metrics.registry.get_sample_value("tijepa_requests_total", labels) == 1
+        assert metrics.registry.get_sample_value("tijepa_running_requests") == 0
 
     asyncio.run(main())

@@ -178,7 +178,7 @@ def test_a_foreign_host_is_not_answered(client: TestClient) -> None:
     """A page whose name was made to point at this machine sends its own name as Host."""
     for host in ("evil.example", "evil.example:8000", "localhost.evil.example", ""):
         answer = client.get("/health", headers={"Host": host})
-        refused(answer, 400, "does not answer to the host")
+        assert (answer.status_code, answer.text) == (400, "Invalid host header")
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,10 @@ def test_metrics_count_what_was_answered(serve: Callable[..., TestClient]) -> No
     answer = one.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     for line in (
-        'tijepa_requests_total{method="POST",route="/embed",status="200"} 1',
-        'tijepa_requests_total{method="GET",route="/items/{row}",status="404"} 1',
-        "tijepa_batch_items_sum 2",
-        "tijepa_running_requests 1",
+        'tijepa_requests_total{method="POST",route="/embed",status="200"} 1.0',
+        'tijepa_requests_total{method="GET",route="/items/{row}",status="404"} 1.0',
+        "tijepa_batch_items_sum 2.0",
+        "tijepa_running_requests 1.0",
     ):
         assert line in answer.text
 

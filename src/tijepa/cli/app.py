@@ -17,10 +17,8 @@ from collections.abc import Sequence
 import click
 
 from tijepa.cli.classify import classify, probe
-from tijepa.cli.compare import compare
 from tijepa.cli.doctor import doctor
-from tijepa.cli.evaluate import evaluate
-from tijepa.cli.explain import explain
+from tijepa.cli.evaluate import compare, evaluate, explain
 from tijepa.cli.export import export
 from tijepa.cli.filter import filter_, pair
 from tijepa.cli.index import embed, index

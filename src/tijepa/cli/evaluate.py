@@ -1,4 +1,4 @@
-"""`tijepa evaluate`: measure a trained run on held-out pairs."""
+"""What trained runs are worth: `tijepa evaluate`, `tijepa compare` and `tijepa explain`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from tijepa.cli.options import checkpoint_option, run_argument
+from tijepa.cli.options import RUN, checkpoint_option, run_argument
 
-__all__ = ["evaluate"]
+__all__ = ["compare", "evaluate", "explain"]
 
 
 @click.command()
@@ -73,3 +73,80 @@ def evaluate(
             click.echo(line)
         if results.zero_shot is not None:
             reporter.console.print(zero_shot_table(results.zero_shot))
+
+
+@click.command()
+@click.argument(
+    "runs",
+    nargs=-1,
+    required=True,
+    type=RUN,
+    metavar="RUN RUN...",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write table and curves to one page, too.",
+)
+def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
+    """Put run folders on the same data side by side: results, cost, settings.
+
+    \b
+    tijepa compare runs/ours runs/clip --out compare.html
+    """
+    from tijepa.cli.tables import print_comparison
+    from tijepa.cli.terminal import ConsoleReporter
+    from tijepa.runs.compare import compare_runs
+    from tijepa.runs.report.comparison import write_comparison
+
+    comparison = compare_runs(runs)
+    if out is not None:
+        write_comparison(comparison, out)
+    if as_json:
+        click.echo(json.dumps(comparison.to_dict(), allow_nan=False))
+        return
+    reporter = ConsoleReporter()
+    print_comparison(reporter.console, comparison)
+    if out is not None:
+        reporter.say(f"page: {out}")
+
+
+@click.command()
+@run_argument
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("text")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("overlay.png"),
+    show_default=True,
+    help="The image under its energy map; a file there is replaced.",
+)
+@click.option(
+    "--grid",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Cells a side; the model reads grid x grid images.",
+)
+@checkpoint_option
+def explain(
+    run: Path, image: Path, text: str, out: Path, grid: int, checkpoint: str | None
+) -> None:
+    """Show where in IMAGE the model of the run folder RUN sees TEXT.
+
+    \b
+    tijepa explain runs/demo image.png "a red circle"
+    """
+    from tijepa.runs.explain import explain_pair
+
+    found = explain_pair(run, image, text, out, grid=grid, checkpoint=checkpoint)
+    unit = ", nats" if found.form == "calibrated" else ""
+    click.echo(
+        f"lowest energy {found.lowest:.3f} in row {found.row + 1}, column {found.column + 1} of"
+        f" {grid} x {grid} cells, counted from the top left"
+    )
+    click.echo(f"energy of the pair {found.pair:.3f} ({found.form}{unit})")
+    click.echo(f"overlay: {out}")

@@ -8,35 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from tijepa.evaluate.scores import assign_folds, hold_out
-
-__all__ = [
-    "Affine",
-    "Examples",
-    "Head",
-    "Linear",
-    "Neighbours",
-    "Standard",
-    "balanced_weights",
-    "cross_validate",
-    "fit_linear",
-    "fit_logistic",
-    "fit_neighbours",
-    "log_loss",
-]
+from tijepa.evaluate.scores import assign_folds, hold_out, scikit_learn
 
 HELD_OUT = 0.1  # of the training examples, to choose a setting on
 DECAYS = tuple(10 ** (k / 2) for k in range(2, -9, -1))  # 10 to 1e-4, strongest first
 NEIGHBOURS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80)
 _TEMPERATURE = 0.07  # of the votes, as in Wu et al., arXiv 1805.01978
-_NO_VOTE = 1e-3  # votes added to every class, so that none has probability 0
+_NO_VOTE = 1e-3  # votes added to all classes together, so that none has probability 0
+_STEPS = 2000
+_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -125,81 +114,66 @@ def fit_linear(examples: Examples, *, seed: int, balanced: bool = False) -> Line
     standard = Standard.of(rest.features)
     x, y = standard(rest.features), standard(unseen.features)
     weights = rest.class_weights(balanced)
-    found: tuple[float, float] | None = None  # cross-entropy, decay
-    affine, worse = None, 0
+    best, lowest, worse = DECAYS[0], torch.inf, 0
     for decay in DECAYS:
-        affine = fit_logistic(
-            x, rest.labels, examples.classes, decay=decay, class_weights=weights, start=affine
-        )
+        affine = fit_logistic(x, rest.labels, examples.classes, decay=decay, class_weights=weights)
         loss = log_loss(affine(y), unseen.labels, weights)
-        if found is None or loss < found[0]:
-            found, worse = (loss, decay), 0
-        else:
-            worse += 1
+        worse = worse + 1 if loss >= lowest else 0
         if worse == 2:
             break
-    assert found is not None
+        if loss < lowest:
+            best, lowest = decay, loss
     standard = Standard.of(examples.features)
     affine = fit_logistic(
         standard(examples.features),
         examples.labels,
         examples.classes,
-        decay=found[1],
+        decay=best,
         class_weights=examples.class_weights(balanced),
     )
-    return Linear(standard, affine, found[1])
+    return Linear(standard, affine, best)
 
 
 @dataclass(frozen=True)
 class Neighbours:
     """The k nearest training examples by cosine of standardised features vote.
 
-    A vote weighs exp(cosine / 0.07), and 1 / items of its class where classes are balanced.
+    A vote weighs exp(cosine / 0.07). `voters` is a fitted `sklearn.neighbors.KNeighborsClassifier`.
     """
 
     standard: Standard
-    known: Float[Tensor, "n d"]  # standardised, of length 1
-    votes: Float[Tensor, "n c"]
-    k: int
+    voters: Any
 
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """See `Head`."""
-        return self.voted(*self.nearest(features))
-
-    def nearest(self, features: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
-        """Cosines with the nearest training examples and their rows, nearest first."""
-        cosine = F.normalize(self.standard(features), dim=1) @ self.known.T
-        found = cosine.topk(min(self.k, len(self.known)), dim=1)
-        return found.values, found.indices
-
-    def voted(self, nearest: Tensor, rows: Tensor) -> Tensor:
-        """Logits by the votes of what `nearest` gives."""
-        weight = ((nearest - 1) / _TEMPERATURE).exp() + torch.finfo(nearest.dtype).tiny
-        share = (weight[..., None] * self.votes[rows]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
-        return (share + _NO_VOTE * self.votes.mean()).log()
+        share = torch.from_numpy(self.voters.predict_proba(self.standard(features).numpy()))
+        return (share + _NO_VOTE / share.shape[1]).log()
 
 
-def fit_neighbours(examples: Examples, *, seed: int, balanced: bool = False) -> Neighbours:
+def fit_neighbours(examples: Examples, *, seed: int) -> Neighbours:
     """k-nearest neighbours whose k has the lowest cross-entropy on held-out examples."""
     held = examples.held_out(seed)
     rest, unseen = examples.where(~held), examples.where(held)
-    weights = rest.class_weights(balanced)
-    widest = _neighbours(rest, max(NEIGHBOURS), balanced)
-    nearest, rows = widest.nearest(unseen.features)
 
     def loss(k: int) -> float:
-        return log_loss(widest.voted(nearest[:, :k], rows[:, :k]), unseen.labels, weights)
+        return log_loss(_neighbours(rest, k).logits(unseen.features), unseen.labels)
 
-    return _neighbours(examples, min(NEIGHBOURS, key=loss), balanced)
+    return _neighbours(examples, min(NEIGHBOURS, key=loss))
 
 
-def _neighbours(examples: Examples, k: int, balanced: bool) -> Neighbours:
+def _neighbours(examples: Examples, k: int) -> Neighbours:
     standard = Standard.of(examples.features)
-    votes = F.one_hot(examples.labels, examples.classes).double()
-    weights = examples.class_weights(balanced)
-    if weights is not None:
-        votes = votes * weights
-    return Neighbours(standard, F.normalize(standard(examples.features), dim=1), votes, k)
+    voters = scikit_learn("neighbors").KNeighborsClassifier(
+        min(k, len(examples)), weights=_votes, algorithm="brute", metric="cosine"
+    )
+    return Neighbours(
+        standard, voters.fit(standard(examples.features).numpy(), examples.labels.numpy())
+    )
+
+
+def _votes(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weight of examples at 1 - cosine."""
+    return np.exp(-distance / _TEMPERATURE)
 
 
 def cross_validate(
@@ -215,13 +189,6 @@ def cross_validate(
         head = fit(examples.where(fold != number))
         logits[fold == number] = head.logits(examples.features[fold == number]).double()
     return logits
-
-
-# Multinomial logistic regression: a convex problem, solved to its minimum, the same every time.
-
-
-_STEPS = 500
-_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -243,42 +210,26 @@ def fit_logistic(
     *,
     decay: float,
     class_weights: Float[Tensor, " c"] | None = None,
-    start: Affine | None = None,
 ) -> Affine:
     """The minimum of weighted mean cross-entropy + ½ `decay` ‖weight‖², in float64 by L-BFGS.
 
-    The bias is not decayed. Class weights multiply an item's cross-entropy and the mean divides by
-    their sum. With decay > 0 the minimum is unique up to a constant added to all biases; they are
-    given with mean 0. `start`, such as the fit at a neighbouring decay, only saves time.
+    Every class has to occur. The bias is not decayed. Class weights multiply an item's
+    cross-entropy and the mean divides by their sum. With decay > 0 the minimum is unique up to a
+    constant added to all biases; they are given with mean 0.
     """
     assert decay > 0, decay
-    x = features.double()
-    weight = torch.zeros(x.shape[1], classes, dtype=torch.float64)
-    bias = torch.zeros(classes, dtype=torch.float64)
-    if start is not None:
-        weight, bias = start.weight.clone(), start.bias.clone()
-    weight.requires_grad_(True)
-    bias.requires_grad_(True)
-    class_weights = None if class_weights is None else class_weights.double()
-    solver = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=_STEPS,
-        tolerance_grad=_TOLERANCE,
-        tolerance_change=1e-12,
-        history_size=20,
-        line_search_fn="strong_wolfe",
+    weights = torch.ones(len(labels)) if class_weights is None else class_weights[labels]
+    # one vector w stands for the two (-w/2, w/2) of two classes, so its square counts half
+    strength = decay / 2 if classes == 2 else decay
+    model = scikit_learn("linear_model").LogisticRegression(
+        C=1 / (strength * float(weights.double().sum())), tol=_TOLERANCE, max_iter=_STEPS
     )
-
-    def closure() -> Tensor:
-        solver.zero_grad()
-        loss = F.cross_entropy(x @ weight + bias, labels, class_weights)
-        loss = loss + decay / 2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    with torch.enable_grad():
-        solver.step(closure)  # type: ignore[no-untyped-call]
-    return Affine(weight.detach(), bias.detach() - bias.detach().mean())
+    model.fit(features.double().numpy(), labels.numpy(), weights.double().numpy())
+    assert len(model.classes_) == classes, "a class has no example"
+    weight, bias = torch.from_numpy(model.coef_.T), torch.from_numpy(model.intercept_)
+    if classes == 2:
+        weight, bias = torch.cat([-weight, weight], dim=1) / 2, torch.cat([-bias, bias]) / 2
+    return Affine(weight, bias - bias.mean())
 
 
 def balanced_weights(labels: Int[Tensor, " n"], classes: int) -> Float[Tensor, " c"]:

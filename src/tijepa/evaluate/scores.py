@@ -1,28 +1,34 @@
-"""Folds for cross-validation: classes in equal shares, copies of an item never on both sides."""
+"""Folds and scores of classifiers: classes in equal shares, copies of an item never torn apart.
+
+Pure functions of class numbers; folds and figures are scikit-learn's (extra `classify`). An
+interval is the percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+chapter 13), drawn over groups where copies of an item stand together, because copies are no
+independent evidence.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tijepa.errors import ConfigError, DataError
+from tijepa.errors import ConfigError, DataError, MissingExtraError
 
-__all__ = [
-    "Interval",
-    "Scores",
-    "assign_folds",
-    "confusion_matrix",
-    "figures_of",
-    "hold_out",
-    "join_groups",
-    "paired_gain",
-    "score",
-]
+RESAMPLES = 2000
+COVERAGE = 0.95
+
+
+def scikit_learn(module: str) -> Any:
+    """`sklearn.module`; `MissingExtraError` where scikit-learn is not installed."""
+    try:
+        return import_module(f"sklearn.{module}")
+    except ImportError:
+        raise MissingExtraError("scikit-learn", "classify") from None
 
 
 def assign_folds(
@@ -33,19 +39,23 @@ def assign_folds(
     *,
     names: Sequence[str] = (),
 ) -> Int[Tensor, " n"]:
-    """The fold of every item, 0 to folds - 1.
+    """The fold of every item, 0 to folds - 1, drawn from `seed`.
 
-    Groups, the largest first and those of one size in an order drawn from `seed`, go one by one to
-    the fold that has the fewest items of the group's commonest class, among equals to the one with
-    the fewest items. So where no item has a copy, the folds' items of a class differ by at most 1.
-    Raises `ConfigError` where `folds` is under 2 and `DataError` where a class stands in fewer
-    groups than there are folds, or a group is larger than a fold; `names` of classes are for that.
+    Classes are dealt evenly and groups stay whole; where no item has a copy, the folds' items of a
+    class differ by at most 1. Raises `ConfigError` where `folds` is under 2 and `DataError` where a
+    class stands in fewer groups than there are folds, or a group is larger than a fold; `names` of
+    classes are for that.
     """
     if folds < 2:
         raise ConfigError(f"folds is {folds}: it must be at least 2")
-    table, group = _table(labels, groups)
-    _check(table, len(labels), folds, names)
-    return _assigned(table, folds, seed)[group]
+    largest = int(torch.unique(groups, return_counts=True)[1].max())
+    if largest > max(1, len(labels) // folds):
+        raise DataError(
+            f"{largest} of {len(labels)} items are copies of each other, more than one of {folds}"
+            " folds holds: take fewer folds, or count equal images alone as copies"
+        )
+    _check_classes(_groups_of_classes(labels, groups), folds, names)
+    return _dealt(labels, groups, folds, seed)
 
 
 def hold_out(
@@ -58,16 +68,17 @@ def hold_out(
 ) -> Bool[Tensor, " n"]:
     """True at items held out: about `share` (at most ½) of each class, at least one group.
 
-    So of a class in few groups more than `share`. Raises `ConfigError` for a share out of bounds,
-    `DataError` where a class stands in one group only.
+    So of a class in few groups more than `share`, and of fold sizes that copies make unequal the
+    smallest. Raises `ConfigError` for a share out of bounds, `DataError` where a class stands in
+    one group only.
     """
     if not 0 < share <= 0.5:
         raise ConfigError(f"share is {share}: it must lie above 0 and be at most 0.5")
-    table, group = _table(labels, groups)
-    present = (table > 0).sum(dim=0)
-    parts = max(2, min(round(1 / share), int(present[present > 0].min())))
-    _check_classes(table, parts, names)
-    return _assigned(table, parts, seed)[group] == parts - 1  # the largest groups stay in part 0
+    present = _groups_of_classes(labels, groups)
+    parts = max(2, min(round(1 / share), min(count for count in present if count)))
+    _check_classes(present, parts, names)
+    fold = _dealt(labels, groups, parts, seed)
+    return fold == torch.bincount(fold, minlength=parts).argmin()
 
 
 def join_groups(*keys: Sequence[Hashable | None]) -> Int[Tensor, " n"]:
@@ -93,47 +104,30 @@ def join_groups(*keys: Sequence[Hashable | None]) -> Int[Tensor, " n"]:
     return torch.tensor([root(item) for item in range(count)], dtype=torch.long)
 
 
-def _table(
-    labels: Int[Tensor, " n"], groups: Int[Tensor, " n"]
-) -> tuple[Int[Tensor, "g c"], Int[Tensor, " n"]]:
-    """Items by group and class, and the row of each item's group."""
-    _, group = torch.unique(groups, return_inverse=True)
-    count, classes = int(group.max()) + 1, int(labels.max()) + 1
-    table = torch.bincount(group * classes + labels, minlength=count * classes)
-    return table.reshape(count, classes), group
+def _groups_of_classes(labels: Int[Tensor, " n"], groups: Int[Tensor, " n"]) -> list[int]:
+    """In how many groups each class stands."""
+    pairs = torch.unique(torch.stack([labels, groups]), dim=1)
+    counts: list[int] = torch.bincount(pairs[0]).tolist()
+    return counts
 
 
-def _assigned(table: Int[Tensor, "g c"], folds: int, seed: int) -> Int[Tensor, " g"]:
-    """The fold of every group, as `assign_folds` says."""
-    count, classes = table.shape
-    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    order = drawn[torch.argsort(table.sum(dim=1)[drawn], descending=True, stable=True)]
-    main: list[int] = table.argmax(dim=1).tolist()
-    rows: list[list[int]] = table.tolist()
-    held = [[0] * classes for _ in range(folds)]  # items by fold and class
-    sizes = [0] * folds
-    fold_of_group = [0] * count
-    for g in order.tolist():
-        same = [held[f][main[g]] for f in range(folds)]
-        fold = min(zip(same, sizes, range(folds), strict=True))[2]
-        held[fold] = [a + b for a, b in zip(held[fold], rows[g], strict=True)]
-        sizes[fold] += sum(rows[g])
-        fold_of_group[g] = fold
-    return torch.tensor(fold_of_group)
+def _dealt(
+    labels: Int[Tensor, " n"], groups: Int[Tensor, " n"], parts: int, seed: int
+) -> Int[Tensor, " n"]:
+    """The part of every item; with no copies by the faster of the two ways."""
+    copies = len(torch.unique(groups)) < len(groups)
+    folds = scikit_learn("model_selection")
+    kind = folds.StratifiedGroupKFold if copies else folds.StratifiedKFold
+    splitter = kind(parts, shuffle=True, random_state=seed)
+    whole = groups.numpy() if copies else None
+    found = torch.empty(len(labels), dtype=torch.long)
+    for number, (_, held) in enumerate(splitter.split(labels, labels.numpy(), whole)):
+        found[torch.from_numpy(held)] = number
+    return found
 
 
-def _check(table: Int[Tensor, "g c"], items: int, folds: int, names: Sequence[str]) -> None:
-    largest = int(table.sum(dim=1).max())
-    if largest > max(1, items // folds):
-        raise DataError(
-            f"{largest} of {items} items are copies of each other, more than one of {folds} folds"
-            " holds: take fewer folds, or count equal images alone as copies"
-        )
-    _check_classes(table, folds, names)
-
-
-def _check_classes(table: Int[Tensor, "g c"], parts: int, names: Sequence[str]) -> None:
-    for number, present in enumerate((table > 0).sum(dim=0).tolist()):
+def _check_classes(groups_of_classes: Sequence[int], parts: int, names: Sequence[str]) -> None:
+    for number, present in enumerate(groups_of_classes):
         if 0 < present < parts:
             name = repr(names[number]) if names else number
             items = "1 item that is" if present == 1 else f"{present} items that are"
@@ -143,17 +137,6 @@ def _check_classes(table: Int[Tensor, "g c"], parts: int, names: Sequence[str]) 
             )
 
 
-# How well classes were predicted: accuracy, F1, confusion, and intervals by bootstrap.
-#
-# Pure functions of class numbers. An interval is the percentile bootstrap (Efron and Tibshirani, An
-# Introduction to the Bootstrap, 1993, chapter 13), drawn over groups where copies of an item stand
-# together, because copies are no independent evidence.
-
-
-RESAMPLES = 2000
-COVERAGE = 0.95
-
-
 @dataclass(frozen=True)
 class Interval:
     """A figure with the bounds of its 95 % interval."""
@@ -161,10 +144,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-    def to_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
@@ -178,19 +157,23 @@ class Scores:
 
     def to_dict(self, classes: list[str]) -> dict[str, Any]:
         """For JSON; `majority` is the accuracy of always naming the most frequent class."""
-        per_class = _class_figures(self.confusion.double())
-        support = self.confusion.sum(dim=1)
+        hits, support = self.confusion.diagonal(), self.confusion.sum(dim=1)
+        named = self.confusion.sum(dim=0)
+
+        def share(k: int, of: Tensor) -> float:
+            return float(hits[k].double() / of[k]) if of[k] else 0.0
+
         return {
             "items": int(support.sum()),
-            "accuracy": self.accuracy.to_dict(),
-            "f1_weighted": self.f1_weighted.to_dict(),
-            "f1_macro": self.f1_macro.to_dict(),
+            "accuracy": asdict(self.accuracy),
+            "f1_weighted": asdict(self.f1_weighted),
+            "f1_macro": asdict(self.f1_macro),
             "majority": float(support.max() / support.sum()),
             "classes": {
                 name: {
-                    "precision": float(per_class[0, k]),
-                    "recall": float(per_class[1, k]),
-                    "f1": float(per_class[2, k]),
+                    "precision": share(k, named),
+                    "recall": share(k, support),
+                    "f1": share(k, (named + support) / 2),
                     "items": int(support[k]),
                 }
                 for k, name in enumerate(classes)
@@ -199,16 +182,8 @@ class Scores:
         }
 
 
-def confusion_matrix(
-    truth: Int[Tensor, " n"], predicted: Int[Tensor, " n"], classes: int
-) -> Int[Tensor, "c c"]:
-    """Counts, true class by row, predicted class by column."""
-    cells = truth * classes + predicted
-    return torch.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-
-
 def figures_of(confusion: Float[Tensor, "*r c c"]) -> Float[Tensor, "*r 3"]:
-    """Accuracy, weighted F1 and macro F1 of confusion matrices.
+    """Accuracy, weighted F1 and macro F1 of confusion matrices, those of resamples among them.
 
     F1 = 2 TP / (2 TP + FP + FN). Weighted F1 weights a class by its true items; macro F1 is the
     plain mean over the classes that occur, as truth or as prediction.
@@ -239,8 +214,15 @@ def score(
     """
     if len(truth) == 0:
         raise DataError("0 items have a label: give a split with labels")
-    confusion = confusion_matrix(truth, predicted, classes)
-    own = figures_of(confusion.double())
+    metrics = scikit_learn("metrics")
+    confusion = torch.from_numpy(
+        metrics.confusion_matrix(truth, predicted, labels=range(classes)).astype("int64")
+    )
+    own = [
+        metrics.accuracy_score(truth, predicted),
+        metrics.f1_score(truth, predicted, average="weighted", zero_division=0.0),
+        metrics.f1_score(truth, predicted, average="macro", zero_division=0.0),
+    ]
     bounds = _bounds(_resampled(truth, predicted, classes, groups, resamples, seed))
     accuracy, weighted, macro = (
         Interval(float(own[k]), float(bounds[0, k]), float(bounds[1, k])) for k in range(3)
@@ -295,10 +277,3 @@ def _resampled(
 def _bounds(drawn: Float[Tensor, "r k"]) -> Float[Tensor, "2 k"]:
     tail = (1 - COVERAGE) / 2
     return torch.quantile(drawn, torch.tensor([tail, 1 - tail], dtype=drawn.dtype), dim=0)
-
-
-def _class_figures(confusion: Float[Tensor, "c c"]) -> Float[Tensor, "3 c"]:
-    """Precision, recall and F1 of each class; 0 where a class was never named or never true."""
-    hits, true, named = confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
-    parts = (hits / named, hits / true, 2 * hits / (true + named))
-    return torch.stack(parts).nan_to_num(0.0)

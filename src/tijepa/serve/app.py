@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from tijepa.io.page import TEMPLATES
 from tijepa.serve import model_routes, run_routes, search_routes
@@ -63,8 +64,11 @@ def create_app(
     app.add_middleware(
         Concurrency, most=service.limits.concurrency, counts=lambda path: path in COUNTED
     )
+    app.add_middleware(Admission, key=key, open_to_all=lambda path: path in open_to_all)
     app.add_middleware(
-        Admission, hosts=hosts, key=key, open_to_all=lambda path: path in open_to_all
+        TrustedHostMiddleware,
+        allowed_hosts=["*"] if hosts is None else list(hosts),
+        www_redirect=False,
     )
     app.add_middleware(Watched, metrics=service.metrics)
     return app

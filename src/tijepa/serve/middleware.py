@@ -1,7 +1,8 @@
 """What a request passes before an endpoint sees it: who asks, how many at once, how much it sends.
 
-Plain ASGI middleware, outermost first: `Watched` counts and times, `Admission` knows hosts and the
-key, `Concurrency` bounds requests in flight, `BodyLimit` bounds bytes and time while they stream.
+Plain ASGI middleware, outermost first: `Watched` counts and times, Starlette's
+`TrustedHostMiddleware` knows the hosts (DNS rebinding), `Admission` the key, `Concurrency` bounds
+requests in flight, `BodyLimit` bounds bytes and time while they stream.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -56,11 +57,11 @@ class Watched:
                 message["headers"] = [*message.get("headers", ()), *SECURITY]
             await send(message)
 
-        self._metrics.running += 1
+        self._metrics.running.inc()
         try:
             await self._app(scope, receive, sending)
         finally:
-            self._metrics.running -= 1
+            self._metrics.running.dec()
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.answered(
                 _known(scope["method"]), route or "page", status, time.perf_counter() - started
@@ -68,7 +69,7 @@ class Watched:
 
 
 class Admission:
-    """Refuses unknown Host headers (DNS rebinding) and, where there is a key, requests without it.
+    """Refuses requests without the key, where there is one.
 
     `open_to_all` says of a path that it needs no key: the page's own files and the health check.
     """
@@ -77,29 +78,21 @@ class Admission:
         self,
         app: ASGIApp,
         *,
-        hosts: Collection[str] | None,
         key: str | None,
         open_to_all: Callable[[str], bool],
     ) -> None:
         self._app = app
-        self._hosts = hosts
         self._key = None if key is None else key.encode()
         self._open = open_to_all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or answer 400 or 401."""
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            host = _without_port(headers.get("host", ""))
-            if self._hosts is not None and host not in self._hosts:
-                message = f"this server does not answer to the host '{host[:100]}'"
-                await refuse(scope, receive, send, 400, message)
-                return
-            if self._key is not None and not self._open(scope["path"]) and not self._holds(headers):
-                message = "the API key is missing or wrong: send Authorization: Bearer KEY"
-                bearer = {"WWW-Authenticate": "Bearer"}
-                await refuse(scope, receive, send, 401, message, bearer)
-                return
+        """Pass on, or answer 401."""
+        closed = scope["type"] == "http" and not self._open(scope["path"])
+        if closed and self._key is not None and not self._holds(Headers(scope=scope)):
+            message = "the API key is missing or wrong: send Authorization: Bearer KEY"
+            bearer = {"WWW-Authenticate": "Bearer"}
+            await refuse(scope, receive, send, 401, message, bearer)
+            return
         await self._app(scope, receive, send)
 
     def _holds(self, headers: Headers) -> bool:
@@ -202,12 +195,6 @@ async def _linger(receive: Receive) -> None:
                 seen += len(part.get("body", b""))
                 if part["type"] != "http.request" or not part.get("more_body", False):
                     return
-
-
-def _without_port(host: str) -> str:
-    """`localhost:8000` → `localhost`, `[::1]:8000` → `[::1]`."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdecimal() else host).lower()
 
 
 def _known(method: str) -> str:

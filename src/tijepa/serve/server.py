@@ -73,7 +73,7 @@ def serve_run(
         reporter.say(f"endpoints {address}/docs")
         with _quiet_stop():
             uvicorn.Server(config).run(sockets=[listener])
-        answered = sum(service.metrics.requests.values())
+        answered = service.metrics.answers
         reporter.say(f"stopped after {answered:,} requests")
 
 
@@ -176,7 +176,7 @@ def _quiet_stop() -> Iterator[None]:
 
 
 def _check_extra() -> None:
-    for package in ("fastapi", "uvicorn", "python_multipart"):
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         try:
             __import__(package)
         except ModuleNotFoundError:
