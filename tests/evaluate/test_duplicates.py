@@ -42,4 +42,4 @@ def test_an_equal_image_is_right_and_a_tie_with_a_wrong_one_is_not() -> None:
     )
     assert found["duplicate_images"] == 1
     assert found["text_to_image"]["recall_at_1"] == 1.0
-    assert found["image_to_text"]["recall_at_1"] == torch.tensor(2 / 3).item()
+    assert found["image_to_text"]["recall_at_1"] == 2 / 3

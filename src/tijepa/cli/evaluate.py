@@ -27,6 +27,9 @@ __all__ = ["compare", "evaluate", "explain"]
     metavar="FILE",
     help="YAML with the words for its values.  [default: templates]",
 )
+@click.option(
+    "--evaluation", "evaluations", multiple=True, metavar="NAME", help="A registered one as well."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 def evaluate(
     run: Path,
@@ -36,6 +39,7 @@ def evaluate(
     meaning: bool,
     column: str | None,
     prompts: Path | None,
+    evaluations: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure retrieval and collapse of the run folder RUN.
@@ -62,6 +66,7 @@ def evaluate(
         parts=meaning,
         column=column,
         prompts=prompts,
+        evaluations=evaluations,
         reporter=reporter,
     )
     if as_json:

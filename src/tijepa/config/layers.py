@@ -23,7 +23,7 @@ from tijepa.config.run import RunConfig
 from tijepa.config.unused_settings import without_effect
 from tijepa.config.yaml_io import covers, leaves, read_yaml, remove
 from tijepa.errors import ConfigError
-from tijepa.registry import entry, load_plugins, named_plugins, unknown_name
+from tijepa.registry import entries, entry, load_plugins, named_plugins, package_of, unknown_name
 
 __all__ = ["load_config", "preset_names"]
 
@@ -68,10 +68,26 @@ def load_config(
     if named or named_plugins():
         merged["plugins"] = list(dict.fromkeys([*named, *named_plugins()]))
     try:
-        return RunConfig.model_validate(merged)
+        config = RunConfig.model_validate(merged)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise ConfigError(_first_problem(problem, dict(leaves(merged)))) from None
+
+    used = [name for name in _packages(config) if name not in config.plugins]
+    return config.model_copy(update={"plugins": (*config.plugins, *used)}) if used else config
+
+
+def _packages(config: RunConfig) -> list[str]:
+    """The packages that have registered what the configuration names."""
+    settings = config.settings()
+    names = [("evaluation", name) for name in config.evaluations]
+    names += [("logger", name) for name in config.log.loggers]
+    for place, one_of in choices(RunConfig):
+        name = settings.get(f"{place}.{one_of.tag}", settings.get(place))
+        if name in entries(one_of.kind):
+            names.append((one_of.kind, name))
+    found = [package_of(entry(kind, name)) for kind, name in names]
+    return [package for package in dict.fromkeys(found) if package is not None]
 
 
 def _listed(value: Any) -> list[str]:

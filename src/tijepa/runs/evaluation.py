@@ -17,6 +17,7 @@ from tijepa.data.pairs import PairSource, PairSplits
 from tijepa.data.scenes import Scenes
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.collapse_metrics import watched
+from tijepa.evaluate.figures import EvaluatedPairs, figures
 from tijepa.evaluate.grounding import hard_negatives, pointing_on_scenes
 from tijepa.evaluate.match import match_results
 from tijepa.evaluate.measure import (
@@ -55,6 +56,7 @@ def evaluate_run(
     parts: bool = False,
     column: str | None = None,
     prompts: str | Path | None = None,
+    evaluations: Sequence[str] = (),
     reporter: Reporter = SILENT,
     device: torch.device | str = "cpu",
 ) -> RunResults:
@@ -67,6 +69,7 @@ def evaluate_run(
     calibrated energy. With `parts` the results also hold
     `pointing` and `hard_negatives`, which only scenes can give, and with `column` they hold
     `zero_shot`, the classification of images by that column, in the words of the file `prompts`.
+    The registered `evaluations`, and those of the run, stand under their names.
     Writes nothing.
 
         results = tijepa.evaluate("runs/demo", split="novel")
@@ -92,7 +95,9 @@ def evaluate_run(
     measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
     seen = split == "validation" and data is None
     match = _match(embedder, evaluation, measured, reporter, seen=seen)
-    results = replace(measured.results, split=split, match_probability=match)
+    names = dict.fromkeys([*config.evaluations, *evaluations])
+    extra = figures(names, _evaluated_pairs(measured, evaluation))
+    results = replace(measured.results, split=split, match_probability=match, extra=extra)
     source, items = splits.split(split), config.data.test_items
     if parts:
         with reporter.phase("pointing at objects and reading hard negatives"):
@@ -149,6 +154,7 @@ def finish_run(
         checkpoint=kept.name,
         match_probability=match,
         health=read_run(run).last_health,
+        extra=figures(config.evaluations, _evaluated_pairs(measured, evaluation)),
     )
     if config.data.source == "scenes":
         with reporter.phase("evaluating on the novel split"):
@@ -170,6 +176,17 @@ def _keep(checkpoint: Path, model: Path) -> None:
             if (checkpoint / name).exists():
                 copy = link_or_copy if name == FROZEN else shutil.copyfile
                 copy(checkpoint / name, new / name)
+
+
+def _evaluated_pairs(measured: Measured, evaluation: EvaluationSet) -> EvaluatedPairs:
+    features = evaluation.image_features
+    return EvaluatedPairs(
+        images=evaluation.images if features is None else features.pooled,
+        texts=evaluation.texts,
+        image_of_text=evaluation.image_of_text,
+        embeddings=measured.embeddings,
+        energy=measured.search,
+    )
 
 
 def _matrix(evaluation: EvaluationSet, measured: Measured) -> Tensor:

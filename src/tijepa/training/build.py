@@ -8,8 +8,16 @@ from typing import Any
 
 import torch
 
-from tijepa.config import ObjectiveConfig, RegularizerConfig, RunConfig, TIJEPAConfig
+from tijepa.config import (
+    ImageEncoderConfig,
+    ObjectiveConfig,
+    RegularizerConfig,
+    RunConfig,
+    TextEncoderConfig,
+    TIJEPAConfig,
+)
 from tijepa.config.objectives import PenaltyConfig, pooled_weights, token_weights
+from tijepa.config.sections import EncoderConfig
 from tijepa.errors import ConfigError
 from tijepa.io.formatting import first_line
 from tijepa.model.text_image_model import TextImageModel
@@ -64,42 +72,57 @@ class _Towers:
 
 def _towers(config: RunConfig, vocab_size: int, sources: Sources) -> _Towers:
     model, image, text = config.model, sources.image, sources.text
-    shared = {"checkpointing": config.compute.gradient_checkpointing}
+    image_shape: Any = image or model.image
+    text_shape: Any = text or model.text
     of_image = {"image_size": config.data.image_size}
     of_text = {"vocab_size": vocab_size, "max_tokens": config.data.max_tokens}
+    if model.image.encoder is not None:
+        for_image = _registered(model.image.encoder, of_image)
+        image_shape = _without_weights(for_image)
+    elif image is not None:
+        for_image = image_arguments(config, image)
+    else:
+        own = {"patch_size": model.image.patch_size, "stem": model.image.stem}
+        for_image = {**of_image, **own, **_transformer(config, model.image)}
+    if model.text.encoder is not None:
+        for_text = _registered(model.text.encoder, of_text)
+        text_shape = _without_weights(for_text)
+    elif text is not None:
+        for_text = text_arguments(config, text)
+    else:
+        for_text = {**of_text, **_transformer(config, model.text)}
     return _Towers(
-        image=image_arguments(config, image)
-        if image is not None
-        else {"encoder": model.image.encoder.name, **_own(model.image.encoder), **of_image}
-        if model.image.encoder is not None
-        else {
-            **of_image,
-            "patch_size": model.image.patch_size,
-            "stem": model.image.stem,
-            "width": model.image.width,
-            "depth": model.image.depth,
-            "heads": model.image.heads,
-            "mlp_ratio": model.image.mlp_ratio,
-            "pooling": model.image.pool,
-            **shared,
-        },
-        text=text_arguments(config, text)
-        if text is not None
-        else {"encoder": model.text.encoder.name, **_own(model.text.encoder), **of_text}
-        if model.text.encoder is not None
-        else {
-            **of_text,
-            "width": model.text.width,
-            "depth": model.text.depth,
-            "heads": model.text.heads,
-            "mlp_ratio": model.text.mlp_ratio,
-            "pooling": model.text.pool,
-            **shared,
-        },
-        image_width=image.width if image is not None else model.image.width,
-        text_width=text.width if text is not None else model.text.width,
+        image=for_image,
+        text=for_text,
+        image_width=image_shape.width,
+        text_width=text_shape.width,
         grid=_grid(config, sources),
     )
+
+
+def _transformer(
+    config: RunConfig, encoder: ImageEncoderConfig | TextEncoderConfig
+) -> dict[str, Any]:
+    """What the transformers of both our encoders are given."""
+    return {
+        "width": encoder.width,
+        "depth": encoder.depth,
+        "heads": encoder.heads,
+        "mlp_ratio": encoder.mlp_ratio,
+        "pooling": encoder.pool,
+        "checkpointing": config.compute.gradient_checkpointing,
+    }
+
+
+def _registered(encoder: EncoderConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"encoder": encoder.name, **_own(encoder), **inputs}
+
+
+def _without_weights(arguments: dict[str, Any]) -> Any:
+    """A registered encoder that has shapes alone: its width, and the grid of an image encoder."""
+    settings = {name: value for name, value in arguments.items() if name != "encoder"}
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return part("encoder", arguments["encoder"])(**settings)
 
 
 def _arguments(config: RunConfig, towers: _Towers) -> dict[str, Any]:
@@ -225,6 +248,9 @@ def build_objective(
 
 def _grid(config: RunConfig, sources: Sources) -> int:
     size = config.data.image_size
+    if config.model.image.encoder is not None:
+        made = _without_weights(_registered(config.model.image.encoder, {"image_size": size}))
+        return int(made.grid)
     if sources.image is not None:
         return sources.image.grid(size)
     return size // config.model.image.patch_size
