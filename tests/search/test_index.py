@@ -238,7 +238,7 @@ def test_a_store_that_was_written_anew_is_noticed(
     assert texts == {text for own in contents(store)[1] for text in own}
 
 
-def test_an_index_opens_at_its_own_rows_after_the_shelf_has_grown(
+def test_an_index_opens_at_its_own_rows_after_the_vector_store_has_grown(
     embedder: Embedder, store: Path, append: Callable[[Path, int], None], tmp_path: Path
 ) -> None:
     """`filter` embeds the three new rows, and the index goes on to answer for its 56."""
@@ -252,7 +252,7 @@ def test_an_index_opens_at_its_own_rows_after_the_shelf_has_grown(
     assert opened.search(rows, 99) == before
 
 
-def test_an_index_whose_shelf_lost_rows_is_refused(embedder: Embedder, store: Path) -> None:
+def test_an_index_whose_vector_store_lost_rows_is_refused(embedder: Embedder, store: Path) -> None:
     index = Index.build(embedder, str(store))
     (index.folder / "journal.jsonl").write_text("")
     with pytest.raises(DataError, match="make it with: tijepa index"):

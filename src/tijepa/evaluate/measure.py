@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 CALIBRATION_PAIRS = 2048
-CALIBRATION_FEATURES = 8192  # pairs whose pooled features are kept: they cost next to nothing
+CALIBRATION_FEATURES = 8192  # pairs whose pooled features are cached: they cost next to nothing
 _AT_ONCE = 64  # items read together
 
 
@@ -43,7 +43,7 @@ class EvaluationSet:
 
     `image_of_text` ascends: the texts of one image stand together. Held in memory: an image of s
     pixels a side takes 12 s² bytes, so 5,000 of 64 pixels take 250 MB and of 224 pixels 3 GB;
-    `data.eval_items` and `data.test_items` bound it. Where a frozen encoder's features are kept
+    `data.eval_items` and `data.test_items` bound it. Where a frozen encoder's features are cached
     they stand in for what would be encoded; with `image_features` the images are empty.
     """
 

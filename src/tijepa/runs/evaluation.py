@@ -63,7 +63,7 @@ def evaluate_run(
     """Retrieval by every form of energy, collapse and reliability of a run's model on one split.
 
     `data` is a source other than the one the run was trained on; `checkpoint` is
-    "best", "last" or a step, by default the final model. What training kept of frozen encoders is
+    "best", "last" or a step, by default the final model. What training cached of frozen encoders is
     read instead of encoded. A checkpoint without calibration is calibrated on the run's training
     and validation pairs; where those are not available the reporter is told, and there is no
     calibrated energy. With `parts` the results also hold

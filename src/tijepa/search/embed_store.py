@@ -99,21 +99,18 @@ def verified(vector_store: VectorStore, store: Store, *, only_ends: bool = False
         return False
     if only_ends:
         ends = (vector_store.chunks[0], vector_store.chunks[-1])
-        return all(_digest(_rows(store, one.start, one.stop)) == one.digest for one in ends)
-    rows = _content(store, vector_store.rows)
+        return all(_digest(list(_content(store, c.start, c.stop))) == c.digest for c in ends)
+    rows = _content(store, 0, vector_store.rows)
     return all(
         _digest([next(rows) for _ in range(chunk.start, chunk.stop)]) == chunk.digest
         for chunk in vector_store.chunks
     )
 
 
-def _rows(store: Store, start: int, stop: int) -> list[Content]:
-    table = store.take(np.arange(start, stop), list(_CONTENT))
-    return list(zip(*(table[name].to_pylist() for name in _CONTENT), strict=True))
-
-
-def _content(store: Store, stop: int) -> Iterator[Content]:
-    scanner = store.dataset.scanner(columns=list(_CONTENT), batch_size=_SCANNED, limit=stop)
+def _content(store: Store, start: int, stop: int) -> Iterator[Content]:
+    scanner = store.dataset.scanner(
+        columns=list(_CONTENT), batch_size=_SCANNED, offset=start, limit=stop - start
+    )
     for batch in scanner.to_batches():
         yield from zip(*(batch.column(i).to_pylist() for i in range(3)), strict=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,12 @@ from numpy.typing import NDArray
 from tijepa.data.store.source import Store
 from tijepa.errors import ConfigError
 from tijepa.io.files import whole, writing
-from tijepa.search.vector_store import Side, Vectors, VectorStore
+from tijepa.search.vector_store import Side, VectorStore
 
 ENDINGS = (".parquet", ".npy")
 _ROWS = 8192
+
+Part = tuple[dict[str, list[Any]], NDArray[np.float32]]  # columns, and embeddings (n, j)
 
 
 def check_ending(out: Path) -> None:
@@ -38,65 +39,46 @@ def write_embeddings(
     line. Files appear whole or not at all. Raises `CheckpointError` where that is not possible.
     """
     check_ending(out)
-    parts = _Parts(vector_store, store, sides)
+    count = sum(len(vector_store.vectors(side).rows) for side in sides)
+    length = vector_store.length
+    parts = _parts(vector_store, store, sides)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".parquet":
         with whole(out) as temporary:
-            _parquet(parts, temporary)
+            _parquet(parts, length, temporary)
     else:
         with whole(out.with_suffix(".jsonl")) as listed, whole(out) as temporary:
-            _matrix(parts, temporary, listed)
-    return parts.count
+            _matrix(parts, (count, length), temporary, listed)
+    return count
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The vectors of a store with what belongs to them, some thousand at a time."""
-
-    vector_store: VectorStore
-    store: Store
-    sides: tuple[Side, ...]
-
-    @property
-    def count(self) -> int:
-        return sum(len(self.vector_store.vectors(side).rows) for side in self.sides)
-
-    def __iter__(self) -> Iterator[tuple[dict[str, list[Any]], NDArray[np.float32]]]:
-        for side in self.sides:
-            vectors = self.vector_store.vectors(side)
-            for start in range(0, len(vectors.rows), _ROWS):
-                part = slice(start, start + _ROWS)
-                yield self._about(side, vectors, part), np.array(vectors.values[part])
-
-    def _about(self, side: Side, vectors: Vectors, part: slice) -> dict[str, list[Any]]:
-        rows, texts = vectors.rows[part], side == "texts"
-        numbers = vectors.numbers(np.arange(part.start, part.start + len(rows)))
-        taken = self.store.take_each(rows, ["id", "split", "captions"]).to_pylist()
-        return {
-            "id": [own["id"] for own in taken],
-            "row": rows.tolist(),
-            "kind": ["text" if texts else "image"] * len(rows),
-            "split": [own["split"] for own in taken],
-            "caption": [
-                own["captions"][number] if texts else None
-                for own, number in zip(taken, numbers, strict=True)
-            ],
-        }
+def _parts(vector_store: VectorStore, store: Store, sides: tuple[Side, ...]) -> Iterator[Part]:
+    """The vectors with what belongs to them, some thousand at a time."""
+    for side in sides:
+        vectors = vector_store.vectors(side)
+        texts = side == "texts"
+        for start in range(0, len(vectors.rows), _ROWS):
+            rows = vectors.rows[start : start + _ROWS]
+            numbers = vectors.numbers(np.arange(start, start + len(rows)))
+            taken = store.take_each(rows, ["id", "split", "captions"]).to_pylist()
+            about = {
+                "id": [own["id"] for own in taken],
+                "row": rows.tolist(),
+                "kind": ["text" if texts else "image"] * len(rows),
+                "split": [own["split"] for own in taken],
+                "caption": [
+                    own["captions"][number] if texts else None
+                    for own, number in zip(taken, numbers, strict=True)
+                ],
+            }
+            yield about, np.array(vectors.values[start : start + _ROWS])
 
 
-def _parquet(parts: _Parts, path: Path) -> None:
-    length = parts.vector_store.length
-    schema = pa.schema(
-        [
-            pa.field("id", pa.string()),
-            pa.field("row", pa.int64()),
-            pa.field("kind", pa.string()),
-            pa.field("split", pa.string()),
-            pa.field("caption", pa.string()),
-            pa.field("embedding", pa.list_(pa.float32(), length)),
-        ]
-    )
+def _parquet(parts: Iterator[Part], length: int, path: Path) -> None:
+    texts = [(name, pa.string()) for name in ("kind", "split", "caption")]
+    embedding = ("embedding", pa.list_(pa.float32(), length))
+    schema = pa.schema([("id", pa.string()), ("row", pa.int64()), *texts, embedding])
     with pq.ParquetWriter(path, schema) as writer:
         for about, values in parts:
             flat = pa.array(values.reshape(-1), pa.float32())
@@ -105,12 +87,8 @@ def _parquet(parts: _Parts, path: Path) -> None:
             writer.write_batch(pa.RecordBatch.from_arrays([*arrays, column], schema=schema))
 
 
-def _matrix(parts: _Parts, path: Path, listed: Path) -> None:
-    header = {
-        "descr": "<f4",
-        "fortran_order": False,
-        "shape": (parts.count, parts.vector_store.length),
-    }
+def _matrix(parts: Iterator[Part], shape: tuple[int, int], path: Path, listed: Path) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     with open(path, "wb") as matrix, open(listed, "w", encoding="utf-8") as lines:
         np.lib.format.write_array_header_1_0(matrix, header)
         for about, values in parts:

@@ -194,7 +194,7 @@ class Index:
         """The k hits of lowest energy for each query, best first; fewer where fewer exist.
 
         Rows of texts search among the images, rows of images among the "texts"; by calibrated
-        energy each by its own half of the rows (`search/points.py`). `where` is a condition on the
+        energy each by its own half of the rows (`search/ivf.py`). `where` is a condition on the
         store's columns, such as "split = 'test' AND likes > 3". Raises `ConfigError` for a k below
         1, rows of another length, and a condition that is none.
         """

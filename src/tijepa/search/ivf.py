@@ -1,6 +1,6 @@
 """Approximate search beyond the size where computing every energy is quick: inverted lists.
 
-Lists are clusters of points (`points`). These are kept in 8 bits a number; the energies of the
+Lists are clusters of points (see below). These are kept in 8 bits a number; the energies of the
 candidates are computed again from the full rows. docs/log.md has what else was measured.
 """
 
@@ -60,7 +60,7 @@ class Lists:
         side: Side,
         seed: int = 0,
     ) -> Lists:
-        """Cluster the searched parts of one side's rows (`points.searched`).
+        """Cluster the searched parts of one side's rows (`searched`).
 
         `queries` are those of the other side's; some of them choose how many lists are probed.
         Without them the rows ask for each other.
@@ -122,28 +122,20 @@ class Lists:
         queries: NDArray[np.float32],
         k: int,
         allowed: NDArray[np.int64] | None = None,
+        probes: int | None = None,
     ) -> NDArray[np.int64]:
         """Positions (q, c) of candidates for the k lowest energies, -1 where there are no more.
 
         Only those in `allowed` where it is given. At least k are found where they exist: the rarer
-        they are the more lists are probed.
+        they are the more lists are probed, from `probes` on.
         """
-        return self._candidates(values, queries, k, self.card.probes, allowed)
-
-    def _candidates(
-        self,
-        values: NDArray[np.float32],
-        queries: NDArray[np.float32],
-        k: int,
-        probes: int,
-        allowed: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.int64]:
         faiss = self._faiss
         points = as_asked(queries, self._form)
         total = len(values)
         count = total if allowed is None else len(allowed)
         if count == 0:
             return np.empty((len(queries), 0), np.int64)
+        probes = probes or self.card.probes
         selector = None
         if allowed is not None:
             mask = np.zeros(total, bool)
@@ -175,7 +167,7 @@ class Lists:
         choose, measure = half[::2], half[1::2] if len(half) > 1 else half
 
         def recall(some: NDArray[np.int64], probes: int) -> float:
-            candidates = self._candidates(values, queries[some], k, probes)
+            candidates = self.search(values, queries[some], k, probes=probes)
             found = rerank(values, queries[some], candidates, k)
             # by energy, so that one of two equal images counts for the other
             return float((found.energies <= exact.energies[some, -1:] + 1e-9).mean())
@@ -201,19 +193,15 @@ def need_faiss() -> Any:
 
 # What of joint embeddings a search goes by, and as points whose squared distance is the energy.
 #
-# A calibrated row holds two (`objectives/calibration`): among images the first half of it is
+# A calibrated row holds two (`inference/calibration.py`): among images the first half of it is
 # searched, √½ [w ; −a ; 1] of an image by √½ [w ; 1 ; −c] of a text, among texts the second half.
 # Minus twice their inner product is the energy,
 #
-# E = ½ ‖w_i − w_t‖² + (a − ½ ‖w_i‖²) + terms of the query alone,
+#     E = ½ ‖w_i − w_t‖² + (a − ½ ‖w_i‖²) + terms of the query alone,
 #
 # so with r = a − ½ ‖w_i‖² the point [√½ w_i ; √(r − r_min)] has the squared distance E + constant
 # from the query [√½ w_t ; 0]: the lowest energies are nearest neighbours, and clusters of points
-# lie
-# where queries do. Rows of the other forms are points as they are.
-
-
-_BLOCK_points = 65_536
+# lie where queries do. Rows of the other forms are points as they are.
 
 
 def searched(values: NDArray[np.float32], form: Form, side: Side) -> NDArray[np.float32]:
@@ -236,8 +224,8 @@ def point_floor(part: NDArray[np.float32], form: Form, side: Side) -> float:
     if form != "calibrated":
         return 0.0
     return min(
-        float(_rest(part[start : start + _BLOCK_points], side).min())
-        for start in range(0, len(part), _BLOCK_points)
+        float(_rest(part[start : start + _BLOCK], side).min())
+        for start in range(0, len(part), _BLOCK)
     )
 
 
