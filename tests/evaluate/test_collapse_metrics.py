@@ -10,7 +10,8 @@ from tijepa.config import load_config
 from tijepa.data.pairs import Batch
 from tijepa.evaluate.collapse import EVERYTHING, Learned, collapse_readings
 from tijepa.evaluate.collapse_metrics import collapse_metrics, target_embeddings, watched
-from tijepa.inference.embeddings import Embeddings, before_target_norm, embed
+from tijepa.inference.backend import TorchBackend
+from tijepa.inference.embeddings import Embeddings, embed
 from tijepa.objectives.forward import encode_modality
 from tijepa.training.build import build_model
 
@@ -181,7 +182,7 @@ def test_a_norm_of_the_targets_hides_neither_drift_nor_a_constant(norm: str) -> 
             model.predictors.text_norm(model.context.embed_text(text))
         model.eval()
         e = Embeddings.of(embed(model, "image", image), embed(model, "text", text))
-    own = before_target_norm(model, e)
+    own = TorchBackend(model, "cpu").before_target_norm(e)
     found = collapse_metrics(e, target_embeddings(model, batch), own=own)
     for name in ("image", "text"):
         assert found[name]["spread"] < 0.01

@@ -7,6 +7,7 @@ import pytest
 from tests.search.rows import calibrated_rows
 
 from tijepa import Embedder
+from tijepa.inference.energies import joint_of
 from tijepa.search.ivf import as_asked, as_points, as_queries, point_floor, searched
 from tijepa.search.vector_store import SIDES, Side
 
@@ -30,7 +31,7 @@ def test_each_side_of_a_model_is_searched_by_its_energies(embedder: Embedder, si
     texts = ["a red circle", "a blue square", "a star above a ring"]
     e = embedder.embeddings(images, texts)
     by = embedder.search_energies_of(e, "calibrated")
-    rows = embedder.joint_of(e, "calibrated")
+    rows = joint_of(e, "calibrated", embedder.calibration)
     image, text = (searched(part.numpy(), "calibrated", side) for part in rows)
     energies = (by.images if side == "images" else by.texts).numpy()
     assert np.allclose(-2 * image @ text.T, energies, atol=1e-3, rtol=1e-3)

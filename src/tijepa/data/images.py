@@ -25,30 +25,6 @@ from torch import Tensor
 from tijepa.data.pairs import StoredImage
 from tijepa.errors import ImageError
 
-__all__ = [
-    "MAX_PIXELS",
-    "Crop",
-    "EncodedImage",
-    "Pixels",
-    "centre_crop",
-    "centre_square",
-    "check_size",
-    "decode_damaged",
-    "decode_image",
-    "jpeg_header",
-    "jpeg_orientation",
-    "normalise",
-    "open_image",
-    "orientation_of",
-    "pixels_of",
-    "prepare",
-    "random_crop",
-    "resize_crop",
-    "to_rgb",
-    "undecodable",
-    "upright",
-]
-
 _turbo: Any = simplejpeg  # its stubs do not export its functions
 _TURBO_ERRORS = (ValueError, KeyError)  # KeyError: colours or subsampling of no known kind
 

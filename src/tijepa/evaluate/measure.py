@@ -218,7 +218,7 @@ def measure(embedder: Embedder, data: EvaluationSet, learned: Learned = EVERYTHI
     pairs = e.texts(data.first_text)
     plain = embedder.energy_of(pairs, "squared_l2" if embedder.predicts else "cosine")
     own = torch.arange(count)
-    image, text = embedder.before_target_norm(pairs)
+    image, text = embedder.backend.before_target_norm(pairs)
     collapse = collapse_readings(
         image, text, plain[own, own], plain[own, own.roll(count // 2)], learned
     )

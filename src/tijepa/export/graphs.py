@@ -31,8 +31,6 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.model.transformer import Transformer
 from tijepa.objectives.forward import encode_modality
 
-__all__ = ["OPSET", "ImageGraph", "TextGraph", "example_pixels", "example_tokens", "write_graph"]
-
 OPSET = 20
 
 

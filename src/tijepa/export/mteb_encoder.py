@@ -25,8 +25,6 @@ from tijepa.errors import ConfigError, DataError, MissingExtraError
 from tijepa.inference.embedder import Embedder
 from tijepa.version import __version__
 
-__all__ = ["MtebEncoder"]
-
 _Form = Literal["cosine", "calibrated"]
 
 

@@ -38,8 +38,6 @@ from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, save_tensors, write_card, write_json
 from tijepa.runs.record import open_run_data
 
-__all__ = ["BOUND", "Parity", "check_parity", "export_run", "parity", "quantise"]
-
 _TRACED = 3  # items of the batch that is traced
 
 
@@ -211,7 +209,6 @@ def quantise(graph: Path, out: Path) -> None:
 
 
 # Whether a graph says what the model says: the largest difference over batches and lengths.
-
 
 BOUND = 1e-4  # times the largest entry of an embedding, or 1 where that is smaller
 _BATCHES = (1, 2, 5)  # none of them the batch that was traced, which is 3

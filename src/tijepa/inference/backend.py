@@ -14,13 +14,12 @@ from torch import Tensor
 
 from tijepa.data.features import Features, Modality
 from tijepa.errors import ConfigError
-from tijepa.inference.embeddings import Embedded, embed
+from tijepa.inference.embeddings import Embedded, Embeddings, embed
 from tijepa.io.formatting import first_line
 from tijepa.model.encoded import Encoded
+from tijepa.model.mlp import NoTargetNorm
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.forward import encode_modality
-
-__all__ = ["PRECISIONS", "Backend", "Precision", "TorchBackend", "check_known", "usable_device"]
 
 Precision = Literal["float32", "bfloat16", "int8"]
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -47,6 +46,16 @@ class Backend(ABC):
     @abstractmethod
     def none(self, modality: Modality) -> Embedded:
         """The embeddings of no items, as long as those of some."""
+
+    def before_target_norm(
+        self, e: Embeddings
+    ) -> tuple[Float[Tensor, "i d"], Float[Tensor, "t d"]]:
+        """The images' and texts' own embeddings as the heads give them; as they are outside torch.
+
+        Collapse is read from these: a norm over items (`objective.pooled_target_norm`) takes away
+        what makes a constant, so that `e` of a collapsed model may look well.
+        """
+        return e.image, e.text
 
 
 class TorchBackend(Backend):
@@ -87,6 +96,20 @@ class TorchBackend(Backend):
         encoders = self.model.context
         width = (encoders.image if modality == "image" else encoders.text).pooled_width
         return self.encode(modality, Features(torch.zeros(0, width)))
+
+    @torch.no_grad()
+    def before_target_norm(
+        self, e: Embeddings
+    ) -> tuple[Float[Tensor, "i d"], Float[Tensor, "t d"]]:
+        """See `Backend.before_target_norm`."""
+        predictors, context = self.model.predictors, self.model.context
+        if predictors is None or isinstance(predictors.image_norm, NoTargetNorm):
+            return e.image, e.text
+        assert e.image_pooled is not None
+        assert e.text_pooled is not None
+        self.model.eval()
+        image = context.embed_image(e.image_pooled.to(self.device))
+        return image.cpu(), context.embed_text(e.text_pooled.to(self.device)).cpu()
 
     @torch.no_grad()
     def pairs(

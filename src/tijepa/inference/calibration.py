@@ -51,16 +51,6 @@ from tijepa.data.features import Modality
 from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability
 
-__all__ = [
-    "SHRINKAGE",
-    "Calibration",
-    "DirectionCalibration",
-    "Directions",
-    "Matches",
-    "PairMoments",
-    "fit_calibration",
-]
-
 SHRINKAGE = 0.5  # where there are no held-out pairs to choose it by
 
 
@@ -170,6 +160,10 @@ class Matches(NamedTuple):
     pair: MatchProbability
     images: MatchProbability
     texts: MatchProbability
+
+    def among(self, modality: Modality) -> MatchProbability:
+        """That of the energy by which items of a modality are found."""
+        return self.images if modality == "image" else self.texts
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from typing import TypeVar
 from tijepa.inference.calibration import Calibration, Directions, PairMoments
 from tijepa.inference.embeddings import Embeddings, SearchEnergies
 
-__all__ = ["DIRECT_GRID", "GRID", "matching_cross_entropy", "select_calibration"]
-
 C = TypeVar("C")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, Unpack, get_args, overload
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,44 +21,30 @@ from tijepa.inference.embeddings import (
     Embedded,
     Embeddings,
     SearchEnergies,
-    before_target_norm,
-    cosine_energy,
     pair_features,
-    squared_l2_energy,
 )
+from tijepa.inference.energies import Form, joint_rows, search_energies
 from tijepa.inference.hub.provenance import read_provenance
-from tijepa.inference.hub.transfer import check_repo_id, upload, write_model
+from tijepa.inference.hub.transfer import upload, write_model
 from tijepa.inference.inputs import (
+    Encoding,
     ImageLike,
+    Images,
+    Output,
+    Texts,
+    as_output,
     energy_of_labels,
     image_inputs,
     image_list,
     prompt_list,
     text_list,
 )
-from tijepa.inference.match_probability import MatchProbability
+from tijepa.inference.match_probability import MatchProbability, known_match
 from tijepa.inference.occlusion import occluded, occlusion_masks
 from tijepa.inference.parallel import encode_images, encode_pairs, encode_texts
-from tijepa.io.progress import SILENT, Reporter, StderrReporter
+from tijepa.io.progress import SILENT, StderrReporter
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
-
-__all__ = ["Embedder", "Form"]
-
-Images = ImageLike | Sequence[ImageLike]
-Texts = str | Sequence[str]
-Form = Literal["calibrated", "cosine", "squared_l2"]
-FORMS = ("calibrated", "cosine", "squared_l2")
-Output = Literal["torch", "numpy"]
-OUTPUTS = ("torch", "numpy")
-
-
-class EncodeOptions(TypedDict, total=False):
-    """What `encode_image` and `encode_text` take beside `output`."""
-
-    form: Form
-    batch_size: int
-    progress: bool
 
 
 class Embedder:
@@ -106,17 +91,21 @@ class Embedder:
 
     @overload
     def encode_image(
-        self, images: Images, *, output: Literal["torch"] = ..., **how: Unpack[EncodeOptions]
+        self,
+        images: Images | Features,
+        *,
+        output: Literal["torch"] = ...,
+        **how: Unpack[Encoding],
     ) -> Tensor: ...
 
     @overload
     def encode_image(
-        self, images: Images, *, output: Literal["numpy"], **how: Unpack[EncodeOptions]
+        self, images: Images | Features, *, output: Literal["numpy"], **how: Unpack[Encoding]
     ) -> NDArray[np.float32]: ...
 
     def encode_image(
         self,
-        images: Images,
+        images: Images | Features,
         *,
         form: Form = "cosine",
         batch_size: int = 256,
@@ -134,32 +123,33 @@ class Embedder:
         `"calibrated"` `-encode_image(x) @ encode_text(y).T` is the calibrated energy of a pair. To
         find images by a text take the first half of both rows, to find texts by an image the second
         half: the largest inner products are best (`inference/calibration.py`).
-        Without images the result has no rows.
+        Without images the result has no rows. `Features` are what the model's frozen encoder gave
+        of the images earlier; only a model in torch takes them.
 
         At most `batch_size` are encoded at once (on a CPU fewer, on every core at the same time).
         `progress` shows a bar on stderr; `output="numpy"` gives an array of float32. Raises
         `DataError` for an image that cannot be read, `ConfigError` for a form that is unknown or
         that the model lacks.
         """
-        self._check_form(form)
-        check_known("output", output, OUTPUTS)
-        reporter = StderrReporter() if progress else SILENT
-        found = encode_images(self.backend, self.card, image_list(images), batch_size, reporter)
-        return _as(output, self._rows("image", found, form))
+        return as_output(self._joint("image", images, form, batch_size, progress), output)
 
     @overload
     def encode_text(
-        self, texts: Texts, *, output: Literal["torch"] = ..., **how: Unpack[EncodeOptions]
+        self,
+        texts: Texts | Features,
+        *,
+        output: Literal["torch"] = ...,
+        **how: Unpack[Encoding],
     ) -> Tensor: ...
 
     @overload
     def encode_text(
-        self, texts: Texts, *, output: Literal["numpy"], **how: Unpack[EncodeOptions]
+        self, texts: Texts | Features, *, output: Literal["numpy"], **how: Unpack[Encoding]
     ) -> NDArray[np.float32]: ...
 
     def encode_text(
         self,
-        texts: Texts,
+        texts: Texts | Features,
         *,
         form: Form = "cosine",
         batch_size: int = 256,
@@ -170,10 +160,7 @@ class Embedder:
 
         Texts beyond the model's `max_tokens` are cut. Raises `DataError` where one is no string.
         """
-        self._check_form(form)
-        check_known("output", output, OUTPUTS)
-        found = self._texts(texts, batch_size, StderrReporter() if progress else SILENT)
-        return _as(output, self._rows("text", found, form))
+        return as_output(self._joint("text", texts, form, batch_size, progress), output)
 
     def encode_pair(
         self,
@@ -205,19 +192,13 @@ class Embedder:
                 " image"
             )
         if self.backend.fuses and features != "joint":
-            return encode_pairs(
-                self._in_torch, self.card, self.tokenizer, listed, written, batch_size
-            )
+            how = self._in_torch, self.card, self.tokenizer
+            return encode_pairs(*how, listed, written, batch_size)
         e = self.embeddings(listed, written, batch_size=batch_size)
         return pair_features(e, predicts=self.predicts)
 
     def energy(
-        self,
-        images: Images,
-        texts: Texts,
-        *,
-        form: Form | None = None,
-        batch_size: int = 256,
+        self, images: Images, texts: Texts, *, form: Form | None = None, batch_size: int = 256
     ) -> Float[Tensor, "i t"]:
         """Energy of every image with every text; low = compatible.
 
@@ -226,16 +207,11 @@ class Embedder:
         Raises `ConfigError` for a form that is unknown or that the model lacks.
         """
         form = form or self.default_form
-        self._check_form(form)
+        self.check_form(form)
         return self.energy_of(self.embeddings(images, texts, batch_size=batch_size), form)
 
     def match_probability(
-        self,
-        images: Images,
-        texts: Texts,
-        *,
-        prior: float = 0.5,
-        batch_size: int = 256,
+        self, images: Images, texts: Texts, *, prior: float = 0.5, batch_size: int = 256
     ) -> Float[Tensor, "i t"]:
         """Probability that each image and text belong together, from the default energy.
 
@@ -244,7 +220,7 @@ class Embedder:
         it is 1 / n. Fitted on held-out pairs of the training data; a model without such pairs
         raises `ConfigError`, as does a prior outside (0, 1).
         """
-        match = self._known_match(self.match, "match_probability() needs")
+        match = known_match(self.match, "match_probability()")
         energy = self.energy(images, texts, batch_size=batch_size)
         return match.probability(energy, prior)
 
@@ -255,24 +231,16 @@ class Embedder:
 
     def match_among(self, modality: Modality) -> MatchProbability | None:
         """The same from the energy that items of `modality` are found by, in the default form."""
-        if self._matches is None:
-            return None
-        return self._matches.images if modality == "image" else self._matches.texts
+        return None if self._matches is None else self._matches.among(modality)
 
     @property
     def _matches(self) -> Matches | None:
         return None if self.calibration is None else self.calibration.match
 
-    def embeddings(
-        self,
-        images: Images,
-        texts: Texts,
-        *,
-        batch_size: int = 256,
-    ) -> Embeddings:
+    def embeddings(self, images: Images, texts: Texts, *, batch_size: int = 256) -> Embeddings:
         """Pooled embeddings and predictions of i images and t texts, before any energy."""
-        image = encode_images(self.backend, self.card, image_list(images), batch_size)
-        return Embeddings.of(image, self._texts(texts, batch_size))
+        image = self._embedded("image", image_list(images), batch_size)
+        return Embeddings.of(image, self._embedded("text", texts, batch_size))
 
     def embeddings_of_inputs(
         self,
@@ -286,20 +254,11 @@ class Embedder:
         `Features` of images or texts are what the model's frozen encoder gave earlier; only a model
         in torch takes them (`ConfigError`).
         """
-        if isinstance(inputs, Features):
-            image = self._in_torch.encode("image", inputs)
-        else:
-            image = encode_images(self.backend, self.card, inputs, batch_size)
-        if isinstance(texts, Features):
-            return Embeddings.of(image, self._in_torch.encode("text", texts))
-        return Embeddings.of(image, self._texts(texts, batch_size))
+        image = self._embedded("image", inputs, batch_size)
+        return Embeddings.of(image, self._embedded("text", texts, batch_size))
 
     def classify(
-        self,
-        images: Images,
-        labels: Mapping[str, str | Sequence[str]],
-        *,
-        batch_size: int = 256,
+        self, images: Images, labels: Mapping[str, str | Sequence[str]], *, batch_size: int = 256
     ) -> Float[Tensor, "i l"]:
         """Probability of each of l labels for each image; columns in the order of `labels`.
 
@@ -312,7 +271,7 @@ class Embedder:
         `ConfigError` where the model has no probability of match, `DataError` where there are no
         labels or a label has no prompt.
         """
-        match = self._known_match(self.match_among("text"), "classify() needs")
+        match = known_match(self.match_among("text"), "classify()")
         prompts = prompt_list(labels)
         e = self.embeddings(images, [p for own in prompts for p in own], batch_size=batch_size)
         energy = self.search_energies_of(e, self.default_form).texts
@@ -341,13 +300,7 @@ class Embedder:
         form: Form | None = None,
     ) -> Float[Tensor, "t g g"]:
         """The same for one cropped and normalised image and several texts, at the cost of one."""
-        size = self.card.image_size
-        if not 1 <= grid <= size // 2:
-            raise ConfigError(
-                f"grid is {grid}: it must lie between 1 and {size // 2}, half the model's image"
-                " size in pixels"
-            )
-        seen = occluded(image, occlusion_masks(size, grid))
+        seen = occluded(image, occlusion_masks(self.card.image_size, grid))
         energy = self.energy_of(self.embeddings_of_inputs(seen, texts), form or self.default_form)
         return energy.T.reshape(len(texts), grid, grid)
 
@@ -373,52 +326,8 @@ class Embedder:
 
         Of embeddings computed before; `ConfigError` as in `energy`.
         """
-        self._check_form(form)
-        if form == "calibrated":
-            assert self.calibration is not None
-            return self.calibration.search_energies(e)
-        energy = cosine_energy(e) if form == "cosine" else squared_l2_energy(e)
-        return SearchEnergies(energy, energy)
-
-    def joint_of(
-        self, e: Embeddings, form: Form
-    ) -> tuple[Float[Tensor, "i j"], Float[Tensor, "t j"]]:
-        """Joint embeddings of what was embedded before, as `encode_image` and `encode_text` give.
-
-        Raises `ConfigError` as they do.
-        """
-        self._check_form(form)
-        return self._rows("image", e.of_images, form), self._rows("text", e.of_texts, form)
-
-    def feature_rows(
-        self, modality: Modality, features: Features, form: Form
-    ) -> Float[Tensor, "n j"]:
-        """The same of n images or texts by the features that their encoder gave earlier.
-
-        Only a model in torch takes features (`ConfigError`).
-        """
-        self._check_form(form)
-        return self._rows(modality, self._in_torch.encode(modality, features), form)
-
-    def _rows(self, modality: Modality, e: Embedded, form: Form) -> Float[Tensor, "n j"]:
-        if form == "calibrated":
-            assert self.calibration is not None
-            return self.calibration.rows(modality, e)
-        halves = (e.embedding, e.prediction) if modality == "image" else (e.prediction, e.embedding)
-        if form == "squared_l2":
-            return torch.cat(halves, dim=1)
-        return torch.cat([F.normalize(half, dim=1) for half in halves], dim=1) / 2**0.5
-
-    def before_target_norm(
-        self, e: Embeddings
-    ) -> tuple[Float[Tensor, "i d"], Float[Tensor, "t d"]]:
-        """The images' and texts' own embeddings as the heads give them; onnxruntime's as they are.
-
-        Collapse is read from these: `objective.pooled_target_norm` hides it.
-        """
-        if isinstance(self.backend, TorchBackend):
-            return before_target_norm(self.backend.model, e)
-        return e.image, e.text
+        self.check_form(form)
+        return search_energies(e, form, self.calibration)
 
     @property
     def _in_torch(self) -> TorchBackend:
@@ -436,20 +345,14 @@ class Embedder:
     def save(self, folder: str | Path) -> Path:
         """Write the model, its tokenizer and its page `README.md` into `folder`; gives the folder.
 
-        Safetensors and JSON only. `tijepa.load(folder)` gives the model back. The page states the
-        data, objective, measured results and collapse report that the run's own files hold
-        (`provenance.json` keeps them, without paths). A model that was saved there is replaced.
+        Safetensors and JSON only, for `tijepa.load(folder)`. The page states the data, objective,
+        measured results and collapse report that the run's own files hold (`provenance.json` keeps
+        them, without paths). A model that was saved there is replaced.
         Raises `CheckpointError` where the folder cannot be written, `ConfigError` where it holds
         other files and for a model that runs in onnxruntime.
         """
-        return write_model(
-            Path(folder),
-            self.model,
-            self.card,
-            self.tokenizer,
-            self.calibration,
-            read_provenance(self.origin),
-        )
+        parts = self.model, self.card, self.tokenizer, self.calibration
+        return write_model(Path(folder), *parts, read_provenance(self.origin))
 
     def push_to_hub(
         self,
@@ -466,36 +369,31 @@ class Embedder:
         `hf`, `ConfigError` for a name that the hub does not allow, `CheckpointError` where the hub
         refuses or cannot be reached.
         """
-        from tempfile import TemporaryDirectory
+        return upload(self.save, repo_id, private=private, token=token, message=message)
 
-        check_repo_id(repo_id)
-        with TemporaryDirectory() as folder:
-            saved = self.save(Path(folder) / repo_id.partition("/")[2])
-            return upload(saved, repo_id, private=private, token=token, message=message)
+    def _joint(self, modality: Modality, items: Any, form: Form, *how: Any) -> Tensor:
+        self.check_form(form)
+        if modality == "image" and not isinstance(items, Features):
+            items = image_list(items)
+        return joint_rows(modality, self._embedded(modality, items, *how), form, self.calibration)
 
-    def _texts(self, texts: Texts, batch_size: int, reporter: Reporter = SILENT) -> Embedded:
-        listed = text_list(texts)
-        return encode_texts(self.backend, self.card, self.tokenizer, listed, batch_size, reporter)
+    def _embedded(
+        self, modality: Modality, items: Any, batch_size: int, progress: bool = False
+    ) -> Embedded:
+        """Of listed images, inputs or texts, or of features that their encoder gave earlier."""
+        if isinstance(items, Features):
+            return self._in_torch.encode(modality, items)
+        reporter = StderrReporter() if progress else SILENT
+        if modality == "image":
+            return encode_images(self.backend, self.card, items, batch_size, reporter)
+        texts = text_list(items)
+        return encode_texts(self.backend, self.card, self.tokenizer, texts, batch_size, reporter)
 
-    def _known_match(self, match: MatchProbability | None, who: str) -> MatchProbability:
-        if match is None:
-            raise ConfigError(
-                "this model has no probability of match, which is fitted on a validation split:"
-                f" {who} one; use energy(), or train with validation pairs"
-            )
-        return match
-
-    def _check_form(self, form: str) -> None:
-        check_known("form", form, FORMS)
+    def check_form(self, form: str) -> None:
+        """Raise `ConfigError` for a form that is unknown or that this model lacks."""
+        check_known("form", form, get_args(Form))
         if form not in self.forms:
             raise ConfigError(
                 "form 'calibrated' needs a calibration, which this model lacks: use form='cosine',"
                 " or a checkpoint that was evaluated"
             )
-
-
-def _as(output: Output, rows: Tensor) -> Tensor | NDArray[np.float32]:
-    if output == "torch":
-        return rows
-    array: NDArray[np.float32] = rows.numpy()
-    return array

@@ -12,19 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tijepa.data.features import Modality
-from tijepa.model.mlp import NoTargetNorm
 from tijepa.model.text_image_model import TextImageModel
-
-__all__ = [
-    "Embedded",
-    "Embeddings",
-    "SearchEnergies",
-    "before_target_norm",
-    "cosine_energy",
-    "embed",
-    "pair_features",
-    "squared_l2_energy",
-]
 
 
 @dataclass(frozen=True)
@@ -149,40 +137,6 @@ def embed(model: TextImageModel, modality: Modality, pooled: Float[Tensor, "n p"
     if modality == "image":
         return Embedded(predictors.image_norm(z), predictors.image_to_text(z), pooled)
     return Embedded(predictors.text_norm(z), predictors.text_to_image(z), pooled)
-
-
-@torch.no_grad()
-def before_target_norm(
-    model: TextImageModel, e: Embeddings
-) -> tuple[Float[Tensor, "i d"], Float[Tensor, "t d"]]:
-    """The images' and texts' own embeddings as the heads give them, whatever targets are made of.
-
-    A norm over items takes away what makes a constant: `e` of a collapsed model may look well.
-    """
-    norms = model.predictors
-    if norms is None or isinstance(norms.image_norm, NoTargetNorm):
-        return e.image, e.text
-    assert e.image_pooled is not None
-    assert e.text_pooled is not None
-    model.eval()
-    device = next(model.parameters()).device
-    return (
-        model.context.embed_image(e.image_pooled.to(device)).to(e.image.device),
-        model.context.embed_text(e.text_pooled.to(device)).to(e.text.device),
-    )
-
-
-def squared_l2_energy(e: Embeddings) -> Float[Tensor, "i t"]:
-    """½ (‖z_I − g(z_T)‖² + ‖g(z_I) − z_T‖²) / d for every image and text."""
-    distance = torch.cdist(e.joint_image, e.joint_text, compute_mode="donot_use_mm_for_euclid_dist")
-    return distance.square() / (2 * e.image.shape[1])
-
-
-def cosine_energy(e: Embeddings) -> Float[Tensor, "i t"]:
-    """½ (1 − cos(z_I, g(z_T)) + 1 − cos(g(z_I), z_T)) for every image and text, from 0 to 2."""
-    to_image = F.normalize(e.image, dim=1) @ F.normalize(e.image_from_text, dim=1).T
-    to_text = F.normalize(e.text_from_image, dim=1) @ F.normalize(e.text, dim=1).T
-    return 1.0 - (to_image + to_text) / 2
 
 
 def pair_features(e: Embeddings, *, predicts: bool) -> Float[Tensor, "n f"]:

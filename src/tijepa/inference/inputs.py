@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, get_args, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from tijepa.data.images import Pixels, decode_image, pixels_of, prepare
 from tijepa.errors import ConfigError, DataError
+from tijepa.inference.backend import check_known
+from tijepa.inference.energies import Form
 from tijepa.model.saving import ModelCard
-
-__all__ = [
-    "BinaryFile",
-    "ImageLike",
-    "check_text",
-    "energy_of_labels",
-    "image_inputs",
-    "image_list",
-    "prompt_list",
-    "read_image",
-    "text_list",
-]
 
 
 @runtime_checkable
@@ -38,7 +29,27 @@ class BinaryFile(Protocol):
 
 
 ImageLike = Image.Image | str | Path | bytes | BinaryFile | np.ndarray | Tensor
+Images = ImageLike | Sequence[ImageLike]
+Texts = str | Sequence[str]
+Output = Literal["torch", "numpy"]
 _ONE = (Image.Image, str, Path, bytes, bytearray, BinaryFile, np.ndarray, Tensor, type(None))
+
+
+class Encoding(TypedDict, total=False):
+    """How `Embedder.encode_image` and `encode_text` encode."""
+
+    form: Form
+    batch_size: int
+    progress: bool
+
+
+def as_output(rows: Tensor, output: Output) -> Tensor | NDArray[np.float32]:
+    """The same as a tensor or an array; `ConfigError` for another kind."""
+    check_known("output", output, get_args(Output))
+    if output == "torch":
+        return rows
+    array: NDArray[np.float32] = rows.numpy()
+    return array
 
 
 def check_text(text: str) -> None:

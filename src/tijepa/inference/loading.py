@@ -16,8 +16,6 @@ from tijepa.inference.embedder import Embedder
 from tijepa.inference.hub.transfer import download, is_repo_id
 from tijepa.model.saving import FROZEN, load_model, load_tensors, read_card, read_json
 
-__all__ = ["MODEL_FILES", "checkpoint_folder", "load", "model_folder"]
-
 MODEL_FILES = (
     "model.json",
     "model.safetensors",

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from tijepa.errors import ConfigError
 
-__all__ = ["MatchProbability", "fit_match_probability"]
-
 _STEPS = 50  # of Newton's method, which needs about ten
 
 
@@ -45,6 +43,16 @@ class MatchProbability:
             name: torch.tensor(getattr(self, name), dtype=torch.float64)
             for name in self.__dataclass_fields__
         }
+
+
+def known_match(match: MatchProbability | None, who: str) -> MatchProbability:
+    """The same where there is one; `ConfigError` that names who needs it where there is none."""
+    if match is None:
+        raise ConfigError(
+            "this model has no probability of match, which is fitted on a validation split:"
+            f" {who} needs one; use energy(), or train with validation pairs"
+        )
+    return match
 
 
 def fit_match_probability(

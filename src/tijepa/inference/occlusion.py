@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["occluded", "occlusion_masks"]
+from tijepa.errors import ConfigError
 
 CELLS = 1.5  # side of what a mask leaves visible, in cells
 
@@ -20,9 +20,14 @@ CELLS = 1.5  # side of what a mask leaves visible, in cells
 def occlusion_masks(image_size: int, grid: int, cells: float = CELLS) -> Bool[Tensor, "w s s"]:
     """True on a square of `cells` cells a side centred on each of grid x grid cells, row-major.
 
-    A pixel is inside where its centre is; squares at the border are cut off by it.
+    A pixel is inside where its centre is; squares at the border are cut off by it. Raises
+    `ConfigError` where a cell is smaller than two pixels a side or there is none.
     """
-    assert grid >= 1, grid
+    if not 1 <= grid <= image_size // 2:
+        raise ConfigError(
+            f"grid is {grid}: it must lie between 1 and {image_size // 2}, half the model's image"
+            " size in pixels"
+        )
     cell = image_size / grid
     pixel = torch.arange(image_size) + 0.5
     centre = (torch.arange(grid) + 0.5) * cell

@@ -15,8 +15,6 @@ from tijepa.inference.embeddings import Embedded
 from tijepa.io.formatting import first_line
 from tijepa.model.saving import read_card, read_json
 
-__all__ = ["EXPORT", "EXPORT_FORMAT", "INPUTS", "OUTPUTS", "OnnxBackend", "graph_name"]
-
 EXPORT = "export.json"
 EXPORT_FORMAT = 2
 INPUTS = {"image": ("pixels",), "text": ("ids", "mask")}

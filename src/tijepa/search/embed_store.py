@@ -26,7 +26,8 @@ from tijepa.data.images import centre_square, decode_image
 from tijepa.data.store.codec import unpack
 from tijepa.data.store.source import Store
 from tijepa.errors import DataError, NonFiniteError
-from tijepa.inference.embedder import Embedder, Form
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.energies import Form
 from tijepa.inference.feature_cache import FeatureCache
 from tijepa.inference.parallel import read_ahead
 from tijepa.io.locks import alone
@@ -240,11 +241,11 @@ def _square(size: int, data: bytes) -> NDArray[np.uint8] | None:
 def _put(embedder: Embedder, form: Form, vector_store: VectorStore, some: _Rows) -> None:
     images = some.images.embedded(
         lambda images: embedder.encode_image(images, form=form),
-        lambda features: embedder.feature_rows("image", features, form),
+        lambda features: embedder.encode_image(features, form=form),
     )
     texts = some.texts.embedded(
         lambda texts: embedder.encode_text(texts, form=form),
-        lambda features: embedder.feature_rows("text", features, form),
+        lambda features: embedder.encode_text(features, form=form),
     )
     last = vector_store.last
     chunk = Chunk(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tijepa.data.store.prepare import Prepared
 from tijepa.data.store.source import Store
-from tijepa.inference.embedder import Embedder, Form
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.energies import Form
 from tijepa.io.files import writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.derived_reader import (

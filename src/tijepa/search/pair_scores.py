@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from tijepa.errors import ConfigError, DataError
-from tijepa.inference.embedder import Embedder, Form
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.energies import Form
 from tijepa.search.vector_store import VectorStore
 
 _BLOCK = 65_536

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tijepa.errors import DataError
-from tijepa.inference.embedder import Form
+from tijepa.inference.energies import Form
 from tijepa.search.pair_scores import kept_count, pair_energies
 from tijepa.search.vector_store import SIDES, Side, Vectors, VectorStore
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tijepa.serve.images import shown
 
 if TYPE_CHECKING:
-    from tijepa.inference.embedder import Form
+    from tijepa.inference.energies import Form
     from tijepa.search import Hit, Index
 
 __all__ = ["IndexedStore", "Item"]

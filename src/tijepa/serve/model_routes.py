@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.exceptions import HTTPException
 
-from tijepa.inference.embedder import Form as EnergyForm
+from tijepa.inference.energies import Form as EnergyForm
+from tijepa.inference.energies import joint_of
 from tijepa.inference.occlusion import occluded, occlusion_masks
 from tijepa.serve.dependencies import (
     AnyImages,
@@ -49,7 +50,7 @@ async def embed(
     form = _known_form(service, form)
     received = await service.receive(await contents(image, service.limits))
     e = await service.embeddings([one.inputs for one in received], text)
-    images, texts = service.embedder.joint_of(e, form)
+    images, texts = joint_of(e, form, service.embedder.calibration)
     return EmbedAnswer(
         form=form,
         dimensions=images.shape[1],

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from tijepa.inference.energies import joint_of
 from tijepa.serve.dependencies import (
     check_texts,
     contents,
@@ -102,7 +103,7 @@ async def _search(
     uploads = [] if image is None else [image]
     received = await service.receive(await contents(uploads, service.limits))
     e = await service.embeddings([one.inputs for one in received], texts)
-    image_rows, text_rows = service.embedder.joint_of(e, catalogue.form)
+    image_rows, text_rows = joint_of(e, catalogue.form, service.embedder.calibration)
     query, among = (text_rows, "images") if texts else (image_rows, "texts")
     condition = where if where and where.strip() else None
     hits = await service.in_thread(catalogue.search, query, among, k, condition)

@@ -25,8 +25,6 @@ from tijepa.serve.indexed_store import IndexedStore
 from tijepa.serve.metrics import Metrics
 from tijepa.serve.middleware import Limits
 
-__all__ = ["Batcher", "Service"]
-
 DECODERS = 2  # threads; decoding is short, and the model wants the cores
 WAIT = 0.002
 ITEMS = 64
@@ -95,7 +93,6 @@ class Service:
 # One thread runs the model. While it works, requests gather; a batch starts once it holds `items`
 # images and texts, or `wait` seconds after its first. Embeddings of an item do not depend on the
 # others of its batch, so nobody can tell with whom he travelled.
-
 
 Encode = Callable[[Tensor, Sequence[str]], Embeddings]
 

@@ -254,7 +254,7 @@ def _evaluate(
         readings = collapse_metrics(
             aligned,
             target_embeddings(learner.model, pairs) if learned.modalities else {},
-            own=embedder.before_target_norm(aligned),
+            own=embedder.backend.before_target_norm(aligned),
             modalities=learned.modalities,
             directions=learned.directions,
         )

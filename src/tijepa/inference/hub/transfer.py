@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tijepa.data.tokenizer import Tokenizer
@@ -54,19 +56,30 @@ def download(repo_id: str, revision: str | None) -> Path:
 
 
 def upload(
-    folder: Path, repo_id: str, *, private: bool | None, token: str | None, message: str
+    save: Callable[[Path], Path],
+    repo_id: str,
+    *,
+    private: bool | None,
+    token: str | None,
+    message: str,
 ) -> str:
-    """Put a saved model on the hub and return the address of its page; `CheckpointError`."""
+    """Put on the hub what `save` writes into a folder; gives the address of its page.
+
+    Raises `ConfigError` for a name that the hub does not allow, `CheckpointError`.
+    """
+    check_repo_id(repo_id)
     hub = _hub("push_to_hub needs huggingface_hub, which")
-    api = hub.HfApi(token=token)
-    try:
-        url = api.create_repo(repo_id, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
-    except Exception as error:  # noqa: BLE001 (the hub and its HTTP client raise anything)
-        raise CheckpointError(
-            f"{repo_id} cannot be written on the hub: {_reason(error)}; log in with hf auth login,"
-            " or give token="
-        ) from None
+    with TemporaryDirectory() as folder:
+        saved = save(Path(folder) / repo_id.partition("/")[2])
+        api = hub.HfApi(token=token)
+        try:
+            url = api.create_repo(repo_id, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repo_id, folder_path=saved, commit_message=message)
+        except Exception as error:  # noqa: BLE001 (the hub and its HTTP client raise anything)
+            raise CheckpointError(
+                f"{repo_id} cannot be written on the hub: {_reason(error)}; log in with"
+                " hf auth login, or give token="
+            ) from None
     return str(url)
 
 

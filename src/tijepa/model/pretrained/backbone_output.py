@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from tijepa.model.encoded import TokenSubset, pool
 
-__all__ = ["POOLINGS", "BackboneOutput", "ImageNet", "parts_of", "pooled"]
-
 # vectors that a pooled token holds: a summary (the class token or its like), means of patches
 POOLINGS = ("mean", "class", "class_mean", "grid")
 _QUADRANTS = 4

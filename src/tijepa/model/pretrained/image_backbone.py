@@ -17,8 +17,6 @@ from tijepa.model.pretrained.trainable import Tuning
 from tijepa.model.pretrained.transformers_backend import TransformersImageNet
 from tijepa.model.pretrained.vit import PretrainedViT, TimmNet
 
-__all__ = ["CHECKPOINTS", "VIEWS", "ImageBackbone"]
-
 VIEWS = ("whole", "corners")
 _CORNER = 7 / 8  # side of a corner crop, as a share of the image's
 

@@ -21,8 +21,6 @@ from tijepa.model.pretrained.weights import (
     weight_shapes,
 )
 
-__all__ = ["ImageSource", "TextSource", "open_image_source", "open_text_source"]
-
 Three = tuple[float, float, float]
 _HALF = (0.5, 0.5, 0.5)  # what timm's plain ViTs expect where nothing else is said
 _CLASSIFIERS = ("head.", "head_dist.", "fc.", "classifier.")  # of timm's networks
@@ -154,7 +152,6 @@ def _three(values: Any) -> Three:
 
 
 # What a run needs to know of a pretrained text encoder before it is built.
-
 
 _POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "class"}
 

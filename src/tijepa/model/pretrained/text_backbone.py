@@ -14,8 +14,6 @@ from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens, pool
 from tijepa.model.pretrained.trainable import Tuning
 from tijepa.model.pretrained.transformers_backend import config_of, new_network
 
-__all__ = ["TextBackbone"]
-
 
 class TextBackbone(nn.Module):
     """Token ids → tokens by a pretrained network of transformers; always in evaluation mode.

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from tijepa.errors import ConfigError
 
-__all__ = ["MODES", "LowRankLinear", "Tuning", "add_low_rank", "layers_of"]
-
 MODES = ("frozen", "last_k", "lora", "full")
 
 

@@ -23,8 +23,6 @@ from tijepa.model.encoded import TokenSubset, gather_tokens
 from tijepa.model.pretrained.backbone_output import BackboneOutput, ImageNet
 from tijepa.model.pretrained.weights import BackboneFolder
 
-__all__ = ["TransformersImageNet", "config_of", "describe", "library", "new_network", "pretrained"]
-
 # where the class that AutoModel takes is more than an encoder
 _CLASSES = {
     "t5": "T5EncoderModel",
@@ -165,7 +163,6 @@ def _quiet() -> Iterator[None]:
 
 
 # Image networks of the library transformers: I-JEPA, ViT, DINOv2, DINOv3, SigLIP, CLIP.
-
 
 # whose pooled output is the summary: CLIP's normed class token, SigLIP's attention pooling
 _POOLED = ("clip_vision_model", "siglip_vision_model")

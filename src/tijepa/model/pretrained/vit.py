@@ -17,8 +17,6 @@ from tijepa.model.encoded import TokenSubset, gather_tokens
 from tijepa.model.pretrained.backbone_output import BackboneOutput, ImageNet
 from tijepa.model.transformer import Transformer
 
-__all__ = ["PretrainedViT", "TimmNet", "architecture_of", "from_timm", "timm_model"]
-
 _HEAD_WIDTH = 64  # of every plain ViT in timm
 _EPSILON = 1e-6
 # timm's names of what lies in a block → ours

