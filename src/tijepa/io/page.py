@@ -37,21 +37,22 @@ class Table:
     """A table as `macros.html` shows it: the first cell of a row names it.
 
     `groups` are titles above the head with the columns that each spans. `words` are the columns of
-    text. `states` name what is special about a row, by its position; `best` are (row, column).
+    text beside the first. `states` say what is special about a row, by its position; `best` are
+    (row, column).
     """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     groups: Sequence[tuple[str, int]] = ()
-    words: Collection[int] = (0,)
+    words: Collection[int] = ()
     states: Mapping[int, str] = field(default_factory=dict)
     best: Collection[tuple[int, int]] = ()
 
     def kind(self, column: int) -> str:
         """How a column stands: `words` to the left, `split` apart from the one before."""
         starts = np.cumsum([span for _, span in self.groups])
-        return "words" if column in self.words else "split" if column in starts else ""
+        return "words" if column in (0, *self.words) else "split" if column in starts else ""
 
 
 def render(template: str, **data: Any) -> Markup:

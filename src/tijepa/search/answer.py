@@ -119,7 +119,7 @@ def write_answer(path: Path, answer: Answer, index: Index) -> None:
         title=answer.text if asked is None else f"Captions for {asked.name}",
         found=plural(len(answer.hits), "item", "items"),
         energy=energy_name(index.form),
-        store=f"{index.card.rows:,} of {index.store.uri} version {index.card.version}",
+        store=f"{index.card.rows:,} rows of {index.store.uri}, version {index.card.version}",
         where=answer.where,
         asked=None if asked is None else thumbnail(viewable(asked.read_bytes(), _SIDE), _SIDE),
         nothing=answer.nothing,

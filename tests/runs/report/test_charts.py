@@ -135,4 +135,4 @@ def test_curves_that_hide_each_other_are_all_seen() -> None:
     chart = line_chart("t", [*same, other])
     lines = re.findall(r'<polyline class="([^"]*)"', chart)
     assert lines == ["line s1", "line s2 dashed", "line s3 dotted", "line s4"]
-    assert "b runs on top of a. c runs on top of a." in chart
+    assert "b and c run on top of a." in chart

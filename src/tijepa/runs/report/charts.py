@@ -106,7 +106,7 @@ def line_chart(
             f"{count(unfinished)} {'value is' if unfinished == 1 else 'values are'} not finite and"
             " not drawn."
         )
-    strokes, same = _strokes(series, thinned, axes)
+    strokes, covered = _strokes(series, thinned, axes)
     legend = [
         {"key": f"s{k % 8 + 1}{stroke}", "name": one.name, "value": _last(one, show)}
         for k, (one, stroke) in enumerate(zip(series, strokes, strict=True))
@@ -116,8 +116,8 @@ def line_chart(
         legend.append({"key": "reference", "name": reference.name, "value": value})
     drawn = None
     if axes is not None:
-        drawn = _lines(title, series, thinned, strokes, axes, reference, show)
-    return figure(title, drawn, legend, notes + same)
+        drawn = _lines(title, series, thinned, strokes, covered, axes, reference, show)
+    return figure(title, drawn, legend, notes + _told(series, covered))
 
 
 def figure(
@@ -195,21 +195,32 @@ def _axes(
 
 def _strokes(
     series: Sequence[Series], thinned: Sequence[Thinned], axes: tuple[Axis, Axis] | None
-) -> tuple[list[str], list[str]]:
-    """How each line is drawn so that it hides none before it, and a sentence for each that would.
+) -> tuple[list[str], dict[int, int]]:
+    """How each line is drawn so that it hides none before it: dashed over whole, dotted over that.
 
-    A line over a whole one is dashed, over a dashed one dotted.
+    Beside it, for each that would hide others, the first of them.
     """
     levels: list[int] = []
-    same = []
+    covered: dict[int, int] = {}
     for k, one in enumerate(series):
         level = int(one.dashed)
         below = [j for j in range(k) if axes is not None and _same(thinned[j], thinned[k], axes[1])]
         if below:
             level = max(level, 1 + max(levels[j] for j in below))
-            same.append(f"{one.name} runs on top of {series[below[0]].name}.")
+            covered[k] = below[0]
         levels.append(min(level, len(STROKES) - 1))
-    return [STROKES[level] for level in levels], same
+    return [STROKES[level] for level in levels], covered
+
+
+def _told(series: Sequence[Series], covered: Mapping[int, int]) -> list[str]:
+    """A sentence for each line that others run on top of."""
+    sentences = []
+    for j in dict.fromkeys(covered.values()):
+        names = [series[k].name for k, below in covered.items() if below == j]
+        last = names.pop()
+        who = f"{', '.join(names)} and {last} run" if names else f"{last} runs"
+        sentences.append(f"{who} on top of {series[j].name}.")
+    return sentences
 
 
 def _same(one: Thinned, other: Thinned, axis: Axis) -> bool:
@@ -223,9 +234,16 @@ def _same(one: Thinned, other: Thinned, axis: Axis) -> bool:
 
 
 def grid(
-    x: Axis, y: Axis, below: Sequence[tuple[float, str]], beside: Sequence[tuple[float, str]]
+    x: Axis,
+    y: Axis,
+    below: Sequence[tuple[float, str]],
+    beside: Sequence[tuple[float, str]],
+    room: int = RIGHT,
 ) -> str:
-    """Horizontal lines at the values of `beside`, with their labels, and the labels of `below`."""
+    """Horizontal lines at the values of `beside`, with their labels, and the labels of `below`.
+
+    `room` is what is free on the right for half a label.
+    """
     parts = []
     for value, label in beside:
         at = y.at(value)
@@ -235,7 +253,7 @@ def grid(
         )
     for value, label in below:
         at = x.at(value)
-        anchor = "end" if at > x.end - 20 else "middle"
+        anchor = "end" if at > x.end + room - 30 else "middle"
         parts.append(
             f'<text class="tick {anchor}" x="{at:.1f}" y="{y.start + 18:.1f}">{label}</text>'
         )
@@ -260,6 +278,7 @@ def _lines(
     series: Sequence[Series],
     thinned: Sequence[Thinned],
     strokes: Sequence[str],
+    covered: Mapping[int, int],
     axes: tuple[Axis, Axis],
     reference: Reference | None,
     show: Callable[[int | float], str],
@@ -275,7 +294,9 @@ def _lines(
         at = y.at(reference.value)
         parts.append(rule(x.start, at, x.end, at))
     for k, (one, points) in enumerate(zip(series, thinned, strict=True)):
-        parts.append(_line(one.name, points, axes, f"s{k % 8 + 1}", strokes[k], show))
+        # dots would hide a dashed line's gaps, and what shows through them
+        few = len(points.steps) <= DOTS and k not in covered
+        parts.append(_line(one.name, points, axes, f"s{k % 8 + 1}", strokes[k], show, few))
     words = ". ".join([title] + [_in_words(one, show) for one in series])
     return svg(WIDTH, HEIGHT, words, "".join(parts))
 
@@ -287,10 +308,10 @@ def _line(
     colour: str,
     stroke: str,
     show: Callable[[int | float], str],
+    few: bool,
 ) -> str:
-    """Band, line and dots of one series; NaN splits it."""
+    """Band, line and, where there are `few`, dots of one series; NaN splits it."""
     parts = []
-    few = len(points.steps) <= DOTS
     for run in _runs(points.middle):
         x = [axes[0].at(step) for step in points.steps[run]]
         middle, low, high = (

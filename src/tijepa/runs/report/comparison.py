@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
-from tijepa.io.formatting import DASH, count, energy_name, number, percent
+from tijepa.io.formatting import DASH, count, number, percent, plain
 from tijepa.io.page import Table, write_page
 from tijepa.runs.compare import Compared, Comparison
 from tijepa.runs.report.charts import line_chart
@@ -61,10 +61,7 @@ def _results(comparison: Comparison) -> Table:
         ]
         for run in comparison.runs
     ]
-    best = [
-        max((one for one in column if not math.isnan(one)), default=math.nan)
-        for column in zip(*recalls, strict=True)
-    ]
+    best = [_best(column) for column in zip(*recalls, strict=True)]
     return Table(
         f"Retrieval by the default form of the energy: {comparison.where}. Green: the best of its"
         " column.",
@@ -86,10 +83,16 @@ def _results(comparison: Comparison) -> Table:
     )  # fmt: skip
 
 
+def _best(column: Sequence[float]) -> float:
+    """The highest of different values; NaN, which no value equals, where nothing is best."""
+    known = [one for one in column if not math.isnan(one)]
+    return max(known) if len(set(known)) > 1 else math.nan
+
+
 def _cells(run: Compared) -> list[str]:
     return [
         run.verdict or DASH,
-        energy_name(run.form) if run.form else DASH,
+        plain(run.form) if run.form else DASH,
         _or_dash(run.seconds_per_step, number),
         _or_dash(run.pairs_per_second, number),
         run.objective,

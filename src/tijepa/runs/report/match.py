@@ -55,7 +55,7 @@ def _reliability(bins: Sequence[Mapping[str, Any]], matched: float, shuffled: fl
         words = f"{told[-1]}, {percent(share)} of pairs"
         dots.append(dot(*at, radius, "s1" if enough else "few", words))
     parts = [
-        grid(x, y, tenths, tenths),
+        grid(x, y, tenths, tenths, room=LEFT),
         rule(x.start, y.start, x.end, y.end),
         f'<text class="tick" x="4" y="{TOP}">share of pairs that are matched</text>',
         f'<text class="tick middle" x="{x.at(0.5)}" y="{y.start + 36}">probability that the model'

@@ -120,7 +120,7 @@ def rejected(run: RunRecord) -> dict[str, Any] | str:
         (str(item.get("item", "?")), str(item.get("reason", "?"))) for item in run.rejected[:LISTED]
     ]
     caption = "Items that could not be used, and why."
-    table = Table(caption, ("Item", "Reason"), rows, words=(0, 1))
+    table = Table(caption, ("Item", "Reason"), rows, words=(1,))
     return {"about": about, "table": table, "problem": problem}
 
 
@@ -139,7 +139,7 @@ def reproduce(run: RunRecord) -> dict[str, Any]:
     if run.environment is not None:
         rows = [(plain(key), one) for key, one in _flat(run.environment)]
         caption = "Software, machine and data of the run."
-        environment = Table(caption, (), rows, words=(0, 1))
+        environment = Table(caption, (), rows, words=(1,))
     files = {"config.yaml": run.config, "environment.json": run.environment}
     return {
         "about": about,
