@@ -98,6 +98,13 @@ def test_an_error_of_the_user_is_one_line_and_exit_code_2(
     assert capsys.readouterr().err == "error: photos/a.jpg cannot be read: delete it\n"
 
 
+def test_control_characters_in_an_error_are_shown_and_not_obeyed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "no\x1b[2Jsuch"]) == 2
+    assert r"no\x1b[2Jsuch" in capsys.readouterr().err
+
+
 def test_a_bug_says_so_in_one_line_and_exit_code_1(
     failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

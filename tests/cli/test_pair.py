@@ -57,7 +57,9 @@ def test_everybody_gets_a_partner_in_the_new_store(
     mutual = sum(pair["mutual"] for pair in pairs)
     assert (facts["images"], facts["texts"], facts["mutual"]) == (20, 20, mutual)
     assert facts["pairs"] == facts["kept"] == len(pairs) == 40 - mutual
-    assert f"20 images and 20 texts by energy (calibrated): {len(pairs)} pseudo-pairs" in printed
+    assert (
+        f"20 images and 20 texts by energy (calibrated, nats): {len(pairs)} pseudo-pairs" in printed
+    )
     assert f"tijepa train --preset photos-tiny --data {new}" in printed
     assert [p["energy"] for p in pairs] == sorted(p["energy"] for p in pairs)
     before, after = held(mixed), held(new)

@@ -28,3 +28,13 @@ def test_ids_and_captions_stand_whole_in_a_terminal_of_80_columns(index: Index) 
     lines = [line.strip() for line in out.getvalue().splitlines()]
     assert any(line.endswith(item) for line in lines)
     assert caption in " ".join(lines)
+
+
+def test_control_characters_of_a_caption_are_shown_and_not_obeyed(index: Index) -> None:
+    hostile = Hit("a\x1b]0;b.jpg", 3, 1.0, 0.5, "red \x1b[31m and [bold]loud[/]\r", "train")
+    out = io.StringIO()
+    print_answer(Console(file=out, width=80), Answer("dogs", None, None, [hostile]), index)
+    assert "\x1b" not in out.getvalue()
+    assert "\r" not in out.getvalue()
+    assert r"a\x1b]0;b.jpg" in out.getvalue()
+    assert r"red \x1b[31m and [bold]loud[/]\r" in out.getvalue()

@@ -30,6 +30,7 @@ from tijepa.cli.sweep import sweep
 from tijepa.cli.train import demo, presets, train
 from tijepa.errors import CollapseError, TijepaError
 from tijepa.io.files import remedy_of
+from tijepa.io.formatting import printable
 from tijepa.version import __version__
 
 __all__ = ["app", "machine_problem", "main"]
@@ -151,7 +152,7 @@ def _without_plugins(given: Sequence[str]) -> tuple[list[str], list[str]]:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    click.echo("error: " + " ".join(in_flags(message).split()), err=True)
+    click.echo("error: " + printable(" ".join(in_flags(message).split())), err=True)
     return code
 
 

@@ -166,5 +166,6 @@ def _worst(report: Report) -> list[str]:
 
 def _say(console: Console, text: str, plain: bool = True) -> None:
     """One line as it is; a terminal's control characters in names are shown, not obeyed."""
-    safe = "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    console.print(safe, highlight=False, markup=not plain, soft_wrap=True)
+    from tijepa.io.formatting import printable
+
+    console.print(printable(text), highlight=False, markup=not plain, soft_wrap=True)

@@ -145,13 +145,13 @@ def explain(
     \b
     tijepa explain runs/demo image.png "a red circle"
     """
+    from tijepa.io.formatting import energy_name
     from tijepa.runs.explain import explain_pair
 
     found = explain_pair(run, image, text, out, grid=grid, checkpoint=checkpoint)
-    unit = ", nats" if found.form == "calibrated" else ""
     click.echo(
         f"lowest energy {found.lowest:.3f} in row {found.row + 1}, column {found.column + 1} of"
         f" {grid} x {grid} cells, counted from the top left"
     )
-    click.echo(f"energy of the pair {found.pair:.3f} ({found.form}{unit})")
+    click.echo(f"energy of the pair {found.pair:.3f} ({energy_name(found.form)})")
     click.echo(f"overlay: {out}")

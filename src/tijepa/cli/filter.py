@@ -73,6 +73,7 @@ def filter_(
       --where "split = 'train'" --store clean.lance
     """
     from tijepa.cli.terminal import ConsoleReporter
+    from tijepa.io.formatting import energy_name
     from tijepa.search.filter import filter_store
 
     with stopping("what is embedded is kept; the same command goes on"):
@@ -89,7 +90,7 @@ def filter_(
         )
     click.echo(
         f"kept      {done.kept:,} of {done.pairs:,} pairs, those of energy up to"
-        f" {done.highest_energy_kept:.4g} ({done.form})"
+        f" {done.highest_energy_kept:.4g} ({energy_name(done.form)})"
     )
     click.echo(f"report    {done.report}")
     _told(done.written)
@@ -135,6 +136,7 @@ def pair(
     tijepa pair mixed.lance --run runs/few --out matches --store more.lance
     """
     from tijepa.cli.terminal import ConsoleReporter
+    from tijepa.io.formatting import energy_name
     from tijepa.search.filter import pair_store
 
     with stopping("what is embedded is kept; the same command goes on"):
@@ -150,8 +152,8 @@ def pair(
             reporter=ConsoleReporter(),
         )
     click.echo(
-        f"matched   {done.images:,} images and {done.texts:,} texts by energy ({done.form}):"
-        f" {done.kept:,} pseudo-pairs, {done.mutual:,} of them mutual"
+        f"matched   {done.images:,} images and {done.texts:,} texts by energy"
+        f" ({energy_name(done.form)}): {done.kept:,} pseudo-pairs, {done.mutual:,} of them mutual"
     )
     click.echo(f"report    {done.report}")
     _told(done.written)

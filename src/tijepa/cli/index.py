@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from tijepa.cli.options import checkpoint_option, run_argument, stopping, threads_option
+from tijepa.io.formatting import plain
 
 if TYPE_CHECKING:
     from tijepa.search import Index
@@ -51,7 +52,7 @@ def _conclude(built: Index, run: Path, store: str) -> None:
     card = built.card
     click.echo(
         f"indexed   {card.store} version {card.version}: {card.images:,} images,"
-        f" {card.texts:,} captions, form {card.form}"
+        f" {card.texts:,} captions, form {plain(card.form)}"
     )
     if card.unreadable:
         click.echo(f"unread    {card.unreadable:,} images; tijepa doctor {store} names them")
@@ -118,4 +119,4 @@ def embed(
     ):
         count = write_embeddings(embedded.vector_store, embedded.store, out, sides)
     length = embedded.vector_store.length
-    click.echo(f"written   {out}: {count:,} rows of {length} numbers, form {embedded.form}")
+    click.echo(f"written   {out}: {count:,} rows of {length} numbers, form {plain(embedded.form)}")

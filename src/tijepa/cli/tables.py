@@ -16,7 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from tijepa.inference.results import Retrieval, RunResults, ZeroShot
-from tijepa.io.formatting import DASH, count, number, percent, plain, rank, times_chance
+from tijepa.io.formatting import (
+    DASH,
+    count,
+    number,
+    percent,
+    plain,
+    printable,
+    rank,
+    times_chance,
+)
 from tijepa.runs.record import part, value
 
 if TYPE_CHECKING:
@@ -54,11 +63,16 @@ def verdict_style(verdict: str | None) -> str:
     return "bold red" if verdict in ("degrading", "collapsed") else ""
 
 
+def _text(told: object, **style: Any) -> Text:
+    """Text of data or of the user: neither markup nor control characters in it are obeyed."""
+    return Text(printable(told), **style)
+
+
 def _table(title: str | Text | None, caption: str | Text | None = None) -> Table:
     return Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        title=Text(title) if isinstance(title, str) else title,
+        title=_text(title) if isinstance(title, str) else title,
         title_justify="left",
         title_style="bold",
         caption=caption,
@@ -89,7 +103,7 @@ def print_summary(console: Console, results: RunResults, run_dir: Path | None) -
         return
     report = run_dir / "report.html"
     shown = report if report.exists() else run_dir
-    console.print(Text(f"{'report' if report.exists() else 'run'}: {shown}"), soft_wrap=True)
+    console.print(_text(f"{'report' if report.exists() else 'run'}: {shown}"), soft_wrap=True)
 
 
 def summary_table(results: RunResults) -> Table:
@@ -118,7 +132,7 @@ def _add_rows(table: Table, name: str, one: Retrieval, style: str) -> None:
         found = one.directions[key]
         first = found.recall_at_1
         table.add_row(
-            Text(shown),
+            _text(shown),
             direction,
             *[_or_dash(recall, percent) for recall in found.recalls],
             _or_dash(found.median_rank, rank),
@@ -192,7 +206,7 @@ def zero_shot_table(found: ZeroShot) -> Table:
     table.add_column("most often taken for")
     for one in sorted(found.labels, key=lambda one: -one.items)[:_MOST_LABELS]:
         right = _or_dash(one.top_1, percent)
-        table.add_row(one.label, count(one.items), right, one.taken_for or "")
+        table.add_row(_text(one.label), count(one.items), right, _text(one.taken_for or ""))
     return table
 
 
@@ -246,10 +260,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     if comparison.differing:
         settings = _by_run("Settings that differ", comparison, fold=True)
         for key, values in comparison.differing.items():
-            settings.add_row(key, *(DASH if one is None else str(one) for one in values))
+            settings.add_row(_text(key), *(_text(DASH if one is None else one) for one in values))
         console.print(settings)
     for note in comparison.notes:
-        console.print(Text(f"note: {note}"), soft_wrap=True)
+        console.print(_text(f"note: {note}"), soft_wrap=True)
 
 
 def _by_run(title: str, comparison: Comparison, *, fold: bool) -> Table:
@@ -257,7 +271,7 @@ def _by_run(title: str, comparison: Comparison, *, fold: bool) -> Table:
     table.add_column("", no_wrap=True)
     for run in comparison.runs:
         table.add_column(
-            Text(run.name, overflow="fold"),
+            _text(run.name, overflow="fold"),
             justify="right",
             overflow="fold" if fold else "ellipsis",
         )
@@ -277,7 +291,7 @@ def print_sweep(console: Console, outcomes: Sequence[Outcome]) -> None:
         retrieval = part(one.results, "retrieval")
         verdict = part(one.results, "collapse").get("verdict")
         table.add_row(
-            *([str(one.cell.values[key]) for key in keys] or [one.cell.name]),
+            *([_text(one.cell.values[key]) for key in keys] or [_text(one.cell.name)]),
             _or_dash(one.validation, percent),
             *(
                 _or_dash(value(part(retrieval, direction), "recall_at_1"), percent)
@@ -295,13 +309,11 @@ def print_sweep(console: Console, outcomes: Sequence[Outcome]) -> None:
 def print_scores(console: Console, results: dict[str, Any]) -> None:
     """What was used, figures with their intervals, and the confusion matrix of a few classes."""
     left_out = "".join(f", {count(n)} left out ({why})" for why, n in results["left_out"].items())
-    console.print(
+    told = (
         f"{count(results['items'])} items of {results['data']}, split {results['split']}, with a"
-        f" label in '{results['label']}'; {count(results['unlabelled'])} without{left_out}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        f" label in '{results['label']}'; {count(results['unlabelled'])} without{left_out}"
     )
+    console.print(_text(told), highlight=False, soft_wrap=True)
     for key, title in (("cross_validation", None), ("test", "split test")):
         if key in results:
             found = results[key]
@@ -328,9 +340,9 @@ def _print_part(console: Console, found: dict[str, Any], title: str, classes: li
     matrix = _table("true class by row, predicted by column")
     matrix.add_column("")
     for name in classes:
-        matrix.add_column(name, justify="right")
+        matrix.add_column(_text(name), justify="right")
     for name, row in zip(classes, found["confusion"], strict=True):
-        matrix.add_row(name, *(count(cell) for cell in row))
+        matrix.add_row(_text(name), *(count(cell) for cell in row))
     console.print(matrix)
 
 
@@ -346,6 +358,6 @@ def print_answer(console: Console, answer: Answer, index: Index) -> None:
     _figures(table, "", f"energy{' (nats)' if index.form == 'calibrated' else ''}", "match")
     table.add_column("item and caption", overflow="fold")
     for place, hit in enumerate(answer.hits, start=1):
-        what = Text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long
+        what = _text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long
         table.add_row(str(place), number(hit.energy), _or_dash(hit.probability, percent), what)
     console.print(table)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from tijepa.cli.options import in_flags
+from tijepa.io.formatting import printable
 from tijepa.io.progress import Reporter, TrainingReporter
 
 __all__ = ["ConsoleReporter"]
@@ -28,13 +29,13 @@ class ConsoleReporter(Reporter):
 
     def say(self, text: str) -> None:
         """Print one line as it is: not wrapped, not coloured, brackets in paths left alone."""
-        self.console.print(in_flags(text), highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(in_flags(text)), highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, text: str) -> Iterator[None]:
         """Show `text` while the block runs: a spinner on a terminal, one plain line elsewhere."""
         if self.console.is_terminal:
-            with self.console.status(Text(text)):
+            with self.console.status(Text(printable(text))):
                 yield
         else:
             self.say(f"{text} …")
@@ -56,7 +57,7 @@ class ConsoleReporter(Reporter):
             transient=True,
         )
         with bar:
-            task = bar.add_task(text, total=total)
+            task = bar.add_task(printable(text), total=total)
             done, shown = 0, time.monotonic()
 
             def advance(count: int) -> None:

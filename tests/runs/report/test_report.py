@@ -20,7 +20,7 @@ from tijepa.inference.results import RunResults
 from tijepa.runs.gallery import Query, Result
 from tijepa.runs.report.report import write_report
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 SVG_LEAVES = {"rect", "line", "polyline", "polygon", "circle"}  # may close themselves
 CURVE = MatchProbability(slope=0.5, intercept=0.0)
 ATTACK = '<script>alert(1)</script><img src=x onerror="alert(2)">'
