@@ -13,7 +13,7 @@ import torch
 
 from tijepa import registry
 from tijepa.cli import main
-from tijepa.cli.app import app
+from tijepa.cli.app import WORKFLOW, app
 from tijepa.errors import DataError
 from tijepa.version import __version__
 
@@ -39,6 +39,35 @@ def test_help_fits_a_screen(verb: str, capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_verbs_stand_by_workflow_and_none_is_cut(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out.partition("\n")[2]  # below the usage
+    assert "..." not in out
+    assert "…" not in out
+    rows = [(line[2:8].strip(), line[9:].split()) for line in out.splitlines()]
+    headed = [(group, row[0]) for group, row in rows if group in WORKFLOW]
+    assert headed == [("data", "doctor"), ("train", "demo"), ("look", "evaluate"), ("use", "index")]
+    assert {verb for verb in app.commands if verb in out.split()} == set(app.commands)
+
+
+@pytest.mark.parametrize(("terminal", "told"), [(True, "loading …\nerror:"), (False, "error:")])
+def test_a_verb_is_heard_at_once_on_a_terminal(
+    terminal: bool,
+    told: str,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing(DataError("no photos"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_without_a_verb_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

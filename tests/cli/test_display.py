@@ -85,6 +85,14 @@ def test_trouble_is_told_in_words_with_what_usually_helps() -> None:
     )
 
 
+@pytest.mark.parametrize("verdict", ["collapsed", "degrading", "healthy"])
+def test_a_verdict_of_trouble_is_bold_and_red_on_a_terminal(verdict: str) -> None:
+    record = evaluation()
+    record["health"] = {"verdict": verdict, "reason": "why", "advice": ["a", "b"]}
+    text = shown(lambda display: display.evaluated(record), terminal=True)
+    assert (f"\x1b[1;31m{verdict}" in text) is (verdict != "healthy")
+
+
 def test_a_rollback_is_told_with_both_steps() -> None:
     text = shown(lambda display: display.rolled_back(30, 10, 1), terminal=False)
     assert "rolled back from step 30 to the healthy checkpoint of step 10; rollback 1" in text

@@ -12,7 +12,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
 
 import click
 
@@ -36,15 +38,53 @@ from tijepa.version import __version__
 __all__ = ["app", "machine_problem", "main"]
 
 
+WORKFLOW: dict[str, tuple[click.Command, ...]] = {
+    "data": (doctor, prepare, filter_, pair),
+    "train": (demo, presets, train, sweep),
+    "look": (evaluate, compare, explain, probe),
+    "use": (index, search, embed, classify, serve, export),
+}
+_QUICK = (presets,)  # import nothing that takes long
+
+
 class _Verbs(click.Group):
-    """Its help names the verbs and leaves its few options to the last line, to fit a screen."""
+    """Its help names the verbs by workflow and its few options in the last line, to fit a screen.
+
+    On a terminal a verb says at once that it was heard: importing torch takes seconds.
+    """
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        super().add_command(cmd, name)
+        verbs = cmd.commands.values() if isinstance(cmd, click.Group) else (cmd,)
+        for verb in verbs:
+            if verb not in _QUICK and verb.callback is not None:
+                verb.callback = _heard(verb.callback)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self.format_commands(ctx, formatter)
+        rows = [
+            (f"{'' if place else group:<6} {verb.name}", verb.get_short_help_str(100))
+            for group, verbs in WORKFLOW.items()
+            for place, verb in enumerate(verbs)
+        ]
+        with formatter.indentation():
+            formatter.write_paragraph()
+            formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.indentation():
             formatter.write_text(self.epilog or "")
+
+
+def _heard(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """`callback` after a line on stderr; none where nobody watches."""
+
+    @wraps(callback)
+    def verb(*arguments: Any, **keywords: Any) -> Any:
+        if sys.stderr.isatty():
+            click.echo("loading …", err=True)
+        return callback(*arguments, **keywords)
+
+    return verb
 
 
 @click.group(
@@ -63,26 +103,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (
-    classify,
-    compare,
-    demo,
-    doctor,
-    embed,
-    evaluate,
-    explain,
-    export,
-    filter_,
-    index,
-    pair,
-    prepare,
-    presets,
-    probe,
-    search,
-    serve,
-    sweep,
-    train,
-):
+for _verb in (verb for verbs in WORKFLOW.values() for verb in verbs):
     app.add_command(_verb)
 
 

@@ -16,7 +16,7 @@ __all__ = ["classify", "probe"]
 
 @click.group()
 def classify() -> None:
-    """Fit a classifier on a run's model (fit), or use one (predict)."""
+    """Fit a classifier on a run's model, or predict with it."""
 
 
 @classify.command()
@@ -175,7 +175,7 @@ def probe(
     checkpoint: str | None,
     as_json: bool,
 ) -> None:
-    """Probe the run folder RUN with the labels of STORE, by cross-validation.
+    """Probe the features of RUN with the labels of STORE.
 
     \b
     tijepa probe runs/demo tweets.lance --label mood --on text --method knn

@@ -10,7 +10,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
+from tijepa.cli.tables import verdict_style
 from tijepa.io.formatting import DASH, duration, number, percent
 from tijepa.io.progress import TrainingReporter
 from tijepa.runs.record import value
@@ -76,12 +78,14 @@ class Display(TrainingReporter):
         ranks = [
             _or_dash(value(collapse[modality], "effective_rank")) for modality in ("image", "text")
         ]
-        self._say(
+        verdict = record["health"]["verdict"]
+        line = Text(
             f"step {record['step']:>6}  held-out recall@1 image→text "
             f"{percent(forth['recall_at_1'])}, text→image {percent(back['recall_at_1'])} "
             f"(chance {percent(r['chance_at_1'])})  rank {ranks[0]}/{ranks[1]} of "
-            f"{collapse['image']['dimensions']}  {record['health']['verdict']}",
+            f"{collapse['image']['dimensions']}  "
         )
+        self._say(line.append(verdict, style=verdict_style(verdict)))
         self._health(record["health"])
 
     def rolled_back(self, from_step: int, to_step: int, rollbacks: int) -> None:
@@ -92,7 +96,7 @@ class Display(TrainingReporter):
         )
         self.stepped(to_step)
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str | Text) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _health(self, health: Mapping[str, Any]) -> None:

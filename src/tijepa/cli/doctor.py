@@ -61,10 +61,10 @@ def doctor(
     max_tokens: int | None,
     threads: int | None,
 ) -> int:
-    """Examine SOURCE, a folder, file or pair store, and write a report.
+    """Examine the pairs of SOURCE and write a report.
 
-    Every image is decoded and every caption looked at; duplicates are sought.
-    Nothing is changed. Exit code 0: fit, 1: unfit, 2: SOURCE cannot be read.
+    Every image is decoded, every caption looked at, duplicates are sought;
+    nothing is changed. Exit code 0: fit, 1: unfit, 2: SOURCE cannot be read.
 
     \b
     tijepa doctor photos

@@ -96,7 +96,7 @@ def evaluate(
     help="Write table and curves to one page, too.",
 )
 def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
-    """Put run folders on the same data side by side: results, cost, settings.
+    """Put runs on the same data side by side.
 
     \b
     tijepa compare runs/ours runs/clip --out compare.html
@@ -140,7 +140,7 @@ def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
 def explain(
     run: Path, image: Path, text: str, out: Path, grid: int, checkpoint: str | None
 ) -> None:
-    """Show where in IMAGE the model of the run folder RUN sees TEXT.
+    """Show where in IMAGE the model of RUN sees TEXT.
 
     \b
     tijepa explain runs/demo image.png "a red circle"

@@ -22,7 +22,7 @@ __all__ = ["export"]
 @click.option("--int8", is_flag=True, help="Quantised graphs too, and what they cost in recall.")
 @checkpoint_option
 def export(run: Path, out: Path, int8: bool, checkpoint: str | None) -> None:
-    """Write the model of the run folder RUN as ONNX, checked against it.
+    """Write the model of RUN as ONNX, checked against it.
 
     \b
     tijepa export runs/demo --out demo-onnx --int8

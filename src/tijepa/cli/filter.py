@@ -66,7 +66,7 @@ def filter_(
     checkpoint: str | None,
     threads: int | None,
 ) -> None:
-    """Judge each pair of STORE by its energy and keep the best share.
+    """Judge pairs of STORE by energy and keep the best.
 
     \b
     tijepa filter noisy.lance --run runs/photos --keep 0.8 --out filtered \\
@@ -126,7 +126,7 @@ def pair(
     checkpoint: str | None,
     threads: int | None,
 ) -> None:
-    """Match images without caption and texts without image in STORE.
+    """Match images without caption to texts without image.
 
     Each image of the train split gets the text of lowest energy and each text
     its image, as pseudo-pairs beside the true ones. Train on them, match again

@@ -24,7 +24,7 @@ __all__ = ["embed", "index"]
 @checkpoint_option
 @threads_option
 def index(run: Path, store: str, exact: bool, checkpoint: str | None, threads: int | None) -> None:
-    """Embed every image and caption of STORE by the model of the run folder RUN.
+    """Embed the images and captions of STORE, to search them.
 
     The embeddings lie beside the store, in NAME.index. Given again it adds rows
     that are new, and goes on where it was stopped.
@@ -100,7 +100,7 @@ def embed(
     checkpoint: str | None,
     threads: int | None,
 ) -> None:
-    """Write the joint embedding of every image and caption of STORE.
+    """Write the joint embeddings of STORE as a file.
 
     \b
     tijepa embed runs/photos photos.lance --out embeddings.parquet

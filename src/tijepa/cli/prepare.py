@@ -51,7 +51,7 @@ def prepare(
     duplicates: Literal["keep", "skip"],
     threads: int | None,
 ) -> None:
-    """Check every pair of SOURCE and write the sound ones into one store.
+    """Check the pairs of SOURCE and write them as a store.
 
     \b
     tijepa prepare photos --out photos.lance

@@ -44,7 +44,7 @@ def search(
     backend: str | None,
     checkpoint: str | None,
 ) -> None:
-    """Find the images of STORE for TEXT, after: tijepa index RUN STORE
+    """Find the images of STORE for TEXT, once it is indexed.
 
     \b
     tijepa search runs/photos photos.lance "two dogs on a beach"

@@ -86,7 +86,7 @@ def serve(
     batch_ms: float,
     batch_items: int,
 ) -> None:
-    """Serve the model of RUN, and search in STORE: page, endpoints, /docs.
+    """Serve the model of RUN, and search in STORE, over HTTP.
 
     \b
     tijepa serve runs/photos photos.lance

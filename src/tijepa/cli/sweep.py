@@ -47,10 +47,10 @@ def sweep(
     out: Path,
     jobs: int,
 ) -> int:
-    """Train every combination of a grid of settings, each into its own folder.
+    """Train every combination of a grid of settings.
 
-    The same command goes on where it stopped; more values add runs. Exit code 2
-    where a run failed.
+    Each has a folder of its own. The same command goes on where it stopped;
+    more values add runs. Exit code 2 where a run failed.
 
     \b
     tijepa sweep --preset scenes --grid optim.lr=1e-3,5e-4 --grid seed=0,1,2
