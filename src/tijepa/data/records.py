@@ -11,7 +11,7 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -96,9 +96,6 @@ class Reader(ABC):
         return None
 
 
-# Names of splits, and the split of an item in a source that names none.
-
-
 _CANONICAL = {
     "train": "train",
     "training": "train",
@@ -134,6 +131,11 @@ def split_in_name(name: str) -> str | None:
     """
     found = {_CANONICAL[word] for word in _WORD.findall(name.lower())}
     return found.pop() if len(found) == 1 else None
+
+
+def split_in_names(names: Iterable[str]) -> str | None:
+    """The split that the first of `names` to speak of one speaks of."""
+    return next(filter(None, map(split_in_name, names)), None)
 
 
 def split_of(item: str) -> str:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.readers.columns import recognised_names
-from tijepa.data.readers.rows import Row, read_rows
+from tijepa.data.readers.columns import Row, recognised_names
+from tijepa.data.readers.rows import read_rows
 from tijepa.data.records import ReaderOptions
 
 KNOWN = recognised_names(ReaderOptions())

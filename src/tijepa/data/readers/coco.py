@@ -7,29 +7,18 @@ file is a split, named by its file name. One file at a time is held in memory.
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tijepa.data.pairs import Rejected
+from tijepa.data.readers.annotations import AnnotationReader, lists_in
 from tijepa.data.readers.columns import image_root
-from tijepa.data.readers.files import (
-    digest_of_files,
-    extra_of,
-    glimpse,
-    inside,
-    load_json_file,
-    printable,
-    read_file,
-)
-from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
+from tijepa.data.readers.files import extra_of, inside, printable, read_file
+from tijepa.data.records import ReaderOptions, Record, split_in_name
 from tijepa.errors import DataError
 from tijepa.registry import register
-
-_GLIMPSE = 65536  # bytes looked at, at both ends of a file
 
 
 @dataclass(frozen=True)
@@ -43,52 +32,37 @@ class _Annotations:
 
 
 @register("reader", "coco")
-class CocoReader(Reader):
+class CocoReader(AnnotationReader):
     """Caption annotations of COCO."""
 
     name: ClassVar[str] = "coco"
     priority: ClassVar[int] = 90
     layout: ClassVar[str] = "COCO captions_*.json, its folder annotations/, or the folder above"
-    follows: ClassVar[frozenset[str]] = frozenset()
+    keys: ClassVar[tuple[bytes, ...]] = (b'"file_name"', b'"image_id"', b'"caption"')
+    folders: ClassVar[tuple[str, ...]] = ("", "annotations")
+    prefix: ClassVar[str] = "captions_"
 
     def __init__(self, source: str, options: ReaderOptions) -> None:
-        del options
-        self._files = _annotation_files(Path(source))
+        super().__init__(source, options)
         if not self._files:
             raise DataError(
                 f"{source} holds no COCO captions: looked for a .json file with lists 'images' "
                 "and 'annotations', here and in annotations/"
             )
 
-    @classmethod
-    def recognises(cls, source: str) -> bool:
-        """Whether a JSON file there shows the keys of COCO captions at its ends."""
-        return bool(_annotation_files(Path(source)))
-
-    def __iter__(self) -> Iterator[Record | Rejected]:
-        for file in self._files:
-            yield from self._records(file)
-
     def describe(self) -> str:
         """See `Reader.describe`."""
-        parts = [f"{file.name} as {_split(file) or 'no split'}" for file in self._files]
+        parts = [f"{f.name} as {split_in_name(f.stem) or 'no split'}" for f in self._files]
         return f"{self._files[0].parent}: COCO captions; {', '.join(parts)}"
 
-    def fingerprint(self) -> str:
-        """Of the annotation files and the images that they name."""
-        return digest_of_files(self._files[0].parent, self._names())
-
-    def _names(self) -> Iterator[str]:
-        for file in self._files:
-            yield file.name
-            parsed = _parse(file)
-            for image in parsed.images:
-                yield os.path.relpath(parsed.folder / image["file_name"], file.parent)
+    def _images(self, file: Path) -> Iterator[Path]:
+        parsed = _parse(file)
+        return (parsed.folder / image["file_name"] for image in parsed.images)
 
     def _records(self, file: Path) -> Iterator[Record | Rejected]:
         parsed = _parse(file)
         yield from parsed.rejected
-        split = _split(file)
+        split = split_in_name(file.stem)  # captions_val2017 is validation
         prefix = file.stem.removeprefix("captions_")
         for image in parsed.images:
             name = printable(f"{prefix}/{image['file_name']}")
@@ -108,37 +82,9 @@ class CocoReader(Reader):
             )
 
 
-def _split(file: Path) -> str | None:
-    """captions_val2017.json is the split validation."""
-    return split_in_name(file.stem)
-
-
-def _annotation_files(source: Path) -> list[Path]:
-    """Files that hold captions; where some are called captions_*, only those."""
-    try:
-        if source.is_file():
-            return [source] if _shows_captions(source) else []
-        folders = [source, source / "annotations"]
-        files = sorted(itertools.chain(*(folder.glob("*.json") for folder in folders)))
-    except (OSError, ValueError):
-        return []
-    named = [file for file in files if file.name.startswith("captions_")]
-    return [file for file in named or files if _shows_captions(file)]
-
-
-def _shows_captions(file: Path) -> bool:
-    if file.suffix.lower() != ".json":
-        return False
-    ends = glimpse(file, 0, _GLIMPSE) + glimpse(file, -_GLIMPSE, _GLIMPSE)
-    return all(key in ends for key in (b'"file_name"', b'"image_id"', b'"caption"'))
-
-
 def _parse(file: Path) -> _Annotations:
-    content = load_json_file(file)
-    images = content.get("images") if isinstance(content, dict) else None
-    annotations = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(images, list) or not isinstance(annotations, list):
-        raise DataError(f"{file} is no COCO file: it needs lists 'images' and 'annotations'")
+    needed = "is no COCO file: it needs lists 'images' and 'annotations'"
+    images, annotations = lists_in(file, needed, "images", "annotations")
     rejected: list[Rejected] = []
     sound: dict[Any, dict[str, Any]] = {}
     for number, image in enumerate(images):

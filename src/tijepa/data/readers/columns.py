@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from tijepa.data.pairs import Rejected
 from tijepa.data.readers.files import (
     captions_of,
     check_size,
@@ -23,38 +25,20 @@ from tijepa.data.readers.files import (
 from tijepa.data.records import ReaderOptions, Record
 from tijepa.errors import DataError
 
-_IMAGE = (
-    "image",
-    "image_path",
-    "filepath",
-    "file_path",
-    "file_name",
-    "filename",
-    "image_name",
-    "image_file",
-    "img",
-    "file",
-    "path",
-    "picture",
-    "photo",
-    "jpg",
-    "png",
-)
-_CAPTION = (
-    "captions",
-    "caption",
-    "text",
-    "texts",
-    "title",
-    "description",
-    "sentences",
-    "sentence",
-    "comment",
-    "alt_text",
-    "txt",
-)
-_SPLIT = ("split", "partition")
 ID = "id"
+_USUAL = {
+    "image": (
+        "image", "image_path", "filepath", "file_path", "file_name", "filename", "image_name",
+        "image_file", "img", "file", "path", "picture", "photo", "jpg", "png",
+    ),
+    "caption": (
+        "captions", "caption", "text", "texts", "title", "description", "sentences", "sentence",
+        "comment", "alt_text", "txt",
+    ),
+    "split": ("split", "partition"),
+}  # fmt: skip
+_PROBED = 20  # names by which the folder of images is found
+_NOTHING = "neither an image nor a caption"
 
 
 @dataclass(frozen=True)
@@ -71,16 +55,14 @@ class Columns:
         Not where `options` name the column.
         """
 
-        def more(
-            known: tuple[str, ...], told: str | None, usual: tuple[str, ...]
-        ) -> tuple[str, ...]:
-            return known if told is not None else tuple(dict.fromkeys((*known, *usual)))
+        told = _told(options)
 
-        return Columns(
-            image=more(self.image, options.image_column, _IMAGE),
-            caption=more(self.caption, options.caption_column, _CAPTION),
-            split=more(self.split, options.split_column, _SPLIT) if self.split else (),
-        )
+        def more(what: str, known: tuple[str, ...]) -> tuple[str, ...]:
+            later = () if told[what] is not None else _USUAL[what]
+            return tuple(dict.fromkeys((*known, *later)))
+
+        split = more("split", self.split) if self.split else ()
+        return Columns(more("image", self.image), more("caption", self.caption), split)
 
     def describe(self, columns: Iterable[str]) -> str:
         """For people: what was taken for what, and what is kept besides."""
@@ -102,48 +84,46 @@ class Columns:
 
 def recognised_names(options: ReaderOptions) -> frozenset[str]:
     """All names, in lower case, that a column of pairs may have."""
-    told = (options.image_column, options.caption_column, options.split_column)
-    return frozenset(
-        (*_IMAGE, *_CAPTION, *_SPLIT, ID, *(name.lower() for name in told if name is not None))
-    )
+    told = (name.lower() for name in _told(options).values() if name is not None)
+    return frozenset((*itertools.chain(*_USUAL.values()), ID, *told))
 
 
 def guess_columns(columns: Sequence[str], options: ReaderOptions) -> Columns:
     """Columns by their usual names or as `options` say; a meaning without column is empty."""
     lower = {name.lower().strip(): name for name in reversed(columns)}
 
-    def pick(wanted: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
-        if wanted is not None:
-            return (wanted,) if wanted in columns else ()
-        return tuple(lower[name] for name in usual if name in lower)
+    def pick(what: str, told: str | None) -> tuple[str, ...]:
+        if told is not None:
+            return (told,) if told in columns else ()
+        return tuple(lower[name] for name in _USUAL[what] if name in lower)
 
-    return Columns(
-        image=pick(options.image_column, _IMAGE),
-        caption=pick(options.caption_column, _CAPTION),
-        split=pick(options.split_column, _SPLIT),
-    )
+    return Columns(**{what: pick(what, told) for what, told in _told(options).items()})
 
 
 def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) -> Columns:
     """As `guess_columns`, but `DataError` where image, caption or a named column is missing."""
     guessed = guess_columns(columns, options)
     found = _listed(columns) or "none"
-    for what, wanted, names, usual in (
-        ("image", options.image_column, guessed.image, _IMAGE),
-        ("caption", options.caption_column, guessed.caption, _CAPTION),
-        ("split", options.split_column, guessed.split, None),
-    ):
-        if names:
+    for what, told in _told(options).items():
+        if getattr(guessed, what):
             continue
-        if wanted is not None:
-            raise DataError(f"{where} has no column '{wanted}' for the {what}; columns: {found}")
-        if usual is not None:
+        if told is not None:
+            raise DataError(f"{where} has no column '{told}' for the {what}; columns: {found}")
+        if what != "split":
             raise DataError(
                 f"{where} has no recognised {what} column; columns: {found}; name it with "
-                f"`{what}_column`, or rename it to '{usual[0]}' and leave it empty where there is "
-                f"no {what}"
+                f"`{what}_column`, or rename it to '{_USUAL[what][0]}' and leave it empty where "
+                f"there is no {what}"
             )
     return guessed
+
+
+def _told(options: ReaderOptions) -> dict[str, str | None]:
+    return {
+        "image": options.image_column,
+        "caption": options.caption_column,
+        "split": options.split_column,
+    }
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -160,7 +140,57 @@ def take(values: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, A
     return None, None
 
 
-# Rows that hold the image itself: bytes, a struct of bytes and path, or an opened image.
+@dataclass(frozen=True)
+class Row:
+    """One row: its place, counted from 1 (in a text file its first line), its values by column."""
+
+    line: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The values of one row by their meaning; `extra` are those of all other columns."""
+
+    image: Any
+    captions: tuple[Any, ...]
+    split: Any
+    extra: dict[str, Any]
+
+
+def cells_of(values: Mapping[str, Any], columns: Columns) -> Cells:
+    """Sort the values of a row; `DataError` where it has neither an image nor a caption."""
+    image_column, image = take(values, columns.image)
+    caption_column, value = take(values, columns.caption)
+    split_column, split = take(values, columns.split)
+    captions = captions_of(value)
+    if image is None and not captions:
+        raise DataError(_NOTHING)
+    used = {image_column, caption_column, split_column, ID}
+    return Cells(image, captions, split, {n: v for n, v in values.items() if n not in used})
+
+
+def records_of_rows(
+    rows: Iterable[Row | Rejected],
+    columns: Columns,
+    *,
+    label: str,
+    split: str | None,
+    root: Path | None,
+) -> Iterator[Record | Rejected]:
+    """Rows that hold the image itself (bytes, a struct of bytes and path, an opened image).
+
+    A row is called `label` and its number. Otherwise as `record_of_row`.
+    """
+    for row in rows:
+        if isinstance(row, Rejected):
+            yield row
+            continue
+        name = f"{label}:{row.line}"
+        try:
+            yield record_of_row(row.values, columns, name=name, split=split, root=root)
+        except DataError as error:
+            yield Rejected(name, str(error))
 
 
 def record_of_row(
@@ -176,21 +206,17 @@ def record_of_row(
     `name` is its id unless it gives one, and its reference. Its own split goes before `split`.
     Paths of images are relative to `root`; where that is None they are taken as they are.
     """
-    image_column, image = take(values, columns.image)
-    caption_column, value = take(values, columns.caption)
-    split_column, own_split = take(values, columns.split)
-    data = None if image is None else _bytes_of(image, root)
-    captions = captions_of(value)
-    if data is None and not captions:
-        raise DataError("neither an image nor a caption")
-    used = {image_column, caption_column, split_column, ID}
+    cells = cells_of(values, columns)
+    data = None if cells.image is None else _bytes_of(cells.image, root)
+    if data is None and not cells.captions:
+        raise DataError(_NOTHING)
     return Record(
         id=item_name(values.get(ID), name),
         reference=name,
         image=data,
-        captions=captions,
-        split=split if own_split is None else split_of_value(own_split),
-        extra=extra_of({n: v for n, v in values.items() if n not in used}),
+        captions=cells.captions,
+        split=split if cells.split is None else split_of_value(cells.split),
+        extra=extra_of(cells.extra),
     )
 
 
@@ -212,21 +238,13 @@ def _bytes_of(image: Any, root: Path | None) -> bytes | None:
     raise DataError(f"image is {type(image).__name__}, not bytes, a path or an image")
 
 
-# Where the images are that an annotation file names without saying in which folder.
-
-
-_PROBED = 20
-
-
 def image_root(candidates: Iterable[Path], names: Sequence[str]) -> Path:
-    """The candidate folder that holds most of the first names; the first one of equals."""
-    folders = list(dict.fromkeys(candidates))
-    probes = names[:_PROBED]
+    """The candidate folder that holds most of the first 20 names; the first one of equals."""
 
     def held(folder: Path) -> int:
-        return sum(_exists(folder / name) for name in probes)
+        return sum(_exists(folder / name) for name in names[:_PROBED])
 
-    return max(folders, key=held)
+    return max(dict.fromkeys(candidates), key=held)
 
 
 def _exists(path: Path) -> bool:

@@ -9,72 +9,61 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tijepa.data.pairs import Rejected
+from tijepa.data.readers.annotations import AnnotationReader, lists_in
 from tijepa.data.readers.columns import image_root
-from tijepa.data.readers.files import (
-    digest_of_files,
-    extra_of,
-    glimpse,
-    inside,
-    load_json_file,
-    printable,
-    read_file,
-    split_of_value,
-)
-from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.readers.files import extra_of, inside, printable, read_file, split_of_value
+from tijepa.data.records import ReaderOptions, Record
 from tijepa.errors import DataError
 from tijepa.registry import register
 
-_GLIMPSE = 65536
 _FOLDERS = (
-    "",
-    "images",
-    "Images",
-    "Flicker8k_Dataset",
-    "Flickr8k_Dataset",
-    "flickr8k-images",
-    "flickr30k-images",
-    "flickr30k_images",
-)
+    "", "images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr8k-images",
+    "flickr30k-images", "flickr30k_images",
+)  # fmt: skip
 _USED = ("filename", "filepath", "split", "sentences")
 
 
 @register("reader", "karpathy")
-class KarpathyReader(Reader):
+class KarpathyReader(AnnotationReader):
     """A split file of Karpathy and the images it names."""
 
     name: ClassVar[str] = "karpathy"
     priority: ClassVar[int] = 80
     layout: ClassVar[str] = "Karpathy's dataset_*.json, or the folder that holds it"
-    follows: ClassVar[frozenset[str]] = frozenset()
+    keys: ClassVar[tuple[bytes, ...]] = (b'"images"', b'"filename"', b'"sentences"', b'"raw"')
 
     def __init__(self, source: str, options: ReaderOptions) -> None:
-        del options
-        files = _split_files(Path(source))
-        if not files:
+        super().__init__(source, options)
+        if not self._files:
             raise DataError(
                 f"{source} holds no split file of Karpathy: looked for a .json file whose "
                 "'images' have 'filename', 'split' and 'sentences'"
             )
-        if len(files) > 1:
-            names = ", ".join(file.name for file in files[:3])
-            raise DataError(f"{source} holds {len(files)} split files ({names}): name one of them")
-        self._file = files[0]
+        if len(self._files) > 1:
+            names = ", ".join(file.name for file in self._files[:3])
+            count = len(self._files)
+            raise DataError(f"{source} holds {count} split files ({names}): name one of them")
 
-    @classmethod
-    def recognises(cls, source: str) -> bool:
-        """Whether a JSON file there begins with the keys of such a file."""
-        return bool(_split_files(Path(source)))
+    def describe(self) -> str:
+        """See `Reader.describe`."""
+        return f"{self._files[0]}: captions from sentences[].raw, splits of Karpathy"
 
-    def __iter__(self) -> Iterator[Record | Rejected]:
-        images = self._images()
-        root = self._root(images)
+    def _images(self, file: Path) -> Iterator[Path]:
+        images = _listed(file)
+        root = _root(file, images)
+        return (root / path for path in _paths(images))
+
+    def _records(self, file: Path) -> Iterator[Record | Rejected]:
+        images = _listed(file)
+        root = _root(file, images)
         seen: set[str] = set()
         for number, image in enumerate(images):
-            where = f"{self._file.name}: images[{number}]"
+            where = f"{file.name}: images[{number}]"
             name = where
             try:
                 name = printable(_path(image))
@@ -87,55 +76,23 @@ class KarpathyReader(Reader):
             seen.add(name)
             yield record
 
-    def describe(self) -> str:
-        """See `Reader.describe`."""
-        return f"{self._file}: captions from sentences[].raw, splits of Karpathy"
 
-    def fingerprint(self) -> str:
-        """Of the split file and the images that it names."""
-        return digest_of_files(self._file.parent, self._names())
-
-    def _names(self) -> Iterator[str]:
-        yield self._file.name
-        images = self._images()
-        root = self._root(images)
-        for image in images:
-            try:
-                yield os.path.relpath(root / _path(image), self._file.parent)
-            except (DataError, ValueError):
-                continue
-
-    def _images(self) -> list[Any]:
-        content = load_json_file(self._file)
-        images = content.get("images") if isinstance(content, dict) else None
-        if not isinstance(images, list):
-            raise DataError(f"{self._file} is no split file of Karpathy: it has no list 'images'")
-        return images
-
-    def _root(self, images: list[Any]) -> Path:
-        names = []
-        for image in images[:20]:
-            try:
-                names.append(_path(image))
-            except DataError:
-                continue
-        tops = (self._file.parent, self._file.parent.parent)
-        return image_root((top / folder for top in tops for folder in _FOLDERS), names)
+def _listed(file: Path) -> list[Any]:
+    return lists_in(file, "is no split file of Karpathy: it has no list 'images'", "images")[0]
 
 
-def _split_files(source: Path) -> list[Path]:
-    try:
-        files = [source] if source.is_file() else sorted(source.glob("*.json"))
-    except (OSError, ValueError):
-        return []
-    return [file for file in files if _shows_splits(file)]
+def _root(file: Path, images: list[Any]) -> Path:
+    tops = (file.parent, file.parent.parent)
+    return image_root((top / folder for top in tops for folder in _FOLDERS), _paths(images[:20]))
 
 
-def _shows_splits(file: Path) -> bool:
-    if file.suffix.lower() != ".json":
-        return False
-    start = glimpse(file, 0, _GLIMPSE)
-    return all(key in start for key in (b'"images"', b'"filename"', b'"sentences"', b'"raw"'))
+def _paths(images: list[Any]) -> list[str]:
+    """Of the images that have one."""
+    paths = []
+    for image in images:
+        with suppress(DataError):
+            paths.append(_path(image))
+    return paths
 
 
 def _path(image: Any) -> str:

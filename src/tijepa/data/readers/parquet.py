@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tijepa.data.pairs import Rejected
-from tijepa.data.readers.columns import find_columns, record_of_row
+from tijepa.data.readers.columns import Row, find_columns, records_of_rows
 from tijepa.data.readers.files import digest_of_files, glimpse, printable
-from tijepa.data.readers.rows import Row
-from tijepa.data.readers.table import Gathering
-from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
+from tijepa.data.readers.table import GroupedRows
+from tijepa.data.records import Reader, ReaderOptions, Record, split_in_names
 from tijepa.errors import DataError
 from tijepa.io.formatting import first_line
 from tijepa.registry import register
@@ -57,24 +56,17 @@ class ParquetReader(Reader):
     def __iter__(self) -> Iterator[Record | Rejected]:
         for file in self._files:
             label = self._label(file)
-            split = _split(label)
+            split = split_in_names(reversed(label.split("/")))  # train-000-of-002, test/0000
             if self._by_path:
-                for record in self._gathering(file).records():
+                for record in self._grouped(file).records():
                     if isinstance(record, Record) and record.split is None:
                         record = replace(record, split=split)
                     yield record
                 continue
-            for row in self._rows(file):
-                if isinstance(row, Rejected):
-                    yield row
-                    continue
-                name = f"{label}:{row.line}"
-                try:
-                    yield record_of_row(
-                        row.values, self._columns, name=name, split=split, root=self._root
-                    )
-                except DataError as error:
-                    yield Rejected(name, str(error))
+            rows = self._rows(file)
+            yield from records_of_rows(
+                rows, self._columns, label=label, split=split, root=self._root
+            )
 
     def describe(self) -> str:
         """See `Reader.describe`."""
@@ -94,11 +86,11 @@ class ParquetReader(Reader):
         for file in self._files:
             yield str(file.relative_to(self._root))
             if self._by_path:
-                yield from self._gathering(file).images()
+                yield from self._grouped(file).images()
 
-    def _gathering(self, file: Path) -> Gathering:
+    def _grouped(self, file: Path) -> GroupedRows:
         rows = functools.partial(self._rows, file)
-        return Gathering(rows, self._columns, self._root, f"{self._label(file)}.parquet")
+        return GroupedRows(rows, self._columns, self._root, f"{self._label(file)}.parquet")
 
     def _label(self, file: Path) -> str:
         return printable(file.relative_to(self._root).with_suffix("").as_posix())
@@ -150,9 +142,3 @@ def _are_paths(schema: Any, columns: tuple[str, ...]) -> bool:
 
     kinds = [schema.field(name).type for name in columns]
     return all(pyarrow.types.is_string(k) or pyarrow.types.is_large_string(k) for k in kinds)
-
-
-def _split(label: str) -> str | None:
-    """From the file's name or its folder: train-00000-of-00002, test/0000."""
-    found = (split_in_name(part) for part in reversed(label.split("/")))
-    return next((split for split in found if split), None)

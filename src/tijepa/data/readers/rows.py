@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from tijepa.data.pairs import Rejected
+from tijepa.data.readers.columns import Row
 from tijepa.data.readers.files import read_json
 from tijepa.errors import DataError
 
@@ -18,14 +18,6 @@ SEPARATED = (".csv", ".tsv")
 _SEPARATORS = (",", "\t", ";", "|")
 _MAX_LINE = 64_000_000  # bytes of a line, characters of a cell; keeps memory bounded
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: its first line in the file, counted from 1, and its values by column."""
-
-    line: int
-    values: dict[str, Any]
 
 
 def read_rows(file: Path, known: frozenset[str]) -> Iterator[Row | Rejected]:

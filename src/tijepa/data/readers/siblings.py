@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,17 +25,19 @@ from tijepa.data.readers.files import (
     split_of_value,
     walk,
 )
-from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
+from tijepa.data.records import Reader, ReaderOptions, Record, split_in_names
 from tijepa.errors import DataError
 from tijepa.registry import register
 
 _PROBED = 200  # folders looked into for a first pair
+_BESIDE_TEXT = ("captions", "caption")  # a "title" beside a caption is something else
 
 
 @dataclass
 class _Stem:
-    """Files of one folder that share a name but for its ending."""
+    """Files of one folder, relative to the source, that share a name but for its ending."""
 
+    folder: str
     images: list[str] = field(default_factory=list)
     text: str | None = None
     json: str | None = None
@@ -55,7 +57,7 @@ class SiblingsReader(Reader):
         self._options = options
         if not self._root.is_dir():
             raise DataError(f"{source} is no folder: give the one that holds the images")
-        if not any(isinstance(item, _Found) for item in self._stems()):
+        if not any(isinstance(item, _Stem) for item in self._stems()):
             endings = ", ".join(sorted(IMAGE_SUFFIXES))
             raise DataError(f"folder {source} holds no image: looked for {endings}")
 
@@ -68,12 +70,12 @@ class SiblingsReader(Reader):
             stem.images and stem.text
             for step in itertools.islice(walk(Path(source)), _PROBED)
             if not isinstance(step, Rejected)
-            for stem in _by_stem(step[1]).values()
+            for stem in _by_stem(*step)
         )
 
     def __iter__(self) -> Iterator[Record | Rejected]:
-        for found in self._stems():
-            yield found if isinstance(found, Rejected) else self._record(found)
+        for stem in self._stems():
+            yield stem if isinstance(stem, Rejected) else self._record(stem)
 
     def describe(self) -> str:
         """See `Reader.describe`."""
@@ -86,99 +88,81 @@ class SiblingsReader(Reader):
         return digest_of_files(self._root, self._names())
 
     def _names(self) -> Iterator[str]:
-        for found in self._stems():
-            if isinstance(found, _Found):
-                stem = found.stem
-                for name in (*stem.images[:1], stem.text, stem.json):
-                    if name is not None:
-                        yield os.path.join(found.folder, name)
+        for stem in self._stems():
+            if isinstance(stem, _Stem):
+                for name in filter(None, (stem.images[0], stem.text, stem.json)):
+                    yield os.path.join(stem.folder, name)
 
-    def _stems(self) -> Iterator[_Found | Rejected]:
+    def _stems(self) -> Iterator[_Stem | Rejected]:
         for step in walk(self._root):
             if isinstance(step, Rejected):
                 yield step
                 continue
-            folder, names = step
-            for stem in _by_stem(names).values():
+            for stem in _by_stem(*step):
                 if stem.images:
-                    yield _Found(folder, stem)
+                    yield stem
                 elif stem.text is not None:
-                    text = printable(os.path.join(folder, stem.text))
+                    text = printable(os.path.join(stem.folder, stem.text))
                     yield Rejected(text, "text without an image of the same name")
                 for other in stem.images[1:]:
                     reason = f"{printable(stem.images[0])} has the same name and is used"
-                    yield Rejected(printable(os.path.join(folder, other)), reason)
+                    yield Rejected(printable(os.path.join(stem.folder, other)), reason)
 
-    def _record(self, found: _Found) -> Record | Rejected:
-        photo = os.path.join(found.folder, found.stem.images[0])
-        name = printable(photo).replace(os.sep, "/")
+    def _record(self, stem: _Stem) -> Record | Rejected:
+        folder = self._root / stem.folder
+        name = printable(os.path.join(stem.folder, stem.images[0])).replace(os.sep, "/")
+        read: list[bytes | None] = []
         try:
-            image = read_file(self._root / photo)
+            for file in (stem.images[0], stem.text, stem.json):
+                read.append(None if file is None else read_file(folder / file))
         except DataError as error:
-            return Rejected(name, str(error))
-        beside: dict[str, bytes | None] = {}
-        for what, file in (("text", found.stem.text), ("json", found.stem.json)):
-            try:
-                path = self._root / found.folder / file if file is not None else None
-                beside[what] = None if path is None else read_file(path)
-            except DataError as error:
-                return Rejected(name, f"{printable(file or '')}: {error}")
+            where = f"{printable(file or '')}: " if read else ""
+            return Rejected(name, f"{where}{error}")
+        image, text, json = read
         try:
-            sides = read_sides(beside["text"], beside["json"], self._options, line_by_line=True)
+            sidecar = read_sidecar(text, json, self._options, line_by_line=True)
         except DataError as error:
-            return Rejected(name, f"{printable(found.stem.json or '')}: {error}")
-        parts = found.folder.lower().split(os.sep)
-        splits = (split_in_name(part) for part in parts if part.isalpha())
+            return Rejected(name, f"{printable(stem.json or '')}: {error}")
+        parts = stem.folder.lower().split(os.sep)
         return Record(
             id=name,
             reference=name,
             image=image,
-            captions=sides.captions,
-            split=sides.split or next((split for split in splits if split), None),
-            extra=sides.extra,
+            captions=sidecar.captions,
+            split=sidecar.split or split_in_names(part for part in parts if part.isalpha()),
+            extra=sidecar.extra,
         )
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A stem and the folder in which it stands, relative to the source."""
-
-    folder: str
-    stem: _Stem
-
-
-def _by_stem(names: list[str]) -> dict[str, _Stem]:
+def _by_stem(folder: str, names: list[str]) -> Iterable[_Stem]:
     stems: dict[str, _Stem] = {}
     for name in names:
-        stem, ending = os.path.splitext(name)
+        base, ending = os.path.splitext(name)
         ending = ending.lower()
-        if ending in IMAGE_SUFFIXES:
-            stems.setdefault(stem, _Stem()).images.append(name)
-        elif ending == ".txt":
-            stems.setdefault(stem, _Stem()).text = name
+        if ending not in IMAGE_SUFFIXES and ending not in (".txt", ".json"):
+            continue
+        stem = stems.setdefault(base, _Stem(folder))
+        if ending == ".txt":
+            stem.text = name
         elif ending == ".json":
-            stems.setdefault(stem, _Stem()).json = name
-    return stems
-
-
-# The text and the JSON that stand beside an image under the same name: captions and the rest.
-
-
-_BESIDE_TEXT = ("captions", "caption")  # a "title" beside a caption is something else
+            stem.json = name
+        else:
+            stem.images.append(name)
+    return stems.values()
 
 
 @dataclass(frozen=True)
-class Sides:
-    """What text and JSON say of one image."""
+class Sidecar:
+    """What text and JSON beside an image, under its name, say of it."""
 
     captions: tuple[Any, ...]
     split: str | None
     extra: dict[str, Any]
 
 
-def read_sides(
+def read_sidecar(
     text: bytes | None, json: bytes | None, options: ReaderOptions, *, line_by_line: bool
-) -> Sides:
+) -> Sidecar:
     """Captions of `text` (each line, or all of it as one) and then those of `json` it lacks.
 
     If `options` name a key of `json`, captions come from there alone. A blank text is none. Invalid
@@ -202,7 +186,7 @@ def read_sides(
     stripped = {caption.strip() for caption in captions if isinstance(caption, str)}
     further = tuple(caption for caption in texts if caption.strip() not in stripped)
     used = {caption_column, split_column}
-    return Sides(
+    return Sidecar(
         captions=further + captions,
         split=None if split is None else split_of_value(split),
         extra=extra_of({n: v for n, v in values.items() if n not in used}),

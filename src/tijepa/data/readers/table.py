@@ -16,7 +16,7 @@ import hashlib
 import itertools
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,14 +25,16 @@ import numpy as np
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers.columns import (
     ID,
+    Cells,
     Columns,
+    Row,
+    cells_of,
     find_columns,
     guess_columns,
     recognised_names,
     take,
 )
 from tijepa.data.readers.files import (
-    captions_of,
     digest_of_files,
     extra_of,
     inside,
@@ -41,7 +43,7 @@ from tijepa.data.readers.files import (
     read_file,
     split_of_value,
 )
-from tijepa.data.readers.rows import JSON_LINES, SEPARATED, Row, read_rows
+from tijepa.data.readers.rows import JSON_LINES, SEPARATED, read_rows
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.errors import DataError
 from tijepa.registry import register
@@ -73,7 +75,7 @@ class TableReader(Reader):
         self._describe = columns.describe(names)
         if self._file.suffix.lower() in JSON_LINES:
             columns = columns.with_later(options)
-        self._gathering = Gathering(self._rows, columns, self._file.parent, self._file.name)
+        self._groups = GroupedRows(self._rows, columns, self._file.parent, self._file.name)
 
     @classmethod
     def recognises(cls, source: str) -> bool:
@@ -94,7 +96,7 @@ class TableReader(Reader):
         return bool(columns.image and columns.caption)
 
     def __iter__(self) -> Iterator[Record | Rejected]:
-        return self._gathering.records()
+        return self._groups.records()
 
     def describe(self) -> str:
         """See `Reader.describe`."""
@@ -102,7 +104,7 @@ class TableReader(Reader):
 
     def fingerprint(self) -> str:
         """Of the table and of every image that it names."""
-        names = itertools.chain([self._file.name], self._gathering.images())
+        names = itertools.chain([self._file.name], self._groups.images())
         return digest_of_files(self._file.parent, names)
 
     def _rows(self) -> Iterator[Row | Rejected]:
@@ -159,17 +161,6 @@ def _table_file(source: Path) -> Path:
     )
 
 
-# Rows that name an image file to records: rows of the same image become one record.
-#
-# The rows are read twice. The first time only a 64-bit hash of each image's path is kept, to know
-# how many rows each image has; the second time a record is given as soon as its last row is
-# there.
-# So memory holds 8 bytes a row and the texts of the images whose rows lie apart.
-
-
-Rows = Callable[[], Iterator[Row | Rejected]]
-
-
 @dataclass
 class _Item:
     """One image or text under construction."""
@@ -179,32 +170,37 @@ class _Item:
     image: str | None
     split: str | None
     captions: list[Any]
-    extras: list[dict[str, Any]] = field(default_factory=list)
+    extras: list[dict[str, Any]]
 
 
-class Gathering:
-    """Records of a table: `rows` gives its rows anew each time, paths are relative to `root`."""
+class GroupedRows:
+    """Records of rows that name an image file: rows of the same image become one record.
 
-    def __init__(self, rows: Rows, columns: Columns, root: Path, label: str) -> None:
+    `rows` gives the rows anew each time, paths are relative to `root`, and `label` is what the
+    table is called in references. The rows are read twice: first a 64-bit hash of each image's path
+    is kept, to know how many rows each image has; then a record is given as soon as its last row is
+    there. So memory holds 8 bytes a row and the texts of the images whose rows lie apart.
+    """
+
+    def __init__(
+        self,
+        rows: Callable[[], Iterator[Row | Rejected]],
+        columns: Columns,
+        root: Path,
+        label: str,
+    ) -> None:
         self._rows = rows
         self._columns = columns
         self._root = root
-        self._label = label  # how the table is called in references
+        self._label = label
 
     def images(self) -> Iterator[str]:
         """Paths of the images in the order of the rows; repeated at most where rows lie apart."""
         last = None
-        for row in self._rows():
-            _, value = (
-                take(row.values, self._columns.image) if isinstance(row, Row) else (None, None)
-            )
-            if value is None or value == last:
-                continue
-            last = value
-            try:
-                yield inside(self._root, value)
-            except DataError:
-                continue
+        for path, _ in self._pairs():
+            if path is not None and path != last:
+                last = path
+                yield path
 
     def records(self) -> Iterator[Record | Rejected]:
         """All records; a row that cannot be used, and an image that cannot be read, skipped."""
@@ -239,19 +235,22 @@ class Gathering:
 
     def _count(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys that occur in several rows, sorted, and in how many."""
-        keys = array("Q")
-        for row in self._rows():
-            if isinstance(row, Rejected):
-                continue
-            _, image = take(row.values, self._columns.image)
-            _, value = take(row.values, self._columns.caption)
-            try:
-                path = None if image is None else inside(self._root, image)
-            except DataError:
-                continue
-            keys.append(_key(path, captions_of(value)))
+        keys = array("Q", (_key(path, captions) for path, captions in self._pairs()))
         unique, counts = np.unique(np.frombuffer(keys, dtype=np.uint64), return_counts=True)
         return unique[counts > 1], counts[counts > 1]
+
+    def _pairs(self) -> Iterator[tuple[str | None, Sequence[Any]]]:
+        """Path and captions of the rows whose path is one."""
+        for row in self._rows():
+            if isinstance(row, Row):
+                try:
+                    cells = cells_of(row.values, self._columns)
+                    yield self._path(cells), cells.captions
+                except DataError:
+                    continue
+
+    def _path(self, cells: Cells) -> str | None:
+        return None if cells.image is None else inside(self._root, cells.image)
 
     def _name(self, row: Row) -> str:
         _, image = take(row.values, self._columns.image)
@@ -260,22 +259,14 @@ class Gathering:
         )
 
     def _item(self, row: Row) -> _Item:
-        columns = self._columns
-        image_column, image = take(row.values, columns.image)
-        caption_column, value = take(row.values, columns.caption)
-        split_column, split = take(row.values, columns.split)
-        path = None if image is None else inside(self._root, image)
-        captions = captions_of(value)
-        if path is None and not captions:
-            raise DataError("neither an image nor a caption")
-        used = {image_column, caption_column, split_column, ID}
+        cells = cells_of(row.values, self._columns)
         return _Item(
             name=self._name(row),
             line=row.line,
-            image=path,
-            split=split_of_value(split) if columns.split else None,
-            captions=list(captions),
-            extras=[extra_of({n: v for n, v in row.values.items() if n not in used})],
+            image=self._path(cells),
+            split=split_of_value(cells.split) if self._columns.split else None,
+            captions=list(cells.captions),
+            extras=[extra_of(cells.extra)],
         )
 
     def _finished(self, item: _Item) -> Record | Rejected:

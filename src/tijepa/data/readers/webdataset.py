@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, ClassVar
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers.files import check_size, digest_of_files, printable
-from tijepa.data.readers.siblings import read_sides
-from tijepa.data.records import Reader, ReaderOptions, Record, split_in_name
+from tijepa.data.readers.siblings import read_sidecar
+from tijepa.data.records import Reader, ReaderOptions, Record, split_in_names
 from tijepa.errors import DataError
 from tijepa.io.formatting import first_line
 from tijepa.registry import register
@@ -117,21 +117,20 @@ class WebDatasetReader(Reader):
         by_kind: dict[str, tuple[str, Member]] = {}
         for ending, member in members.items():
             kind = ending.rpartition(".")[2]
-            if kind in _IMAGES:
-                kind = "image"
+            kind = "image" if kind in _IMAGES else kind
             if kind in by_kind or kind not in ("image", "txt", "json", *_TEXTS):
                 unread[printable(ending)] += 1
             else:
                 by_kind[kind] = (ending, member)
         content = {kind: _read(file, *found) for kind, found in by_kind.items()}
         try:
-            sides = read_sides(
+            sidecar = read_sidecar(
                 content.get("txt"), content.get("json"), self._options, line_by_line=False
             )
         except DataError as error:
             raise DataError(f"json: {error}") from None
         image = content.get("image")
-        if image is None and not sides.captions:
+        if image is None and not sidecar.captions:
             raise DataError("neither an image nor a caption")
         kept: dict[str, Any] = {
             kind: printable(content[kind].decode("utf-8", "backslashreplace").strip())
@@ -142,16 +141,10 @@ class WebDatasetReader(Reader):
             id=name,
             reference=reference,
             image=image,
-            captions=sides.captions,
-            split=sides.split or _split_of_path(name),
-            extra={**kept, **sides.extra},
+            captions=sidecar.captions,
+            split=sidecar.split or split_in_names(name.split("/")[:-1]),
+            extra={**kept, **sidecar.extra},
         )
-
-
-def _split_of_path(name: str) -> str | None:
-    """From the folder or the name of the shard, such as train/000.tar or val-000.tar."""
-    found = (split_in_name(part) for part in name.split("/")[:-1])
-    return next((split for split in found if split), None)
 
 
 def _read(file: BinaryIO, ending: str, member: Member) -> bytes:
