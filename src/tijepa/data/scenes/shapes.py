@@ -74,16 +74,6 @@ def extent(shape: str, radius: float, angle: float) -> tuple[float, float, float
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _circle(u: Field, v: Field, r: float) -> Field:
-    distance: Field = np.hypot(u, v) - np.float32(r)
-    return distance
-
-
-def _square(u: Field, v: Field, r: float) -> Field:
-    distance: Field = np.maximum(np.abs(u), np.abs(v)) - np.float32(_SQUARE * r)
-    return distance
-
-
 def _triangle(u: Field, v: Field, r: float) -> Field:
     apex, corner = _TRIANGLE[0], _TRIANGLE[1]
     along = (corner[0] - apex[0], corner[1] - apex[1])
@@ -141,8 +131,8 @@ def _moon(u: Field, v: Field, r: float) -> Field:
 
 
 DISTANCES: dict[str, Callable[[Field, Field, float], Field]] = {
-    "circle": _circle,
-    "square": _square,
+    "circle": lambda u, v, r: np.hypot(u, v) - np.float32(r),
+    "square": lambda u, v, r: np.maximum(np.abs(u), np.abs(v)) - np.float32(_SQUARE * r),
     "triangle": _triangle,
     "diamond": _diamond,
     "star": _star,

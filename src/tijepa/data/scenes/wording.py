@@ -8,55 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import resources
+
+import yaml
 
 from tijepa.data.scenes.world import COLOURS, OPPOSITE, Draw, Scene, SceneObject, pick, stream
 
 NUM_WORDINGS = 5
 
-_SHAPE_WORDS: dict[str, tuple[str, ...]] = {  # the plain name is drawn most of the time
-    "circle": ("circle", "disc"),
-    "square": ("square", "box"),
-    "triangle": ("triangle",),
-    "diamond": ("diamond", "rhombus"),
-    "star": ("star",),
-    "cross": ("cross", "plus"),
-    "ring": ("ring", "hoop"),
-    "moon": ("moon", "crescent"),
-}
-_COLOUR_WORDS: dict[str, tuple[str, ...]] = {
-    "red": ("red", "scarlet"),
-    "orange": ("orange",),
-    "yellow": ("yellow", "golden"),
-    "green": ("green",),
-    "blue": ("blue",),
-    "purple": ("purple", "violet"),
-    "white": ("white",),
-    "black": ("black",),
-}
-_SIZE_WORDS: dict[str, tuple[str, ...]] = {
-    "small": ("small", "little", "tiny"),
-    "medium": ("medium",),
-    "large": ("large", "big", "huge"),
-}
-_PREDICATE_WORDS: dict[str, tuple[str, ...]] = {
-    "left of": ("left of", "to the left of", "on the left of"),
-    "right of": ("right of", "to the right of", "on the right of"),
-    "above": ("above", "over", "higher than"),
-    "below": ("below", "under", "lower than"),
-}
-_PRONOUN_WORDS: dict[str, tuple[str, ...]] = {
-    "left of": ("to its left", "on its left side"),
-    "right of": ("to its right", "on its right side"),
-    "above": ("above it", "over it"),
-    "below": ("below it", "under it"),
-}
+_WORDS = yaml.safe_load(resources.files("tijepa.data.scenes").joinpath("words.yaml").read_text())
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
-_NOUNS = ("objects", "shapes", "things", "figures")
-_OPENINGS = ("a picture of", "an image of", "a picture showing", "a drawing of", "a view of")
-_THERE = ("there is", "we see", "you can see", "the picture shows")
-_ALONE = ("alone", "by itself", "and nothing else")
-_MORE = ("with", "and also", "together with", "as well as", "besides")
-_CENTRE = ("in the middle", "in the centre")
 
 _PLAIN = 0.75  # probability of the plain name where there are synonyms
 _SIZED = 0.9  # probability that a sentence names the sizes
@@ -129,9 +90,11 @@ class _Speaker:
         self.draw: Draw = stream(scene.key, 2 + number)
         self._sized = self.draw() < _SIZED
         self._things = scene.objects
-        self._nouns = [_word(self.draw, _SHAPE_WORDS[thing.shape]) for thing in scene.objects]
-        self._colours = [_word(self.draw, _COLOUR_WORDS[thing.colour]) for thing in scene.objects]
-        self._sizes = [_word(self.draw, _SIZE_WORDS[thing.size]) for thing in scene.objects]
+        self._nouns = [_word(self.draw, _WORDS["shapes"][thing.shape]) for thing in scene.objects]
+        self._colours = [
+            _word(self.draw, _WORDS["colours"][thing.colour]) for thing in scene.objects
+        ]
+        self._sizes = [_word(self.draw, _WORDS["sizes"][thing.size]) for thing in scene.objects]
 
     def named(self, index: int, article: bool = True) -> str:
         """'a small red circle'."""
@@ -151,7 +114,7 @@ class _Speaker:
         return f"the {self._nouns[index]}"
 
 
-def _word(draw: Draw, words: tuple[str, ...]) -> str:
+def _word(draw: Draw, words: Sequence[str]) -> str:
     """The first word mostly; takes two numbers from the stream whatever the words are."""
     plain, which = draw() < _PLAIN, draw()
     if plain or len(words) == 1:
@@ -173,12 +136,16 @@ def _of_one(scene: Scene, speaker: _Speaker, number: int) -> str:
     if number == 0:
         return f"{thing}{end}"
     if number == 1:
-        return f"{pick(draw, _OPENINGS)} {thing}{end}"
+        return f"{pick(draw, _WORDS['openings'])} {thing}{end}"
     if number == 2:
         return f"one object: {thing}{end}"
     if number == 3:
-        return f"{pick(draw, _THERE)} {thing}{end}"
-    return f"{place}, {thing} {pick(draw, _ALONE)}" if place else f"{thing} {pick(draw, _ALONE)}"
+        return f"{pick(draw, _WORDS['there'])} {thing}{end}"
+    return (
+        f"{place}, {thing} {pick(draw, _WORDS['alone'])}"
+        if place
+        else f"{thing} {pick(draw, _WORDS['alone'])}"
+    )
 
 
 def _of_several(scene: Scene, speaker: _Speaker, number: int) -> str:
@@ -191,26 +158,30 @@ def _of_several(scene: Scene, speaker: _Speaker, number: int) -> str:
     turned = draw() < 0.5
     if number == 2 or (number > 2 and turned):
         i, j, predicate = j, i, OPPOSITE[predicate]
-    relation = pick(draw, _PREDICATE_WORDS[predicate])
+    relation = pick(draw, _WORDS["predicates"][predicate])
     rest = _listed([_with_place(scene, speaker, k) for k in others])
-    more = f" {pick(draw, _MORE)} {rest}" if rest else ""
+    more = f" {pick(draw, _WORDS['more'])} {rest}" if rest else ""
     if number == 0:
         return f"{speaker.named(i)} {relation} {speaker.named(j)}{more}"
     if number == 1:
-        opening = pick(draw, _OPENINGS)
+        opening = pick(draw, _WORDS["openings"])
         return f"{opening} {speaker.named(i)} {relation} {speaker.named(j)}{more}"
     if number == 2:
         first = f"{rest} and " if rest else ""
-        verb = pick(draw, ("which is", "that is", "placed", "standing"))
+        verb = pick(draw, _WORDS["verbs"])
         return f"{first}{speaker.named(i)} {verb} {relation} {speaker.named(j)}"
     if number == 3:
         order = [i, j] if draw() < 0.5 else [j, i]
         order = order + others if draw() < 0.5 else others + order
-        head = f"{_NUMBERS[count]} {pick(draw, _NOUNS)}"
+        head = f"{_NUMBERS[count]} {pick(draw, _WORDS['nouns'])}"
         names = _listed([speaker.named(k, article=count < 4) for k in order])
         return f"{head}: {names}, {speaker.again(i)} is {relation} {speaker.again(j)}"
-    pronoun = pick(draw, _PRONOUN_WORDS[OPPOSITE[predicate]])  # where the second is, from the first
-    return f"{pick(draw, _THERE)} {speaker.named(i)} and {pronoun} {speaker.named(j)}{more}"
+    pronoun = pick(
+        draw, _WORDS["pronouns"][OPPOSITE[predicate]]
+    )  # where the second is, from the first
+    return (
+        f"{pick(draw, _WORDS['there'])} {speaker.named(i)} and {pronoun} {speaker.named(j)}{more}"
+    )
 
 
 def _with_place(scene: Scene, speaker: _Speaker, index: int) -> str:
@@ -234,7 +205,7 @@ def _place(thing: SceneObject, image_size: int, draw: Draw) -> str:
         return f"at the {row}" if choice < 0.5 else f"near the {row}"
     if column:
         return f"on the {column}" if choice < 0.5 else f"at the {column} side"
-    return _CENTRE[choice < 0.5] if central else ""
+    return _WORDS["centre"][choice < 0.5] if central else ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,17 +12,18 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from tijepa.data.pairs import PairSplits, Rejected, rejected_file
+from tijepa.data.readers import open_reader
 from tijepa.data.records import Reader
-from tijepa.data.store.prepare import diagnosis_folder
+from tijepa.data.store.prepare import diagnosis_folder, write_store
 from tijepa.data.store.schema import SCHEMA_VERSION
 from tijepa.data.store.source import open_store
 from tijepa.errors import DataError
 from tijepa.io.locks import FileLock
+from tijepa.io.progress import Reporter
 
 
 def cache_folder() -> Path:
@@ -34,22 +35,17 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "tijepa" / "stores"
 
 
-def open_cached(
-    source: str,
-    reader: Reader,
-    max_bad: float,
-    prepare: Callable[[str], None],
-    state: str | None = None,
-) -> PairSplits:
-    """Open the store of `source` as it is now; `prepare` is called with its path if there is none.
+def open_cached(source: str, max_bad: float, state: str | None, reporter: Reporter) -> PairSplits:
+    """Open the store of `source` as it is now, after making it if there is none.
 
     Where `state` is given, an earlier one of the source, and its store is still kept, that is
     opened instead, and the description says so.
 
     Two processes that ask at once make one store: the second waits. Stores of earlier states of the
-    source are removed unless somebody reads them. Raises what `prepare` raises, and `DataError`
-    where the folder cannot be written.
+    source are removed unless somebody reads them. Raises `DataError` where the source cannot be
+    used or the folder cannot be written.
     """
+    reader = open_reader(source)
     now = _hash(f"{reader.fingerprint()} {max_bad} {SCHEMA_VERSION}")
     path = _entry(source, reader, now)
     if state not in (None, now):
@@ -71,9 +67,17 @@ def open_cached(
         if not path.exists():
             making.take()
             if not path.exists():  # nor did another process make it meanwhile
-                prepare(str(path))
+                _make(path, reader, source, max_bad, reporter)
             _remove_stale(path)
     return _opened(path, hold, reader.describe(), now)
+
+
+def _make(path: Path, reader: Reader, source: str, max_bad: float, reporter: Reporter) -> None:
+    with reporter.bar(f"preparing {source}", reader.count()) as advance:
+        threads = os.cpu_count() or 1
+        write_store(
+            reader, str(path), source=source, max_bad=max_bad, threads=threads, advance=advance
+        )
 
 
 def _opened(path: Path, hold: FileLock, description: str, state: str) -> PairSplits:

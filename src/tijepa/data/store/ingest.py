@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,45 +15,79 @@ from numpy.typing import NDArray
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.records import Record, hash_fraction, split_of
+from tijepa.data.store.source import Store
+from tijepa.data.store.writer import storable
 from tijepa.data.validation import Diagnosis, Report
-from tijepa.data.validation.check import Checked, Finding, Sound, validate_parallel
+from tijepa.data.validation.check import (
+    Checked,
+    Sound,
+    content_of,
+    text_hash,
+    validate_parallel,
+)
+from tijepa.data.validation.duplicates import Known
 from tijepa.errors import DataError
 
+_FEWEST_TO_SPLIT = 20
+_CERTAIN = 2000  # items beyond which an empty split has a chance below 10^-44
+_ROWS_AT_ONCE = 4096
+_COLUMNS = ["id", "split", "captions", "content_hash", "look"]
+_TAKEN = (
+    "the store holds another image or other captions under this id: rename it, or prepare all"
+    " into a new store"
+)
 
-class RedundantError(Exception):
-    """The source holds duplicates that are to be skipped; `rows` are their numbers."""
 
-    def __init__(self, rows: NDArray[np.int64]) -> None:
-        super().__init__(f"{len(rows)} redundant items")
-        self.rows = rows
+@dataclass(frozen=True)
+class Plan:
+    """What readings of the source before this one have shown.
+
+    `named`: whether the source names splits; None where its first item decides. `moved`: splits
+    of single items of a small source that the hash does not decide; None where that is not known.
+    `redundant`: the rows (numbers among the sound items, ascending) to skip as duplicates.
+    """
+
+    named: bool | None = None
+    moved: Mapping[str, str] | None = None
+    redundant: NDArray[np.int64] | None = None
 
 
-class Intake:
+class StartAgainError(Exception):
+    """What only the end of a source tells makes reading start again, by `plan`.
+
+    `reason` is "splits" or "duplicates".
+    """
+
+    def __init__(self, plan: Plan, reason: str) -> None:
+        super().__init__(f"the {reason} turned out otherwise")
+        self.plan = plan
+        self.reason = reason
+
+
+class Ingest:
     """Reads a source once. `counts` and `rejected` grow meanwhile; `report` is there at the end.
 
-    `redundant` are the rows (numbers among the sound items) to skip as duplicates; where it is
-    None and `drop_duplicates`, finding any raises `RedundantError`.
+    With `drop_duplicates`, finding any that `splits.plan` does not know starts reading again.
     """
 
     def __init__(
         self,
         name: str,
         diagnosis: Diagnosis,
-        settler: SplitSettler,
+        splits: SplitAssigner,
         *,
         max_bad: float,
         drop_duplicates: bool = False,
-        redundant: NDArray[np.int64] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.rejected = 0
         self.report: Report | None = None
         self._name = name
         self._diagnosis = diagnosis
-        self._settler = settler
+        self._splits = splits
         self._max_bad = max_bad
         self._drop_duplicates = drop_duplicates
-        self._redundant = redundant
+        self._redundant = splits.plan.redundant
         self._first: Rejected | None = None
 
     def items(
@@ -66,17 +101,19 @@ class Intake:
         """The sound items, each with its split.
 
         The last step judges the whole: raises `DataError` where fewer than `fewest` items or too
-        small a share of them can be used, `StartAgainError` and `RedundantError` where the source
-        has to be read once more. `advance` is told of every record.
+        small a share of them can be used, `StartAgainError` where the source has to be read once
+        more. `advance` is told of every record.
         """
         row = -1
         with closing(validate_parallel(records, threads=threads)) as judged_items:  # type: ignore[type-var]
             for judged in judged_items:
                 if isinstance(judged, Checked):
-                    judged = self._settler.settle(judged)
+                    judged = self._splits.assign(judged)
                     if judged.sound is not None:
                         row += 1
-                        judged = self._without_redundant(judged, row)
+                        if self._redundant is not None and _holds(self._redundant, row):
+                            reason = "duplicate of an item that stays"
+                            judged = judged.reject("duplicate-skipped", reason)
                 self._diagnosis.add(judged)
                 advance(1)
                 if isinstance(judged, Checked) and judged.sound is not None:
@@ -84,36 +121,19 @@ class Intake:
                     yield judged.sound
                 else:
                     self._note(judged)
-        self._settler.finish()
+        self._splits.finish()
         self.report = self._diagnosis.finish()
         self._judge(self.report.folder, fewest)
         if self._drop_duplicates and self._redundant is None and len(self.report.redundant):
-            raise RedundantError(self.report.redundant)
-
-    def _without_redundant(self, checked: Checked, row: int) -> Checked:
-        if self._redundant is None or not _holds(self._redundant, row):
-            return checked
-        assert checked.sound is not None
-        record = checked.sound.record
-        finding = Finding(
-            record.id,
-            record.reference,
-            "duplicate-skipped",
-            "duplicate of an item that stays",
-            True,
-        )
-        return replace(checked, sound=None, findings=(*checked.findings, finding))
+            plan = replace(self._splits.plan, redundant=self.report.redundant)
+            raise StartAgainError(plan, "duplicates")
 
     def _note(self, judged: Checked | Rejected) -> None:
         self.rejected += 1
-        if self._first is None:
-            if isinstance(judged, Checked):
-                reasons = [
-                    finding.reason
-                    for finding in judged.findings
-                    if finding.rejected or finding.kind.startswith("caption-")
-                ]
-                judged = Rejected(judged.findings[0].item, "; ".join(reasons[:3]))
+        if self._first is None and isinstance(judged, Checked):
+            reasons = [f.reason for f in judged.findings if f.rejected or f.of_caption]
+            self._first = Rejected(judged.findings[0].item, "; ".join(reasons[:3]))
+        elif self._first is None and isinstance(judged, Rejected):
             self._first = judged
 
     def _judge(self, folder: Path, fewest: int) -> None:
@@ -141,46 +161,17 @@ def _holds(rows: NDArray[np.int64], row: int) -> bool:
     return place < len(rows) and int(rows[place]) == row
 
 
-# Which split an item goes into, decided while a source of any size is read once.
-#
-# Where the source names splits, an item without one is skipped. Where it names none, items are
-# split by a hash of their id: 90 % train, 5 % validation, 5 % test; fewer than 20 items are all
-# train, and from 20 on no split is empty. What only the end of a source tells makes reading start
-# again.
-
-
-_FEWEST_TO_SPLIT = 20
-_CERTAIN = 2000  # items beyond which an empty split has a chance below 10^-44
-
-
-@dataclass(frozen=True)
-class SplitPlan:
-    """What is known before reading.
-
-    `named`: whether the source names splits; None where its first item decides. `moved`: splits
-    of single items of a small source that the hash does not decide; None where that is not known.
-    """
-
-    named: bool | None = None
-    moved: Mapping[str, str] | None = None
-
-
-class StartAgainError(Exception):
-    """The items read so far were split by a rule that turned out not to be theirs."""
-
-    def __init__(self, plan: SplitPlan) -> None:
-        super().__init__("the splits are settled otherwise")
-        self.plan = plan
-
-
 @dataclass
-class SplitSettler:
-    """Gives items their splits, one after the other.
+class SplitAssigner:
+    """Gives items their splits, one after the other, while a source of any size is read once.
 
-    With `mixed`, items may name a split where others go by the hash.
+    Where the source names splits, an item without one is skipped. Where it names none, items are
+    split by a hash of their id: 90 % train, 5 % validation, 5 % test; fewer than 20 items are all
+    train, and from 20 on no split is empty. With `mixed`, items may name a split where others go
+    by the hash.
     """
 
-    plan: SplitPlan
+    plan: Plan
     mixed: bool = False
     _ids: list[str] = field(default_factory=list)
     _count: int = 0
@@ -190,7 +181,7 @@ class SplitSettler:
         """Whether the source names splits, as far as it was read."""
         return bool(self.plan.named)
 
-    def settle(self, checked: Checked) -> Checked:
+    def assign(self, checked: Checked) -> Checked:
         """`checked` with its split, or skipped for having none while others do.
 
         Raises `StartAgainError` where it has one and all before had none.
@@ -204,13 +195,11 @@ class SplitSettler:
         if self.plan.named:
             if record.split is not None:
                 return checked
-            reason = "split is None, while other rows name one"
-            finding = Finding(record.id, record.reference, "split-missing", reason, True)
-            return replace(checked, sound=None, findings=(*checked.findings, finding))
+            return checked.reject("split-missing", "split is None, while other rows name one")
         if record.split is not None:
             if self.mixed:
                 return checked
-            raise StartAgainError(SplitPlan(named=True))
+            raise StartAgainError(replace(self.plan, named=True, moved=None), "splits")
         self._count += 1
         if len(self._ids) < _CERTAIN:
             self._ids.append(record.id)
@@ -224,7 +213,7 @@ class SplitSettler:
             return
         moved = _moved(self._ids)
         if moved:
-            raise StartAgainError(SplitPlan(named=False, moved=moved))
+            raise StartAgainError(replace(self.plan, named=False, moved=moved), "splits")
 
 
 def _moved(ids: Sequence[str]) -> dict[str, str]:
@@ -233,10 +222,73 @@ def _moved(ids: Sequence[str]) -> dict[str, str]:
     if len(ids) < _FEWEST_TO_SPLIT:
         return {item: "train" for item, split in splits.items() if split != "train"}
     ranked = sorted(splits, key=hash_fraction)
-    settled = dict(splits)
+    assigned = dict(splits)
     if "test" not in splits.values():
-        settled[ranked[-1]] = "test"
-    if "validation" not in settled.values():
-        train = [item for item in ranked if settled[item] == "train"]
-        settled[train[-1]] = "validation"
-    return {item: split for item, split in settled.items() if split != splits[item]}
+        assigned[ranked[-1]] = "test"
+    if "validation" not in assigned.values():
+        train = [item for item in ranked if assigned[item] == "train"]
+        assigned[train[-1]] = "validation"
+    return {item: split for item, split in assigned.items() if split != splits[item]}
+
+
+class IdIndex:
+    """The ids of a store, two unlike hashes of together 96 bits each, and what they stand for.
+
+    Takes 20 bytes a row. Made for `count` rows, which `passing` then notes. Among 10 million ids a
+    new one is taken for a known one with a chance of 10^-15. Image and captions are one hash of
+    64 bits.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._hashes = np.empty(count, dtype=np.int64)
+        self._sums = np.empty(count, dtype=np.uint32)
+        self._contents = np.empty(count, dtype=np.uint64)
+        self.skipped = 0
+
+    def passing(self, items: Iterable[Known]) -> Iterator[Known]:
+        """The `items` of the store as they are, each noted; known once the last is through."""
+        for row, item in enumerate(items):
+            self._hashes[row] = hash(item.id)
+            self._sums[row] = zlib.crc32(item.id.encode())
+            self._contents[row] = _content(item.captions, item.content_hash)
+            yield item
+        order = np.argsort(self._hashes)
+        self._hashes, self._sums = self._hashes[order], self._sums[order]
+        self._contents = self._contents[order]
+
+    def without(self, items: Iterator[Record | Rejected]) -> Iterator[Record | Rejected]:
+        """The `items` that the store does not hold; those that it does are counted in `skipped`.
+
+        Where it holds another image or other captions under the same id, the item is skipped:
+        two folders may use one file name, and nobody is to lose a photo by that.
+        """
+        for item in items:
+            if isinstance(item, Record) and len(contents := self._under(item.id)):
+                if _content(*content_of(item)) in contents:
+                    self.skipped += 1
+                    continue
+                item = Rejected(item.id, _TAKEN)
+            yield item
+
+    def _under(self, item: str) -> NDArray[np.uint64]:
+        """What stands in the store under this id: nothing, or one entry."""
+        item = storable(item)
+        number = np.int64(hash(item))
+        first = self._hashes.searchsorted(number, "left")
+        last = self._hashes.searchsorted(number, "right")
+        same = self._sums[first:last] == zlib.crc32(item.encode())
+        contents: NDArray[np.uint64] = self._contents[first:last][same]
+        return contents
+
+
+def _content(captions: Sequence[str], content_hash: str) -> int:
+    return int(text_hash([content_hash, *captions])[:16], 16)
+
+
+def existing_rows(store: Store) -> Iterator[Known]:
+    """Every item of `store` in order, read without its image."""
+    scanner = store.dataset.scanner(columns=_COLUMNS, batch_size=_ROWS_AT_ONCE)
+    for batch in scanner.to_batches():
+        columns = (batch.column(name).to_pylist() for name in _COLUMNS)
+        for row in zip(*columns, strict=True):
+            yield Known(*row)

@@ -12,21 +12,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.codec import ExtraColumns, misfits
-from tijepa.data.store.existing_rows import KnownItems, existing_rows
 from tijepa.data.store.ingest import (
-    Intake,
-    RedundantError,
-    SplitPlan,
-    SplitSettler,
+    IdIndex,
+    Ingest,
+    Plan,
+    SplitAssigner,
     StartAgainError,
+    existing_rows,
 )
 from tijepa.data.store.schema import (
     StoreInfo,
@@ -61,14 +59,6 @@ class Prepared:
     rejected: int
     report: Report
     misfits: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Way:
-    """What readings of the source before this one have shown."""
-
-    splits: SplitPlan = field(default_factory=SplitPlan)
-    redundant: NDArray[np.int64] | None = None
 
 
 def prepare(
@@ -163,38 +153,28 @@ def write_store(
         raise DataError(
             f"{uri} exists already: say `append=True` to add what it lacks, or name another `out`"
         )
-    way = _Way()
+    described = _described(reader, most)
+    plan = Plan()
     while True:
         with Diagnosis(
             doctor or diagnosis_folder(uri),
             source=source or uri,
-            description=_described(reader, most),
+            description=described,
             arguments=arguments,
             max_bad=max_bad,
         ) as diagnosis:
-            settler = SplitSettler(way.splits)
-            intake = Intake(
-                source or uri,
-                diagnosis,
-                settler,
-                max_bad=max_bad,
-                drop_duplicates=duplicates == "skip",
-                redundant=way.redundant,
-            )
-            sounds = intake.items(_records(reader, most), threads=threads, advance=advance)
+            splits = SplitAssigner(plan)
+            skip = duplicates == "skip"
+            ingest = Ingest(source or uri, diagnosis, splits, max_bad=max_bad, drop_duplicates=skip)
+            sounds = ingest.items(_records(reader, most), threads=threads, advance=advance)
             try:
                 with closing(sounds):  # type: ignore[type-var]
-                    version = _create(_described(reader, most), uri, settler, sounds)
+                    version = _create(described, uri, splits, sounds)
             except StartAgainError as error:
-                way = _Way(error.plan, way.redundant)
-                again("splits")
+                plan = error.plan
+                again(error.reason)
                 continue
-            except RedundantError as error:
-                way = _Way(way.splits, error.rows)
-                again("duplicates")
-                continue
-        assert intake.report is not None
-        return Prepared(uri, version, dict(intake.counts), 0, intake.rejected, intake.report)
+        return _prepared(ingest, uri, version)
 
 
 def append_store(
@@ -218,33 +198,37 @@ def append_store(
     it is. Raises `DataError` like `write_store`; then the store stays at its version.
     """
     store = Store(uri)
-    known, unfit = KnownItems(store.dataset.count_rows()), Counter[str]()
-    settler = SplitSettler(SplitPlan(named=store.info.splits == "named", moved={}), mixed=True)
-    folder = doctor or diagnosis_folder(uri) / f"version-{store.version + 1}"
+    index, unfit = IdIndex(store.dataset.count_rows()), Counter[str]()
+    splits = SplitAssigner(Plan(named=store.info.splits == "named", moved={}), mixed=True)
     with Diagnosis(
-        folder,
+        doctor or diagnosis_folder(uri) / f"version-{store.version + 1}",
         source=source or uri,
         description=_described(reader, most),
         arguments=arguments,
         store=uri,
         max_bad=max_bad,
     ) as diagnosis:
-        diagnosis.know(known.passing(existing_rows(store)))
-        intake = Intake(source or uri, diagnosis, settler, max_bad=max_bad)
-        records = known.without(_counted(_records(reader, most), advance))
-        sounds = intake.items(records, threads=threads, advance=lambda count: None, fewest=0)
+        diagnosis.know(index.passing(existing_rows(store)))
+        ingest = Ingest(source or uri, diagnosis, splits, max_bad=max_bad)
+        records = index.without(_counted(_records(reader, most), advance))
+        sounds = ingest.items(records, threads=threads, advance=lambda count: None, fewest=0)
         with closing(sounds):  # type: ignore[type-var]
             groups = grouped(sounds)
             first = next(groups, None)
             version = store.version
             if first is not None:
-                schema = schema_of(store.info)
-                batches = (to_batch(group, store.info, schema) for group in chain([first], groups))
-                version = append_batches(uri, schema, _noting(batches, unfit))
-    assert intake.report is not None
-    counts = dict(intake.counts)
+                batches = _batches(chain([first], groups), store.info)
+                version = append_batches(uri, schema_of(store.info), _noting(batches, unfit))
+    return _prepared(ingest, uri, version, index.skipped, unfit)
+
+
+def _prepared(
+    ingest: Ingest, uri: str, version: int, skipped: int = 0, unfit: Mapping[str, int] | None = None
+) -> Prepared:
+    assert ingest.report is not None
+    counts = dict(ingest.counts)
     return Prepared(
-        uri, version, counts, known.skipped, intake.rejected, intake.report, dict(unfit)
+        uri, version, counts, skipped, ingest.rejected, ingest.report, dict(unfit or {})
     )
 
 
@@ -254,16 +238,17 @@ def _noting(batches: Iterable[pa.RecordBatch], unfit: Counter[str]) -> Iterator[
         yield batch
 
 
-def _create(description: str, uri: str, settler: SplitSettler, sounds: Iterator[Sound]) -> int:
+def _create(description: str, uri: str, splits: SplitAssigner, sounds: Iterator[Sound]) -> int:
     groups = grouped(sounds)
     first = next(groups, [])  # the whole of a small source, which may be judged here
     extras = ExtraColumns.infer(sound.record.extra for sound in first)
-    info = StoreInfo(description, "named" if settler.named else "hashed", extras)
+    info = StoreInfo(description, "named" if splits.named else "hashed", extras)
+    return create_store(uri, schema_of(info), _batches(chain([first], groups), info))
+
+
+def _batches(groups: Iterable[list[Sound]], info: StoreInfo) -> Iterator[pa.RecordBatch]:
     schema = schema_of(info)
-    batches: Iterator[pa.RecordBatch] = (
-        to_batch(group, info, schema) for group in chain([first], groups)
-    )
-    return create_store(uri, schema, batches)
+    return (to_batch(group, info, schema) for group in groups)
 
 
 def _records(reader: Reader, most: int | None) -> Iterator[Record | Rejected]:

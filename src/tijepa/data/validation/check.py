@@ -36,6 +36,11 @@ class Finding:
     reason: str
     rejected: bool
 
+    @property
+    def of_caption(self) -> bool:
+        """Whether it is about one caption, which was dropped."""
+        return self.kind.startswith("caption-")
+
 
 @dataclass(frozen=True)
 class Sound:
@@ -60,7 +65,12 @@ class Checked:
 
     sound: Sound | None
     findings: tuple[Finding, ...]
-    record: Record | None = None
+    record: Record
+
+    def reject(self, kind: str, reason: str) -> Checked:
+        """The same record, not used for a further reason."""
+        finding = Finding(self.record.id, self.record.reference, kind, reason, rejected=True)
+        return Checked(None, (*self.findings, finding), self.record)
 
 
 def check_record(record: Record) -> Checked:

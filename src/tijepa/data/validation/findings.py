@@ -15,6 +15,7 @@ import yaml
 
 from tijepa.data.images import MAX_PIXELS, viewable
 from tijepa.data.pairs import Rejected
+from tijepa.data.records import Record
 from tijepa.data.validation.check import MAX_CAPTION, Checked, Finding
 from tijepa.io.page import thumbnail
 
@@ -75,8 +76,8 @@ class FindingBook:
             if finding.kind not in seen:
                 seen.add(finding.kind)
                 self.items[finding.kind] += 1
-                self._show(checked, finding)
-            if finding.kind.startswith("caption-"):
+                self._show(finding, checked.record)
+            if finding.of_caption:
                 self._write("caption", finding, finding.reason)
         if whole:
             self._list_rejected(findings)
@@ -86,7 +87,7 @@ class FindingBook:
         finding = Finding(row.item, "", "row-unusable", row.reason, rejected=True)
         self.items[finding.kind] += 1
         self.total[finding.kind] += 1
-        self._show(None, finding)
+        self._show(finding)
         self._list_rejected([finding])
 
     def summary(self) -> dict[str, Any]:
@@ -104,13 +105,12 @@ class FindingBook:
             for kind, items in self.items.most_common()
         }
 
-    def _show(self, checked: Checked | None, finding: Finding) -> None:
+    def _show(self, finding: Finding, record: Record | None = None) -> None:
         examples = self.examples.setdefault(finding.kind, [])
         if finding.rejected:
             self.rejecting.add(finding.kind)
         if len(examples) >= EXAMPLES:
             return
-        record = checked.record if checked is not None else None
         texts = record.captions if record is not None else ()
         captions = [text for text in texts if isinstance(text, str) and text.strip()]
         examples.append(
