@@ -133,7 +133,7 @@ def print_report(console: Console, report: Report) -> None:
 
 def _worst(report: Report) -> list[str]:
     """What skips first, then copies across splits, then the rest by number."""
-    from tijepa.data.validation.findings import DUPLICATES, kind_of
+    from tijepa.data.validation.report import DUPLICATES, kind_of
     from tijepa.io.formatting import plural
 
     lines = []

@@ -6,10 +6,11 @@ Shape letters: b items of a batch, h w pixels, l tokens of the longest caption o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,31 +176,24 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`; asynchronous where the tensors are pinned."""
-        moved = Batch(
-            images=self.images.to(device, non_blocking=True),
-            has_image=self.has_image.to(device, non_blocking=True),
-            tokens=self.tokens.to(device, non_blocking=True),
-            token_mask=self.token_mask.to(device, non_blocking=True),
-            has_text=self.has_text.to(device, non_blocking=True),
-            indices=self.indices.to(device, non_blocking=True),
-            cursor=self.cursor,
-            image_features=None if self.image_features is None else self.image_features.to(device),
-            text_features=None if self.text_features is None else self.text_features.to(device),
+        moved = self._changed(
+            lambda tensor: tensor.to(device, non_blocking=True),
+            lambda features: features.to(device),
         )
         return self._of_these_rows(moved)
 
     def part(self, start: int, stop: int) -> Batch:
         """Rows `start` to `stop` (exclusive) as views, for micro-batches; keeps l and cursor."""
         rows = slice(start, stop)
-        image, text = self.image_features, self.text_features
-        return Batch(
-            images=self.images[start:stop],
-            has_image=self.has_image[start:stop],
-            tokens=self.tokens[start:stop],
-            token_mask=self.token_mask[start:stop],
-            has_text=self.has_text[start:stop],
-            indices=self.indices[start:stop],
-            cursor=self.cursor,
-            image_features=None if image is None else image.rows(rows),
-            text_features=None if text is None else text.rows(rows),
-        )
+        return self._changed(lambda tensor: tensor[rows], lambda features: features.rows(rows))
+
+    def _changed(
+        self, tensors: Callable[[Tensor], Tensor], features: Callable[[Features], Features]
+    ) -> Batch:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                values[name] = tensors(value)
+            elif isinstance(value, Features):
+                values[name] = features(value)
+        return Batch(**values)

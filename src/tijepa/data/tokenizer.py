@@ -169,10 +169,6 @@ class Tokenizer:
             mask[i, : len(row)] = True
         return Tokens(ids=torch.from_numpy(ids), mask=torch.from_numpy(mask))
 
-    def would_cut(self, text: str, max_tokens: int) -> bool:
-        """Whether `encode` with this `max_tokens` would lose the end of `text`."""
-        return self._specials + len(self._inner.encode(text, add_special_tokens=False)) > max_tokens
-
     def _ids(self, text: str, max_tokens: int) -> list[int]:
         """The ids of one text with its special tokens."""
         encoded = self._inner.encode(text, add_special_tokens=False)

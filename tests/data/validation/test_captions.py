@@ -10,7 +10,7 @@ from tijepa.data.validation.statistics import CaptionStatistics, percentiles
 
 
 def collect(*items: tuple[int, tuple[str, ...]], max_tokens: int | None = None) -> dict:
-    statistics = CaptionStatistics(max_tokens, None)
+    statistics = CaptionStatistics(max_tokens)
     for split, captions in items:
         statistics.add(captions, split)
     return statistics.summary()
@@ -48,19 +48,13 @@ def test_cut_captions_are_at_least_those_with_too_many_words() -> None:
     assert cut == {"max_tokens": 4, "captions": 2, "by": "words, at least"}
 
 
-def test_a_tokenizer_counts_what_it_would_cut() -> None:
-    statistics = CaptionStatistics(4, lambda text, most: len(text) > most)
-    statistics.add(("abcd", "abcde"), 1)
-    assert statistics.summary()["cut"] == {"max_tokens": 4, "captions": 1, "by": "tokenizer"}
-
-
 def test_beyond_the_bound_distinct_captions_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     """20,000 distinct captions, each twice, from at most 2,000 hashes: 10 % off is 4 sigma.
 
     A sample of about 1,250 hashes has a relative error of 1 / sqrt(1,250) = 2.8 %.
     """
     monkeypatch.setattr(module, "_MOST_HASHES", 4_000)
-    statistics = CaptionStatistics(None, None)
+    statistics = CaptionStatistics(None)
     for split in (1, 2):
         for number in range(20_000):
             statistics.add((f"caption {number}",), split)
@@ -73,7 +67,7 @@ def test_beyond_the_bound_distinct_captions_are_estimated(monkeypatch: pytest.Mo
 
 def test_frequent_captions_survive_the_bound_on_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_TEXTS", 100)
-    statistics = CaptionStatistics(None, None)
+    statistics = CaptionStatistics(None)
     for number in range(1_000):
         statistics.add((f"caption {number}",), 1)
         statistics.add(("again",), 1)

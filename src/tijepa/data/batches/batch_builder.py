@@ -65,26 +65,26 @@ class BrokenItems:
 class BatchBuilder:
     """Rows of the stream positions [start, start + count), read when made, filled one by one."""
 
-    def __init__(self, recipe: LoaderSpec, start: int, count: int, broken: BrokenItems) -> None:
-        self._recipe = recipe
+    def __init__(self, spec: LoaderSpec, start: int, count: int, broken: BrokenItems) -> None:
+        self._spec = spec
         self._broken = broken
-        self._draws = rngs_at(recipe.seed, start, count)
-        self._indexes: list[int] = recipe.order.at(start, count).tolist()
+        self._rngs = rngs_at(spec.seed, start, count)
+        self._indexes: list[int] = spec.order.at(start, count).tolist()
         self._items = self._read(self._indexes)
         self._captions: list[str | None] = [None] * count
-        self._has_image = torch.zeros(count, dtype=torch.bool, pin_memory=recipe.pin)
-        size = 0 if recipe.features.image is not None else recipe.image_size
-        if recipe.augment == "device":
-            size = least_side(size, recipe.crop_scale[0])
-            self._boxes = torch.zeros(count, 4, pin_memory=recipe.pin)
-            self._mirrored = torch.zeros(count, dtype=torch.bool, pin_memory=recipe.pin)
-            self._images = _vacant((count, size, size, 3), torch.uint8, recipe.pin)
+        self._has_image = torch.zeros(count, dtype=torch.bool, pin_memory=spec.pin)
+        size = 0 if spec.features.image is not None else spec.image_size
+        if spec.augment == "device":
+            size = least_side(size, spec.crop_scale[0])
+            self._boxes = torch.zeros(count, 4, pin_memory=spec.pin)
+            self._mirrored = torch.zeros(count, dtype=torch.bool, pin_memory=spec.pin)
+            self._images = _vacant((count, size, size, 3), torch.uint8, spec.pin)
         else:
-            self._images = _vacant((count, 3, size, size), torch.float32, recipe.pin)
+            self._images = _vacant((count, 3, size, size), torch.float32, spec.pin)
         self._rows = self._images.numpy()
 
     def __len__(self) -> int:
-        return len(self._draws)
+        return len(self._rngs)
 
     def fill(self, rows: Sequence[int]) -> None:
         """Decode and crop the images of these rows, or of what replaces them."""
@@ -101,9 +101,9 @@ class BatchBuilder:
 
     def finish(self, cursor: int) -> Batch | Uncropped:
         """The batch of all rows, every one of which must have been filled."""
-        recipe = self._recipe
-        tokens = recipe.tokenizer.encode([text or "" for text in self._captions], recipe.max_tokens)
-        on_device = recipe.augment == "device"
+        spec = self._spec
+        tokens = spec.tokenizer.encode([text or "" for text in self._captions], spec.max_tokens)
+        on_device = spec.augment == "device"
         batch = Batch(
             images=torch.empty(len(self), 3, 0, 0) if on_device else self._images,
             has_image=self._has_image,
@@ -123,9 +123,9 @@ class BatchBuilder:
             self._images,
             self._boxes,
             self._mirrored,
-            recipe.image_size,
-            recipe.mean,
-            recipe.std,
+            spec.image_size,
+            spec.mean,
+            spec.std,
         )
 
     def _fill(self, row: int) -> None:
@@ -135,7 +135,7 @@ class BatchBuilder:
             if attempt:
                 self._replace(row, attempt)
             try:
-                self._show(row, self._items[row], self._draws[row])
+                self._show(row, self._items[row], self._rngs[row])
             except DataError as error:
                 name = self._name(row)
                 self._broken.add(self._indexes[row], name, str(error))
@@ -144,66 +144,66 @@ class BatchBuilder:
                 return
         raise DataError(
             f"{first} and so are {_TRIES} items drawn in its place; {len(self._broken.listed)} of "
-            f"{len(self._recipe.source)} items are known to be broken: mend the source"
+            f"{len(self._spec.source)} items are known to be broken: mend the source"
         )
 
     def _name(self, row: int) -> str:
-        return self._recipe.source.item_id(self._indexes[row])
+        return self._spec.source.item_id(self._indexes[row])
 
     def _replace(self, row: int, attempt: int) -> None:
-        source = self._recipe.source
-        index = replacement(self._recipe.seed, self._draws[row].position, attempt, len(source))
+        source = self._spec.source
+        index = replacement(self._spec.seed, self._rngs[row].position, attempt, len(source))
         self._indexes[row] = index
         self._items[row] = self._read([index])[0]
 
-    def _show(self, row: int, item: Item, draw: SampleRng) -> None:
-        recipe = self._recipe
-        self._captions[row] = draw.caption_of(item.captions)
-        if recipe.features.image is not None:
-            self._has_image[row] = _has_features(recipe.features.image, self._indexes[row])
+    def _show(self, row: int, item: Item, rng: SampleRng) -> None:
+        spec = self._spec
+        self._captions[row] = rng.caption_of(item.captions)
+        if spec.features.image is not None:
+            self._has_image[row] = _has_features(spec.features.image, self._indexes[row])
             return
         self._has_image[row] = item.image is not None
         if item.image is None:
             self._rows[row] = 0
-        elif recipe.augment == "device":
-            self._put_whole(row, item.image.pixels(self._rows.shape[1]), draw)
+        elif spec.augment == "device":
+            self._put_whole(row, item.image.pixels(self._rows.shape[1]), rng)
         else:
-            scale, size = recipe.crop_scale, recipe.image_size
-            pixels = item.image.pixels(draw.needed_side(size, scale))
+            scale, size = spec.crop_scale, spec.image_size
+            pixels = item.image.pixels(rng.needed_side(size, scale))
             height, width = pixels.shape[:2]
-            crop = draw.crop_of(height, width, scale)
-            flip, row_of = recipe.flip and draw.mirrored(), self._rows[row]
-            prepare(pixels, size, recipe.mean, recipe.std, crop=crop, flip=flip, out=row_of)
+            crop = rng.crop_of(height, width, scale)
+            flip, row_of = spec.flip and rng.mirrored(), self._rows[row]
+            prepare(pixels, size, spec.mean, spec.std, crop=crop, flip=flip, out=row_of)
 
     def _read(self, indexes: Sequence[int]) -> list[Item]:
-        return _read(self._recipe.source, indexes, images=self._recipe.features.image is None)
+        return _read(self._spec.source, indexes, images=self._spec.features.image is None)
 
     def _image_features(self) -> Features | None:
-        table = self._recipe.features.image
+        table = self._spec.features.image
         if table is None:
             return None
         return table.take(self._indexes, [0 if has else None for has in self._has_image.tolist()])
 
     def _text_features(self) -> Features | None:
-        table = self._recipe.features.text
+        table = self._spec.features.text
         if table is None:
             return None
         counts = [len(item.captions) for item in self._items]
-        numbers = [d.caption_number(n) for d, n in zip(self._draws, counts, strict=True)]
+        numbers = [r.caption_number(n) for r, n in zip(self._rngs, counts, strict=True)]
         return table.take(self._indexes, numbers)
 
-    def _put_whole(self, row: int, pixels: Pixels, draw: SampleRng) -> None:
+    def _put_whole(self, row: int, pixels: Pixels, rng: SampleRng) -> None:
         """The whole image as a square, whatever its shape, and where to crop it."""
         height, width = pixels.shape[:2]
-        crop = draw.crop_of(height, width, self._recipe.crop_scale)
+        crop = rng.crop_of(height, width, self._spec.crop_scale)
         shares = [crop.top / height, crop.left / width, crop.height / height, crop.width / width]
         self._boxes[row] = torch.tensor(shares)
-        self._mirrored[row] = self._recipe.flip and draw.mirrored()
+        self._mirrored[row] = self._spec.flip and rng.mirrored()
         whole = Crop(top=0, left=0, height=height, width=width)
         self._rows[row] = resize_crop(pixels, whole, self._rows.shape[1])
 
     def _pinned(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.pin_memory() if self._recipe.pin else tensor
+        return tensor.pin_memory() if self._spec.pin else tensor
 
 
 def _vacant(shape: tuple[int, ...], dtype: torch.dtype, pin: bool) -> torch.Tensor:

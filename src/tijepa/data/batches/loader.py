@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
 from typing import Literal
 
 import torch
@@ -98,7 +97,7 @@ class Loader:
                 f"crop_scale is {crop_scale}: it must satisfy 0 < first <= second <= 1"
             )
         self._device = torch.device(device)
-        self._recipe = LoaderSpec(
+        self._spec = LoaderSpec(
             source=source,
             tokenizer=tokenizer,
             order=Order(len(source), seed),
@@ -145,21 +144,16 @@ class Loader:
     def __enter__(self) -> Loader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _one_by_one(self) -> Generator[Batch, None, None]:
         cursor = self._cursor
         while True:
-            assembly = self._open(cursor)
+            builder = self._open(cursor)
             cursor += self._batch_size
-            assembly.fill(range(len(assembly)))
-            yield self._deliver(assembly.finish(cursor))
+            builder.fill(range(len(builder)))
+            yield self._deliver(builder.finish(cursor))
 
     def _ahead(self) -> Generator[Batch, None, None]:
         cursor = self._cursor
@@ -185,7 +179,7 @@ class Loader:
         return made.to(self._device)
 
     def _open(self, cursor: int) -> BatchBuilder:
-        return BatchBuilder(self._recipe, cursor + self._first, self._local, self._broken)
+        return BatchBuilder(self._spec, cursor + self._first, self._local, self._broken)
 
 
 class _Shared:
@@ -205,22 +199,22 @@ class _Shared:
         self._left = 0
         pool.submit(self._guarded, lambda: self._begin(open_(cursor)))
 
-    def _begin(self, assembly: BatchBuilder) -> None:
+    def _begin(self, builder: BatchBuilder) -> None:
         portions = [
-            range(start, min(start + _PORTION, len(assembly)))
-            for start in range(0, len(assembly), _PORTION)
+            range(start, min(start + _PORTION, len(builder)))
+            for start in range(0, len(builder), _PORTION)
         ]
         self._left = len(portions)
         for portion in portions:
-            self._pool.submit(self._guarded, partial(self._fill, assembly, portion))
+            self._pool.submit(self._guarded, partial(self._fill, builder, portion))
 
-    def _fill(self, assembly: BatchBuilder, rows: range) -> None:
-        assembly.fill(rows)
+    def _fill(self, builder: BatchBuilder, rows: range) -> None:
+        builder.fill(rows)
         with self._lock:
             self._left -= 1
             last = self._left == 0
         if last:
-            self.done.set_result(assembly.finish(self._next))
+            self.done.set_result(builder.finish(self._next))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         if self.done.done():

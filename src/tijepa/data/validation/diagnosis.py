@@ -7,25 +7,25 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tijepa.data.images import MAX_PIXELS
 from tijepa.data.pairs import Rejected, rejected_file
 from tijepa.data.readers import open_reader
 from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.tokenizer import Tokenizer
 from tijepa.data.validation.check import MAX_CAPTION, Checked, Sound, validate_parallel
 from tijepa.data.validation.duplicates import Duplicates, Fingerprints, Known
-from tijepa.data.validation.findings import DUPLICATES, FindingBook, small_image
 from tijepa.data.validation.image_check import EXTREME_ASPECT, TINY
 from tijepa.data.validation.near import NEAR_DISTANCE
 from tijepa.data.validation.page import write_doctor_page
 from tijepa.data.validation.report import (
+    DUPLICATES,
+    FindingBook,
     GroupExample,
     Report,
     commands,
     reading_words,
+    small_image,
     unfit_reasons,
 )
 from tijepa.data.validation.statistics import (
@@ -153,7 +153,6 @@ class Diagnosis:
         store: str | None = None,
         max_bad: float = 0.01,
         max_tokens: int | None = None,
-        tokenizer: Tokenizer | None = None,
     ) -> None:
         self._new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,9 +164,7 @@ class Diagnosis:
         self._max_bad = max_bad
         self._max_tokens = max_tokens
         self._findings = FindingBook(folder / _REJECTED)
-        self._captions = CaptionStatistics(
-            max_tokens, None if tokenizer is None else tokenizer.would_cut
-        )
+        self._captions = CaptionStatistics(max_tokens)
         self._images = ImageStatistics()
         self._labels = LabelStatistics()
         self._fingerprints = Fingerprints()
@@ -179,12 +176,7 @@ class Diagnosis:
     def __enter__(self) -> Diagnosis:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.close()
         rejected_path = self._folder / _REJECTED
         if error is not None and self._new and not rejected_path.stat().st_size:
@@ -230,7 +222,7 @@ class Diagnosis:
         counts = self._counts()
         reasons = unfit_reasons(counts, self._max_bad)
         redundant = len(duplicates.redundant)
-        next_steps = commands(
+        proposed = commands(
             self._source,
             self._arguments,
             counts,
@@ -267,7 +259,7 @@ class Diagnosis:
                 "extreme_aspect_above": EXTREME_ASPECT,
                 "near_distance": NEAR_DISTANCE,
             },
-            "commands": [{"why": step.why, "command": step.command} for step in next_steps],
+            "commands": proposed,
         }
         report = Report(
             fit=not reasons,

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tijepa.data.validation.findings import DUPLICATES, kind_of
-from tijepa.data.validation.report import Report
+from tijepa.data.validation.report import DUPLICATES, Report, kind_of
 from tijepa.io.formatting import count, plural
 from tijepa.io.page import Table, write_page
 

@@ -7,7 +7,7 @@ import zlib
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,13 +26,11 @@ _MOST_PER_ITEM = 50
 class CaptionStatistics:
     """Collects captions item by item. Memory: at most about 100 MB, whatever their number."""
 
-    def __init__(self, max_tokens: int | None, would_cut: Callable[[str, int], bool] | None):
+    def __init__(self, max_tokens: int | None) -> None:
         self._max_tokens = max_tokens
-        self._would_cut = would_cut
         self._per_item = [0] * (_MOST_PER_ITEM + 1)
         self._characters = [0] * (MAX_CAPTION + 1)
         self._words = [0] * (MAX_CAPTION // 2 + 2)
-        self._cut = 0
         self._hashes = array("Q")
         self._splits = array("H")
         self._coarseness = 1  # a hash is kept if it is a multiple of this
@@ -48,8 +46,6 @@ class CaptionStatistics:
             self._count += 1
             self._characters[len(caption)] += 1
             self._words[len(caption.split())] += 1
-            if self._would_cut is not None and self._max_tokens is not None:
-                self._cut += self._would_cut(caption, self._max_tokens)
             number = caption_hash(caption)
             hashes.append(number)
             if not number % self._coarseness:
@@ -84,8 +80,6 @@ class CaptionStatistics:
     def _cuts(self) -> dict[str, Any] | None:
         if self._max_tokens is None:
             return None
-        if self._would_cut is not None:
-            return {"max_tokens": self._max_tokens, "captions": self._cut, "by": "tokenizer"}
         # [CLS] takes one token and every word at least one, so this is a lower bound
         cut = sum(self._words[self._max_tokens :])
         return {"max_tokens": self._max_tokens, "captions": cut, "by": "words, at least"}
