@@ -17,6 +17,11 @@ from tijepa.errors import DataError
 
 _ROUNDS = 8
 _PURPOSE = 0x6F72646572  # keeps these hashes apart from those of other purposes
+Words = NDArray[np.uint64]
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
 
 
 class Order:
@@ -54,22 +59,12 @@ class Order:
         return left * b + right
 
 
-# Random numbers by counter: a value depends on its words (seed, purpose, position) alone.
-#
-# There is no state to save, so any position of a stream is reached at once and in any order. The
-# mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-
-
-Words = NDArray[np.uint64]
-
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
-
-
 def hash_words(*words: int | Words) -> Words:
     """64 well-mixed bits for each row of `words`, which broadcast against each other.
 
+    Random numbers by counter: a value depends on its words (seed, purpose, position) alone, so
+    there is no state to save, and any position of a stream is reached at once. The mixing function
+    is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
     Numbers must lie in [0, 2^64). The result has at least one dimension. For fixed leading words
     it is injective in the last one.
     """

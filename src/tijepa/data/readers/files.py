@@ -24,6 +24,8 @@ MAX_FILE_BYTES = 256_000_000  # larger images are not read into memory
 IMAGE_SUFFIXES = frozenset(
     f".{name}" for name in ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 )
+_MAX_DEPTH = 64
+_MAX_BYTES = 4_000_000_000  # parsed, it takes several times as much memory
 
 
 def read_file(path: Path | str) -> bytes:
@@ -139,12 +141,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-# Values of a row or of a JSON text, brought into the form that records promise.
-
-
-_MAX_DEPTH = 64
-
-
 def read_json(data: bytes) -> Any:
     """Parse UTF-8 JSON; `DataError` with a short reason if it is invalid.
 
@@ -233,12 +229,6 @@ def _json_value(value: Any, depth: int) -> Any:
     if isinstance(value, (Decimal, timedelta)):
         return str(value)
     return printable(str(value))
-
-
-# A whole annotation file in JSON.
-
-
-_MAX_BYTES = 4_000_000_000  # parsed, it takes several times as much memory
 
 
 def load_json_file(file: Path) -> Any:

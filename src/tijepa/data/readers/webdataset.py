@@ -29,6 +29,10 @@ from tijepa.registry import register
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("cls", "id", "url")
+_MAX_SHARDS = 1_000_000
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_AFTER_END = 65536
 
 
 @register("reader", "webdataset")
@@ -159,17 +163,6 @@ def _read(file: BinaryIO, ending: str, member: Member) -> bytes:
     return data
 
 
-# Tar shards: which files a source means, and what lies where in one of them.
-#
-# Only headers are read here, never more than one at a time is kept, and nothing is unpacked.
-
-
-_MAX_SHARDS = 1_000_000
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
-_AFTER_END = 65536
-
-
 @dataclass(frozen=True)
 class Member:
     """A file in a shard: where its bytes are."""
@@ -222,7 +215,10 @@ def _choices(inside: str) -> list[str]:
 
 
 def index_shard(path: str) -> Shard:
-    """Read the headers of `path`. What is damaged is told in `Shard.damage`, never raised."""
+    """Read the headers of `path`, one at a time; nothing is unpacked.
+
+    What is damaged is told in `Shard.damage`, never raised.
+    """
     shard = Shard()
     size = offset = 0
     try:

@@ -16,6 +16,17 @@ from typing import Any
 import pyarrow as pa
 
 _LENGTH = 4  # bytes
+REST = "more"  # the column of JSON objects that hold what fits no other column
+
+_MOST_COLUMNS = 256  # of their own; a source with more has keys that are values
+_ARROW = {
+    "boolean": pa.bool_(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "text": pa.string(),
+    "json": pa.string(),
+}
+_EXACT = 2**53  # whole numbers up to this are exact as float64
 
 
 def pack(image: bytes | None, captions: Sequence[str]) -> bytes:
@@ -30,26 +41,6 @@ def unpack(pair: bytes) -> tuple[bytes | None, tuple[str, ...]]:
     end = len(pair) - _LENGTH
     start = end - int.from_bytes(pair[end:], "little")
     return pair[:start] or None, tuple(json.loads(pair[start:end]))
-
-
-# Columns of a source beyond images, captions and splits, kept in typed columns of the store.
-#
-# A column's type is that of its values among the first rows. A value of another type that comes
-# later, and a column that appears later, are kept as JSON in one further column, so nothing is
-# lost.
-
-
-REST = "more"  # the column of JSON objects that hold what fits no other column
-
-_MOST_COLUMNS = 256  # of their own; a source with more has keys that are values
-_ARROW = {
-    "boolean": pa.bool_(),
-    "integer": pa.int64(),
-    "number": pa.float64(),
-    "text": pa.string(),
-    "json": pa.string(),
-}
-_EXACT = 2**53  # whole numbers up to this are exact as float64
 
 
 @dataclass(frozen=True)
@@ -70,7 +61,12 @@ class ExtraColumn:
 
 @dataclass(frozen=True)
 class ExtraColumns:
-    """The extra columns of one store."""
+    """Columns of a source beyond images, captions and splits, as typed columns of one store.
+
+    A column's type is that of its values among the first rows. A value of another type that comes
+    later, and a column that appears later, are kept as JSON in one further column, so nothing is
+    lost.
+    """
 
     columns: tuple[ExtraColumn, ...]
 

@@ -35,6 +35,7 @@ _FIELDS = (
     pa.field("content_hash", pa.string(), nullable=False),
     pa.field("look", pa.uint64()),  # dHash of the image
 )
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,6 @@ class StoreInfo:
 def schema_of(info: StoreInfo) -> pa.Schema:
     """All columns, with the metadata."""
     return pa.schema([*_FIELDS, *info.extras.fields], metadata=info.to_metadata())
-
-
-# Where stores lie: paths and URIs, and opening the dataset there.
-
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_store(source: str) -> bool:

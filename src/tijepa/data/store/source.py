@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Rows = NDArray[np.uint32] | NDArray[np.uint64]
+_USUAL = ("train", "validation", "test")
+_ROWS_AT_ONCE = 65536
 
 
 class Store:
@@ -154,13 +156,6 @@ class StoreSource(PairSource):
 
     def _take(self, indexes: Sequence[int], columns: list[str]) -> pa.Table:
         return self.store.take(self._rows[np.asarray(indexes, dtype=np.int64)], columns)
-
-
-# A store as splits; only the column of splits is read, 0.3 bytes a row of it.
-
-
-_USUAL = ("train", "validation", "test")
-_ROWS_AT_ONCE = 65536
 
 
 def open_store(

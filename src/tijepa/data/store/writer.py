@@ -35,6 +35,8 @@ _ROWS_PER_FILE = 1_000_000_000
 # the less a batch of random rows costs
 _WAITING_BYTES = 160 * 2**20
 _POLL = 0.2  # seconds between looks at whether the writer still lives
+MOST_ROWS = 2048
+MOST_BYTES = 16 * 2**20  # of images; a single larger image is a batch of its own
 
 
 def create_store(uri: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
@@ -156,13 +158,6 @@ def _cannot_write(uri: str, reason: str) -> DataError:
         f"cannot write {uri}: {reason}; nothing of it was kept: mend that or write elsewhere "
         "(`out`; TIJEPA_CACHE where a folder is prepared for training)"
     )
-
-
-# Sound items to record batches of bounded size.
-
-
-MOST_ROWS = 2048
-MOST_BYTES = 16 * 2**20  # of images; a single larger image is a batch of its own
 
 
 def grouped(items: Iterable[Sound]) -> Iterator[list[Sound]]:

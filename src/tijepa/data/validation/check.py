@@ -143,9 +143,6 @@ def text_hash(captions: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-# Records through the check on several threads, in order, with a bounded number in flight.
-
-
 _CHUNK_RECORDS = 64
 _CHUNK_BYTES = 4 * 2**20  # of images; a single larger image is a chunk of its own
 

@@ -19,6 +19,7 @@ _WINDOW = 64  # neighbours compared within hashes that agree in 3 bands; bounds 
 _PLAIN = 8  # bits: with fewer, or fewer unset ones, a hash says too little
 
 Words = NDArray[np.uint64]
+Rows = NDArray[np.int64]
 
 
 def bits_set(words: Words) -> NDArray[np.uint8]:
@@ -110,12 +111,6 @@ def _roots(parent: NDArray[np.int64], members: NDArray[np.int64]) -> NDArray[np.
         if np.array_equal(above, roots):
             return roots
         roots = above
-
-
-# Rows with equal keys, as groups.
-
-
-Rows = NDArray[np.int64]
 
 
 class Groups:

@@ -21,6 +21,12 @@ _MOST_TEXTS = 40_000  # captions counted by their text
 _SHOWN_TEXT = 300  # characters of a caption by which it is counted and shown
 _SHOWN = 10
 _MOST_PER_ITEM = 50
+_EDGES = (0, 16, 32, 64, 96, 128, 160, 224, 256, 320, 384, 512, 768, 1024, 2048, 4096)
+_MOST_VALUES = 50
+_MOST_COLUMNS = 100
+_LONGEST_VALUE = 60
+_BLOCK = 16_384  # ids compressed together
+_SEPARATOR = "\x1f"
 
 
 class CaptionStatistics:
@@ -139,12 +145,6 @@ def percentiles(counts: Sequence[int]) -> dict[str, Any]:
     }
 
 
-# Statistics of images: sizes, formats, modes.
-
-
-_EDGES = (0, 16, 32, 64, 96, 128, 160, 224, 256, 320, 384, 512, 768, 1024, 2048, 4096)
-
-
 class ImageStatistics:
     """Counts images by shorter side, longer side, format and mode."""
 
@@ -193,14 +193,6 @@ def _bars(counts: list[int]) -> dict[str, int]:
     return {name: count for name, count in zip(names, counts, strict=True) if count}
 
 
-# Further columns that look like labels: few distinct values, and how evenly they are spread.
-
-
-_MOST_VALUES = 50
-_MOST_COLUMNS = 100
-_LONGEST_VALUE = 60
-
-
 class LabelStatistics:
     """Counts the values of every further column until it turns out to hold too many."""
 
@@ -241,13 +233,6 @@ def _as_label(value: Any) -> str | None:
     if isinstance(value, str) and len(value) <= _LONGEST_VALUE:
         return value
     return None
-
-
-# The ids of all items, compressed, in order of their rows.
-
-
-_BLOCK = 16_384  # ids compressed together
-_SEPARATOR = "\x1f"
 
 
 class IdBook:
