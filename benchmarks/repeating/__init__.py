@@ -22,7 +22,8 @@ from torch import Tensor
 from grid.held import Held, load_array, save_array
 from grid.scenes import IMAGE_SIZE, opened, store
 from tijepa.data.images import normalise
-from tijepa.data.scenes import PREDICATES, Scene, Scenes
+from tijepa.data.scenes import Scene, Scenes
+from tijepa.data.scenes.world import PREDICATES
 from tijepa.evaluate.measure import EvaluationSet
 from tijepa.inference.embedder import Embedder
 

@@ -14,7 +14,8 @@ from figures import Cell, draw_matrix
 from grid.job import Job
 from grid.scenes import keep_scenes
 from repeating import CAPTIONS, caption_of, caption_to_image, image_to_caption
-from tijepa.data.scenes import Scenes, holds
+from tijepa.data.scenes import Scenes
+from tijepa.data.scenes.world import holds
 
 
 def test_each_of_24_captions_fits_the_scene_it_belongs_to() -> None:

@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.scenes import (
-    COLOURS,
-    NOVEL_COMBINATIONS,
-    PREDICATES,
-    SHAPES,
-    SIZES,
-    SPLIT_SIZES,
-    Scenes,
-    holds,
-    scenes_splits,
-)
+from tijepa.data.scenes import SPLIT_SIZES, Scenes, scenes_splits
+from tijepa.data.scenes.shapes import SHAPES
+from tijepa.data.scenes.world import COLOURS, NOVEL_COMBINATIONS, PREDICATES, SIZES, holds
 from tijepa.errors import DataError
 
 SPLITS = tuple(SPLIT_SIZES)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.scenes import COLOURS, SHAPES, Background, Scene, SceneObject, Scenes
+from tijepa.data.scenes import Scene, Scenes
 from tijepa.data.scenes.render import render
-from tijepa.data.scenes.shapes import DISTANCES, OUTLINES, extent
+from tijepa.data.scenes.shapes import DISTANCES, OUTLINES, SHAPES, extent
+from tijepa.data.scenes.world import COLOURS, Background, SceneObject
 
 shapes = st.sampled_from(SHAPES)
 angles = st.floats(-0.2, 0.2)

@@ -8,15 +8,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.scenes import (
-    Scene,
-    Scenes,
+from tijepa.data.scenes import Scene, Scenes
+from tijepa.data.scenes.wording import (
     exchange_hard_negative,
-    holds,
     invert_hard_negative,
     phrase,
     swap_hard_negative,
 )
+from tijepa.data.scenes.world import holds
 
 # Written out here a second time on purpose: the test reads sentences with its own dictionary.
 COLOURS = {"scarlet": "red", "golden": "yellow", "violet": "purple"} | {

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import tijepa
-from tijepa.data.scenes import (
-    Scenes,
+from tijepa.data.scenes import Scenes
+from tijepa.data.scenes.wording import (
     exchange_hard_negative,
     invert_hard_negative,
     swap_hard_negative,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tijepa
-from tijepa.data.scenes import Scenes, phrase
+from tijepa.data.scenes import Scenes
+from tijepa.data.scenes.wording import phrase
 from tijepa.evaluate.grounding import centres_inside, hits, pointing, pointing_on_scenes
 
 

@@ -11,7 +11,8 @@ import torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import tijepa
-from tijepa.data.scenes import SHAPES, Scenes
+from tijepa.data.scenes import Scenes
+from tijepa.data.scenes.shapes import SHAPES
 from tijepa.errors import ConfigError, DataError
 from tijepa.export.mteb_encoder import MtebEncoder
 

@@ -11,7 +11,8 @@ from rich.console import Console
 import tijepa
 from tijepa.cli import main
 from tijepa.cli.tables import zero_shot_table
-from tijepa.data.scenes import COLOURS, SHAPES
+from tijepa.data.scenes.shapes import SHAPES
+from tijepa.data.scenes.world import COLOURS
 from tijepa.evaluate.zero_shot import labelled_images
 from tijepa.inference.results import RunResults
 from tijepa.runs.evaluation import evaluate_run, zero_shot_on

@@ -15,15 +15,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tijepa.data.images import prepare
-from tijepa.data.scenes import (
-    Scene,
-    Scenes,
+from tijepa.data.scenes import Scene, Scenes
+from tijepa.data.scenes.wording import (
+    NUM_WORDINGS,
     exchange_hard_negative,
     invert_hard_negative,
     phrase,
     swap_hard_negative,
 )
-from tijepa.data.scenes.wording import NUM_WORDINGS
 from tijepa.errors import DataError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.results import Accuracy, Pointing

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from tijepa.data.images import prepare
 from tijepa.data.pairs import PairSource, StoredImage
-from tijepa.data.scenes import COLOURS, SHAPES, Scenes
+from tijepa.data.scenes import Scenes
+from tijepa.data.scenes.shapes import SHAPES
+from tijepa.data.scenes.world import COLOURS
 from tijepa.data.store.source import StoreSource
 from tijepa.errors import ConfigError, DataError
 from tijepa.inference.results import LabelScore, ZeroShot

@@ -56,17 +56,23 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
+    """As `replacing`, for what a user asked for: raises `CheckpointError` as `writing` does."""
+    with writing(path), replacing(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary neighbour to write, which takes the place of `path` once the block is through.
 
-    So a reader sees the old file or the new one. Raises `CheckpointError` as `writing` does.
+    So a reader sees the old file or the new one. Raises `OSError` where that is not possible.
     """
     temporary = neighbour(path)
     try:
-        with writing(path):
-            yield temporary
-            with open(temporary, "r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        yield temporary
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
     finally:
         with suppress(OSError):  # it is gone after success
             temporary.unlink()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tijepa.errors import DataError
+from tijepa.io.files import replacing
 
 JOURNAL = "journal.jsonl"
 
@@ -114,10 +115,9 @@ class VectorFiles:
 
     def conclude(self, name: str, facts: Any) -> None:
         """Put the file `name`, which holds `facts` as JSON, in the place of the journal."""
-        temporary = self.folder / f".{name}.tmp"
         with self._writing():
-            temporary.write_text(json.dumps(facts) + "\n", encoding="utf-8")
-            os.replace(temporary, self.folder / name)
+            with replacing(self.folder / name) as temporary:
+                temporary.write_text(json.dumps(facts) + "\n", encoding="utf-8")
             self._journal.unlink(missing_ok=True)
 
     @contextmanager

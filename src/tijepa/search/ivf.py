@@ -7,7 +7,6 @@ candidates are computed again from the full rows. docs/log.md has what else was 
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from tijepa.errors import DataError, MissingExtraError
 from tijepa.inference.energies import Form
+from tijepa.io.files import replacing
 from tijepa.search.exact import exact_search, rerank
 from tijepa.search.vector_store import Side
 
@@ -93,16 +93,13 @@ class Lists:
 
     def save(self, path: Path) -> None:
         """Write the lists; the card is the caller's."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            self._faiss.write_index(self._index, str(temporary))
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                self._faiss.write_index(self._index, str(temporary))
         except (OSError, RuntimeError):
             raise DataError(
                 f"cannot write {path}: free some space and give the same command again"
             ) from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: Path, card: ListsCard, form: Form, count: int) -> Lists:

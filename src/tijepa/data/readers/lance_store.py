@@ -40,13 +40,7 @@ class LanceStoreReader(Reader):
     def __iter__(self) -> Iterator[Record | Rejected]:
         extras = self.store.info.extras
         scanner = self.store.dataset.scanner(
-            columns=[
-                "id",
-                "reference",
-                "pair",
-                "split",
-                *(field.name for field in extras.fields),
-            ],
+            columns=["id", "reference", "pair", "split", *(field.name for field in extras.fields)],
             batch_size=_ROWS_AT_ONCE,
             batch_readahead=2,
         )

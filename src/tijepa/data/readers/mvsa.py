@@ -75,11 +75,7 @@ class MvsaReader(Reader):
                 yield Rejected(name, f"line {line}: {error}")
                 continue
             sides = [majority([judged[side] for judged in judgements]) for side in (0, 1)]
-            labels = {
-                "label": pair_label(*sides),
-                "text_label": sides[0],
-                "image_label": sides[1],
-            }
+            labels = {"label": pair_label(*sides), "text_label": sides[0], "image_label": sides[1]}
             yield Record(
                 id=name,
                 reference=f"{_TABLE}:{line}",

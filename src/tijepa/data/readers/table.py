@@ -183,11 +183,7 @@ class GroupedRows:
     """
 
     def __init__(
-        self,
-        rows: Callable[[], Iterator[Row | Rejected]],
-        columns: Columns,
-        root: Path,
-        label: str,
+        self, rows: Callable[[], Iterator[Row | Rejected]], columns: Columns, root: Path, label: str
     ) -> None:
         self._rows = rows
         self._columns = columns

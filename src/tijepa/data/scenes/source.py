@@ -34,12 +34,7 @@ class Scenes(PairSource):
     """
 
     def __init__(
-        self,
-        split: str,
-        size: int,
-        seed: int = 0,
-        image_size: int = 64,
-        distinct: bool = False,
+        self, split: str, size: int, seed: int = 0, image_size: int = 64, distinct: bool = False
     ) -> None:
         if split not in SPLIT_SIZES:
             known = ", ".join(SPLIT_SIZES)

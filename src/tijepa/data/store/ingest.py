@@ -18,13 +18,7 @@ from tijepa.data.records import Record, hash_fraction, split_of
 from tijepa.data.store.source import Store
 from tijepa.data.store.writer import storable
 from tijepa.data.validation import Diagnosis, Report
-from tijepa.data.validation.check import (
-    Checked,
-    Sound,
-    content_of,
-    text_hash,
-    validate_parallel,
-)
+from tijepa.data.validation.check import Checked, Sound, content_of, text_hash, validate_parallel
 from tijepa.data.validation.duplicates import Known
 from tijepa.errors import DataError
 
@@ -53,15 +47,11 @@ class Plan:
 
 
 class StartAgainError(Exception):
-    """What only the end of a source tells makes reading start again, by `plan`.
+    """What only the end of a source tells makes reading start again, by `plan`."""
 
-    `reason` is "splits" or "duplicates".
-    """
-
-    def __init__(self, plan: Plan, reason: str) -> None:
-        super().__init__(f"the {reason} turned out otherwise")
+    def __init__(self, plan: Plan) -> None:
+        super().__init__("the source has to be read once more")
         self.plan = plan
-        self.reason = reason
 
 
 class Ingest:
@@ -125,8 +115,7 @@ class Ingest:
         self.report = self._diagnosis.finish()
         self._judge(self.report.folder, fewest)
         if self._drop_duplicates and self._redundant is None and len(self.report.redundant):
-            plan = replace(self._splits.plan, redundant=self.report.redundant)
-            raise StartAgainError(plan, "duplicates")
+            raise StartAgainError(replace(self._splits.plan, redundant=self.report.redundant))
 
     def _note(self, judged: Checked | Rejected) -> None:
         self.rejected += 1
@@ -199,7 +188,7 @@ class SplitAssigner:
         if record.split is not None:
             if self.mixed:
                 return checked
-            raise StartAgainError(replace(self.plan, named=True, moved=None), "splits")
+            raise StartAgainError(replace(self.plan, named=True, moved=None))
         self._count += 1
         if len(self._ids) < _CERTAIN:
             self._ids.append(record.id)
@@ -213,7 +202,7 @@ class SplitAssigner:
             return
         moved = _moved(self._ids)
         if moved:
-            raise StartAgainError(replace(self.plan, named=False, moved=moved), "splits")
+            raise StartAgainError(replace(self.plan, named=False, moved=moved))
 
 
 def _moved(ids: Sequence[str]) -> dict[str, str]:

@@ -129,24 +129,22 @@ def write_store(
     *,
     source: str | None = None,
     arguments: Sequence[str] = (),
-    doctor: Path | None = None,
     most: int | None = None,
     max_bad: float = 0.01,
     duplicates: Literal["keep", "skip"] = "keep",
     threads: int = 1,
     advance: Advance = lambda count: None,
-    again: Callable[[str], None] = lambda reason: None,
 ) -> Prepared:
-    """Make a new store at `uri` of what `reader` gives; its diagnosis goes to the folder `doctor`.
+    """Make a new store at `uri` of what `reader` gives; its diagnosis lies in `diagnosis_folder`.
 
     `source` is how the user named the source and `arguments` the options by which it is read, for
     the commands that the diagnosis proposes. With `most` only so many items of each split are
     taken.
 
     Streams: memory is bounded by a few batches of at most 16 MiB or one image, and by the
-    diagnosis (about 100 bytes an item). A source may have to be read again, after `again` was told
-    why: where an item names a split and earlier ones did not, where it is too small for splits by
-    hash, and where `duplicates` are skipped. Raises `DataError` where something stands at `uri`,
+    diagnosis (about 100 bytes an item). A source may have to be read again: where an item names a
+    split and earlier ones did not, where it is too small for splits by hash, and where `duplicates`
+    are skipped. Raises `DataError` where something stands at `uri`,
     the source is unfit, or the storage cannot be written; then nothing of it is kept.
     """
     if store_exists(uri):
@@ -157,7 +155,7 @@ def write_store(
     plan = Plan()
     while True:
         with Diagnosis(
-            doctor or diagnosis_folder(uri),
+            diagnosis_folder(uri),
             source=source or uri,
             description=described,
             arguments=arguments,
@@ -172,7 +170,6 @@ def write_store(
                     version = _create(described, uri, splits, sounds)
             except StartAgainError as error:
                 plan = error.plan
-                again(error.reason)
                 continue
         return _prepared(ingest, uri, version)
 
@@ -183,7 +180,6 @@ def append_store(
     *,
     source: str | None = None,
     arguments: Sequence[str] = (),
-    doctor: Path | None = None,
     most: int | None = None,
     max_bad: float = 0.01,
     threads: int = 1,
@@ -201,7 +197,7 @@ def append_store(
     index, unfit = IdIndex(store.dataset.count_rows()), Counter[str]()
     splits = SplitAssigner(Plan(named=store.info.splits == "named", moved={}), mixed=True)
     with Diagnosis(
-        doctor or diagnosis_folder(uri) / f"version-{store.version + 1}",
+        diagnosis_folder(uri) / f"version-{store.version + 1}",
         source=source or uri,
         description=_described(reader, most),
         arguments=arguments,

@@ -25,7 +25,7 @@ _KEY = b"tijepa.store"
 _TOGETHER = {"lance-encoding:structural-encoding": "fullzip"}
 _FIELDS = (
     pa.field("id", pa.string(), nullable=False, metadata=_TOGETHER),
-    pa.field("pair", pa.large_binary(), nullable=False, metadata=_TOGETHER),  # see packing.py
+    pa.field("pair", pa.large_binary(), nullable=False, metadata=_TOGETHER),  # see codec.py
     pa.field("captions", pa.list_(pa.string()), nullable=False, metadata=_TOGETHER),
     pa.field("split", pa.string(), nullable=False),
     pa.field("width", pa.int32()),

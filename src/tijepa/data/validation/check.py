@@ -180,9 +180,7 @@ def validate_parallel(items: Iterable[Record | Rejected], *, threads: int) -> It
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _chunks(
-    items: Iterable[Record | Rejected],
-) -> Iterator[list[Record | Rejected] | Exception]:
+def _chunks(items: Iterable[Record | Rejected]) -> Iterator[list[Record | Rejected] | Exception]:
     """Lists of bounded size; what `items` raises comes last, after all that came before it."""
     chunk: list[Record | Rejected] = []
     size = 0
