@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,7 +87,7 @@ class Ingest:
         threads: int,
         advance: Callable[[int], None],
         fewest: int = 1,
-    ) -> Iterator[Sound]:
+    ) -> Generator[Sound, None, None]:
         """The sound items, each with its split.
 
         The last step judges the whole: raises `DataError` where fewer than `fewest` items or too
@@ -95,7 +95,7 @@ class Ingest:
         more. `advance` is told of every record.
         """
         row = -1
-        with closing(validate_parallel(records, threads=threads)) as judged_items:  # type: ignore[type-var]
+        with closing(validate_parallel(records, threads=threads)) as judged_items:
             for judged in judged_items:
                 if isinstance(judged, Checked):
                     judged = self._splits.assign(judged)

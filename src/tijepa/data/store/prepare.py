@@ -166,7 +166,7 @@ def write_store(
             ingest = Ingest(source or uri, diagnosis, splits, max_bad=max_bad, drop_duplicates=skip)
             sounds = ingest.items(_records(reader, most), threads=threads, advance=advance)
             try:
-                with closing(sounds):  # type: ignore[type-var]
+                with closing(sounds):
                     version = _create(described, uri, splits, sounds)
             except StartAgainError as error:
                 plan = error.plan
@@ -208,7 +208,7 @@ def append_store(
         ingest = Ingest(source or uri, diagnosis, splits, max_bad=max_bad)
         records = index.without(_counted(_records(reader, most), advance))
         sounds = ingest.items(records, threads=threads, advance=lambda count: None, fewest=0)
-        with closing(sounds):  # type: ignore[type-var]
+        with closing(sounds):
             groups = grouped(sounds)
             first = next(groups, None)
             version = store.version

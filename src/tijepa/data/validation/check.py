@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -146,10 +146,10 @@ def text_hash(captions: Sequence[str]) -> str:
 _CHUNK_RECORDS = 64
 _CHUNK_BYTES = 4 * 2**20  # of images; a single larger image is a chunk of its own
 
-_Judged = Checked | Rejected
 
-
-def validate_parallel(items: Iterable[Record | Rejected], *, threads: int) -> Iterator[_Judged]:
+def validate_parallel(
+    items: Iterable[Record | Rejected], *, threads: int
+) -> Generator[Checked | Rejected, None, None]:
     """Check the records of `items` and pass on the rest, in the order of `items`.
 
     `threads` workers check chunks of at most 64 records or about 4 MiB of images, at most
@@ -162,7 +162,7 @@ def validate_parallel(items: Iterable[Record | Rejected], *, threads: int) -> It
             yield _judge(item)
         return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="tijepa-check")
-    waiting: deque[Future[list[_Judged]]] = deque()
+    waiting: deque[Future[list[Checked | Rejected]]] = deque()
     try:
         failure: Exception | None = None
         for chunk in _chunks(items):
@@ -200,9 +200,9 @@ def _chunks(items: Iterable[Record | Rejected]) -> Iterator[list[Record | Reject
         yield failure
 
 
-def _judge_all(items: list[Record | Rejected]) -> list[_Judged]:
+def _judge_all(items: list[Record | Rejected]) -> list[Checked | Rejected]:
     return [_judge(item) for item in items]
 
 
-def _judge(item: Record | Rejected) -> _Judged:
+def _judge(item: Record | Rejected) -> Checked | Rejected:
     return check_record(item) if isinstance(item, Record) else item

@@ -119,7 +119,7 @@ def diagnose(
         max_tokens=max_tokens,
     ) as diagnosis:
         with (
-            closing(validate_parallel(reader, threads=threads)) as items,  # type: ignore[type-var]
+            closing(validate_parallel(reader, threads=threads)) as items,
             reporter.bar("examining", reader.count()) as advance,
         ):
             for item in items:
