@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.inference.parallel import parallel_map
+from tijepa.inference.parallel import parallel_map, read_ahead
 
 
 @settings(max_examples=20, deadline=None)
@@ -52,3 +52,26 @@ def test_an_error_is_raised_and_parts_that_have_not_begun_are_dropped() -> None:
     with pytest.raises(ValueError, match="part 1"):
         list(parallel_map(work, range(100), 2))
     assert len(begun) < 20
+
+
+def test_the_next_part_is_read_while_this_one_is_used() -> None:
+    """The second part is read although the first is still held; the third waits for its turn."""
+    begun = [threading.Event() for _ in range(3)]
+
+    def read(part: int) -> int:
+        begun[part].set()
+        return part
+
+    parts = read_ahead(read, range(3))
+    assert next(parts) == 0
+    assert begun[1].wait(10)
+    assert not begun[2].is_set()
+    assert list(parts) == [1, 2]
+    assert list(read_ahead(read, [])) == []
+
+
+def test_an_error_of_a_part_that_is_read_ahead_comes_in_its_place() -> None:
+    parts = read_ahead(lambda part: 1 // part, [1, 0, 1])
+    assert next(parts) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(parts)
