@@ -12,7 +12,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tijepa.data.store.source import Store
-from tijepa.io.files import whole
+from tijepa.inference.embedder import Embedder
+from tijepa.io.files import whole, writing
 from tijepa.io.formatting import count, energy_name, number, percent
 from tijepa.io.page import write_page
 from tijepa.model.saving import write_json
@@ -30,6 +31,8 @@ from tijepa.runs.report.charts import (
     tick_label,
 )
 from tijepa.search.answer import Card
+from tijepa.search.embed_store import Embedded
+from tijepa.search.pair_scores import match_probabilities
 
 BINS = 40
 EXAMPLES = 24  # shown at either end
@@ -52,71 +55,95 @@ def _histogram(
     }
 
 
-def spread(
-    energies: NDArray[np.float64],
-    probabilities: NDArray[np.float64] | None,
-    kept: NDArray[np.bool_],
-) -> dict[str, Any]:
-    """How energies and, where the model has them, probabilities of match lie, as facts."""
-    return {
-        "highest_energy_kept": float(energies[kept].max()),
-        "histogram": _histogram(energies, kept),
-        "match_probability": None
-        if probabilities is None
-        else {
-            "mean": float(probabilities.mean()),
-            "lowest_kept": float(probabilities[kept].min()),
-            "histogram": _histogram(probabilities, kept, (0.0, 1.0)),
-        },
-    }
-
-
 def write_report(
     out: Path,
     name: str,
+    embedder: Embedder,
+    embedded: Embedded,
+    energies: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    about: Callable[[NDArray[np.int64]], list[dict[str, Any]]],
     *,
+    facts: Mapping[str, Any],
+    lists: Mapping[str, NDArray[np.int64]],
+    order: NDArray[np.int64],
     title: str,
     lead: str,
     tiles: Mapping[str, int],
-    facts: dict[str, Any],
-    store: Store,
-    about: Callable[[NDArray[np.int64]], list[dict[str, Any]]],
-    order: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """Write `name`.html and `name`.json into `out`; the facts, with the pairs at both ends.
+    """Write `name`.html, `name`.json and `lists` of pairs, a line of JSON each, into `out`.
 
-    `order` are the pairs by energy, the lowest first, and `about` tells what lists say of some.
+    `energies` are those of all pairs, of which some are `kept`; `about` tells what a list says of
+    some pairs, beside energy and probability of match, and `order` are the pairs to show, of lowest
+    energy first. Gives the facts: where the pairs are from, `facts`, how energies and, where the
+    model has them, probabilities of match lie, and the pairs at both ends. Raises `CheckpointError`
+    where nothing can be written.
     """
-    best, worst = about(order[:EXAMPLES]), about(order[::-1][:EXAMPLES])
-    highest, match = facts["highest_energy_kept"], facts["match_probability"]
-    charts = [_bars("Pairs by energy", facts["histogram"], highest, "up to " + number(highest))]
-    if match is not None:
-        lowest = match["lowest_kept"]
+    store = embedded.store
+    chances = match_probabilities(embedder, energies)
+
+    def lines(some: NDArray[np.int64]) -> list[dict[str, Any]]:
+        return [
+            {
+                **own,
+                "energy": float(energies[pair]),
+                "probability": None if chances is None else float(chances[pair]),
+            }
+            for pair, own in zip(some, about(some), strict=True)
+        ]
+
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    for each, pairs in lists.items():
+        _write_list(out / f"{each}.jsonl", lines, pairs)
+    best, worst = lines(order[:EXAMPLES]), lines(order[::-1][:EXAMPLES])
+    highest = float(energies[kept].max())
+    match: dict[str, Any] | None = None
+    histogram = _histogram(energies, kept)
+    charts = [_bars("Pairs by energy", histogram, highest, "up to " + number(highest))]
+    if chances is not None:
+        lowest = float(chances[kept].min())
+        match = {
+            "mean": float(chances.mean()),
+            "lowest_kept": lowest,
+            "histogram": _histogram(chances, kept, (0.0, 1.0)),
+        }
         words = "Pairs by probability of match"
         charts.append(_bars(words, match["histogram"], lowest, "from " + percent(lowest)))
     write_page(
         out / f"{name}.html",
         "energies.html",
-        title=title,
+        title=f"{title}: {store.uri}",
         lead=lead,
         tiles=tiles,
-        energy=energy_name(facts["form"]),
+        energy=energy_name(embedded.form),
         charts=charts,
         match=match,
         worst=_cards(store, worst),
         best=_cards(store, best),
     )
-    facts = {**facts, "worst": worst, "best": best}
-    write_json(facts, out / f"{name}.json")
-    return facts
+    found = {
+        "store": store.uri,
+        "version": store.version,
+        "model": embedded.model,
+        "form": embedded.form,
+        **facts,
+        "highest_energy_kept": highest,
+        "histogram": histogram,
+        "match_probability": match,
+        "worst": worst,
+        "best": best,
+    }
+    write_json(found, out / f"{name}.json")
+    return found
 
 
-def write_list(
+def _write_list(
     path: Path,
     about: Callable[[NDArray[np.int64]], list[dict[str, Any]]],
     pairs: NDArray[np.int64],
 ) -> None:
-    """Write one line of JSON for each of `pairs`, whole or not at all."""
+    """One line of JSON for each of `pairs`, whole or not at all."""
     with whole(path) as part, open(part, "w", encoding="utf-8") as file:
         for start in range(0, len(pairs), _ROWS):
             lines = about(pairs[start : start + _ROWS])
@@ -136,7 +163,7 @@ def _cards(store: Store, pairs: list[dict[str, Any]]) -> list[Card]:
 def _bars(title: str, bins: Mapping[str, Any], threshold: float, words: str) -> Markup:
     """A histogram, what was dropped on top of what was kept, with a dashed line at `threshold`.
 
-    `bins` are those of `spread`, `words` says what was kept: up to 3.2.
+    `bins` are those of `_histogram`, `words` says what was kept: up to 3.2.
     """
     edges, kept, dropped = bins["edges"], bins["kept"], bins["dropped"]
     most = max((a + b for a, b in zip(kept, dropped, strict=True)), default=0) or 1

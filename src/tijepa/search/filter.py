@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from tijepa.data.store.prepare import Prepared
 from tijepa.data.store.source import Store
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.energies import Form
-from tijepa.io.files import writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.derived_reader import (
     FilteredReader,
@@ -22,15 +21,13 @@ from tijepa.search.derived_reader import (
     check_new_store,
     write_new_store,
 )
-from tijepa.search.embed_store import Embedded, embedded_store
-from tijepa.search.energies_report import spread, write_list, write_report
+from tijepa.search.embed_store import embedded_store
+from tijepa.search.energies_report import write_report
 from tijepa.search.index import opened_model
 from tijepa.search.manifest import check_store
-from tijepa.search.pair_scores import check_keep, keep_best, match_probabilities, score_pairs
+from tijepa.search.pair_scores import check_keep, keep_best, score_pairs
 from tijepa.search.pseudo_pairs import find_pseudo_pairs, unpaired
 from tijepa.search.where import rows_where
-
-About = Callable[[NDArray[np.int64]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -120,11 +117,11 @@ def filter_store(
             for pair, own in zip(some, taken, strict=True)
         ]
 
-    facts = _write(
-        embedder,
-        embedded,
+    facts = write_report(
         out,
         "filter",
+        embedder,
+        embedded,
         scores.energies,
         kept,
         about,
@@ -136,7 +133,7 @@ def filter_store(
             "dropped": pairs - left,
         },
         lists={"kept": np.flatnonzero(kept), "dropped": np.flatnonzero(~kept)},
-        shown=np.argsort(scores.energies, kind="stable"),
+        order=np.argsort(scores.energies, kind="stable"),
         title="Filter",
         lead=f"{pairs:,} pairs{f' where {where}' if where else ''}, judged in store version"
         f" {embedded.store.version}.",
@@ -214,17 +211,17 @@ def pair_store(
         "kept": len(chosen),
         "mutual": int(chosen.mutual.sum()),
     }
-    facts = _write(
-        embedder,
-        embedded,
+    facts = write_report(
         out,
         "pair",
+        embedder,
+        embedded,
         found.energies,
         np.arange(len(found)) < len(chosen),
         about,
         facts={"where": where, "keep": keep, **counts},
         lists={"pairs": every},
-        shown=every,
+        order=every,
         title="Pseudo-pairs",
         lead="Images without caption and texts without image of the train split"
         f"{f' where {where}' if where else ''}, store version {embedded.store.version}, each with"
@@ -252,57 +249,3 @@ def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, li
     for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
         found.setdefault(row, []).append(number)
     return found
-
-
-def _write(
-    embedder: Embedder,
-    embedded: Embedded,
-    out: Path,
-    name: str,
-    energies: NDArray[np.float64],
-    kept: NDArray[np.bool_],
-    about: About,
-    *,
-    facts: Mapping[str, Any],
-    lists: Mapping[str, NDArray[np.int64]],
-    shown: NDArray[np.int64],
-    title: str,
-    lead: str,
-    tiles: Mapping[str, int],
-) -> dict[str, Any]:
-    """Write lists, facts and page of some pairs, in the order `shown`; returns the facts."""
-    store = embedded.store
-    probabilities = match_probabilities(embedder, energies)
-
-    def judged(some: NDArray[np.int64]) -> list[dict[str, Any]]:
-        return [
-            {
-                **own,
-                "energy": float(energies[pair]),
-                "probability": None if probabilities is None else float(probabilities[pair]),
-            }
-            for pair, own in zip(some, about(some), strict=True)
-        ]
-
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    for each, pairs in lists.items():
-        write_list(out / f"{each}.jsonl", judged, pairs)
-    return write_report(
-        out,
-        name,
-        title=f"{title}: {store.uri}",
-        lead=lead,
-        tiles=tiles,
-        facts={
-            "store": store.uri,
-            "version": store.version,
-            "model": embedded.model,
-            "form": embedded.form,
-            **facts,
-            **spread(energies, probabilities, kept),
-        },
-        store=store,
-        about=judged,
-        order=shown,
-    )
