@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +67,16 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_light_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_every_file_of_the_package_that_is_no_module_is_shipped() -> None:
+    root = Path(__file__).parents[1]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    shipped = patterns["tool"]["setuptools"]["package-data"]["tijepa"]
+    package = root / "src" / "tijepa"
+    found = {
+        path
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".pyi")
+    }
+    assert found == {path for pattern in shipped for path in package.glob(pattern)}

@@ -198,4 +198,4 @@ def _bars(title: str, bins: Mapping[str, Any], threshold: float, words: str) -> 
         ]
         legend.append({"key": "box dropped", "name": "dropped", "value": count(sum(dropped))})
     told = f"{title}: from {number(edges[0])} to {number(edges[-1])}"
-    return figure(title, svg(_WIDTH, HEIGHT, told, "".join(parts)), legend, kind="wide")
+    return figure(title, svg(_WIDTH, HEIGHT, told, "".join(parts)), legend)
