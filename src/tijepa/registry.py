@@ -35,21 +35,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tijepa.errors import ConfigError
 
-__all__ = [
-    "KINDS",
-    "Entry",
-    "Section",
-    "entries",
-    "entry",
-    "load_plugins",
-    "named_plugins",
-    "on_new_name",
-    "package_of",
-    "part",
-    "register",
-    "unknown_name",
-]
-
 KINDS = {  # where those that come with the package are registered
     "objective": "objectives",
     "energy": "objectives",

@@ -19,8 +19,6 @@ from tijepa.config.yaml_io import covers
 from tijepa.errors import ConfigError
 from tijepa.registry import Section, entries, unknown_name
 
-__all__ = ["OneOf", "choices", "find_names", "keys", "stray_keys"]
-
 
 @dataclass(frozen=True)
 class OneOf:

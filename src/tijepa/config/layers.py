@@ -25,8 +25,6 @@ from tijepa.config.yaml_io import covers, leaves, read_yaml, remove
 from tijepa.errors import ConfigError
 from tijepa.registry import entries, entry, load_plugins, named_plugins, package_of, unknown_name
 
-__all__ = ["load_config", "preset_names"]
-
 
 def preset_names() -> list[str]:
     """Names of the presets that come with the package, sorted."""

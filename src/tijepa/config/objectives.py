@@ -19,23 +19,6 @@ from tijepa.registry import (
     Section,
 )
 
-__all__ = [
-    "FIXED",
-    "OBJECTIVE",
-    "CrossModalTaskConfig",
-    "EnergyConfig",
-    "MaskConfig",
-    "ObjectiveConfig",
-    "PenaltyConfig",
-    "RegularizerConfig",
-    "TIJEPAConfig",
-    "TasksConfig",
-    "energy_names",
-    "fixed_settings",
-    "pooled_weights",
-    "token_weights",
-]
-
 
 class CrossModalTaskConfig(Section):
     """Weights of a cross-modal task: its pooled and its token-level energy."""

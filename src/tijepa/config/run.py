@@ -24,8 +24,6 @@ from tijepa.config.unused_settings import without_effect
 from tijepa.config.yaml_io import covers, leaves, put, remove, write_yaml
 from tijepa.registry import Section, on_new_name
 
-__all__ = ["RunConfig"]
-
 
 class RunConfig(Section):
     """Everything that defines a run."""

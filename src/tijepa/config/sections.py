@@ -19,24 +19,6 @@ from tijepa.registry import (
     Section,
 )
 
-__all__ = [
-    "ADOPTED",
-    "ComputeConfig",
-    "DataConfig",
-    "EncoderConfig",
-    "FusionConfig",
-    "GuardConfig",
-    "HeadConfig",
-    "ImageEncoderConfig",
-    "LogConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "PooledPredictorConfig",
-    "TextEncoderConfig",
-    "TokenPredictorConfig",
-    "ordered",
-]
-
 
 def ordered(name: str, bounds: tuple[float, float]) -> None:
     """Raise `ValueError` unless the bounds of setting `name` ascend."""

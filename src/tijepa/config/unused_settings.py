@@ -12,8 +12,6 @@ from typing import Any
 from tijepa.config.objectives import FIXED, REGULARIZER
 from tijepa.registry import entries
 
-__all__ = ["PREDICTIVE", "without_effect"]
-
 PREDICTIVE = frozenset({"tijepa", *FIXED})  # objectives that predict, by the mechanism of tasks
 
 _POOLED_WEIGHTS = (

@@ -13,8 +13,6 @@ from typing import Any
 
 import yaml
 
-__all__ = ["covers", "leaves", "put", "read_yaml", "remove", "write_yaml"]
-
 _FLOAT, _TIMESTAMP = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _RESOLVERS = {

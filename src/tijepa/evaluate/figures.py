@@ -12,8 +12,6 @@ from torch import Tensor
 from tijepa.inference.embeddings import Embeddings, SearchEnergies
 from tijepa.registry import part
 
-__all__ = ["EvaluatedPairs", "Evaluation", "figures"]
-
 
 @dataclass(frozen=True)
 class EvaluatedPairs:

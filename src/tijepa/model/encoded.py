@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Encoded", "TokenSubset", "gather_tokens"]
-
 
 @dataclass(frozen=True)
 class TokenSubset:

@@ -18,8 +18,6 @@ from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.text_encoder import TextEncoder
 from tijepa.registry import part
 
-__all__ = ["Encoders", "target_copy", "update_ema"]
-
 
 class Encoders(nn.Module):
     """Image and text encoder and, for each, the head from its pooled token to dimension D.

@@ -14,8 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from tijepa.model.encoded import Encoded, pool
 from tijepa.model.transformer import Attention, Packing, attend, feed_forward, initialise
 
-__all__ = ["CrossAttention", "Fusion", "FusionBlock"]
-
 
 class CrossAttention(nn.Module):
     """Queries from image tokens; keys and values from text tokens at the text encoder's width.

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens, pool
 from tijepa.model.transformer import Transformer, initialise, positions_2d
 
-__all__ = ["STEMS", "ConvStem", "ImageEncoder", "LinearStem"]
-
 
 class ImageEncoder(nn.Module):
     """Patches → tokens. Hidden patches are dropped before the first layer, never masked after it.

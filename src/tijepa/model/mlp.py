@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from tijepa.registry import NonNegativeInt, PositiveInt, Section, register
 
-__all__ = ["MLP", "TARGET_NORMS", "BatchTargetNorm", "LayerTargetNorm", "NoTargetNorm"]
-
 
 class MLP(nn.Module):
     """`depth` hidden layers of linear, norm, GELU, then a linear map; depth 0 is the map alone.
@@ -75,12 +73,10 @@ def mlp_predictor(*, dim: int, depth: int, hidden: int, norm: str = "batch") -> 
 #
 # Statistics over items are those of the batch while training, and a running average of them in
 # evaluation mode, as in the heads' BatchNorm. A running average alone would lag behind a target
-# that
-# moves fast in the first steps, which is when a constant is easiest to predict. The whole batch is
-# passed at once also under gradient accumulation, so that its statistics are exact, and updated
-# once
-# a step. The average is part of the model: evaluation and search normalise as training did.
-
+# that moves fast in the first steps, which is when a constant is easiest to predict. The whole
+# batch is passed at once also under gradient accumulation, so that its statistics are exact, and
+# updated once a step. The average is part of the model: evaluation and search normalise as
+# training did.
 
 Sum = Callable[[Tensor], Tensor]  # over the processes that share the batch
 

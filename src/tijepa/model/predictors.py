@@ -12,8 +12,6 @@ from tijepa.model.encoded import Encoded
 from tijepa.model.transformer import Transformer, initialise, positions_1d, positions_2d
 from tijepa.registry import PositiveInt, Section, register
 
-__all__ = ["CovariancePredictor", "TokenPredictor"]
-
 
 class TokenPredictor(nn.Module):
     """A narrow transformer over the context tokens of one or both modalities and mask tokens.
@@ -80,28 +78,21 @@ class TokenPredictor(nn.Module):
 
 # A pooled predictor that is not trained: the covariance of what it predicts.
 #
-# Let x be the context's pooled embedding and t the target's, both centred, and C = E[t tᵀ].
-# Predict t
-# by C x, measured in the metric of C (the squared Mahalanobis distance), t held fixed:
+# Let x be the context's pooled embedding and t the target's, both centred, and C = E[t tᵀ]. Predict
+# t by C x, measured in the metric of C (the squared Mahalanobis distance), t held fixed:
 #
-# ½ (C x − t)ᵀ C⁻¹ (C x − t)  =  ½ xᵀ C x − xᵀ t + ½ tᵀ C⁻¹ t.
+#     ½ (C x − t)ᵀ C⁻¹ (C x − t)  =  ½ xᵀ C x − xᵀ t + ½ tᵀ C⁻¹ t.
 #
 # The last term does not depend on the context, and the others need no inverse. So the context
-# encoder
-# itself learns to predict, and C only carries its answer into the target's space: at the minimum C
-# x
-# is E[t | context], as for a trained predictor. Both directions together have the gradient of the
-# least-squares fit of 1 + xᵀt to the density ratio p(x, t) / p(x) p(t) (Sugiyama, Suzuki and
-# Kanamori
-# 2012; on augmented views HaoChen et al., arXiv 2106.04156), with two covariances in place of
-# negatives.
+# encoder itself learns to predict, and C only carries its answer into the target's space: at the
+# minimum C x is E[t | context], as for a trained predictor. Both directions together have the
+# gradient of the least-squares fit of 1 + xᵀt to the density ratio p(x, t) / p(x) p(t) (Sugiyama,
+# Suzuki and Kanamori 2012; on augmented views HaoChen et al., arXiv 2106.04156), with two
+# covariances in place of negatives.
 #
 # A dimension in which the target hardly varies costs hardly anything, and whatever correlation
-# there
-# is makes it grow: a constant is no resting place, and no regularizer is needed. Nor is there a
-# scale
-# to choose: in both modalities a dimension settles at the variance that is its correlation.
-
+# there is makes it grow: a constant is no resting place, and no regularizer is needed. Nor is there
+# a scale to choose: in both modalities a dimension settles at the variance that is its correlation.
 
 Sum = Callable[[Tensor], Tensor]  # over the processes that share the batch
 

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens, pool
 from tijepa.model.transformer import Transformer, initialise, positions_1d
 
-__all__ = ["TextEncoder"]
-
 
 class TextEncoder(nn.Module):
     """Token ids → tokens. Hidden tokens are dropped before the first layer.

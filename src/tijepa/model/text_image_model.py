@@ -14,8 +14,6 @@ from tijepa.model.mlp import TARGET_NORMS
 from tijepa.model.predictors import TokenPredictor
 from tijepa.registry import part
 
-__all__ = ["Predictors", "TextImageModel"]
-
 DIRECTIONS = ("image_to_text", "text_to_image")
 
 

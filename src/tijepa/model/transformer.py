@@ -17,18 +17,6 @@ from torch.utils.checkpoint import checkpoint
 
 from tijepa.errors import ConfigError
 
-__all__ = [
-    "Attention",
-    "Block",
-    "Packing",
-    "Transformer",
-    "attend",
-    "feed_forward",
-    "initialise",
-    "positions_1d",
-    "positions_2d",
-]
-
 
 def attend(
     q: Float[Tensor, "b h n c"],

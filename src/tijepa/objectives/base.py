@@ -24,17 +24,6 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.distributed import Distributed, SingleProcess
 from tijepa.objectives.masks import SHORTEST, Masks
 
-__all__ = [
-    "Counts",
-    "DrawnMasks",
-    "Encodings",
-    "Objective",
-    "ObjectiveOutput",
-    "Pooled",
-    "index_of",
-    "long_texts",
-]
-
 
 def long_texts(batch: Batch) -> Bool[Tensor, " b"]:
     """Rows with a caption of which a part can be hidden."""

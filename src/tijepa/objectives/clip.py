@@ -14,8 +14,6 @@ from tijepa.objectives.base import Objective, ObjectiveOutput, Pooled
 from tijepa.objectives.distributed import Distributed
 from tijepa.registry import register
 
-__all__ = ["CLIPObjective", "SigLIPObjective"]
-
 MAX_LOGIT_SCALE = math.log(100.0)
 
 

@@ -1,7 +1,7 @@
 """Statistics of a batch that lies spread over several processes.
 
 Whatever looks across items (characteristic functions, moments, sorted projections) asks these
-three questions of the other processes. `Alone` answers for a single one. In `Together` they are
+three questions of the other processes. `SingleProcess` answers for one. In `ProcessGroup` they are
 collective calls, so every process has to make the same ones in the same order.
 
 Gradient: the loss is the same number in every process and each adds its own share to the gradient
@@ -16,8 +16,6 @@ from typing import Protocol, runtime_checkable
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-__all__ = ["Distributed", "ProcessGroup", "SingleProcess"]
 
 
 @runtime_checkable

@@ -16,16 +16,6 @@ from tijepa.model.predictors import CovariancePredictor
 from tijepa.objectives.distributed import Distributed, SingleProcess
 from tijepa.registry import register
 
-__all__ = [
-    "ByCovariance",
-    "ByPrediction",
-    "Energy",
-    "PooledEnergy",
-    "cosine",
-    "smooth_l1",
-    "squared_l2",
-]
-
 Energy = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -73,7 +63,7 @@ class ByPrediction:
 
 @dataclass(frozen=True)
 class ByCovariance:
-    """½ xᵀ C x − xᵀ t (`model/covariance_predictor.py`), C from the batch in all `processes`."""
+    """½ xᵀ C x − xᵀ t (`model/predictors.py`), C from the batch in all `processes`."""
 
     processes: Distributed = field(default_factory=SingleProcess)
 

@@ -19,8 +19,6 @@ from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Encodings, Objective, Pooled
 
-__all__ = ["backward", "cut", "encode", "encode_modality", "pooled_of", "run_parallel"]
-
 
 def encode(
     model: TextImageModel,

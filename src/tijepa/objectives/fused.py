@@ -18,8 +18,6 @@ from tijepa.objectives.base import Encodings
 from tijepa.objectives.energies import Energy
 from tijepa.objectives.masks import Masks
 
-__all__ = ["fused_energy", "fused_targets"]
-
 
 @torch.no_grad()
 def fused_targets(model: TextImageModel, views: Encodings) -> Encoded:

@@ -21,8 +21,6 @@ from torch import Tensor
 from tijepa.errors import ConfigError
 from tijepa.model.encoded import TokenSubset
 
-__all__ = ["SHORTEST", "BlockMasks", "Masks", "SpanMasks"]
-
 ATTEMPTS = 1000
 SHORTEST = 3  # tokens of a caption of which one can be hidden: the first, one seen, one hidden
 

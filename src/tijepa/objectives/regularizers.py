@@ -1,7 +1,7 @@
 """Anti-collapse terms on the pooled embeddings of one modality.
 
 Each is a function of the whole batch's statistics. Under gradient accumulation it is given the
-whole batch (train/step.py); where several processes share the batch, `processes` sums
+whole batch (training/step.py); where several processes share the batch, `processes` sums
 characteristic functions and moments over them, with gradient, so that value and gradient are those
 of one process.
 """
@@ -16,8 +16,6 @@ from torch import Tensor
 
 from tijepa.objectives.distributed import Distributed, SingleProcess
 from tijepa.registry import NonNegative, PositiveInt, Section, register
-
-__all__ = ["Regularizer", "SIGReg", "VICReg", "VISReg", "harmonic_sums"]
 
 SINGLE_PROCESS = SingleProcess()
 _WIDEST = 2.0  # variance along a direction that is still as it should be; 1 is the aim
@@ -228,8 +226,7 @@ def _count(embedding: Tensor, processes: Distributed) -> Float[Tensor, ""]:
 
 # Sums of exp(i k θ) over a batch, for all multiples k at once, from one sine and cosine.
 #
-# exp(i k θ) is the k-th power of z = exp(i θ), so the sums for k = 1 … K cost K − 1 complex
-# products
+# exp(i k θ) is the k-th power of z = exp(i θ): the sums for k = 1 … K cost K − 1 complex products
 # instead of K sines and cosines. Their gradient with respect to θ is a polynomial in z,
 #
 # ∂/∂θ Σ_k (a_k cos kθ + b_k sin kθ) = Re Σ_k c_k z^k,   c_k = k (b_k + i a_k),

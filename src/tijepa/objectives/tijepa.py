@@ -35,8 +35,6 @@ from tijepa.objectives.regularizers import Regularizer
 from tijepa.objectives.tasks import TASKS, Task
 from tijepa.registry import register
 
-__all__ = ["TIJEPAObjective", "WeightedRegularizer"]
-
 
 @dataclass(frozen=True)
 class WeightedRegularizer:

@@ -12,8 +12,6 @@ from tijepa.objectives.energies import squared_l2
 from tijepa.objectives.regularizers import VICReg
 from tijepa.registry import register
 
-__all__ = ["VICRegObjective"]
-
 PULL, SPREAD, DECORRELATE = 25.0, 25.0, 1.0  # the published weights
 
 
