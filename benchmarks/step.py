@@ -25,8 +25,7 @@ from record import RESULTS, write_record
 from tijepa.config import load_config
 from tijepa.data.pairs import Batch
 from tijepa.objectives.regularizers import Regularizer, SIGReg, VICReg, VISReg
-from tijepa.training.build import build_model, build_objective, resolve_compute
-from tijepa.training.loop import rates_at
+from tijepa.training.build import build_model, build_objective, build_schedule, resolve_compute
 from tijepa.training.optimizer import build_optimizer
 from tijepa.training.step import training_step
 
@@ -79,7 +78,7 @@ def stepper(overrides: list[str]) -> Callable[[], None]:
             objective,
             optimizer,
             batch,
-            rates_at(config, 1),
+            build_schedule(config).at(1),
             seed=(0, 1, 0),
             compute=compute,
             accumulate=config.optim.accumulate,

@@ -11,8 +11,13 @@ from grid.job import Job, configuration
 from tijepa.evaluate.measure import calibrate
 from tijepa.inference.embedder import Embedder
 from tijepa.model.saving import ModelCard
-from tijepa.training.build import build_model, build_objective, model_arguments, resolve_compute
-from tijepa.training.loop import rates_at
+from tijepa.training.build import (
+    build_model,
+    build_objective,
+    build_schedule,
+    model_arguments,
+    resolve_compute,
+)
 from tijepa.training.optimizer import build_optimizer
 from tijepa.training.step import training_step
 
@@ -62,7 +67,7 @@ class Training:
                 self.objective,
                 self._optimizer,
                 next(self._batches),
-                rates_at(self.config, self.step),
+                build_schedule(self.config).at(self.step),
                 seed=(self.config.seed, self.step, 0),
                 compute=self._compute,
                 accumulate=self.config.optim.accumulate,

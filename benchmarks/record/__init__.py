@@ -14,7 +14,7 @@ import numpy
 import torch
 
 import tijepa
-from tijepa.training.logging import processor
+from tijepa.training.environment import processor
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import tijepa.config
+import tijepa.training
 from tijepa.cli import main
 from tijepa.config import RunConfig
 
@@ -17,7 +16,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     monkeypatch.chdir(tmp_path)
     folders: list[Path] = []
 
-    def train(config: RunConfig, run_dir: Path, reporter: object) -> Path:
+    def train(config: RunConfig, run_dir: Path, **told: object) -> Path:
         assert not run_dir.exists() or not any(run_dir.iterdir())
         folders.append(run_dir)
         return run_dir
@@ -26,7 +25,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
         assert preset == "scenes"
         return RunConfig()
 
-    monkeypatch.setitem(sys.modules, "tijepa.training", SimpleNamespace(train=train))
+    monkeypatch.setattr(tijepa.training, "train", train)
     monkeypatch.setattr(tijepa.config, "load_config", load_config)
     return folders
 

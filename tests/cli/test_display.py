@@ -31,16 +31,18 @@ def evaluation(**readings: Any) -> dict[str, Any]:
 def shown(show: Callable[[Display], None], *, terminal: bool) -> str:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=100)
-    with Display(console, steps=40, start=10) as display:
-        show(display)
+    display = Display(console)
+    display.on_start(10, 40)
+    show(display)
+    display.on_end()
     return output.getvalue()
 
 
 def a_while(display: Display) -> None:
-    display.stepped(20)
-    display.trained(TRAIN)
-    display.evaluating()
-    display.evaluated(evaluation())
+    display.on_step(19, None)
+    display.on_step(20, TRAIN)
+    display.on_evaluation_start(20)
+    display.on_evaluation(30, evaluation())
 
 
 def test_without_a_terminal_lines_are_plain_and_whole() -> None:
@@ -55,7 +57,7 @@ def test_without_a_terminal_lines_are_plain_and_whole() -> None:
 
 
 def test_on_a_terminal_the_live_line_has_steps_speed_and_time_left() -> None:
-    text = shown(lambda display: display.trained(TRAIN), terminal=True)
+    text = shown(lambda display: display.on_step(20, TRAIN), terminal=True)
     assert "\x1b[" in text
     assert "20/40" in text
     assert "loss 1.2500 · 210 pairs/s" in text
@@ -76,7 +78,7 @@ def test_trouble_is_told_in_words_with_what_usually_helps() -> None:
         "advice": ["raise optim.batch_size above 8", "lower optim.lr below 0.001"],
     }
     first, second, third, _ = shown(
-        lambda display: display.evaluated(record), terminal=False
+        lambda display: display.on_evaluation(30, record), terminal=False
     ).split("\n")
     assert first.endswith("of 64  degrading")
     assert second.strip() == "text embeddings use fewer and fewer directions (since step 20)"
@@ -94,14 +96,14 @@ def test_a_verdict_of_trouble_is_bold_and_red_on_a_terminal(verdict: str) -> Non
 
 
 def test_a_rollback_is_told_with_both_steps() -> None:
-    text = shown(lambda display: display.rolled_back(30, 10, 1), terminal=False)
+    text = shown(lambda display: display.on_rollback(30, 10, 1), terminal=False)
     assert "rolled back from step 30 to the healthy checkpoint of step 10; rollback 1" in text
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_reading_that_is_not_finite_is_a_dash(terminal: bool) -> None:
     record = evaluation(effective_rank=None)
-    text = shown(lambda display: display.evaluated(record), terminal=terminal)
+    text = shown(lambda display: display.on_evaluation(30, record), terminal=terminal)
     assert "rank \N{EN DASH}/\N{EN DASH} of 64" in text
 
 

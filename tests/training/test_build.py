@@ -27,8 +27,8 @@ from tijepa.training.build import (
     parameter_counts,
     resolve_compute,
 )
-from tijepa.training.optimizer import build_optimizer
-from tijepa.training.step import ScheduleValues, training_step
+from tijepa.training.optimizer import ScheduleValues, build_optimizer
+from tijepa.training.step import training_step
 
 SMALL = [
     "data.image_size=16",

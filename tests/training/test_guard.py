@@ -16,17 +16,18 @@ import torch
 from rich.console import Console
 
 from tijepa.cli import main
+from tijepa.cli.display import Display
 from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig, load_config
 from tijepa.errors import CollapseError, ConfigError
 from tijepa.evaluate.collapse_metrics import CollapseMetrics, collapse_metrics
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import read_json
-from tijepa.training import loop, train
+from tijepa.training import evaluation, loop, train
 from tijepa.training.checkpoint import Rollback, RunState
 from tijepa.training.guard import Guard, build_guard
-from tijepa.training.loop import TrainState
-from tijepa.training.step import ScheduleValues
+from tijepa.training.loop import Trainer
+from tijepa.training.optimizer import ScheduleValues
 
 Configure = Callable[..., RunConfig]
 CLOCK = ("pairs_per_second", "data_wait", "seconds")
@@ -71,7 +72,7 @@ def enliven(monkeypatch: pytest.MonkeyPatch) -> None:
             for subject, values in found.items()
         }
 
-    monkeypatch.setattr(loop, "collapse_metrics", told)
+    monkeypatch.setattr(evaluation, "collapse_metrics", told)
 
 
 @pytest.fixture
@@ -83,13 +84,11 @@ def kill(monkeypatch: pytest.MonkeyPatch, after: int, above: float = 0.0) -> Non
     """Make the image head constant at every update after `after` with a rate above `above`."""
     update = loop._update
 
-    def killing(
-        learner: TrainState, config: Any, batch: Any, rates: ScheduleValues, step: int
-    ) -> Any:
-        reading = update(learner, config, batch, rates, step)
+    def killing(trainer: Trainer, batch: Any, rates: ScheduleValues, step: int) -> Any:
+        reading = update(trainer, batch, rates, step)
         if step >= after and rates.lr > above:
             with torch.no_grad():
-                for parameter in learner.model.context.image_head.parameters():
+                for parameter in trainer.model.context.image_head.parameters():
                     parameter.zero_()
         return reading
 
@@ -113,7 +112,12 @@ def test_a_warning_run_goes_on_and_keeps_the_best_healthy_checkpoint(
 ) -> None:
     output = io.StringIO()
     console = Console(file=output, width=200)
-    run = train(tiny_config(*SETTINGS), tmp_path / "run", reporter=ConsoleReporter(console))
+    run = train(
+        tiny_config(*SETTINGS),
+        tmp_path / "run",
+        reporter=ConsoleReporter(console),
+        callbacks=[Display(console)],
+    )
     assert list(verdicts(run).values()) == ["healthy"] * 2 + ["collapsed"] * 4
     results = read_json(run / "results.json")
     assert results["checkpoint"] in ("step-00000002", "step-00000004")
@@ -170,7 +174,7 @@ def test_rollback_goes_on_from_the_healthy_checkpoint_with_a_lower_rate(
     run = train(
         tiny_config(*ROLLBACK),
         tmp_path / "run",
-        reporter=ConsoleReporter(Console(file=output, width=200)),
+        callbacks=[Display(Console(file=output, width=200))],
     )
     steps = records(run, "train")
     assert [line["step"] for line in steps] == list(range(1, 13))

@@ -23,6 +23,7 @@ from rich.console import Console
 
 import tijepa
 from tijepa.cli import main
+from tijepa.cli.display import Display
 from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig
 from tijepa.data.validation.image_check import look_at_image
@@ -510,11 +511,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_checkpo
     """A weight is poisoned after the fourth update; the checkpoint of step 3 is the last good."""
     update = loop._update
 
-    def poisoned(learner: loop.Learner, *arguments: Any) -> Any:
+    def poisoned(trainer: loop.Trainer, *arguments: Any) -> Any:
         if arguments[-1] == 4:
             with torch.no_grad():
-                next(learner.model.parameters()).fill_(torch.nan)
-        return update(learner, *arguments)
+                next(trainer.model.parameters()).fill_(torch.nan)
+        return update(trainer, *arguments)
 
     monkeypatch.setattr(loop, "_update", poisoned)
     run = folder / "run"
@@ -765,7 +766,9 @@ def test_the_console_names_the_folder_the_phases_and_the_report_once(
     tiny_config: Configure, folder: Path
 ) -> None:
     output = io.StringIO()
-    train(tiny_config(), folder / "run[1]", reporter=ConsoleReporter(Console(file=output)))
+    console = Console(file=output)
+    shown = {"reporter": ConsoleReporter(console), "callbacks": [Display(console)]}
+    train(tiny_config(), folder / "run[1]", **shown)
     told = output.getvalue()
     assert "\x1b" not in told
     assert told.count("report.html") == 1
@@ -784,7 +787,8 @@ def test_the_console_names_the_folder_the_phases_and_the_report_once(
 def test_on_a_terminal_the_progress_is_one_live_line(tiny_config: Configure, folder: Path) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=120)
-    train(tiny_config(), folder / "run", reporter=ConsoleReporter(console))
+    shown = {"reporter": ConsoleReporter(console), "callbacks": [Display(console)]}
+    train(tiny_config(), folder / "run", **shown)
     told = output.getvalue()
     assert "\x1b" in told
     assert "pairs/s" in told

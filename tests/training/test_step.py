@@ -21,8 +21,8 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective
 from tijepa.objectives.forward import encode
 from tijepa.training.build import Compute, build_model, build_objective
-from tijepa.training.optimizer import build_optimizer
-from tijepa.training.step import ScheduleValues, StepOutput, training_step
+from tijepa.training.optimizer import ScheduleValues, build_optimizer
+from tijepa.training.step import StepOutput, training_step
 
 SIZE = [
     "data.image_size=12",

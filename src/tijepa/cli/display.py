@@ -13,20 +13,21 @@ from rich.text import Text
 
 from tijepa.cli.tables import verdict_style
 from tijepa.io.formatting import DASH, duration, number, percent
-from tijepa.io.progress import TrainingReporter
 from tijepa.runs.record import value
+from tijepa.training.callbacks import Callback, Record
 
-__all__ = ["Display"]
+SEEN = ("kind", "step", "split", "health")
 
 
-class Display(TrainingReporter):
+class Display(Callback):
     """A rich progress bar over steps; where the output is no terminal, a plain line per record."""
 
-    def __init__(self, console: Console, steps: int, start: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._steps = steps
-        self._start = start
-        self._began = time.perf_counter()
+
+    def on_start(self, step: int, steps: int) -> None:
+        """Show the bar."""
+        self._steps, self._start, self._began = steps, step, time.perf_counter()
         self._progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -34,26 +35,18 @@ class Display(TrainingReporter):
             TextColumn("{task.fields[status]}", markup=False),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=console,
+            console=self._console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self._console.is_terminal,
         )
-        self._task = self._progress.add_task("train", total=steps, completed=start, status="")
-
-    def __enter__(self) -> Display:
+        self._task = self._progress.add_task("train", total=steps, completed=step, status="")
         self._progress.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def stepped(self, step: int) -> None:
-        """Move the bar; needs no number from the device."""
-        self._progress.update(self._task, completed=step)
-
-    def trained(self, record: dict[str, Any]) -> None:
-        """Show the latest training record."""
-        step = record["step"]
+    def on_step(self, step: int, record: Record | None) -> None:
+        """Move the bar, and show what was read."""
+        if record is None:
+            self._progress.update(self._task, completed=step)
+            return
         status = f"loss {record['loss']:.4f} · {record['pairs_per_second']:.0f} pairs/s"
         self._progress.update(self._task, completed=step, status=status, refresh=True)
         if not self._console.is_terminal:
@@ -61,12 +54,16 @@ class Display(TrainingReporter):
             left = duration(per_step * (self._steps - step))
             self._say(f"step {step:>6} of {self._steps}  {status} · {left} left")
 
-    def evaluating(self) -> None:
+    def on_evaluation_start(self, step: int) -> None:
         """Say that the next seconds go into an evaluation."""
         self._progress.update(self._task, status="measuring held-out pairs")
 
-    def evaluated(self, record: dict[str, Any]) -> None:
-        """Print one line for an evaluation on held-out pairs."""
+    def on_evaluation(self, step: int, record: Record) -> None:
+        """Print one line for an evaluation on held-out pairs, or for whatever figures it has."""
+        if "retrieval" not in record:
+            found = [f"{name} {figure:.4g}" for name, figure in record.items() if name not in SEEN]
+            self._say(f"step {step:>6}  {', '.join(found)}")
+            return
         r, collapse = record["retrieval"], record["collapse"]
         forth, back = r["image_to_text"], r["text_to_image"]
         ranks = [
@@ -82,13 +79,17 @@ class Display(TrainingReporter):
         self._say(line.append(verdict, style=verdict_style(verdict)))
         self._health(record["health"])
 
-    def rolled_back(self, from_step: int, to_step: int, rollbacks: int) -> None:
+    def on_rollback(self, step: int, to_step: int, rollbacks: int) -> None:
         """Say that the run went back, and move the bar there."""
         self._say(
-            f"rolled back from step {from_step} to the healthy checkpoint of step {to_step}; "
+            f"rolled back from step {step} to the healthy checkpoint of step {to_step}; "
             f"rollback {rollbacks}, with a lower learning rate"
         )
-        self.stepped(to_step)
+        self._progress.update(self._task, completed=to_step)
+
+    def on_end(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()
 
     def _say(self, text: str | Text) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tijepa.cli.options import in_flags
 from tijepa.io.formatting import printable
-from tijepa.io.progress import Reporter, TrainingReporter
+from tijepa.io.progress import Reporter
 
 __all__ = ["ConsoleReporter"]
 
@@ -69,12 +69,6 @@ class ConsoleReporter(Reporter):
                     shown = now
 
             yield advance
-
-    def training(self, steps: int, start: int) -> TrainingReporter:
-        """A bar over steps, and a line for each evaluation."""
-        from tijepa.cli.display import Display
-
-        return Display(self.console, steps, start)
 
     def results(self, results: Any, run_dir: Path | None) -> None:
         """The table of retrieval, the verdict, and where the report lies."""

@@ -15,8 +15,6 @@ from tijepa.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from tijepa.config import RunConfig
 
-__all__ = ["check_data_named", "demo", "presets", "train"]
-
 
 @click.command()
 @click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")
@@ -67,10 +65,20 @@ def train(
 
         click.echo(foresee(config).to_text())
     else:
-        from tijepa.cli.terminal import ConsoleReporter
-        from tijepa.training import train as run_training
+        click.echo(
+            f"{'resumes' if resume else 'trains':<10}on {config.data.source}, into {run_dir}"
+        )
+        _run(config, run_dir, resume=resume)
 
-        run_training(config, run_dir, resume=resume, reporter=ConsoleReporter())
+
+def _run(config: RunConfig, run_dir: Path, *, resume: bool = False) -> None:
+    from tijepa.cli.display import Display
+    from tijepa.cli.terminal import ConsoleReporter
+    from tijepa.training import train as run_training
+
+    reporter = ConsoleReporter()
+    shown = [Display(reporter.console)]
+    run_training(config, run_dir, resume=resume, reporter=reporter, callbacks=shown)
 
 
 def check_data_named(preset: str | None, config: RunConfig) -> None:
@@ -138,10 +146,8 @@ def demo(out: Path) -> None:
 
     config = load_config(preset="scenes")
     _remove_earlier_run(out)
-    from tijepa.cli.terminal import ConsoleReporter
-    from tijepa.training import train
-
-    train(config, out, reporter=ConsoleReporter())
+    click.echo(f"trains    on the embedded scenes, into {out}")
+    _run(config, out)
 
 
 def _remove_earlier_run(out: Path) -> None:

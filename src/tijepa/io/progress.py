@@ -12,31 +12,6 @@ from types import FrameType
 from typing import Any
 
 
-class TrainingReporter:
-    """Told what happens while a run trains; this one keeps it to itself."""
-
-    def __enter__(self) -> TrainingReporter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def stepped(self, step: int) -> None:
-        """A step was made; no number is read from the device for this."""
-
-    def trained(self, record: dict[str, Any]) -> None:
-        """A training record was read."""
-
-    def evaluating(self) -> None:
-        """The next seconds go into an evaluation."""
-
-    def evaluated(self, record: dict[str, Any]) -> None:
-        """An evaluation on held-out pairs ended."""
-
-    def rolled_back(self, from_step: int, to_step: int, rollbacks: int) -> None:
-        """The run went back to a healthy checkpoint, for the `rollbacks`-th time."""
-
-
 class Reporter:
     """Told of lines, phases and counts of work that takes long; this one keeps them to itself.
 
@@ -56,10 +31,6 @@ class Reporter:
     def bar(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """The block works through `total` things; gives the function to call with what was done."""
         yield lambda count: None
-
-    def training(self, steps: int, start: int) -> TrainingReporter:
-        """Training runs from step `start` to `steps`; gives what is told on the way."""
-        return TrainingReporter()
 
     def results(self, results: Any, run_dir: Path | None) -> None:
         """A run ended with these `RunResults`; `run_dir` holds its report."""

@@ -95,9 +95,11 @@ def read_json(path: Path) -> Any:
 
 
 def save_model(
-    model: TextImageModel, card: ModelCard, folder: Path, earlier: Path | None = None
+    model: TextImageModel, card: ModelCard | None, folder: Path, earlier: Path | None = None
 ) -> None:
     """Write `model.json`, `model.safetensors` and, for what is frozen, `frozen.safetensors`.
+
+    Without a `card` there is no `model.json`: the weights fit a model that is built as this one.
 
     Frozen weights of a run are always the same: where `earlier`, another folder of that run, holds
     them, its file is linked (copied where the disk cannot link) instead of written anew.
@@ -108,7 +110,8 @@ def save_model(
     unsaved = frozen | {_TARGET + name.removeprefix(_CONTEXT) for name in frozen}
     kept = {name: value for name, value in state.items() if name not in unsaved}
     save_tensors(kept, folder / "model.safetensors")
-    write_card(card, folder)
+    if card is not None:
+        write_card(card, folder)
 
 
 def write_card(card: ModelCard, folder: Path) -> None:

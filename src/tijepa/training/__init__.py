@@ -1,4 +1,4 @@
-"""Training: build, one step, the loop, checkpoints."""
+"""Training: build, one step, the loop, checkpoints, callbacks."""
 
 from __future__ import annotations
 

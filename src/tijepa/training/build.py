@@ -36,13 +36,14 @@ from tijepa.training.backbones import (
     open_sources,
     text_arguments,
 )
-from tijepa.training.optimizer import build_optimizer
+from tijepa.training.optimizer import Schedule, build_optimizer
 
 __all__ = [
     "Compute",
     "build_model",
     "build_objective",
     "build_run_optimizer",
+    "build_schedule",
     "model_arguments",
     "needs_text",
     "parameter_counts",
@@ -227,6 +228,19 @@ def build_run_optimizer(
         lr=config.optim.lr,
         betas=config.optim.betas,
         scaled=lr_scales(config, model),
+    )
+
+
+def build_schedule(config: RunConfig) -> Schedule:
+    """The schedules of learning rate, weight decay and EMA momentum."""
+    optim = config.optim
+    return Schedule(
+        steps=optim.steps,
+        lr=optim.lr,
+        warmup=round(optim.warmup * optim.steps),
+        final_lr=optim.final_lr,
+        weight_decay=optim.weight_decay,
+        ema_momentum=optim.ema_momentum,
     )
 
 

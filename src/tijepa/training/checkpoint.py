@@ -90,8 +90,8 @@ class Checkpoints:
         model: TextImageModel,
         objective: nn.Module,
         optimizer: torch.optim.Optimizer,
-        card: ModelCard,
-        tokenizer: Tokenizer,
+        card: ModelCard | None,
+        tokenizer: Tokenizer | None,
         calibration: Calibration | None,
     ) -> Path:
         """Write a checkpoint, then the pointer to the best, then delete what is too old.
@@ -106,7 +106,8 @@ class Checkpoints:
             temporary.mkdir(parents=True)
             try:
                 save_model(model, card, temporary, earlier=self.last())
-                tokenizer.save(temporary / "tokenizer.json")
+                if tokenizer is not None:
+                    tokenizer.save(temporary / "tokenizer.json")
                 if calibration is not None:
                     save_tensors(calibration.state(), temporary / "calibration.safetensors")
                 save_tensors(objective.state_dict(), temporary / "objective.safetensors")

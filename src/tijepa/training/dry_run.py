@@ -24,12 +24,12 @@ from tijepa.training.build import (
     build_model,
     build_objective,
     build_run_optimizer,
+    build_schedule,
     needs_text,
     parameter_counts,
     resolve_compute,
 )
 from tijepa.training.cached_features import cached_modalities
-from tijepa.training.loop import rates_at
 from tijepa.training.step import training_step
 
 __all__ = ["DryRun", "dry_run"]
@@ -88,6 +88,7 @@ def dry_run(config: RunConfig) -> DryRun:
     model = build_model(config, tokenizer.vocab_size).to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
     optimizer = build_run_optimizer(config, model, objective)
+    schedule = build_schedule(config)
     batch = _with_features(_random_batch(config, tokenizer.vocab_size), config, splits, model)
     batch = batch.to(compute.device)
     meter = _Meter({p.untyped_storage().data_ptr() for p in model.parameters()})
@@ -98,7 +99,7 @@ def dry_run(config: RunConfig) -> DryRun:
             objective,
             optimizer,
             batch,
-            rates_at(config, number),
+            schedule.at(number),
             seed=(config.seed, number, 0),
             compute=compute,
             accumulate=config.optim.accumulate,

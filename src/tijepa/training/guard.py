@@ -13,8 +13,6 @@ from tijepa.evaluate.detect import Timing, advice, judge
 from tijepa.io.formatting import without_nan
 from tijepa.training.checkpoint import Checkpoints, Rollback, RunState
 
-__all__ = ["Guard", "Health", "build_guard"]
-
 
 @dataclass(frozen=True)
 class Health:
@@ -33,7 +31,7 @@ class Guard:
     lr_factor: float
     max_rollbacks: int
     timing: Timing
-    settings: Mapping[str, Any]  # of the run, for advice
+    settings: Mapping[str, Any]  # of the run, for advice; empty where it has no configuration
 
     @property
     def acts(self) -> bool:
@@ -49,7 +47,7 @@ class Guard:
         tracks, verdict = judge(state.tracks, readings, state.step, self.timing)
         collapsed = verdict.state == "collapsed"
         record = verdict.to_dict() | {
-            "advice": advice(verdict.findings, self.settings),
+            "advice": advice(verdict.findings, self.settings) if self.settings else [],
             "readings": readings,
             "rollbacks": [asdict(one) for one in state.rollbacks],
         }
@@ -71,20 +69,32 @@ class Guard:
         step = Rollback(from_step=now.step, to_step=then.step, reason=reason)
         return replace(then, rollbacks=(*now.rollbacks, step))
 
-    def error(self, state: RunState, checkpoints: Checkpoints) -> CollapseError:
+    def error(self, state: RunState, checkpoints: Checkpoints | None) -> CollapseError:
         """Why the run stops, the checkpoint to go on from, and what usually helps."""
         lost = {name: track for name, track in state.tracks.items() if track.level == 2}
         which = ", ".join(
             f"{name.replace('_', ' ')} since step {track.since:,}" for name, track in lost.items()
         )
         healthy = "no checkpoint was healthy"
-        if state.healthy_step is not None:
+        if checkpoints is not None and state.healthy_step is not None:
             healthy = f"last healthy checkpoint: {checkpoints.path(state.healthy_step)}"
         tried = f" after {len(state.rollbacks)} rollbacks" if state.rollbacks else ""
         return CollapseError(
             f"stopped by guard.action={self.action} at step {state.step:,}{tried}: collapsed"
             f" ({which}); {healthy}; the report tells what usually helps"
         )
+
+
+def watching(steps: int, warmup: int) -> Guard:
+    """A guard that warns, and gives no advice, for it knows no settings."""
+    return Guard(
+        action="warn",
+        patience=1,
+        lr_factor=1.0,
+        max_rollbacks=0,
+        timing=Timing.of(steps, warmup),
+        settings={},
+    )
 
 
 def build_guard(config: RunConfig, *, measured: bool) -> Guard:

@@ -4,302 +4,343 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from tijepa.config import RunConfig
 from tijepa.data.batches.loader import Loader
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import NonFiniteError
-from tijepa.evaluate.collapse_metrics import (
-    CollapseMetrics,
-    collapse_metrics,
-    fused_metrics,
-    target_embeddings,
-    watched,
-)
-from tijepa.evaluate.measure import EvaluationSet, calibrate, measure
-from tijepa.evaluate.tasks import held_out_batch, task_energies
+from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError, NonFiniteError
 from tijepa.inference.calibration import Calibration
-from tijepa.inference.embedder import Embedder
-from tijepa.io.progress import Interrupt, Reporter
+from tijepa.io.progress import Interrupt
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective
+from tijepa.runs.report.report import write_report
 from tijepa.training.build import Compute
+from tijepa.training.callbacks import Callback, JsonLines
 from tijepa.training.checkpoint import Checkpoints, RunState
-from tijepa.training.guard import Guard, Health
-from tijepa.training.logging import Metrics
-from tijepa.training.optimizer import cosine, warmup_cosine
-from tijepa.training.step import ScheduleValues, StepOutput, training_step
+from tijepa.training.evaluation import Evaluated, Evaluation
+from tijepa.training.guard import Guard, Health, watching
+from tijepa.training.optimizer import Schedule, ScheduleValues, build_optimizer
+from tijepa.training.step import StepOutput, training_step
 
-__all__ = ["RunContext", "Throughput", "TrainState", "fit", "rates_at", "switch_interval"]
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """What is trained, and what saving it needs."""
-
-    model: TextImageModel
-    objective: Objective
-    optimizer: torch.optim.Optimizer
-    tokenizer: Tokenizer
-    card: ModelCard
-    compute: Compute
-
-    def embedder(self) -> Embedder:
-        """The model in its present state, for evaluation."""
-        return Embedder(self.model, self.tokenizer, self.card, device=self.compute.device)
+_CPU = Compute(torch.device("cpu"), torch.float32)
 
 
-@dataclass(frozen=True)
-class RunContext:
-    """Everything around the learner: data, metrics, checkpoints, the guard, the console."""
+class Trainer:
+    """Trains what it is given, all of it built: a model, an objective, a loader of batches.
 
-    config: RunConfig
-    loader: Loader
-    train_items: int
-    held_out: EvaluationSet | None
-    calibration_pairs: EvaluationSet | None
-    metrics: Metrics
-    checkpoints: Checkpoints
-    guard: Guard
-    reporter: Reporter
+    `loader` gives `Batch`es: a `Loader`, or anything that can be iterated over again and again and
+    gives the same batches each time. Every step is `training_step`; at every `log_every`-th a
+    record is read and told to the `callbacks`, at every `eval_every`-th the `evaluations` run,
+    each a function of the model that gives figures by name (or `Evaluated`), and at every
+    `save_every`-th and the best one a checkpoint is written, if there is a folder `out` for it.
+    There the records stand in `metrics.jsonl`, and with `report` a page is written at the end.
+    With `resume` the run in `out` goes on after its last checkpoint, as if it had never stopped:
+    bit for bit on a CPU, for masks, order and schedules are functions of `seed` and step.
 
+    `optimizer` is AdamW unless another one is given, whose groups then hold `decays` (whether
+    weight decay is for them) and `lr_scale` (a factor of the rate). `guard` judges what evaluations
+    say of collapse; it warns only, unless one that acts is given. `card` and `tokenizer` go into
+    the checkpoints: with both, `tijepa.load` opens them. `items` is the number of training items,
+    by which epochs are counted. `state` is where to begin, for a model that is restored already.
 
-def rates_at(config: RunConfig, step: int, lr_scale: float = 1.0) -> ScheduleValues:
-    """Learning rate, weight decay and EMA momentum of the update after `step` updates.
-
-    `lr_scale` is what rollbacks have made of the learning rate.
+    Raises `ConfigError` for an `out` that holds other files, or a guard that cannot act.
     """
-    optim = config.optim
-    peak = lr_scale * optim.lr
-    warmup = round(optim.warmup * optim.steps)
-    return ScheduleValues(
-        lr=warmup_cosine(step, optim.steps, warmup, peak, optim.final_lr * peak),
-        weight_decay=cosine(step, optim.steps, *optim.weight_decay),
-        ema_momentum=cosine(step, optim.steps, *optim.ema_momentum),
-    )
 
+    def __init__(
+        self,
+        model: TextImageModel,
+        objective: Objective,
+        loader: Iterable[Batch],
+        *,
+        schedule: Schedule,
+        optimizer: torch.optim.Optimizer | None = None,
+        evaluations: Sequence[Evaluation] = (),
+        callbacks: Sequence[Callback] = (),
+        out: Path | str | None = None,
+        resume: bool = False,
+        report: bool = True,
+        guard: Guard | None = None,
+        compute: Compute = _CPU,
+        accumulate: int = 1,
+        clip_norm: float = 1.0,
+        seed: int = 0,
+        log_every: int = 20,
+        eval_every: int = 300,
+        save_every: int = 300,
+        keep_last: int = 2,
+        items: int | None = None,
+        card: ModelCard | None = None,
+        tokenizer: Tokenizer | None = None,
+        state: RunState | None = None,
+    ) -> None:
+        self.model = model.to(compute.device)
+        self.objective = objective.to(compute.device)
+        self.loader = loader
+        self.schedule = schedule
+        self.optimizer = optimizer or build_optimizer(
+            [model, objective], lr=schedule.lr, betas=(0.9, 0.95)
+        )
+        self.evaluations = evaluations
+        self.out = None if out is None else Path(out)
+        self.report = report
+        self.guard = guard or watching(schedule.steps, schedule.warmup)
+        self.compute = compute
+        self.accumulate, self.clip_norm, self.seed = accumulate, clip_norm, seed
+        self.log_every, self.eval_every, self.save_every = log_every, eval_every, save_every
+        self.items = items
+        self.card, self.tokenizer = card, tokenizer
+        self.callbacks = list(callbacks)
+        self.checkpoints: Checkpoints | None = None
+        self.state = state or RunState(step=0, cursor=0)
+        if self.out is not None:
+            if state is None and not resume:
+                _check_vacant(self.out)
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.checkpoints = Checkpoints(self.out / "checkpoints", keep_last)
+            self.callbacks.insert(0, JsonLines(self.out))
+            if state is None and resume:
+                self.state = self._restore(self.checkpoints.last())
+        elif resume or self.guard.action == "rollback":
+            raise ConfigError("to resume or to roll back a run needs `out`, its folder")
 
-def fit(learner: TrainState, run: RunContext, state: RunState) -> RunState:
-    """Train from `state` to the last step and return where it ended.
+    def fit(self) -> RunState:
+        """Train to the last step and return where the run ended.
 
-    Ctrl-C finishes the running step, saves, and raises `KeyboardInterrupt`; a second one stops at
-    once. Raises `NonFiniteError` instead of applying an update that is not finite, and
-    `CollapseError` where the guard stops the run, with everything saved.
-    """
-    config, guard = run.config, run.guard
-    steps = config.optim.steps
-    clock = Throughput()
-    unread = _Unread(run.checkpoints)
-    learner.model.train()
-    if guard.decide(state) == "stop":  # resumed where it was stopped
-        raise guard.error(state, run.checkpoints)
-    with (
-        Interrupt() as interrupt,
-        run.reporter.training(steps, state.step) as display,
-        switch_interval(),
-        run.loader,
-    ):
-        batches = iter(run.loader)
+        Ctrl-C finishes the running step, saves, and raises `KeyboardInterrupt`; a second one stops
+        at once. Raises `NonFiniteError` when it reads that an update was not finite, which was not
+        applied, and `CollapseError` where the guard stops the run, with everything saved.
+        """
+        if self.guard.decide(self.state) == "stop":  # resumed where it was stopped
+            raise self.guard.error(self.state, self.checkpoints)
+        with ExitStack() as stack:
+            if self.out is not None and self.report:
+                stack.push(partial(_write_report, self.out))
+            interrupt = stack.enter_context(Interrupt())
+            for callback in self.callbacks:
+                callback.on_start(self.state.step, self.schedule.steps)
+                stack.callback(callback.on_end)
+            stack.enter_context(switch_interval())
+            if isinstance(self.loader, Loader):
+                stack.enter_context(self.loader)
+                self.loader.seek(self.state.cursor)
+            self._train(interrupt)
+        return self.state
+
+    def _train(self, interrupt: Interrupt) -> None:
+        steps, guard, state = self.schedule.steps, self.guard, self.state
+        clock, unread = Throughput(), _Unread(self._last_good)
+        batches = self._batches(state)
+        self.model.train()
         while state.step < steps:
             with clock.waiting():
                 batch = next(batches)
-            rates = rates_at(config, state.step, guard.lr_scale(state))
-            reading = _update(learner, config, batch, rates, state.step)
-            unread.add(state.step + 1, rates, reading)
-            state = replace(state, step=state.step + 1, cursor=batch.cursor)
+            values = self.schedule.at(state.step, guard.lr_scale(state))
+            output = _update(self, batch, values, state.step)
+            unread.add(state.step + 1, values, output)
+            state = replace(state, step=state.step + 1, cursor=self._cursor(state, batch))
             clock.pairs += len(batch)
-            display.stepped(state.step)
 
             last = state.step == steps
-            if state.step % config.log.every == 0 or last:
+            record = None
+            if state.step % self.log_every == 0 or last:
                 unread.read()
-                record = _training_record(reading, rates, state, run, clock)
-                run.metrics.write(record)
-                display.trained(record)
+                record = self._record(output, values, state, clock)
                 clock.restart()
-            calibration, health = None, None
-            if state.step % config.log.eval_every == 0 or last:
+            for callback in self.callbacks:
+                callback.on_step(state.step, record)
+            health, calibration = None, None
+            if state.step % self.eval_every == 0 or last:
                 unread.read()
-                display.evaluating()
-                calibration, measured = _evaluate(learner, run, state)
-                if measured is not None:
-                    state, health = guard.examine(state, measured.collapse_metrics)
-                    record = measured.record | {"health": health.record}
-                    run.metrics.write(record)
-                    display.evaluated(record)
-                    if measured.retrieves:
-                        state = _with_best(state, record)
+                state, health, calibration = self._evaluate(state)
                 clock.restart()
             stop = interrupt.requested  # read once: what it asks for must also be saved
-            due = last or state.step % config.log.save_every == 0 or state.best_step == state.step
+            due = last or state.step % self.save_every == 0 or state.best_step == state.step
             if health is not None and health.verdict == "healthy" and (due or guard.acts):
                 state, due = replace(state, healthy_step=state.step), True
             decision = "go on" if health is None else guard.decide(state)
             if health is not None and decision == "rollback":
-                state = _roll_back(learner, run, state, health)
-                back = state.rollbacks[-1]
-                display.rolled_back(back.from_step, back.to_step, len(state.rollbacks))
-                batches = iter(run.loader)
+                state = self._roll_back(state, health.record["reason"])
+                batches = self._batches(state)
                 clock.restart()
             elif due or stop or decision == "stop":
                 unread.read()
-                _save(learner, run, state, calibration)
+                self._save(state, calibration)
                 clock.restart()
+            self.state = state
             if decision == "stop":
-                raise guard.error(state, run.checkpoints)
+                raise guard.error(state, self.checkpoints)
             if stop:
                 raise KeyboardInterrupt
-    return state
 
+    def _batches(self, state: RunState) -> Iterator[Batch]:
+        if isinstance(self.loader, Loader):
+            return iter(self.loader)
+        return _again_and_again(self.loader, state.step, self.compute.device)
 
-def _roll_back(learner: TrainState, run: RunContext, state: RunState, health: Health) -> RunState:
-    """Restore the last healthy checkpoint; model, data and metrics go on from there."""
-    assert state.healthy_step is not None
-    then = run.checkpoints.restore(
-        run.checkpoints.path(state.healthy_step),
-        learner.model,
-        learner.objective,
-        learner.optimizer,
-    )
-    learner.model.train()
-    state = run.guard.rolled_back(state, then, health.record["reason"])
-    run.checkpoints.rewind(state)
-    run.metrics.rewind(state.step)
-    run.loader.seek(state.cursor)
-    return state
+    def _cursor(self, state: RunState, batch: Batch) -> int:
+        return batch.cursor if isinstance(self.loader, Loader) else state.cursor + len(batch)
 
+    def _record(
+        self, output: StepOutput, values: ScheduleValues, state: RunState, clock: Throughput
+    ) -> dict[str, Any]:
+        """The one place where the host reads numbers of a training step."""
+        rejected = self.loader.rejected if isinstance(self.loader, Loader) else ()
+        return {
+            "kind": "train",
+            "step": state.step,
+            **({} if self.items is None else {"epoch": state.cursor / self.items}),
+            "pairs": state.cursor,
+            "loss": float(output.loss),
+            "lr": values.lr,
+            "weight_decay": values.weight_decay,
+            "ema_momentum": values.ema_momentum,
+            "grad_norm": float(output.grad_norm),
+            "pairs_per_second": clock.pairs / clock.elapsed,
+            "data_wait": clock.waited / clock.elapsed,
+            "replaced_items": len(rejected),
+            **{name: float(value) for name, value in output.terms.items()},
+        }
 
-def _update(
-    learner: TrainState, config: RunConfig, batch: Batch, rates: ScheduleValues, step: int
-) -> StepOutput:
-    return training_step(
-        learner.model,
-        learner.objective,
-        learner.optimizer,
-        batch,
-        rates,
-        seed=(config.seed, step, 0),
-        compute=learner.compute,
-        accumulate=config.optim.accumulate,
-        clip_norm=config.optim.clip_norm,
-    )
+    def _evaluate(self, state: RunState) -> tuple[RunState, Health | None, Calibration | None]:
+        """What all evaluations say together, judged by the guard and told to the callbacks."""
+        for callback in self.callbacks:
+            callback.on_evaluation_start(state.step)
+        whole = Evaluated()
+        for evaluation in self.evaluations:
+            try:
+                found = evaluation(self.model)
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"{error} after step {state.step}; {self._last_good()}; lower optim.lr"
+                ) from None
+            found = found if isinstance(found, Evaluated) else Evaluated(found)
+            whole = Evaluated(
+                {**whole.figures, **found.figures},
+                found.collapse or whole.collapse,
+                found.calibration or whole.calibration,
+                found.recall if whole.recall is None else whole.recall,
+            )
+        self.model.train()
+        health = None
+        at = {"kind": "eval", "step": state.step}
+        record = at | dict(whole.figures) | at
+        if whole.collapse is not None:
+            state, health = self.guard.examine(state, whole.collapse)
+            record["health"] = health.record
+        if whole.figures:
+            for callback in self.callbacks:
+                callback.on_evaluation(state.step, record)
+        if whole.recall is not None and (health is None or health.verdict == "healthy"):
+            state = _with_best(state, whole.recall)
+        return state, health, whole.calibration
 
-
-def _training_record(
-    reading: StepOutput, rates: ScheduleValues, state: RunState, run: RunContext, clock: Throughput
-) -> dict[str, Any]:
-    """The one place where the host reads numbers of a training step."""
-    return {
-        "kind": "train",
-        "step": state.step,
-        "epoch": state.cursor / run.train_items,
-        "pairs": state.cursor,
-        "loss": float(reading.loss),
-        "lr": rates.lr,
-        "weight_decay": rates.weight_decay,
-        "ema_momentum": rates.ema_momentum,
-        "grad_norm": float(reading.grad_norm),
-        "pairs_per_second": clock.pairs / clock.elapsed,
-        "data_wait": clock.waited / clock.elapsed,
-        "replaced_items": len(run.loader.rejected),
-        **{name: float(value) for name, value in reading.terms.items()},
-    }
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """An evaluation: what is written, what the guard judges, and whether recall says anything."""
-
-    record: dict[str, Any]
-    collapse_metrics: CollapseMetrics
-    retrieves: bool  # some pooled embedding learns to find the other modality
-
-
-def _evaluate(
-    learner: TrainState, run: RunContext, state: RunState
-) -> tuple[Calibration | None, _Measured | None]:
-    """Calibrate on training and held-out pairs, measure on held-out ones.
-
-    Raises `NonFiniteError` where the model's embeddings are not finite: then its weights are not
-    worth saving.
-    """
-    start = time.perf_counter()
-    embedder = learner.embedder()
-    if run.calibration_pairs is not None:
-        try:
-            embedder.calibration = calibrate(embedder, run.calibration_pairs, run.held_out)
-        except NonFiniteError as error:
-            raise NonFiniteError(
-                f"{error} after step {state.step}; {_last_good(run)}; lower optim.lr"
-            ) from None
-    measured = None
-    if run.held_out is not None:
-        pairs = held_out_batch(run.held_out, learner.tokenizer, learner.card.max_tokens)
-        pairs = pairs.to(learner.compute.device)
-        tasks = task_energies(learner.model, learner.objective, pairs)
-        learned = watched(tasks)
-        found = measure(embedder, run.held_out, learned)
-        results = replace(found.results, step=state.step, split="validation")
-        record = {"kind": "eval", **results.to_json()}
-        record["tasks"] = tasks
-        aligned = found.embeddings.texts(run.held_out.first_text)
-        readings = collapse_metrics(
-            aligned,
-            target_embeddings(learner.model, pairs) if learned.modalities else {},
-            own=embedder.backend.before_target_norm(aligned),
-            modalities=learned.modalities,
-            directions=learned.directions,
+    def _save(self, state: RunState, calibration: Calibration | None) -> None:
+        if self.checkpoints is None:
+            return
+        path = self.checkpoints.save(
+            state,
+            self.model,
+            self.objective,
+            self.optimizer,
+            self.card,
+            self.tokenizer,
+            calibration,
         )
-        readings |= fused_metrics(learner.model, pairs)
-        record["seconds"] = time.perf_counter() - start
-        measured = _Measured(record, readings, retrieves=bool(learned.directions))
-    learner.model.train()
-    return embedder.calibration, measured
+        for callback in self.callbacks:
+            callback.on_checkpoint(state.step, path)
+
+    def _restore(self, path: Path | None) -> RunState:
+        assert self.checkpoints is not None
+        if path is None:
+            raise CheckpointError(f"{self.out} has no checkpoint to resume from")
+        return self.checkpoints.restore(path, self.model, self.objective, self.optimizer)
+
+    def _roll_back(self, now: RunState, reason: str) -> RunState:
+        """Restore the last healthy checkpoint; model, data and metrics go on from there."""
+        assert self.checkpoints is not None
+        assert now.healthy_step is not None
+        then = self._restore(self.checkpoints.path(now.healthy_step))
+        self.model.train()
+        state = self.guard.rolled_back(now, then, reason)
+        self.checkpoints.rewind(state)
+        if isinstance(self.loader, Loader):
+            self.loader.seek(state.cursor)
+        for callback in self.callbacks:
+            callback.on_rollback(now.step, state.step, len(state.rollbacks))
+        return state
+
+    def _last_good(self) -> str:
+        last = None if self.checkpoints is None else self.checkpoints.last()
+        return f"last good checkpoint: {last}" if last else "no checkpoint was written yet"
 
 
-def _with_best(state: RunState, record: dict[str, Any]) -> RunState:
-    """Best is by mean recall at 1 of both directions, among evaluations found healthy."""
-    retrieval = record["retrieval"]
-    recall = (
-        retrieval["image_to_text"]["recall_at_1"] + retrieval["text_to_image"]["recall_at_1"]
-    ) / 2
-    if record["health"]["verdict"] != "healthy" or recall <= state.best_recall:
+def _update(trainer: Trainer, batch: Batch, values: ScheduleValues, step: int) -> StepOutput:
+    return training_step(
+        trainer.model,
+        trainer.objective,
+        trainer.optimizer,
+        batch,
+        values,
+        seed=(trainer.seed, step, 0),
+        compute=trainer.compute,
+        accumulate=trainer.accumulate,
+        clip_norm=trainer.clip_norm,
+    )
+
+
+def _with_best(state: RunState, recall: float) -> RunState:
+    """Best is by recall; of equally good ones the first stays the best."""
+    if recall <= state.best_recall:
         return state
     return replace(state, best_step=state.step, best_recall=recall)
 
 
-def _save(
-    learner: TrainState, run: RunContext, state: RunState, calibration: Calibration | None
-) -> None:
-    run.checkpoints.save(
-        state,
-        learner.model,
-        learner.objective,
-        learner.optimizer,
-        learner.card,
-        learner.tokenizer,
-        calibration,
-    )
+def _again_and_again(batches: Iterable[Batch], done: int, device: torch.device) -> Iterator[Batch]:
+    """The batches on the device, endlessly, without the first `done` ones."""
+    while True:
+        empty = True
+        for batch in batches:
+            empty = False
+            if done:
+                done -= 1
+            else:
+                yield batch if batch.images.device == device else batch.to(device)
+        if empty:
+            raise DataError("the loader gives no batch: it must give some every time it is asked")
+
+
+def _check_vacant(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"{folder} is not an empty folder: resume the run there, or name another `out`"
+        )
+
+
+def _write_report(folder: Path, kind: type[BaseException] | None, *_: object) -> None:
+    """Of a run that ended, or that the guard stopped."""
+    if kind in (None, CollapseError):
+        write_report(folder, energy=torch.zeros(0, 0), gallery=())
 
 
 class _Unread:
     """Updates of which the host does not know yet whether the device applied them."""
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self._checkpoints = checkpoints
+    def __init__(self, last_good: Callable[[], str]) -> None:
+        self._last_good = last_good
         self._updates: list[tuple[int, ScheduleValues, StepOutput]] = []
 
-    def add(self, step: int, rates: ScheduleValues, output: StepOutput) -> None:
+    def add(self, step: int, values: ScheduleValues, output: StepOutput) -> None:
         """The update to `step` was asked for."""
-        self._updates.append((step, rates, output))
+        self._updates.append((step, values, output))
 
     def read(self) -> None:
         """Raise `NonFiniteError` for the first update that was skipped, if any was."""
@@ -307,18 +348,13 @@ class _Unread:
         if not updates:
             return
         flags = torch.stack([output.finite for _, _, output in updates]).tolist()
-        for (step, rates, output), finite in zip(updates, flags, strict=True):
+        for (step, values, output), finite in zip(updates, flags, strict=True):
             if not finite:
-                last = self._checkpoints.last()
-                good = f"last good checkpoint: {last}" if last else "no checkpoint was written yet"
                 raise NonFiniteError(
                     f"loss {float(output.loss)}, gradient norm {float(output.grad_norm)} at step "
-                    f"{step} with learning rate {rates.lr:.2e}; the update was not applied; "
-                    f"{good}; lower optim.lr or use compute.precision=float32"
+                    f"{step} with learning rate {values.lr:.2e}; the update was not applied; "
+                    f"{self._last_good()}; lower optim.lr or use compute.precision=float32"
                 )
-
-
-# What a training record says of time: pairs, seconds, and the share spent waiting for data.
 
 
 class Throughput:
@@ -333,28 +369,17 @@ class Throughput:
         self.waited = 0.0
         self.start = time.perf_counter()
 
-    def waiting(self) -> _Waiting:
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
         """A context whose time counts as waiting for data."""
-        return _Waiting(self)
+        start = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - start
 
     @property
     def elapsed(self) -> float:
         """Seconds since the last restart, never 0."""
         return max(1e-9, time.perf_counter() - self.start)
-
-
-class _Waiting:
-    def __init__(self, clock: Throughput) -> None:
-        self._clock = clock
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._clock.waited += time.perf_counter() - self._start
-
-
-# How long one Python thread may keep the others waiting.
 
 
 @contextmanager

@@ -1,14 +1,47 @@
-"""AdamW over two groups: matrices decay, everything else does not."""
+"""AdamW over two groups (matrices decay, everything else does not), and what is scheduled."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-__all__ = ["build_optimizer", "cosine", "set_schedules", "warmup_cosine"]
+
+@dataclass(frozen=True)
+class ScheduleValues:
+    """The scheduled numbers of one step."""
+
+    lr: float
+    weight_decay: float
+    ema_momentum: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate, weight decay and EMA momentum as functions of the step, of `steps` in all.
+
+    The rate rises over `warmup` steps to `lr` and falls by a cosine to `final_lr` times that;
+    `weight_decay` and `ema_momentum` go from their first number to their second.
+    """
+
+    steps: int
+    lr: float = 1e-3
+    warmup: int = 0
+    final_lr: float = 0.0
+    weight_decay: tuple[float, float] = (0.05, 0.05)
+    ema_momentum: tuple[float, float] = (0.996, 1.0)
+
+    def at(self, step: int, lr_scale: float = 1.0) -> ScheduleValues:
+        """The values of the update after `step` updates, its rate times `lr_scale`."""
+        peak = lr_scale * self.lr
+        return ScheduleValues(
+            lr=warmup_cosine(step, self.steps, self.warmup, peak, self.final_lr * peak),
+            weight_decay=cosine(step, self.steps, *self.weight_decay),
+            ema_momentum=cosine(step, self.steps, *self.ema_momentum),
+        )
 
 
 def build_optimizer(
@@ -45,9 +78,6 @@ def set_schedules(optimizer: torch.optim.Optimizer, *, lr: float, weight_decay: 
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
         group["weight_decay"] = weight_decay if group["decays"] else 0.0
-
-
-# Schedules: pure functions of the step.
 
 
 def cosine(step: int, steps: int, start: float, end: float) -> float:

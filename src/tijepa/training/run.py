@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tijepa.training.build import (
     build_model,
     build_objective,
     build_run_optimizer,
+    build_schedule,
     model_arguments,
     needs_text,
     parameter_counts,
@@ -34,16 +35,21 @@ from tijepa.training.build import (
     resumed_model,
 )
 from tijepa.training.cached_features import feature_cache_of, split_features
+from tijepa.training.callbacks import Callback, ScalarLogger, TensorBoard, WeightsAndBiases
 from tijepa.training.checkpoint import Checkpoints, RunState
+from tijepa.training.environment import environment_of
+from tijepa.training.evaluation import HeldOut
 from tijepa.training.guard import build_guard
-from tijepa.training.logging import Metrics, environment_of, import_wandb
-from tijepa.training.loop import RunContext, TrainState, fit
-
-__all__ = ["train"]
+from tijepa.training.loop import Trainer
 
 
 def train(
-    config: RunConfig, run_dir: Path, *, resume: bool = False, reporter: Reporter = SILENT
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    reporter: Reporter = SILENT,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train one model into `run_dir` and return that folder.
 
@@ -55,8 +61,9 @@ def train(
     written before `CollapseError` is raised. Raises the errors of `tijepa.errors`;
     `KeyboardInterrupt` after Ctrl-C, with everything saved.
     """
+    loggers: list[ScalarLogger] = [TensorBoard(run_dir)] if config.log.tensorboard else []
     if config.log.wandb:
-        import_wandb()
+        loggers.append(WeightsAndBiases(run_dir))
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     compute = resolve_compute(config)
@@ -96,7 +103,6 @@ def train(
     model = model.to(compute.device)
     objective = build_objective(config, grid=model.context.image.grid).to(compute.device)
     optimizer = build_run_optimizer(config, model, objective)
-    learner = TrainState(model, objective, optimizer, tokenizer, card, compute)
     if config.compute.compile:
         for part in (model.context.image, model.context.text):
             part.compile()
@@ -130,29 +136,42 @@ def train(
         cursor=state.cursor,
         features=features["train"],
     )
-    _announce_learner(reporter, learner, state, config)
+    total = sum(parameter_counts(model).values())
+    precision = str(compute.precision).removeprefix("torch.")
+    reporter.say(f"objective {config.objective.name}, {total / 1e6:.2f} M parameters")
+    reporter.say(
+        f"compute   {compute.device}, {precision}, steps {state.step} to {config.optim.steps} of"
+        f" {config.optim.batch_size} pairs",
+    )
     if not resume:
         _begin(run_dir, config, splits, tokenizer, parameter_counts(model))
-    metrics = Metrics(
-        run_dir,
-        tensorboard=config.log.tensorboard,
-        wandb=config.log.wandb,
-        after_step=state.step if resume else None,
-    )
-    run = RunContext(
-        config=config,
-        loader=loader,
-        train_items=len(source),
-        held_out=held_out,
-        calibration_pairs=typical,
-        metrics=metrics,
-        checkpoints=checkpoints,
+    trainer = Trainer(
+        model,
+        objective,
+        loader,
+        schedule=build_schedule(config),
+        optimizer=optimizer,
+        evaluations=[HeldOut(objective, tokenizer, card, held_out, typical, compute.device)],
+        callbacks=[*loggers, *callbacks],
+        out=run_dir,
+        report=False,  # that of the whole run comes below
         guard=guard,
-        reporter=reporter,
+        compute=compute,
+        accumulate=config.optim.accumulate,
+        clip_norm=config.optim.clip_norm,
+        seed=config.seed,
+        log_every=config.log.every,
+        eval_every=config.log.eval_every,
+        save_every=config.log.save_every,
+        keep_last=config.log.keep_last,
+        items=len(source),
+        card=card,
+        tokenizer=tokenizer,
+        state=state,
     )
     collapse: CollapseError | None = None
     try:
-        fit(learner, run, state)
+        trainer.fit()
     except CollapseError as error:
         collapse = error  # the run gets its report first
     except KeyboardInterrupt:
@@ -166,7 +185,6 @@ def train(
             )
         raise
     finally:
-        metrics.close()
         _list_rejected(run_dir, loader.rejected)
     judged = judged_split(splits)
     if judged is not None:  # cached for the evaluation of this run and of every later one
@@ -271,15 +289,3 @@ def _announce_data(reporter: Reporter, run_dir: Path, splits: PairSplits) -> Non
     if splits.rejected:
         listed = run_dir / "rejected.jsonl"
         reporter.say(f"skipped {len(splits.rejected)} broken items, listed in {listed}")
-
-
-def _announce_learner(
-    reporter: Reporter, learner: TrainState, state: RunState, config: RunConfig
-) -> None:
-    total = sum(parameter_counts(learner.model).values())
-    precision = str(learner.compute.precision).removeprefix("torch.")
-    reporter.say(f"objective {config.objective.name}, {total / 1e6:.2f} M parameters")
-    reporter.say(
-        f"compute   {learner.compute.device}, {precision}, steps {state.step} to "
-        f"{config.optim.steps} of {config.optim.batch_size} pairs",
-    )

@@ -18,18 +18,7 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Counts, DrawnMasks, Encodings, Objective, ObjectiveOutput
 from tijepa.objectives.forward import backward, cut, encode, pooled_of
 from tijepa.training.build import Compute
-from tijepa.training.optimizer import set_schedules
-
-__all__ = ["ScheduleValues", "StepOutput", "training_step"]
-
-
-@dataclass(frozen=True)
-class ScheduleValues:
-    """The scheduled numbers of one step."""
-
-    lr: float
-    weight_decay: float
-    ema_momentum: float
+from tijepa.training.optimizer import ScheduleValues, set_schedules
 
 
 @dataclass(frozen=True)

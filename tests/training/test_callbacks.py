@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,7 +14,14 @@ from typing import Any
 import pytest
 
 from tijepa.errors import CheckpointError, MissingExtraError
-from tijepa.training.logging import Metrics
+from tijepa.training.callbacks import (
+    Callback,
+    JsonLines,
+    MLflow,
+    ProgressLine,
+    TensorBoard,
+    WeightsAndBiases,
+)
 
 TRAIN = {"kind": "train", "step": 1, "loss": 0.5, "energy/image_only/tokens": 0.25}
 EVAL = {
@@ -25,8 +33,37 @@ EVAL = {
 }
 
 
-def plain(run: Path, **options: Any) -> Metrics:
-    return Metrics(run, tensorboard=False, wandb=False, **options)
+class Told:
+    """Callbacks that are told what a run would tell them."""
+
+    def __init__(self, *callbacks: Callback, after_step: int = 0) -> None:
+        self.callbacks = callbacks
+        for callback in callbacks:
+            callback.on_start(after_step, 9)
+
+    def write(self, record: dict[str, Any]) -> None:
+        for callback in self.callbacks:
+            if record["kind"] == "train":
+                callback.on_step(record["step"], record)
+            else:
+                callback.on_evaluation(record["step"], record)
+
+    def rewind(self, step: int) -> None:
+        for callback in self.callbacks:
+            callback.on_rollback(9, step, 1)
+
+    def close(self) -> None:
+        with ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.callback(callback.on_end)
+
+
+def plain(run: Path, **options: Any) -> Told:
+    return Told(JsonLines(run), **options)
+
+
+def with_curves(run: Path, **options: Any) -> Told:
+    return Told(JsonLines(run), TensorBoard(run), **options)
 
 
 def lines(run: Path) -> list[Any]:
@@ -81,7 +118,7 @@ def test_a_resumed_run_without_a_file_begins_one(tmp_path: Path) -> None:
 
 
 def test_tensorboard_holds_every_number_under_its_name(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    metrics = with_curves(tmp_path)
     metrics.write(TRAIN)
     metrics.write(EVAL)
     metrics.close()
@@ -95,18 +132,18 @@ def test_tensorboard_holds_every_number_under_its_name(tmp_path: Path) -> None:
 
 
 def test_tensorboard_drops_what_a_resumed_run_does_again(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    metrics = with_curves(tmp_path)
     for step in (1, 2, 3):
         metrics.write({"kind": "train", "step": step, "loss": float(step)})
     metrics.close()
-    metrics = Metrics(tmp_path, tensorboard=True, wandb=False, after_step=1)
+    metrics = with_curves(tmp_path, after_step=1)
     metrics.write({"kind": "train", "step": 2, "loss": 20.0})
     metrics.close()
     assert scalars(tmp_path) == {"loss": [(1, 1.0), (2, 20.0)]}
 
 
 def test_going_back_drops_later_records_and_goes_on(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    metrics = with_curves(tmp_path)
     for step in (1, 2, 3):
         metrics.write({"kind": "train", "step": step, "loss": float(step)})
     metrics.rewind(1)
@@ -137,7 +174,7 @@ def test_weights_and_biases_gets_the_same_numbers(
         stand_in, "init", lambda **options: started.update(options) or run, raising=False
     )
     monkeypatch.setitem(sys.modules, "wandb", stand_in)
-    metrics = Metrics(tmp_path / "..", tensorboard=False, wandb=True)
+    metrics = Told(JsonLines(tmp_path), WeightsAndBiases(tmp_path / ".."))
     metrics.write(EVAL)
     metrics.rewind(1)  # cannot be unsaid there, and is no error
     metrics.close()
@@ -153,8 +190,72 @@ def test_weights_and_biases_that_is_not_installed_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingExtraError, match=r"^wandb is not installed: pip install 'tijepa\["):
-        Metrics(tmp_path, tensorboard=False, wandb=True)
+        WeightsAndBiases(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mlflow_gets_the_same_numbers_but_those_that_are_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, Any]] = []
+    stand_in = ModuleType("mlflow")
+    for name in ("set_experiment", "start_run", "log_metrics", "end_run"):
+
+        def call(*given: Any, _name: str = name, **named: Any) -> None:
+            calls.append((_name, (*given, *named.values())))
+
+        monkeypatch.setattr(stand_in, name, call, raising=False)
+    monkeypatch.setitem(sys.modules, "mlflow", stand_in)
+    told = Told(MLflow(tmp_path))
+    told.write({**TRAIN, "loss": math.inf})
+    told.write(EVAL)
+    told.rewind(1)  # cannot be unsaid there, and is no error
+    told.close()
+    assert calls == [
+        ("set_experiment", ("tijepa",)),
+        ("start_run", (tmp_path.name,)),
+        ("log_metrics", ({"energy/image_only/tokens": 0.25}, 1)),
+        (
+            "log_metrics",
+            (
+                {
+                    "eval/retrieval/image_to_text/recall_at_1": 0.125,
+                    "eval/retrieval/num_images": 8.0,
+                    "eval/collapse/gap": 0.75,
+                },
+                2,
+            ),
+        ),
+        ("end_run", ()),
+    ]
+
+
+def test_mlflow_that_is_not_installed_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(MissingExtraError, match=r"^mlflow is not installed: pip install 'tijepa\["):
+        MLflow(tmp_path)
+
+
+def test_a_progress_line_shows_the_latest_record_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Told(ProgressLine())
+    told.callbacks[0].on_step(1, None)
+    told.write(TRAIN)
+    told.close()
+    assert capsys.readouterr() == ("", "\rstep 1/9  loss 0.5000\n")
+
+
+def test_a_callback_that_overrides_nothing_may_be_told_everything(tmp_path: Path) -> None:
+    told = Told(Callback())
+    told.write(TRAIN)
+    told.write(EVAL)
+    told.rewind(1)
+    told.callbacks[0].on_evaluation_start(2)
+    told.callbacks[0].on_checkpoint(2, tmp_path)
+    told.close()
 
 
 def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path) -> None:
@@ -162,7 +263,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("/dev/full is not there: it stands in for a full disk")
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    metrics = with_curves(tmp_path)
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl: No space left on device; free"):
         metrics.write(TRAIN)
     with pytest.raises(CheckpointError, match="No space left on device"):
@@ -172,12 +273,12 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path) -> None:
 def test_an_event_file_that_cannot_be_written_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metrics = Metrics(tmp_path, tensorboard=True, wandb=False)
+    metrics = with_curves(tmp_path)
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(metrics._sinks[0], "write", full)
+    monkeypatch.setattr(metrics.callbacks[1], "log", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         metrics.write(TRAIN)
     metrics.close()
