@@ -126,10 +126,8 @@ class Directions(NamedTuple):
 
     def energies(self, images: Embedded, texts: Embedded) -> SearchEnergies:
         """E of either direction: the density of texts finds images, that of images finds texts."""
-        return SearchEnergies(
-            images=self.to_text.energy(images.prediction, texts.embedding),
-            texts=self.to_image.energy(texts.prediction, images.embedding).T,
-        )
+        images_by = self.to_text.energy(images.prediction, texts.embedding)
+        return SearchEnergies(images_by, self.to_image.energy(texts.prediction, images.embedding).T)
 
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors."""
@@ -215,13 +213,8 @@ class Calibration:
         held = {name.partition(".")[0] for name in named}
         matches = None
         if "match" in held:
-            fields = MatchProbability.__dataclass_fields__
-            matches = Matches(
-                *(
-                    MatchProbability(**{f: float(named[f"match.{name}.{f}"]) for f in fields})
-                    for name in Matches._fields
-                )
-            )
+            of = (MatchProbability.from_state(named, f"match.{name}") for name in Matches._fields)
+            matches = Matches(*of)
         return cls(
             Directions.from_state(named, "heads"),
             Directions.from_state(named, "direct") if "direct" in held else None,
@@ -256,23 +249,13 @@ class PairMoments:
     def calibrated(self, shrinkage: float, ridge: float | None) -> Directions:
         """See `fit_calibration`."""
         assert 0.0 <= shrinkage <= 1.0, shrinkage
-        return Directions(
-            to_text=self.to_text.calibration(shrinkage, ridge),
-            to_image=self.to_image.calibration(shrinkage, ridge),
-            shrinkage=shrinkage,
-            ridge=ridge,
-        )
+        to_text = self.to_text.calibration(shrinkage, ridge)
+        return Directions(to_text, self.to_image.calibration(shrinkage, ridge), shrinkage, ridge)
 
     def shortened(self, found: Directions, lost: float) -> Directions:
         """The same with as few rows of W M, as many in both directions, as keep all but a share
         `lost` of the variance of u."""
-        turned = [
-            moments.turned(direction)
-            for moments, direction in (
-                (self.to_text, found.to_text),
-                (self.to_image, found.to_image),
-            )
-        ]
+        turned = [self.to_text.turned(found.to_text), self.to_image.turned(found.to_image)]
         needed = [int((one.cumsum(0) < (1 - lost) * one.sum()).sum()) + 1 for _, one in turned]
         rank = min(max(needed), *(len(one) for _, one in turned))
         to_text, to_image = (
@@ -307,14 +290,8 @@ class DirectionMoments:
 
     def reversed(self) -> DirectionMoments:
         """Those of predicting p by y."""
-        return DirectionMoments(
-            self.target_mean,
-            self.predicted_mean,
-            self.target,
-            self.cross.T,
-            self.predicted,
-            self.by_scale,
-        )
+        means = self.target_mean, self.predicted_mean
+        return DirectionMoments(*means, self.target, self.cross.T, self.predicted, self.by_scale)
 
     def calibration(self, shrinkage: float, ridge: float | None) -> DirectionCalibration:
         """Σ_r = Σ_y − M Σ_py − (M Σ_py)ᵀ + M Σ_p Mᵀ with Mᵀ = Σ_p(ridge)⁻¹ Σ_py, or M = I."""

@@ -10,6 +10,7 @@ any other frequency of matched pairs by adding that prior's log odds.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,11 @@ class MatchProbability:
             name: torch.tensor(getattr(self, name), dtype=torch.float64)
             for name in self.__dataclass_fields__
         }
+
+    @classmethod
+    def from_state(cls, named: Mapping[str, Tensor], prefix: str) -> MatchProbability:
+        """The inverse of `state`, of what stands under `prefix`."""
+        return cls(**{f: float(named[f"{prefix}.{f}"]) for f in cls.__dataclass_fields__})
 
 
 def known_match(match: MatchProbability | None, who: str) -> MatchProbability:

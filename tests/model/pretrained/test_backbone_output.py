@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tijepa.model.pretrained.backbone_output import BackboneOutput, parts_of, pooled
+from tijepa.model.encoded import Encoded
+from tijepa.model.pretrained.backbone_output import parts_of, pooled
 
 
-def seen(index: list[int], mask: list[bool], summary: bool = True) -> BackboneOutput:
+def seen(index: list[int], mask: list[bool], summary: bool = True) -> Encoded:
     position = torch.tensor([index])
     tokens = torch.stack([position.float(), torch.ones_like(position).float()], dim=2)
-    own = torch.tensor([[9.0, 8.0]]) if summary else None
-    return BackboneOutput(tokens, position, torch.tensor([mask]), own)
+    own = torch.tensor([[9.0, 8.0]]) if summary else torch.zeros(1, 0)
+    return Encoded(tokens, position, torch.tensor([mask]), own)
 
 
 @pytest.mark.parametrize(

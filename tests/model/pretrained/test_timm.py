@@ -54,7 +54,7 @@ pixels = torch.randn(2, 3, 224, 224)
 with torch.no_grad():
     expected, seen = theirs.forward_features(pixels), ours(pixels)
 torch.testing.assert_close(seen.tokens, expected[:, 1:], atol=1e-5, rtol=0)
-torch.testing.assert_close(seen.summary, expected[:, 0], atol=1e-5, rtol=0)
+torch.testing.assert_close(seen.pooled, expected[:, 0], atol=1e-5, rtol=0)
 resized = resample_abs_pos_embed(weights["pos_embed"], (8, 8), num_prefix_tokens=1)
 torch.testing.assert_close(from_timm(weights, 8)["pos_embed"], resized, atol=1e-5, rtol=0)
 

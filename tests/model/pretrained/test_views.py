@@ -1,4 +1,4 @@
-"""The mean over an image and its corner crops."""
+"""The mean over five crops of an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tests.model.pretrained.tiny import write_timm_vit
 
 from tijepa.model.encoded import TokenSubset
-from tijepa.model.pretrained.image_backbone import ImageBackbone, corner_crops
+from tijepa.model.pretrained.image_backbone import ImageBackbone, five_crops
 from tijepa.model.pretrained.sources import open_image_source
 from tijepa.model.pretrained.weights import load_pretrained
 
@@ -28,18 +28,18 @@ def test_corner_crops_keep_seven_eighths_of_each_side_and_mirror_the_right_ones(
     left crops, 8.5 of the right ones, which run downwards.
     """
     ramp = torch.arange(16.0).expand(1, 3, 16, 16)
-    left, right, below, corner = (crop[0, 0, 5] for crop in corner_crops(ramp))
+    left, right, below, corner = (crop[0, 0, 5] for crop in five_crops(ramp)[1:])
     for crop, middle, slope in ((left, 6.5, 0.875), (right, 8.5, -0.875)):
         assert torch.allclose(crop.diff()[1:-1], torch.full((13,), slope))
         assert torch.isclose(crop[7:9].mean(), torch.tensor(middle))
     assert torch.equal(below, left)
     assert torch.equal(corner, right)
-    upright = corner_crops(ramp.transpose(2, 3))
+    upright = five_crops(ramp.transpose(2, 3))[1:]
     assert torch.isclose(upright[0][0, 0, 7:9, 3].mean(), torch.tensor(6.5))
     assert torch.isclose(upright[2][0, 0, 7:9, 3].mean(), torch.tensor(8.5))
 
 
-def test_the_pooled_token_is_the_mean_over_five_views_and_tokens_are_the_whole_image(
+def test_the_pooled_token_is_the_mean_over_five_crops_and_tokens_are_the_whole_image(
     tmp_path: Path,
 ) -> None:
     folder = write_timm_vit(tmp_path / "vit")
@@ -56,7 +56,7 @@ def test_the_pooled_token_is_the_mean_over_five_views_and_tokens_are_the_whole_i
     assert torch.equal(five.tokens, one.tokens)
 
 
-def test_hidden_patches_are_seen_in_no_view(tmp_path: Path) -> None:
+def test_hidden_patches_are_seen_in_no_crop(tmp_path: Path) -> None:
     corners = backbone(write_timm_vit(tmp_path / "vit"), "corners")
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     other = images.clone()

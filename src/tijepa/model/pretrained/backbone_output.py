@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from tijepa.model.encoded import TokenSubset, pool
+from tijepa.model.encoded import Encoded, TokenSubset, pool
 
 # vectors that a pooled token holds: a summary (the class token or its like), means of patches
 POOLINGS = ("mean", "class", "class_mean", "grid")
 _QUADRANTS = 4
 
 
-@dataclass(frozen=True)
-class BackboneOutput:
-    """Patch tokens with their row-major positions, padding masked, and the network's own summary.
-
-    `summary` is the class token after the last norm, or what the network pools by itself (SigLIP);
-    None where it has neither (I-JEPA).
-    """
-
-    tokens: Float[Tensor, "b n d"]
-    position: Int[Tensor, "b n"]
-    mask: Bool[Tensor, "b n"]
-    summary: Float[Tensor, "b d"] | None
-
-
 class ImageNet(nn.Module):
-    """A pretrained image network: pixels of `grid` x `grid` patches to `Seen` of width `width`."""
+    """A pretrained image network: pixels to `Encoded` of `grid` x `grid` patches, `width` wide.
+
+    Its `pooled` is the network's own summary, which `has_summary` says of: the class token after
+    the last norm, or what the network pools by itself (SigLIP). Else (I-JEPA) it has no columns.
+    """
 
     width: int
     grid: int
@@ -38,9 +26,21 @@ class ImageNet(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "b 3 s s"], visible: TokenSubset | None = None
-    ) -> BackboneOutput:
+    ) -> Encoded:
         """See the `visible` patches, or all of them; hidden ones have no influence."""
         raise NotImplementedError
+
+
+def patches_of(
+    tokens: Float[Tensor, "b n d"], visible: TokenSubset | None, summary: Tensor | None
+) -> Encoded:
+    """Tokens of the `visible` patches, or of all, row-major, and the summary where there is one."""
+    b = tokens.shape[0]  # `len` would fix the batch of a graph
+    pooled = tokens.new_zeros(b, 0) if summary is None else summary
+    if visible is not None:
+        return Encoded(tokens, visible.index, visible.mask, pooled)
+    index = torch.arange(tokens.shape[1], device=tokens.device).expand(b, -1)
+    return Encoded(tokens, index, torch.ones_like(index, dtype=torch.bool), pooled)
 
 
 def parts_of(pooling: str, has_summary: bool) -> int:
@@ -51,7 +51,7 @@ def parts_of(pooling: str, has_summary: bool) -> int:
     return 2 if pooling == "class_mean" else 1
 
 
-def pooled(seen: BackboneOutput, pooling: str, grid: int) -> Float[Tensor, "b p"]:
+def pooled(seen: Encoded, pooling: str, grid: int) -> Float[Tensor, "b p"]:
     """One vector per image.
 
     "class": the summary; "mean": the mean of the patches; "class_mean": both end to end; "grid":
@@ -61,15 +61,14 @@ def pooled(seen: BackboneOutput, pooling: str, grid: int) -> Float[Tensor, "b p"
     mean = pool(seen.tokens, seen.mask)
     if pooling == "mean":
         return mean
-    summary = [] if seen.summary is None else [seen.summary]
-    assert summary or pooling == "grid", pooling
+    assert seen.pooled.shape[1] or pooling == "grid", pooling
     if pooling == "class":
-        return summary[0]
+        return seen.pooled
     quarters = [quadrant_means(seen, grid).flatten(1)] if pooling == "grid" else []
-    return torch.cat([*summary, mean, *quarters], dim=1)
+    return torch.cat([seen.pooled, mean, *quarters], dim=1)
 
 
-def quadrant_means(seen: BackboneOutput, grid: int) -> Float[Tensor, "b 4 d"]:
+def quadrant_means(seen: Encoded, grid: int) -> Float[Tensor, "b 4 d"]:
     """Mean token of each quarter; with an odd `grid` the middle row counts to the lower ones."""
     row, column = seen.position // grid, seen.position % grid
     quarter = 2 * (row >= grid // 2).long() + (column >= grid // 2).long()

@@ -41,9 +41,9 @@ class ImageBackbone(nn.Module):
     random until `load_pretrained` or a checkpoint gives them. `pooling` as in
     `tijepa.model.pretrained.backbone_output.pooled`; `mode`, `layers` and `rank` as in `Tuning`.
 
-    With `views="corners"` the network sees every image five times, whole and as its four corner
-    crops (`corner_crops`), and the pooled token is the mean over them: averaging over crops, as
-    image classifiers do at test time (Krizhevsky, Sutskever and Hinton 2012). Tokens are those of
+    With `views="corners"` the network sees five crops of every image, the whole and its four
+    corners (`five_crops`), and the pooled token is the mean over them, as image classifiers do it
+    at test time (Krizhevsky, Sutskever and Hinton 2012). Tokens are those of
     the whole image, which is all that can be seen where patches are hidden.
     """
 
@@ -97,7 +97,7 @@ class ImageBackbone(nn.Module):
         seen = self.net(images, visible)
         means = [pooled(seen, self.pooling, self.grid).float()]
         if self.views == "corners" and visible is None:
-            for crop in corner_crops(images):
+            for crop in five_crops(images)[1:]:
                 means.append(pooled(self.net(crop), self.pooling, self.grid).float())
         return Encoded(
             tokens=seen.tokens.float(),
@@ -107,11 +107,11 @@ class ImageBackbone(nn.Module):
         )
 
 
-def corner_crops(images: Float[Tensor, "b 3 s s"]) -> list[Float[Tensor, "b 3 s s"]]:
-    """The four corners, 7/8 of the side each, enlarged to it; those on the right are mirrored."""
+def five_crops(images: Float[Tensor, "b 3 s s"]) -> list[Float[Tensor, "b 3 s s"]]:
+    """The whole and the four corners, 7/8 of a side enlarged to it; the right ones are mirrored."""
     side = images.shape[-1]
     part = round(side * _CORNER)
-    crops = []
+    crops = [images]
     for top in (slice(0, part), slice(side - part, side)):
         for right in (False, True):
             left = slice(side - part, side) if right else slice(0, part)

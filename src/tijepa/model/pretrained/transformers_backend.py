@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tijepa.errors import ConfigError, MissingExtraError
-from tijepa.model.encoded import TokenSubset, gather_tokens
-from tijepa.model.pretrained.backbone_output import BackboneOutput, ImageNet
+from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
+from tijepa.model.pretrained.backbone_output import ImageNet, patches_of
 from tijepa.model.pretrained.weights import BackboneFolder
 
 # where the class that AutoModel takes is more than an encoder
@@ -207,7 +207,7 @@ class TransformersImageNet(ImageNet):
 
     def forward(
         self, images: Float[Tensor, "b 3 s s"], visible: TokenSubset | None = None
-    ) -> BackboneOutput:
+    ) -> Encoded:
         """See `ImageNet.forward`."""
         with _seeing(visible):
             out = self.inner(pixel_values=images, **self._extra)
@@ -217,12 +217,7 @@ class TransformersImageNet(ImageNet):
         summary = None
         if self.has_summary:
             summary = out.pooler_output if self._pooled else hidden[:, 0]
-        if visible is None:
-            index = torch.arange(count, device=hidden.device).expand(len(hidden), -1)
-            mask = torch.ones_like(index, dtype=torch.bool)
-        else:
-            index, mask = visible.index, visible.mask
-        return BackboneOutput(hidden[:, prefix:], index, mask, summary)
+        return patches_of(hidden[:, prefix:], visible, summary)
 
     def _drop_hidden(self, module: nn.Module, inputs: Any, out: Tensor) -> Tensor:
         visible = _visible.get()

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from tijepa.errors import ConfigError, MissingExtraError
 from tijepa.io.formatting import first_line
-from tijepa.model.encoded import TokenSubset, gather_tokens
-from tijepa.model.pretrained.backbone_output import BackboneOutput, ImageNet
+from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
+from tijepa.model.pretrained.backbone_output import ImageNet, patches_of
 from tijepa.model.transformer import Transformer
 
 _HEAD_WIDTH = 64  # of every plain ViT in timm
@@ -63,22 +63,19 @@ class PretrainedViT(ImageNet):
 
     def forward(
         self, images: Float[Tensor, "b 3 s s"], visible: TokenSubset | None = None
-    ) -> BackboneOutput:
+    ) -> Encoded:
         """See `ImageNet.forward`."""
         b, first = images.shape[0], int(self.has_summary)  # `len` would fix the batch of a graph
         x = self.patch_embed(images).flatten(2).transpose(1, 2) + self.pos_embed[:, first:]
-        index = torch.arange(self.grid**2, device=x.device).expand(b, -1)
-        mask = None
+        seen = None
         if visible is not None:
-            x, index, mask = gather_tokens(x, visible.index), visible.index, visible.mask
-        seen = mask
+            x, seen = gather_tokens(x, visible.index), visible.mask
         if self.cls_token is not None:
             start = (self.cls_token + self.pos_embed[:, :1]).expand(b, -1, -1)
             x = torch.cat([start.to(x.dtype), x], dim=1)
-            seen = None if mask is None else torch.cat([mask.new_ones(b, 1), mask], dim=1)
+            seen = None if seen is None else torch.cat([seen.new_ones(b, 1), seen], dim=1)
         out = self.transformer(x, seen)
-        full = torch.ones_like(index, dtype=torch.bool) if mask is None else mask
-        return BackboneOutput(out[:, first:], index, full, out[:, 0] if first else None)
+        return patches_of(out[:, first:], visible, out[:, 0] if first else None)
 
 
 def architecture_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -194,7 +191,7 @@ class TimmNet(ImageNet):
 
     def forward(
         self, images: Float[Tensor, "b 3 s s"], visible: TokenSubset | None = None
-    ) -> BackboneOutput:
+    ) -> Encoded:
         """See `ImageNet.forward`; `ConfigError` where only a part should be visible."""
         if visible is not None:
             raise ConfigError(
@@ -202,9 +199,7 @@ class TimmNet(ImageNet):
                 "image_infill, image_only and fusion_infill, or use a plain ViT"
             )
         tokens, summary = self._tokens(images)
-        index = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
-        mask = torch.ones_like(index, dtype=torch.bool)
-        return BackboneOutput(tokens, index, mask, summary if self.has_summary else None)
+        return patches_of(tokens, None, summary if self.has_summary else None)
 
     def _tokens(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         out: Tensor = self.inner.forward_features(images)  # type: ignore[operator]
