@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens, pool
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import ObjectiveOutput, Pooled
 from tijepa.registry import Positive, PositiveInt
+from tijepa.training.callbacks import Callback
 
 
 class PullConfig(Section):
@@ -153,6 +155,17 @@ def median_gap(pairs: EvaluatedPairs) -> dict[str, float]:
     energy = pairs.energy.pair
     right = energy.gather(0, pairs.image_of_text[None])[0]
     return {"gap": float((energy.mean(dim=0) - right).median())}
+
+
+@register("logger", "losses")
+class Losses(Callback):
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "losses.txt"
+
+    def on_step(self, step: int, record: Any) -> None:
+        if record is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps([step, record["loss"]]) + "\n")
 
 
 @register("search_backend", "plain")

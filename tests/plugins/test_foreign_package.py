@@ -76,6 +76,7 @@ def test_the_command_line_finds_it_by_its_entry_point(
         "model.token_predictor={width: 8, depth: 1, heads: 2}",
         "model.pooled_predictor.kind=linear",
         "evaluations=[median_gap]",
+        "log.loggers=[losses]",
     ]
     commands = [
         ["prepare", str(source), "--out", "pairs.lance"],
@@ -91,6 +92,8 @@ def test_the_command_line_finds_it_by_its_entry_point(
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["median_gap"] == evaluated["median_gap"]
     assert len(searched["hits"]) == 3
+    losses = [json.loads(line) for line in (tmp_path / "run/losses.txt").read_text().splitlines()]
+    assert [step for step, _ in losses] == [2, 4]
     assert "plugins: [foreign]" in (tmp_path / "run/config.yaml").read_text()
 
     gone = "import sys; from tijepa.cli import main; sys.exit(main(sys.argv[1:]) - 2)"

@@ -255,4 +255,4 @@ class LogConfig(Section):
     keep_last: PositiveInt = 2
     tensorboard: bool = True
     wandb: bool = False
-    loggers: tuple[str, ...] = ()  # registered ones
+    loggers: tuple[str, ...] = ()  # further ones by name, such as mlflow

@@ -13,6 +13,7 @@ from typing import IO, Any
 from tijepa.errors import MissingExtraError
 from tijepa.io.files import write_whole, writing
 from tijepa.io.formatting import without_nan
+from tijepa.registry import register
 
 Record = Mapping[str, Any]
 
@@ -145,6 +146,7 @@ class ScalarLogger(Callback):
             self.log(_flat(told, prefix), step)
 
 
+@register("logger", "tensorboard")
 class TensorBoard(ScalarLogger):
     """Curves for TensorBoard, in `tensorboard/` of the run."""
 
@@ -175,6 +177,7 @@ class TensorBoard(ScalarLogger):
         self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge)
 
 
+@register("logger", "wandb")
 class WeightsAndBiases(ScalarLogger):
     """A run of project `tijepa` in Weights & Biases, which cannot unsay abandoned steps.
 
@@ -199,6 +202,7 @@ class WeightsAndBiases(ScalarLogger):
         self._run.finish()
 
 
+@register("logger", "mlflow")
 class MLflow(ScalarLogger):
     """A run of experiment `tijepa` in MLflow, where its environment says (MLFLOW_TRACKING_URI).
 

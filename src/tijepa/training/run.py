@@ -20,6 +20,7 @@ from tijepa.evaluate.measure import EvaluationSet, calibration_pairs, evaluation
 from tijepa.io.files import check_writable, write_whole, writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, read_card, write_json
+from tijepa.registry import part as registered
 from tijepa.runs.evaluation import finish_run, judged_split
 from tijepa.runs.record import open_run_data
 from tijepa.training.backbones import adopted, tokenizer_of
@@ -35,7 +36,7 @@ from tijepa.training.build import (
     resumed_model,
 )
 from tijepa.training.cached_features import feature_cache_of, split_features
-from tijepa.training.callbacks import Callback, ScalarLogger, TensorBoard, WeightsAndBiases
+from tijepa.training.callbacks import Callback
 from tijepa.training.checkpoint import Checkpoints, RunState
 from tijepa.training.environment import environment_of
 from tijepa.training.evaluation import HeldOut
@@ -61,9 +62,9 @@ def train(
     written before `CollapseError` is raised. Raises the errors of `tijepa.errors`;
     `KeyboardInterrupt` after Ctrl-C, with everything saved.
     """
-    loggers: list[ScalarLogger] = [TensorBoard(run_dir)] if config.log.tensorboard else []
-    if config.log.wandb:
-        loggers.append(WeightsAndBiases(run_dir))
+    chosen = {"tensorboard": config.log.tensorboard, "wandb": config.log.wandb}
+    names = dict.fromkeys([*(name for name in chosen if chosen[name]), *config.log.loggers])
+    loggers: list[Callback] = [registered("logger", name)(run_dir) for name in names]
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     compute = resolve_compute(config)
