@@ -200,7 +200,6 @@ def test_nothing_prints_except_through_a_console(path: Path) -> None:
 
 
 CONSOLES = {"rich", "click"}
-BAR_OF_ITS_OWN = {"tijepa.inference.parallel"}  # until it takes a reporter
 
 
 def _consoles(tree: ast.AST) -> list[str]:
@@ -209,7 +208,7 @@ def _consoles(tree: ast.AST) -> list[str]:
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in _rooms() if _name(p).split(".")[1] != "cli" and _name(p) not in BAR_OF_ITS_OWN],
+    [p for p in _rooms() if _name(p).split(".")[1] != "cli"],
     ids=_name,
 )
 def test_only_the_command_line_knows_a_console(path: Path) -> None:

@@ -30,7 +30,8 @@ def test_the_verbs_are_functions_with_typed_results(
     assert filtered.written is not None
     assert filtered.written.uri == clean
     results = tijepa.evaluate(str(tiny_run))
-    assert 0 <= results["retrieval"]["image_to_text"]["recall_at_1"] <= 1
+    assert results.retrieval is not None
+    assert 0 <= results.retrieval.image_to_text.recall_at_1 <= 1
     out, err = capsys.readouterr()
     assert (out, err) == ("", "")
 

@@ -50,6 +50,7 @@ def test_by_default_the_final_model_is_measured_on_the_test_split(
         "parts": False,
         "column": None,
         "prompts": None,
+        "evaluations": (),
     }
     out = capsys.readouterr().out
     assert "table of run: healthy" in out

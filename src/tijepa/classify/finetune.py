@@ -33,8 +33,6 @@ from tijepa.evaluate.probes import (
 from tijepa.inference.embedder import Embedder
 from tijepa.model.pretrained.trainable import Tuning as LayerChoice
 
-__all__ = ["Tune", "Tuning", "check_tune", "fine_tune"]
-
 Tune = Literal["image", "text", "both"]
 
 BATCH = 32

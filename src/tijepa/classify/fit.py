@@ -29,8 +29,6 @@ from tijepa.evaluate.scores import score
 from tijepa.inference.embedder import Embedder
 from tijepa.io.progress import SILENT, Reporter
 
-__all__ = ["FitOptions", "HeadKind", "fit_classifier"]
-
 HeadKind = Literal["linear", "mlp"]
 
 

@@ -22,8 +22,6 @@ from tijepa.data.store.source import StoreSource
 from tijepa.errors import DataError
 from tijepa.evaluate.scores import join_groups
 
-__all__ = ["Items", "Side", "read_items"]
-
 Side = Literal["image", "text", "pair"]
 
 _AT_ONCE = 4096  # rows read together

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from tijepa.evaluate.probes import Examples, Standard, log_loss
 
-__all__ = ["Perceptron", "fit_perceptron"]
-
 HIDDEN = 256
 DROPOUT = 0.5
 BATCH = 64

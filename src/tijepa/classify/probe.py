@@ -14,8 +14,6 @@ from tijepa.evaluate.probes import Examples, Head, fit_linear, fit_neighbours
 from tijepa.evaluate.scores import score
 from tijepa.io.progress import SILENT, Reporter
 
-__all__ = ["METHODS", "Method", "probe_run"]
-
 Method = Literal["linear", "knn"]
 METHODS: dict[str, Callable[..., Head]] = {"linear": fit_linear, "knn": fit_neighbours}
 

@@ -28,17 +28,6 @@ from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import load_tensors, read_json, save_model, save_tensors, write_json
 
-__all__ = [
-    "Classifier",
-    "Prediction",
-    "check_name",
-    "classifier_folder",
-    "load_classifier",
-    "predict_labels",
-    "save_classifier",
-    "write_predictions",
-]
-
 FORMAT = 1
 _HEADS = {
     "linear": ("mean", "scale", "weight", "bias"),
@@ -159,9 +148,6 @@ def _head(card: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Lin
     if card["head"] == "linear":
         return Linear(standard, Affine(*rest), float(card["setting"]))
     return Perceptron(standard, rest[0], rest[1], rest[2], rest[3], int(card["setting"]))
-
-
-# Predict labels with a fitted classifier, into CSV or JSON lines.
 
 
 _FORMATS = (".csv", ".jsonl")

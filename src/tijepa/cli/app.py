@@ -35,9 +35,6 @@ from tijepa.io.files import remedy_of
 from tijepa.io.formatting import printable
 from tijepa.version import __version__
 
-__all__ = ["app", "machine_problem", "main"]
-
-
 WORKFLOW: dict[str, tuple[click.Command, ...]] = {
     "data": (doctor, prepare, filter_, pair),
     "train": (demo, presets, train, sweep),

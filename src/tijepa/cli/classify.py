@@ -1,4 +1,4 @@
-"""`tijepa classify`: fit a classifier of a label column, and predict with it."""
+"""Labels of a store: `tijepa classify` fits a classifier or uses it, `tijepa probe` measures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any, Literal
 import click
 
 from tijepa.cli.options import checkpoint_option, run_argument, stopping
-
-__all__ = ["classify", "probe"]
 
 
 @click.group()
@@ -136,9 +134,6 @@ def predict(
     predicted = counts.pop("predicted")
     left_out = "".join(f"; {count(n)} left out ({why})" for why, n in counts.items())
     click.echo(f"{count(predicted)} labels: {out}{left_out}")
-
-
-# `tijepa probe`: what simple classifiers find in a run's frozen features.
 
 
 @click.command()

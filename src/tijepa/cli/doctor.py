@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tijepa.data.validation import Report
 
-__all__ = ["doctor", "print_report"]
-
 _SHOWN = 8  # kinds of findings
 
 

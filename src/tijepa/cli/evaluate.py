@@ -9,8 +9,6 @@ import click
 
 from tijepa.cli.options import RUN, checkpoint_option, run_argument
 
-__all__ = ["compare", "evaluate", "explain"]
-
 
 @click.command()
 @run_argument

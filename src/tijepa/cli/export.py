@@ -8,8 +8,6 @@ import click
 
 from tijepa.cli.options import checkpoint_option, run_argument
 
-__all__ = ["export"]
-
 
 @click.command()
 @run_argument

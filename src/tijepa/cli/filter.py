@@ -1,4 +1,4 @@
-"""`tijepa filter`: drop the captions that do not fit their images."""
+"""What makes a new store of one by a model: `tijepa filter` and `tijepa pair`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from tijepa.cli.options import RUN, checkpoint_option, stopping, threads_option
 
 if TYPE_CHECKING:
     from tijepa.data.store.prepare import Prepared
-
-__all__ = ["filter_", "pair"]
-
-# What the verbs share that write one store as another: `filter` and `pair`.
-
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -94,9 +89,6 @@ def filter_(
     )
     click.echo(f"report    {done.report}")
     _told(done.written)
-
-
-# `tijepa pair`: find partners for images without caption and texts without image.
 
 
 @click.command()

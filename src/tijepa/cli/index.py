@@ -1,4 +1,4 @@
-"""`tijepa index`: embed a store and keep what it takes to search it."""
+"""Embeddings of a store: `tijepa index` to search it, `tijepa embed` for other programs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from tijepa.io.formatting import plain
 
 if TYPE_CHECKING:
     from tijepa.search import Index
-
-__all__ = ["embed", "index"]
 
 
 @click.command()
@@ -68,9 +66,6 @@ def _conclude(built: Index, run: Path, store: str) -> None:
         click.echo(f"{side:<9} {count:,}: {how}")
     click.echo(f"folder    {built.folder}")
     click.echo("search it: " + shlex.join(["tijepa", "search", str(run), store, "words"]))
-
-
-# `tijepa embed`: the embeddings of a store as a file for other programs.
 
 
 @click.command()

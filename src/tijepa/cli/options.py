@@ -10,17 +10,6 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = [
-    "FLAGS",
-    "RUN",
-    "checkpoint_option",
-    "in_flags",
-    "run_argument",
-    "source_options",
-    "stopping",
-    "threads_option",
-]
-
 RUN = click.Path(exists=True, file_okay=False, path_type=Path)
 
 

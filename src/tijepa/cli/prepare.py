@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from tijepa.cli.terminal import ConsoleReporter
     from tijepa.data.store.prepare import Prepared
 
-__all__ = ["prepare"]
-
 
 @click.command()
 @click.argument("source", metavar="SOURCE")

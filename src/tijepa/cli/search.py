@@ -10,8 +10,6 @@ import click
 
 from tijepa.cli.options import checkpoint_option, run_argument
 
-__all__ = ["search"]
-
 
 @click.command()
 @run_argument

@@ -8,8 +8,6 @@ import click
 
 from tijepa.cli.options import checkpoint_option, run_argument
 
-__all__ = ["serve"]
-
 _AT_LEAST_ONE = click.IntRange(min=1)
 
 

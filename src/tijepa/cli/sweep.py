@@ -7,8 +7,6 @@ from pathlib import Path
 
 import click
 
-__all__ = ["sweep"]
-
 
 @click.command()
 @click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")

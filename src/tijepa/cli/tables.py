@@ -34,18 +34,6 @@ if TYPE_CHECKING:
     from tijepa.search.index import Index
     from tijepa.training.sweep import Outcome
 
-__all__ = [
-    "meaning_lines",
-    "print_answer",
-    "print_comparison",
-    "print_scores",
-    "print_summary",
-    "print_sweep",
-    "summary_table",
-    "verdict_style",
-    "zero_shot_table",
-]
-
 _SIGNS = {
     "healthy": ("healthy", "bold green"),
     "early": ("early", "bold"),

@@ -16,8 +16,6 @@ from tijepa.cli.options import in_flags
 from tijepa.io.formatting import printable
 from tijepa.io.progress import Reporter
 
-__all__ = ["ConsoleReporter"]
-
 _EVERY = 0.1  # seconds between two updates of a bar
 
 

@@ -73,7 +73,7 @@ def evaluate_run(
     Writes nothing.
 
         results = tijepa.evaluate("runs/demo", split="novel")
-        results["retrieval"]["image_to_text"]["recall_at_1"]
+        results.retrieval.image_to_text.recall_at_1
 
     Raises `CheckpointError`, `DataError`, and `ConfigError` for prompts that are no such file.
     """

@@ -19,8 +19,6 @@ from tijepa.serve.middleware import Admission, BodyLimit, Concurrency, Watched
 from tijepa.serve.service import Service
 from tijepa.version import __version__
 
-__all__ = ["create_app", "mount_page", "page_paths"]
-
 OPEN = ("/health", "/openapi.json")  # beside the page's own files
 COUNTED = ("/embed", "/energy", "/search", "/explain")
 
@@ -72,9 +70,6 @@ def create_app(
     )
     app.add_middleware(Watched, metrics=service.metrics)
     return app
-
-
-# The files of the web page, read once and served from memory with a tag of their content.
 
 
 _TYPES = {

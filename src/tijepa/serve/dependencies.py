@@ -15,18 +15,6 @@ from tijepa.serve.indexed_store import IndexedStore
 from tijepa.serve.middleware import Limits
 from tijepa.serve.service import Service
 
-__all__ = [
-    "AnyImages",
-    "AnyTexts",
-    "ImagesField",
-    "TextsField",
-    "check_texts",
-    "contents",
-    "indexed_store_of",
-    "only_known",
-    "service_of",
-]
-
 _FILES = "Image files: JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF. Repeat the field."
 _TEXTS = "Texts. Repeat the field for several."
 ImagesField = Annotated[list[UploadFile], File(description=_FILES)]

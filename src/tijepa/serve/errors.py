@@ -15,8 +15,6 @@ from starlette.types import Receive, Scope, Send
 from tijepa.errors import ImageError, TijepaError
 from tijepa.serve.schemas import Problem
 
-__all__ = ["REFUSALS", "install_handlers", "refuse", "status_of"]
-
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": words}
     for status, words in (

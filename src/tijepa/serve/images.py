@@ -13,8 +13,6 @@ from tijepa.data.images import decode_image, jpeg_header, open_image, prepare
 from tijepa.errors import ImageError
 from tijepa.model.saving import ModelCard
 
-__all__ = ["Received", "read_image", "shown"]
-
 QUALITY = 88
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tijepa.inference.energies import Form
     from tijepa.search import Hit, Index
 
-__all__ = ["IndexedStore", "Item"]
-
 CACHE_BYTES = 64 * 2**20  # of encoded images, the most recently shown
 CAPTIONS = 5  # of one item that may each stand among the nearest texts
 EXAMPLES = 12

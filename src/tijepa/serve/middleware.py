@@ -23,8 +23,6 @@ from tijepa.errors import ConfigError
 from tijepa.serve.errors import refuse
 from tijepa.serve.metrics import Metrics
 
-__all__ = ["Admission", "BodyLimit", "Concurrency", "Limits", "Watched"]
-
 SECURITY = (
     (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:; "
      b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"),

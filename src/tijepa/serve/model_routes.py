@@ -26,8 +26,6 @@ from tijepa.serve.errors import REFUSALS
 from tijepa.serve.schemas import EmbedAnswer, EnergyAnswer, EnergyMap, ExplainAnswer
 from tijepa.serve.service import Service
 
-__all__ = ["router"]
-
 router = APIRouter(tags=["model"], responses=REFUSALS, dependencies=[Depends(only_known)])
 
 FormField = Annotated[

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from tijepa.inference.results import RunResults, shown_verdict
 from tijepa.io.formatting import count, date, plain
@@ -19,11 +20,8 @@ from tijepa.runs.report.health import health as health_section
 from tijepa.runs.report.health import sign_of
 from tijepa.serve.dependencies import service_of
 from tijepa.serve.errors import REFUSALS
-from tijepa.serve.metrics import CONTENT_TYPE
 from tijepa.serve.schemas import About, Direction, Example, Health, RunAnswer
 from tijepa.version import __version__
-
-__all__ = ["router", "run_answer"]
 
 router = APIRouter(tags=["server"], responses=REFUSALS)
 
@@ -41,7 +39,7 @@ async def metrics(request: Request) -> PlainTextResponse:
     service = service_of(request)
     items = None if service.catalogue is None else len(service.catalogue)
     text = service.metrics.exposition(waiting=service.batcher.waiting, items=items)
-    return PlainTextResponse(text, media_type=CONTENT_TYPE)
+    return PlainTextResponse(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/about", summary="What is served, and within which limits")
@@ -74,9 +72,6 @@ async def run(request: Request) -> RunAnswer:
     """Verdict, retrieval figures and curves, read anew from the run folder."""
     service = service_of(request)
     return await service.in_thread(run_answer, service.run)
-
-
-# The record of the run as the health view shows it: figures, facts, curves.
 
 
 def run_answer(folder: Path) -> RunAnswer:

@@ -6,22 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = [
-    "About",
-    "Direction",
-    "EmbedAnswer",
-    "EnergyAnswer",
-    "EnergyMap",
-    "Example",
-    "ExplainAnswer",
-    "Found",
-    "Health",
-    "ItemAnswer",
-    "Problem",
-    "RunAnswer",
-    "SearchAnswer",
-]
-
 FormName = Literal["calibrated", "cosine", "squared_l2"]
 _FORM = "Form of the energy; the calibrated one is in nats and may be negative."
 _PROBABILITY = (

@@ -20,8 +20,6 @@ from tijepa.serve.dependencies import (
 from tijepa.serve.errors import REFUSALS
 from tijepa.serve.schemas import Found, ItemAnswer, SearchAnswer
 
-__all__ = ["router"]
-
 MOST_HITS = 200
 SIDES = (160, 320, 640, 1280)  # pixels of a shown image; few, so that they are remembered
 

@@ -20,8 +20,6 @@ from tijepa.serve.middleware import Limits
 if TYPE_CHECKING:
     from tijepa.serve.indexed_store import IndexedStore
 
-__all__ = ["LOOPBACK_NAMES", "check_address", "serve_run"]
-
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 GRACE = 30  # seconds that running requests get after the signal to stop
 

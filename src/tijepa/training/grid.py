@@ -16,8 +16,6 @@ from tijepa.config import RunConfig, load_config
 from tijepa.config.yaml_io import read_yaml
 from tijepa.errors import ConfigError
 
-__all__ = ["Axis", "Cell", "cells_of", "parse_axis"]
-
 
 @dataclass(frozen=True)
 class Axis:

@@ -28,8 +28,6 @@ from tijepa.runs.compare import best_validation
 from tijepa.runs.record import part, read_run, value
 from tijepa.training.grid import Cell
 
-__all__ = ["Outcome", "run_sweep", "state_of", "train_command"]
-
 State = Literal["finished", "started", "new"]
 Command = Callable[[Cell, Path, bool], Sequence[str]]
 PAUSE = 0.1  # seconds between looks at the running processes
