@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,8 +10,18 @@ from torch import Tensor
 
 from tijepa.config import load_config
 from tijepa.data.pairs import Batch
-from tijepa.evaluate.collapse import EVERYTHING, Learned, collapse_readings
-from tijepa.evaluate.collapse_metrics import collapse_metrics, target_embeddings, watched
+from tijepa.errors import DataError
+from tijepa.evaluate.collapse_metrics import (
+    EVERYTHING,
+    Learned,
+    collapse_metrics,
+    effective_rank,
+    modality_readings,
+    per_dimension_std,
+    target_embeddings,
+    watched,
+)
+from tijepa.evaluate.detect import Basis, judge_once
 from tijepa.inference.backend import TorchBackend
 from tijepa.inference.embeddings import Embeddings, embed
 from tijepa.objectives.forward import encode_modality
@@ -22,6 +34,71 @@ def gaussian(n: int, d: int, seed: int) -> Tensor:
 
 def pairs(image: Tensor, text: Tensor, g_image: Tensor, g_text: Tensor) -> Embeddings:
     return Embeddings(image=image, text_from_image=g_image, text=text, image_from_text=g_text)
+
+
+def test_effective_rank_of_k_equal_directions_is_k() -> None:
+    """±e1, ±e2, ±e3 in 5 dimensions: centred, σ = √2 three times, p = 1/3, rank 3."""
+    points = torch.zeros(6, 5)
+    for k in range(3):
+        points[2 * k, k], points[2 * k + 1, k] = 1.0, -1.0
+    assert effective_rank(points) == pytest.approx(3.0)
+
+
+def test_effective_rank_of_unequal_directions_equals_the_hand_derived_value() -> None:
+    """±3e1 and ±e2: σ = 3√2 and √2, p = 3/4 and 1/4, exp(¾ log 4/3 + ¼ log 4) = 4 / 27^¼."""
+    points = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    assert effective_rank(points) == pytest.approx(4 / 27**0.25)
+
+
+def test_effective_rank_of_one_point_repeated_is_zero_despite_rounding() -> None:
+    point = torch.randn(16, generator=torch.Generator().manual_seed(1)) * 1e3
+    rounded = point * (1 + 1e-7 * torch.randn(50, 16, generator=torch.Generator().manual_seed(2)))
+    assert effective_rank(rounded) == 0.0
+
+
+def test_effective_rank_of_a_line_is_one_whatever_its_offset() -> None:
+    line = torch.arange(10.0)[:, None] * torch.ones(8) + 5.0
+    assert effective_rank(line) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_effective_rank_of_infinite_embeddings_is_not_a_number() -> None:
+    assert math.isnan(effective_rank(torch.full((3, 2), math.inf)))
+
+
+def test_per_dimension_std_divides_by_n_minus_one() -> None:
+    """Dimension 0 holds 0, 1, 2 (variance 2/2 = 1), dimension 1 a constant."""
+    std = per_dimension_std(torch.tensor([[0.0, 4.0], [1.0, 4.0], [2.0, 4.0]]))
+    assert std.tolist() == [1.0, 0.0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(2, 12),
+    d=st.integers(1, 8),
+    seed=st.integers(0, 999),
+    scale=st.floats(1e-6, 1e6),
+)
+def test_effective_rank_is_bounded_and_ignores_scale_order_and_rotation(
+    n: int, d: int, seed: int, scale: float
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=random, dtype=torch.float64)
+    rank = effective_rank(x)
+    assert 1 - 1e-9 <= rank <= min(n - 1, d) + 1e-9
+    rotation = torch.linalg.qr(torch.randn(d, d, generator=random, dtype=torch.float64)).Q
+    assert effective_rank(scale * x.flip(0) @ rotation) == pytest.approx(rank, rel=1e-6)
+
+
+def test_the_record_of_a_modality_holds_its_mean_and_smallest_deviation() -> None:
+    """Dimension 0 holds 0, 1, 2 (deviation 1), dimension 1 a constant: mean 1/2, smallest 0."""
+    found = modality_readings(torch.tensor([[0.0, 4.0], [1.0, 4.0], [2.0, 4.0]]))
+    assert (found.dimensions, found.mean_std, found.min_std) == (2, 0.5, 0.0)
+    assert found.effective_rank == pytest.approx(1.0)
+
+
+def test_fewer_than_two_items_are_an_error() -> None:
+    with pytest.raises(DataError, match="at least 2"):
+        modality_readings(torch.ones(1, 4))
 
 
 def test_constant_embeddings_have_neither_rank_nor_spread_nor_gap() -> None:
@@ -187,5 +264,4 @@ def test_a_norm_of_the_targets_hides_neither_drift_nor_a_constant(norm: str) -> 
     for name in ("image", "text"):
         assert found[name]["spread"] < 0.01
         assert found[f"{name} targets"]["drift"] == pytest.approx(0.0, abs=1e-6)
-    nothing = torch.zeros(40)
-    assert "nearly the same" in collapse_readings(*own, nothing, nothing).reason
+    assert "nearly the same" in judge_once(found, Basis(40))[1]

@@ -309,13 +309,13 @@ def test_a_model_that_retrieves_by_construction_is_healthy(
 ) -> None:
     """The other side of the canary: CLIP whose towers read off the same random vectors."""
     torch.manual_seed(0)
-    vectors = torch.nn.functional.normalize(torch.randn(30, 8), dim=1)
+    vectors = torch.nn.functional.normalize(torch.randn(60, 8), dim=1)
     clip = Embedder(
         build_model(tiny_config("objective.name=clip"), embedder.tokenizer.vocab_size),
         embedder.tokenizer,
         embedder.card,
     )
-    data = evaluation_set(Shades([1] * 30), items=30, captions=1, image_size=32)
+    data = evaluation_set(Shades([1] * 60), items=60, captions=1, image_size=32)
     e = clip.embeddings_of_inputs(data.images, data.texts)
     same = type(e)(vectors, vectors, vectors, vectors)
     with pytest.MonkeyPatch.context() as patch:

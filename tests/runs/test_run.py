@@ -174,7 +174,7 @@ def test_a_collapsed_run_says_so_in_its_json(run: Path, capsys: pytest.CaptureFi
     save_tensors(weights, path)
     collapse = evaluated(capsys, str(run))["collapse"]
     assert collapse["verdict"] == "collapsed"
-    assert "image embeddings are nearly the same for every image" in collapse["reason"]
+    assert "image embeddings are nearly the same for every item" in collapse["reason"]
 
 
 def test_a_model_that_is_not_finite_still_gives_json(

@@ -53,8 +53,7 @@ def test_what_is_served_is_described(client: TestClient, serve: Callable[..., Te
 def test_the_record_of_the_run_is_that_of_its_folder(client: TestClient, tiny_run: Path) -> None:
     answer = client.get("/run").json()
     assert answer["name"] == tiny_run.name
-    assert answer["verdict"] in ("healthy", "collapsed")
-    assert answer["sign"].lower().endswith(answer["verdict"])
+    assert (answer["verdict"], answer["sign"]) == ("unjudged", "Not judged")  # of twelve pairs
     assert 0 <= answer["text_to_image"]["recall_at_1"] <= 1
     assert (answer["images"], answer["chance"]) == (12, pytest.approx(1 / 12))
     assert "final model" in answer["measured"]

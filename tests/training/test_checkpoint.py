@@ -15,12 +15,13 @@ from tijepa.config import RunConfig
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError
 from tijepa.evaluate.detect import Track
+from tijepa.inference.results import Rollback
 from tijepa.model.saving import ModelCard, load_tensors, read_json, save_tensors
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective
 from tijepa.training import checkpoint as checkpoint_module
 from tijepa.training.build import build_model, build_objective, model_arguments
-from tijepa.training.checkpoint import Checkpoints, Rollback, RunState
+from tijepa.training.checkpoint import Checkpoints, RunState
 from tijepa.training.optimizer import build_optimizer
 
 FILES = {

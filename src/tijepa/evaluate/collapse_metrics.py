@@ -1,20 +1,24 @@
-"""The readings that the collapse guard watches: one set of numbers per modality and direction.
+"""Collapse in numbers: how many directions embeddings use, whether predictions tell pairs apart.
 
-All are free of scale, except `std`, which is only ever compared with its own past.
+A falling loss says nothing about collapse (a constant is the easiest thing to predict), so these
+readings come from embeddings alone; `detect` judges them. All are free of scale, except `std`,
+which is only ever compared with its own past.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tijepa.data.pairs import Batch
-from tijepa.evaluate.collapse import EVERYTHING, Learned, effective_rank, per_dimension_std
+from tijepa.errors import DataError
 from tijepa.inference.embeddings import Embeddings
+from tijepa.inference.results import ModalityReadings
 from tijepa.model.encoders import Encoders
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.forward import encode_modality
@@ -22,24 +26,40 @@ from tijepa.objectives.tasks import TASKS
 
 __all__ = [
     "DIRECTIONS",
+    "EVERYTHING",
     "MODALITIES",
     "CollapseMetrics",
+    "Learned",
     "collapse_metrics",
+    "effective_rank",
     "fused_metrics",
+    "modality_readings",
+    "per_dimension_std",
     "target_embeddings",
     "watched",
 ]
 
-MODALITIES, DIRECTIONS = EVERYTHING
+ROUNDING = 1e-6  # of the whole matrix; smaller singular values are float32 rounding, thus zero
 CERTAIN = 1000.0  # standard errors; more are not told apart
 CollapseMetrics = dict[str, dict[str, float]]
+
+
+class Learned(NamedTuple):
+    """What an objective trains of the pooled embeddings, and so can be held against it."""
+
+    modalities: tuple[str, ...]
+    directions: tuple[str, ...]  # in which one modality predicts the other
+
+
+EVERYTHING = Learned(("image", "text"), ("image_to_text", "text_to_image"))
+MODALITIES, DIRECTIONS = EVERYTHING
 
 
 def watched(energies: Iterable[str]) -> Learned:
     """Modalities and directions that an objective with these energies (`TASK/LEVEL`) trains.
 
     An objective without energies (CLIP, SigLIP) compares both modalities both ways. Fused tasks
-    train no embedding of one modality: `fused_vitals` watches what they train.
+    train no embedding of one modality: `fused_metrics` watches what they train.
     """
     names = [name.partition("/") for name in energies]
     if not names:
@@ -51,6 +71,43 @@ def watched(energies: Iterable[str]) -> Learned:
         modalities=tuple(m for m in MODALITIES if used[m]),
         directions=tuple(d for d in DIRECTIONS if d in pooled),
     )
+
+
+def per_dimension_std(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """Standard deviation over the n items (n − 1 in the denominator) of each dimension."""
+    _enough(x)
+    return x.double().std(dim=0)
+
+
+def effective_rank(x: Float[Tensor, "n d"]) -> float:
+    """exp(−Σ p log p) with p = σ / Σσ of the centred matrix (RankMe, arXiv 2210.02885).
+
+    Between 1 (all items on a line) and min(n − 1, d) (all directions alike); 0 where all items are
+    the same up to rounding, because then there is no direction at all. RankMe does not centre;
+    we do, since a large common mean would hide collapse behind one big singular value or pass for
+    a used direction. Not a number where an embedding is not finite.
+    """
+    _enough(x)
+    if not bool(torch.isfinite(x).all()):
+        return math.nan
+    values = x.detach().cpu().double()
+    singular = torch.linalg.svdvals(values - values.mean(dim=0))
+    singular = singular[singular > ROUNDING * torch.linalg.matrix_norm(values)]
+    if singular.numel() == 0:
+        return 0.0
+    p = singular / singular.sum()
+    return math.exp(-float((p * p.log()).sum()))
+
+
+def modality_readings(x: Float[Tensor, "n d"]) -> ModalityReadings:
+    """Rank and standard deviations of one modality's pooled embeddings, for the record."""
+    std = per_dimension_std(x)
+    return ModalityReadings(effective_rank(x), x.shape[1], float(std.mean()), float(std.min()))
+
+
+def _enough(x: Tensor) -> None:
+    if x.shape[0] < 2:
+        raise DataError(f"collapse readings from {x.shape[0]} items: give at least 2")
 
 
 @torch.no_grad()
@@ -69,7 +126,7 @@ def target_embeddings(model: TextImageModel, batch: Batch) -> dict[str, Float[Te
 
 @torch.no_grad()
 def fused_metrics(model: TextImageModel, batch: Batch) -> CollapseMetrics:
-    """Readings of the pooled fused tokens of a batch of pairs, as `vitals` has them of a modality.
+    """Readings of the pooled fused tokens of a batch of pairs, as of the embeddings of a modality.
 
     The subjects are `fused` and `fused targets`; none for a model without fusion. Frozen encoders
     do not keep them apart: a fusion that gives the same for every pair is the trivial solution.

@@ -13,7 +13,13 @@ from tijepa.data.features import Features, SplitFeatures
 from tijepa.data.images import prepare
 from tijepa.data.pairs import Item, PairSource
 from tijepa.errors import DataError, NonFiniteError
-from tijepa.evaluate.collapse import EVERYTHING, Learned, collapse_readings
+from tijepa.evaluate.collapse_metrics import (
+    EVERYTHING,
+    Learned,
+    collapse_metrics,
+    modality_readings,
+)
+from tijepa.evaluate.detect import Basis, judge_once
 from tijepa.evaluate.match import match_energies
 from tijepa.evaluate.retrieval import retrieval
 from tijepa.inference.calibration import Calibration, Matches, fit_calibration
@@ -21,7 +27,7 @@ from tijepa.inference.calibration_selection import select_calibration
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.embeddings import Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
-from tijepa.inference.results import Retrieval, RunResults
+from tijepa.inference.results import Collapse, Retrieval, RunResults
 
 __all__ = [
     "EvaluationSet",
@@ -219,8 +225,21 @@ def measure(embedder: Embedder, data: EvaluationSet, learned: Learned = EVERYTHI
     plain = embedder.energy_of(pairs, "squared_l2" if embedder.predicts else "cosine")
     own = torch.arange(count)
     image, text = embedder.backend.before_target_norm(pairs)
-    collapse = collapse_readings(
-        image, text, plain[own, own], plain[own, own.roll(count // 2)], learned
+    readings = collapse_metrics(
+        pairs,
+        {},
+        own=(image, text),
+        modalities=learned.modalities,
+        directions=learned.directions,
+    )
+    verdict, reason = judge_once(readings, Basis.of(by_form[default]))
+    collapse = Collapse(
+        image=modality_readings(image),
+        text=modality_readings(text),
+        matched_energy=float(plain[own, own].double().mean()),
+        shuffled_energy=float(plain[own, own.roll(count // 2)].double().mean()),
+        verdict=verdict,
+        reason=reason,
     )
     results = RunResults(
         retrieval=by_form[default], form=default, energies=by_form, collapse=collapse

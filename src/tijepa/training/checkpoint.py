@@ -23,6 +23,7 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError
 from tijepa.evaluate.detect import Track
 from tijepa.inference.calibration import Calibration
+from tijepa.inference.results import Rollback
 from tijepa.io.files import writing
 from tijepa.model.saving import (
     ModelCard,
@@ -36,16 +37,7 @@ from tijepa.model.saving import (
 )
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = ["Checkpoints", "Rollback", "RunState"]
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """The guard went back from one step to a healthy checkpoint, and why."""
-
-    from_step: int
-    to_step: int
-    reason: str
+__all__ = ["Checkpoints", "RunState"]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tijepa.evaluate.collapse_metrics import (
     target_embeddings,
     watched,
 )
+from tijepa.evaluate.detect import Basis
 from tijepa.evaluate.measure import EvaluationSet, calibrate, measure
 from tijepa.evaluate.tasks import held_out_batch, task_energies
 from tijepa.inference.calibration import Calibration
@@ -31,14 +32,15 @@ from tijepa.objectives.base import Objective
 class Evaluated:
     """What an evaluation found: `figures` by name, plain values that JSON holds.
 
-    `collapse` is what the guard judges by, `calibration` goes into the checkpoint, and by the
-    highest `recall` the best checkpoint is chosen.
+    `collapse` is what the guard judges by, on this `basis` of pairs; `calibration` goes into the
+    checkpoint, and by the highest `recall` the best checkpoint is chosen.
     """
 
     figures: Mapping[str, Any] = field(default_factory=dict)
     collapse: CollapseMetrics | None = None
     calibration: Calibration | None = None
     recall: float | None = None
+    basis: Basis | None = None
 
 
 # the model, which may be left in evaluation mode → figures, or more than those
@@ -85,7 +87,8 @@ class HeldOut:
         figures = replace(found.results, step=0, split="validation").to_json()
         figures |= {"tasks": tasks, "seconds": time.perf_counter() - start}
         recall = _recall(found.results.retrieval) if learned.directions else None
-        return Evaluated(figures, readings, embedder.calibration, recall)
+        basis = Basis.of(found.results.retrieval or Retrieval())
+        return Evaluated(figures, readings, embedder.calibration, recall, basis)
 
 
 def _recall(retrieval: Retrieval | None) -> float | None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tijepa.config import RunConfig
 from tijepa.errors import CollapseError, ConfigError
 from tijepa.evaluate.collapse_metrics import CollapseMetrics
-from tijepa.evaluate.detect import Timing, advice, judge
-from tijepa.io.formatting import without_nan
-from tijepa.training.checkpoint import Checkpoints, Rollback, RunState
+from tijepa.evaluate.detect import Basis, Timing, advice, judge
+from tijepa.inference.results import Rollback, RunResults
+from tijepa.training.checkpoint import Checkpoints, RunState
 
 
 @dataclass(frozen=True)
 class Health:
     """What one evaluation says of the run; `record` is plain values for JSON."""
 
-    verdict: Literal["early", "healthy", "degrading", "collapsed"]
+    verdict: str
     record: dict[str, Any]
 
 
@@ -42,18 +42,28 @@ class Guard:
         """What the scheduled learning rate is multiplied by."""
         return self.lr_factor ** len(state.rollbacks)
 
-    def examine(self, state: RunState, readings: CollapseMetrics) -> tuple[RunState, Health]:
-        """The state that remembers these readings, and the verdict on them."""
-        tracks, verdict = judge(state.tracks, readings, state.step, self.timing)
-        collapsed = verdict.state == "collapsed"
-        record = verdict.to_dict() | {
-            "advice": advice(verdict.findings, self.settings) if self.settings else [],
-            "readings": readings,
-            "rollbacks": [asdict(one) for one in state.rollbacks],
-        }
-        in_a_row = state.collapsed_in_a_row + 1 if collapsed else 0
+    def examine(
+        self,
+        state: RunState,
+        readings: CollapseMetrics,
+        basis: Basis | None = None,
+        epochs: float = 0.0,
+    ) -> tuple[RunState, Health]:
+        """The state that remembers these readings, and the verdict on them.
+
+        `basis` is what they rest on; `epochs` how often every pair was seen, for the advice.
+        """
+        tracks, health = judge(state.tracks, readings, state.step, self.timing, basis)
+        health = replace(
+            health,
+            advice=tuple(advice(health.findings, self.settings, epochs)) if self.settings else (),
+            readings=readings,
+            rollbacks=state.rollbacks,
+        )
+        verdict = health.verdict or ""
+        in_a_row = state.collapsed_in_a_row + 1 if verdict == "collapsed" else 0
         state = replace(state, tracks=tracks, collapsed_in_a_row=in_a_row)
-        return state, Health(verdict.state, without_nan(record))
+        return state, Health(verdict, RunResults(health=health).to_json()["health"])
 
     def decide(self, state: RunState) -> Literal["go on", "stop", "rollback"]:
         """What to do now, from the state alone, so that a resumed run decides the same."""

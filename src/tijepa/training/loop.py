@@ -164,7 +164,8 @@ class Trainer:
                 clock.restart()
             stop = interrupt.requested  # read once: what it asks for must also be saved
             due = last or state.step % self.save_every == 0 or state.best_step == state.step
-            if health is not None and health.verdict == "healthy" and (due or guard.acts):
+            sound = health is not None and health.verdict in ("healthy", "unjudged")
+            if sound and (due or guard.acts):
                 state, due = replace(state, healthy_step=state.step), True
             decision = "go on" if health is None else guard.decide(state)
             if health is not None and decision == "rollback":
@@ -228,13 +229,15 @@ class Trainer:
                 found.collapse or whole.collapse,
                 found.calibration or whole.calibration,
                 found.recall if whole.recall is None else whole.recall,
+                found.basis or whole.basis,
             )
         self.model.train()
         health = None
         at = {"kind": "eval", "step": state.step}
         record = at | dict(whole.figures) | at
         if whole.collapse is not None:
-            state, health = self.guard.examine(state, whole.collapse)
+            epochs = state.cursor / self.items if self.items else 0.0
+            state, health = self.guard.examine(state, whole.collapse, whole.basis, epochs)
             record["health"] = health.record
         if whole.figures:
             for callback in self.callbacks:

@@ -13,10 +13,10 @@ import torch
 
 from tijepa.config import RunConfig
 from tijepa.errors import CheckpointError, DataError
-from tijepa.evaluate.collapse import collapse_readings
+from tijepa.evaluate.collapse_metrics import modality_readings
 from tijepa.evaluate.match import match_results
 from tijepa.inference.match_probability import MatchProbability
-from tijepa.inference.results import RunResults
+from tijepa.inference.results import Collapse, RunResults
 from tijepa.runs.gallery import Query, Result
 from tijepa.runs.report.report import write_report
 
@@ -87,7 +87,8 @@ def run_dir(tmp_path: Path) -> Path:
     folder.mkdir()
     random = torch.Generator().manual_seed(0)
     image = torch.randn(100, 16, generator=random)
-    collapse = asdict(collapse_readings(image, image, torch.ones(100), torch.full((100,), 2.0)))
+    own = modality_readings(image)
+    collapse = asdict(Collapse(own, own, 1.0, 2.0, verdict="healthy", reason="embeddings vary"))
     (folder / "config.yaml").write_text(RunConfig().to_yaml())
     environment = {
         "command": "tijepa train --preset scenes optim.lr=5e-4",

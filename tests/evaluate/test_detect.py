@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.evaluate.collapse_metrics import CollapseMetrics, collapse_metrics
-from tijepa.evaluate.detect import Timing, Track, Verdict, judge
+from tijepa.evaluate.detect import Basis, Timing, Track, judge, judge_once, times_chance
+from tijepa.evaluate.retrieval import retrieval
 from tijepa.inference.embeddings import Embeddings
+from tijepa.inference.results import Direction, Health, Retrieval, RunResults
 
 TIMING = Timing(settled=100, half=500)  # a run of 1,000 steps, evaluated every 100
 RANK = {"rank": 30.0, "available": 64.0, "spread": 0.95, "std": 1.0}
@@ -36,7 +38,7 @@ def readings(**changes: Mapping[str, float]) -> CollapseMetrics:
     return {name.replace("_targets", " targets"): values for name, values in base.items()}
 
 
-def run(history: Iterable[Change], timing: Timing = TIMING) -> list[Verdict]:
+def run(history: Iterable[Change], timing: Timing = TIMING) -> list[Health]:
     """The verdicts on readings every 100 steps."""
     tracks: dict[str, Track] = {}
     verdicts = []
@@ -47,7 +49,7 @@ def run(history: Iterable[Change], timing: Timing = TIMING) -> list[Verdict]:
 
 
 def states(history: Iterable[Change]) -> list[str]:
-    return [verdict.state for verdict in run(history)]
+    return [verdict.verdict for verdict in run(history)]
 
 
 def rank(modality: str, *values: float) -> list[Change]:
@@ -71,26 +73,26 @@ def test_a_gap_that_never_comes_is_collapse_from_half_of_the_run_on() -> None:
 def test_nothing_is_judged_during_the_warmup_but_numbers_that_are_not_finite() -> None:
     early = Timing(settled=200, half=500)
     constant = {"image": {"rank": 0.0, "spread": 0.0, "std": 0.0}}
-    assert run([constant], early)[0].state == "early"
-    assert run([{"image": {"rank": math.nan}}], early)[0].state == "collapsed"
+    assert run([constant], early)[0].verdict == "early"
+    assert run([{"image": {"rank": math.nan}}], early)[0].verdict == "collapsed"
 
 
 def test_slow_rank_decay_is_degrading_long_before_it_is_collapse() -> None:
     """Rank 30 falling by a fifth an evaluation: 30, 24, 19.2, 15.4, 12.3, 9.8, ... The best median
     of three is 24, half of it is 12: the median is 12.3 at the 6th and 9.8 at the 7th."""
     verdicts = run(rank("text", *[30 * 0.8**k for k in range(12)]))
-    assert [v.state for v in verdicts] == ["healthy"] * 6 + ["degrading"] * 5 + ["collapsed"]
+    assert [v.verdict for v in verdicts] == ["healthy"] * 6 + ["degrading"] * 5 + ["collapsed"]
     finding = verdicts[6].findings[0]
     assert (finding.subject, finding.since) == ("text", 700)
-    assert "text embeddings use fewer and fewer directions: 9.83, once 24" in finding.words
+    assert "text embeddings use fewer and fewer directions: 9.83, once 24" in finding.reason
 
 
 def test_sudden_collapse_of_one_modality_is_named_at_once_with_its_step() -> None:
     dead = {"image": {"rank": 0.0, "spread": 0.001, "std": 0.0}}
     verdicts = run([{}, {}, {}, dead, dead])
-    assert [v.state for v in verdicts] == ["healthy"] * 3 + ["collapsed"] * 2
+    assert [v.verdict for v in verdicts] == ["healthy"] * 3 + ["collapsed"] * 2
     assert {finding.subject for finding in verdicts[-1].findings} == {"image"}
-    assert verdicts[-1].words == (
+    assert verdicts[-1].reason == (
         "image embeddings are nearly the same for every item (since step 400)"
     )
 
@@ -99,11 +101,11 @@ def test_a_gap_that_vanishes_in_one_direction_names_that_direction() -> None:
     gaps = [0.6, 0.6, 0.6, 0.2, 0.2, 0.015, 0.001]
     history = [{"text_to_image": {"gap": gap, "certainty": 40 * gap}} for gap in gaps]
     verdicts = run(history)
-    assert [v.state for v in verdicts] == [
+    assert [v.verdict for v in verdicts] == [
         "healthy", "healthy", "healthy", "healthy", "degrading", "collapsed", "collapsed"
     ]  # fmt: skip
     assert [finding.subject for finding in verdicts[-1].findings] == ["text_to_image"]
-    assert "predictions of images from texts" in verdicts[-1].words
+    assert "predictions of images from texts" in verdicts[-1].reason
     assert verdicts[-1].findings[0].since == 500
 
 
@@ -131,8 +133,8 @@ def test_collapsed_targets_are_collapse() -> None:
 def test_shrinking_embeddings_are_degrading() -> None:
     history = [{"image": {"std": 0.4**k}} for k in range(6)]
     verdicts = run(history)
-    assert verdicts[-1].state == "degrading"
-    assert "image embeddings shrink" in verdicts[-1].words
+    assert verdicts[-1].verdict == "degrading"
+    assert "image embeddings shrink" in verdicts[-1].reason
 
 
 @settings(deadline=None, max_examples=50)
@@ -158,14 +160,14 @@ def test_the_verdict_does_not_flap_around_a_bound() -> None:
     """Of 64 directions 3.2 is the bound, left at 3.2 × 1.25 = 4: 3.5 and 3.9 do not leave it."""
     assert states(rank("text", 30, 30, 3.1, 3.5, 3.1, 3.9, 3.3))[2:] == ["collapsed"] * 5
     verdicts = run(rank("text", 30, 3.1, 3.9, 5.0, 30, 30, 30))
-    assert [v.state for v in verdicts][1:4] == ["collapsed", "collapsed", "degrading"]
+    assert [v.verdict for v in verdicts][1:4] == ["collapsed", "collapsed", "degrading"]
     assert verdicts[3].findings[0].since == 200
-    assert verdicts[-1].state == "healthy"
+    assert verdicts[-1].verdict == "healthy"
 
 
 def test_trouble_that_comes_back_has_a_new_beginning() -> None:
     verdicts = run(rank("text", 30, 1, 30, 30, 1))
-    assert verdicts[2].state == "healthy"
+    assert verdicts[2].verdict == "healthy"
     assert verdicts[4].findings[0].since == 500
 
 
@@ -182,7 +184,7 @@ def embeddings(n: int, d: int, share: float, seed: int) -> Embeddings:
     )
 
 
-def verdict_on(e: Embeddings, times: int = 4) -> Verdict:
+def verdict_on(e: Embeddings, times: int = 4) -> Health:
     tracks: dict[str, Track] = {}
     for number in range(1, times + 1):
         tracks, verdict = judge(tracks, collapse_metrics(e, {}), 500 * number, TIMING)
@@ -199,7 +201,7 @@ def verdict_on(e: Embeddings, times: int = 4) -> Verdict:
 def test_isotropic_gaussian_embeddings_with_a_predictor_are_never_collapsed(
     n: int, d: int, share: float, seed: int
 ) -> None:
-    assert verdict_on(embeddings(n, d, share, seed)).state != "collapsed"
+    assert verdict_on(embeddings(n, d, share, seed)).verdict != "collapsed"
 
 
 @settings(deadline=None, max_examples=40)
@@ -218,7 +220,7 @@ def test_constant_embeddings_are_always_collapsed(
     image = constant if dead != "text" else alive.image
     text = constant if dead != "image" else alive.text
     verdict = verdict_on(Embeddings(image, text, text, image))
-    assert verdict.state == "collapsed"
+    assert verdict.verdict == "collapsed"
     named = {finding.subject for finding in verdict.findings if finding.problem == "constant"}
     assert named >= ({"image", "text"} if dead == "both" else {dead})
 
@@ -229,7 +231,7 @@ def test_memory_is_plain_json_and_comes_back_equal() -> None:
         tracks, verdict = judge(tracks, readings(text={"rank": 3.0}), step, TIMING)
     loaded: dict[str, Any] = json.loads(json.dumps({k: asdict(v) for k, v in tracks.items()}))
     assert {name: Track(**track) for name, track in loaded.items()} == tracks
-    written = json.loads(json.dumps(verdict.to_dict()))
+    written = json.loads(json.dumps(RunResults(health=verdict).to_json()["health"]))
     assert written["verdict"] == "collapsed"
     assert written["findings"][0]["subject"] == "text"
 
@@ -242,3 +244,150 @@ def test_the_warmup_lasts_a_tenth_of_the_run_at_least(
     steps: int, warmup: int, timing: Timing
 ) -> None:
     assert Timing.of(steps, warmup) == timing
+
+
+# --- one evaluation, and what its sample can show ---------------------------------------------
+
+
+def spectrum(n: int, d: int, seed: int) -> torch.Tensor:
+    """Gaussian embeddings whose k-th direction has a variance of 1/k, as trained ones have."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, generator=random) * torch.arange(1.0, d + 1) ** -0.5
+
+
+def trained(n: int, d: int, share: float, seed: int) -> Embeddings:
+    """Each modality is predicted from the other up to an error: `share` of its variance."""
+    found = []
+    for number in (0, 2):
+        target, noise = spectrum(n, d, 4 * seed + number), spectrum(n, d, 4 * seed + number + 1)
+        found.append((target, share * target + math.sqrt(share * (1 - share)) * noise))
+    (image, image_from_text), (text, text_from_image) = found
+    return Embeddings(image, text_from_image, text, image_from_text)
+
+
+def collapsed(kind: str, n: int, d: int, seed: int) -> Embeddings:
+    image, text, third, fourth = (spectrum(n, d, 4 * seed + k) for k in range(4))
+    point = torch.ones(d) * 2.0
+    match kind:
+        case "constant":
+            same = point.expand(n, d)
+            return Embeddings(same, same, same, same)
+        case "rounding":  # of bfloat16: full rank, hardly any spread
+            image, text, third, fourth = (
+                point * (1 + x / 256) for x in (image, text, third, fourth)
+            )
+            return Embeddings(image, third, text, fourth)
+        case "line":  # one direction, along which partners lie anywhere
+            image, text, third, fourth = (x[:, :1] * point for x in (image, text, third, fourth))
+            return Embeddings(image, third, text, fourth)
+        case "one modality":
+            constant = text.mean(0).expand(n, d)
+            return Embeddings(image, constant, constant, image.mean(0).expand(n, d))
+        case "constant prediction":
+            return Embeddings(image, text.mean(0).expand(n, d), text, image.mean(0).expand(n, d))
+        case _:  # pairs do not matter
+            return Embeddings(image, third, text, fourth)
+
+
+def state_of(e: Embeddings) -> str:
+    energy = torch.cdist(e.text_from_image, e.text) ** 2
+    energy = energy + torch.cdist(e.image, e.image_from_text) ** 2
+    found = retrieval(energy, torch.arange(len(e.text)))
+    return judge_once(collapse_metrics(e, {}), Basis.of(found))[0]
+
+
+@pytest.mark.parametrize("pairs", [20, 100, 500])
+@pytest.mark.parametrize("dimensions", [16, 64, 384])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
+def test_no_trained_model_is_called_collapsed(pairs: int, dimensions: int, share: float) -> None:
+    """Also one that explains a twentieth of the variance; 20 pairs are too few to say more."""
+    found = {state_of(trained(pairs, dimensions, share, seed)) for seed in range(5)}
+    assert "collapsed" not in found
+    assert found == {"unjudged"} or pairs >= 100
+    if share >= 0.3 and pairs >= 100:
+        assert found == {"healthy"}
+
+
+@pytest.mark.parametrize("pairs", [20, 100, 500])
+@pytest.mark.parametrize("dimensions", [64, 384])
+@pytest.mark.parametrize(
+    "kind", ["constant", "rounding", "line", "one modality", "constant prediction", "unrelated"]
+)
+def test_no_collapsed_model_is_called_healthy(pairs: int, dimensions: int, kind: str) -> None:
+    found = {state_of(collapsed(kind, pairs, dimensions, seed)) for seed in range(5)}
+    if pairs >= 100:
+        assert found == {"collapsed"}
+    elif kind in ("constant", "rounding", "one modality"):
+        assert found == {"collapsed"}  # beyond doubt with any number of pairs
+    else:
+        assert found == {"unjudged"}
+
+
+def test_eighteen_pairs_of_a_working_model_are_too_few_to_judge() -> None:
+    """What a user met: rank 16.7, called "of 384", a gap of 2.2 standard errors, recall 5 × chance.
+
+    Eighteen items have 17 directions at most, so nearly all are used.
+    """
+    readings = {
+        "image": {"rank": 16.7, "available": 17.0, "spread": 0.9, "std": 0.1},
+        "text": {"rank": 15.2, "available": 17.0, "spread": 0.8, "std": 0.1},
+        "image_to_text": {"gap": 0.1, "certainty": 2.2},
+        "text_to_image": {"gap": 0.1, "certainty": 1.9},
+    }
+    assert judge_once(readings, Basis(18)) == (
+        "unjudged",
+        "too few pairs to judge: 18 held-out pairs, where at least 40 are needed",
+    )
+    state, reason = judge_once(readings, Basis(40))
+    assert state == "collapsed"
+    assert "train longer" not in reason
+    assert "marginal" not in reason
+    assert judge_once(readings, Basis(40, times_chance=5.0))[0] == "degrading"
+    assert "yet recall is 5.00 times chance" in judge_once(readings, Basis(40, 5.0))[1]
+
+
+def test_ranks_are_told_of_the_directions_that_the_sample_can_have() -> None:
+    assert (
+        "16.7 of 39 possible directions (images)"
+        in judge_once(
+            {"image": {"rank": 16.7, "available": 39.0, "spread": 0.9, "std": 0.1}}, Basis(40)
+        )[1]
+    )
+
+
+def found(recall: float, n: int) -> Retrieval:
+    """Recall at 1 alone; at 5 and 10 as by chance."""
+    chance = Direction(1 / n, 5 / n, 10 / n, n / 2)
+    return Retrieval(Direction(recall, 5 / n, 10 / n, n / 2), chance, n, n)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "sure"),
+    [
+        (4, 100, False),  # 4 × chance, but P(X ≥ 4) = 0.018 for Binomial(100, 0.01)
+        (6, 100, True),  # P(X ≥ 6) = 0.0005
+        (200, 500, True),
+        (2, 500, False),  # twice chance
+    ],
+)
+def test_a_recall_counts_where_luck_does_not_explain_it(hits: int, n: int, sure: bool) -> None:
+    assert times_chance(found(hits / n, n)) == (pytest.approx(hits) if sure else 0.0)
+
+
+def test_random_energies_are_hardly_ever_above_chance() -> None:
+    """Six recalls, each there with a probability below 0.001: below 3 of 500 samples expected."""
+    random = torch.Generator().manual_seed(0)
+    energies = (torch.randn(60, 60, generator=random) for _ in range(500))
+    sure = [times_chance(retrieval(energy, torch.arange(60))) > 0 for energy in energies]
+    assert sum(sure) <= 3
+
+
+def test_a_collapse_of_what_is_fused_or_not_finite_is_not_spared_by_recall() -> None:
+    fused = {"fused": {"rank": 0.0, "available": 64.0, "spread": 0.0, "std": 0.0}}
+    assert judge_once(fused, Basis(500, 20.0))[0] == "collapsed"
+    broken = {"image": {"rank": math.nan, "available": 64.0, "spread": 0.9, "std": 1.0}}
+    assert judge_once(broken, Basis(12, 20.0))[0] == "collapsed"
+
+
+def test_where_nothing_is_learned_nothing_is_judged() -> None:
+    assert judge_once({}, Basis(500))[0] == "unjudged"
