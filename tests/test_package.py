@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import tomllib
@@ -12,15 +13,23 @@ import tijepa
 
 def test_all_is_the_public_interface() -> None:
     assert tijepa.__all__ == [
+        "Callback",
         "CheckpointError",
+        "CollapseError",
         "ConfigError",
         "DataError",
         "Embedder",
+        "Evaluated",
+        "HeldOut",
+        "ImageError",
         "MissingExtraError",
         "NonFiniteError",
         "Objective",
+        "Run",
+        "Schedule",
         "Section",
         "TijepaError",
+        "Trainer",
         "__version__",
         "compare",
         "doctor",
@@ -31,13 +40,22 @@ def test_all_is_the_public_interface() -> None:
         "prepare",
         "register",
         "search",
+        "train",
     ]
     assert dir(tijepa) == tijepa.__all__
 
 
 @pytest.mark.parametrize("name", tijepa.__all__)
-def test_every_public_name_can_be_imported(name: str) -> None:
-    assert getattr(tijepa, name) is not None
+def test_every_public_name_can_be_imported_and_is_documented_and_typed(name: str) -> None:
+    found = getattr(tijepa, name)
+    if name == "__version__":
+        assert isinstance(found, str)
+        return
+    assert inspect.getdoc(found)
+    if inspect.isfunction(found):
+        signature = inspect.signature(found)
+        assert signature.return_annotation is not inspect.Signature.empty
+        assert not [p for p in signature.parameters.values() if p.annotation is p.empty]
 
 
 @pytest.mark.parametrize("name", ["evaluate", "search"])

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tijepa.errors import (
     CheckpointError,
+    CollapseError,
     ConfigError,
     DataError,
+    ImageError,
     MissingExtraError,
     NonFiniteError,
     TijepaError,
@@ -32,17 +34,27 @@ if TYPE_CHECKING:
     from tijepa.search.answer import search
     from tijepa.search.filter import filter_store as filter
     from tijepa.search.index import index
+    from tijepa.training import Callback, Evaluated, HeldOut, Schedule, Trainer
+    from tijepa.training.api import Run, train
 
 __all__ = [
+    "Callback",
     "CheckpointError",
+    "CollapseError",
     "ConfigError",
     "DataError",
     "Embedder",
+    "Evaluated",
+    "HeldOut",
+    "ImageError",
     "MissingExtraError",
     "NonFiniteError",
     "Objective",
+    "Run",
+    "Schedule",
     "Section",
     "TijepaError",
+    "Trainer",
     "__version__",
     "compare",
     "doctor",
@@ -53,14 +65,21 @@ __all__ = [
     "prepare",
     "register",
     "search",
+    "train",
 ]
 
 # name: where it is imported from on first use, as module:attribute
 _LATER = {
+    "Callback": "tijepa.training:Callback",
     "Embedder": "tijepa.inference.embedder:Embedder",
-    "compare": "tijepa.runs.compare:compare_runs",
+    "Evaluated": "tijepa.training:Evaluated",
+    "HeldOut": "tijepa.training:HeldOut",
     "Objective": "tijepa.objectives.base:Objective",
+    "Run": "tijepa.training.api:Run",
+    "Schedule": "tijepa.training:Schedule",
     "Section": "tijepa.registry:Section",
+    "Trainer": "tijepa.training:Trainer",
+    "compare": "tijepa.runs.compare:compare_runs",
     "doctor": "tijepa.data.validation.diagnosis:doctor",
     "evaluate": "tijepa.runs.evaluation:evaluate_run",
     "filter": "tijepa.search.filter:filter_store",
@@ -69,6 +88,7 @@ _LATER = {
     "prepare": "tijepa.data.store.prepare:prepare",
     "register": "tijepa.registry:register",
     "search": "tijepa.search.answer:search",
+    "train": "tijepa.training.api:train",
 }
 
 

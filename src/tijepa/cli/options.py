@@ -70,6 +70,7 @@ FLAGS = {
     "parts": "--meaning",
     "port": "--port",
     "preset": "--preset",
+    "resume": "--resume",
     "replace": "--replace",
     "side": "--on",
     "split": "--split",

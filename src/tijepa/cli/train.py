@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tijepa.errors import CheckpointError, ConfigError
+from tijepa.errors import ConfigError
 
 if TYPE_CHECKING:
     from tijepa.config import RunConfig
@@ -107,22 +107,11 @@ def _stored(
     out: Path | None, preset: str | None, file: Path | None, settings: list[str]
 ) -> tuple[RunConfig, Path]:
     """The configuration of the run in `out`, which nothing given may contradict."""
-    from tijepa.config import load_config
+    from tijepa.config import resumed_config
 
     if out is None:
         raise ConfigError("--resume needs --out RUN, the folder of the run to continue")
-    path = out / "config.yaml"
-    if not path.is_file():
-        raise CheckpointError(f"{out} holds no run (config.yaml): leave out --resume to start one")
-    stored = load_config(file=path)
-    if preset is None and file is None:
-        file = path
-    for key, here, there in load_config(preset, file, settings).differences(stored):
-        raise ConfigError(
-            f"{key} is {there} in {path}, not {here}: a resumed run keeps its settings; leave it"
-            " out, or start anew with another --out"
-        )
-    return stored, out
+    return resumed_config(out, preset, file, settings), out
 
 
 # `tijepa demo`: the main job on embedded data, start to report.

@@ -12,7 +12,7 @@ the YAML that all of them speak.
 
 from __future__ import annotations
 
-from tijepa.config.layers import load_config, preset_names
+from tijepa.config.layers import load_config, preset_names, resumed_config
 from tijepa.config.objectives import (
     CrossModalTaskConfig,
     MaskConfig,
@@ -61,4 +61,5 @@ __all__ = [
     "TokenPredictorConfig",
     "load_config",
     "preset_names",
+    "resumed_config",
 ]

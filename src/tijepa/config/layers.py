@@ -22,8 +22,10 @@ from tijepa.config.objectives import fixed_settings
 from tijepa.config.run import RunConfig
 from tijepa.config.unused_settings import without_effect
 from tijepa.config.yaml_io import covers, leaves, read_yaml, remove
-from tijepa.errors import ConfigError
+from tijepa.errors import CheckpointError, ConfigError
 from tijepa.registry import entries, entry, load_plugins, named_plugins, package_of, unknown_name
+
+__all__ = ["load_config", "preset_names", "resumed_config"]
 
 
 def preset_names() -> list[str]:
@@ -86,6 +88,29 @@ def _packages(config: RunConfig) -> list[str]:
             names.append((one_of.kind, name))
     found = [package_of(entry(kind, name)) for kind, name in names]
     return [package for package in dict.fromkeys(found) if package is not None]
+
+
+def resumed_config(
+    out: Path,
+    preset: str | None = None,
+    file: Path | str | None = None,
+    overrides: Iterable[str] = (),
+) -> RunConfig:
+    """The configuration of the run in `out`, which nothing given may contradict.
+
+    Raises `CheckpointError` where no run is there, `ConfigError` for a setting that differs.
+    """
+    path = out / "config.yaml"
+    if not path.is_file():
+        raise CheckpointError(f"{out} holds no run (config.yaml): leave out `resume` to start one")
+    stored = load_config(file=path)
+    given = path if preset is None and file is None else file
+    for key, here, there in load_config(preset, given, overrides).differences(stored):
+        raise ConfigError(
+            f"{key} is {there} in {path}, not {here}: a resumed run keeps its settings; leave it"
+            " out, or start anew with another `out`"
+        )
+    return stored
 
 
 def _listed(value: Any) -> list[str]:

@@ -25,16 +25,16 @@ class Encoders(nn.Module):
     `fusion` lets image tokens read the text (X of the TI-JEPA paper); None where no task needs it.
     The encoders and the fusion treat items one by one; only the heads may look at a whole batch
     (BatchNorm). The arguments are those of `ImageEncoder` or, where they hold `net`,
-    `ImageBackbone`, or, where they hold `encoder`, those of the encoder of that name; the same for
-    the text; (for both heads) those of `MLP`; and those of `Fusion` but for its input widths, which
-    are the encoders'.
+    `ImageBackbone`, or, where they hold `encoder`, those of the encoder of that name, or the
+    encoder itself; the same for the text; (for both heads) those of `MLP`; and those of `Fusion`
+    but for its input widths, which are the encoders'.
     """
 
     def __init__(
         self,
         *,
-        image: Mapping[str, Any],
-        text: Mapping[str, Any],
+        image: Mapping[str, Any] | nn.Module,
+        text: Mapping[str, Any] | nn.Module,
         head: Mapping[str, Any],
         embed_dim: int,
         fusion: Mapping[str, Any] | None = None,
@@ -60,8 +60,10 @@ class Encoders(nn.Module):
 
 
 def _encoder(
-    arguments: Mapping[str, Any], pretrained: type[nn.Module], own: type[nn.Module]
+    arguments: Mapping[str, Any] | nn.Module, pretrained: type[nn.Module], own: type[nn.Module]
 ) -> Any:
+    if isinstance(arguments, nn.Module):
+        return arguments
     if "encoder" in arguments:
         return part("encoder", arguments["encoder"])(
             **{name: value for name, value in arguments.items() if name != "encoder"}

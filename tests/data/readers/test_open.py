@@ -23,7 +23,7 @@ def test_only_one_reader_recognises_a_layout(tmp_path: Path, layout: str) -> Non
 def test_every_reader_of_files_has_a_writer_that_shows_that_it_gives_the_same_pairs() -> None:
     """Those without one read what has tests of its own: scenes, the hub, stores, MVSA."""
     written = {layout.partition("-")[0] for layout in disk.WRITERS}
-    assert readers().keys() - written == {"scenes", "hub", "lance", "mvsa"}
+    assert readers().keys() - written == {"scenes", "hub", "lance", "mvsa", "memory"}
     assert all(reader.name == name for name, reader in readers().items())
 
 
