@@ -91,7 +91,7 @@ def test_trouble_is_told_in_words_with_what_usually_helps() -> None:
 def test_a_verdict_of_trouble_is_bold_and_red_on_a_terminal(verdict: str) -> None:
     record = evaluation()
     record["health"] = {"verdict": verdict, "reason": "why", "advice": ["a", "b"]}
-    text = shown(lambda display: display.evaluated(record), terminal=True)
+    text = shown(lambda display: display.on_evaluation(30, record), terminal=True)
     assert (f"\x1b[1;31m{verdict}" in text) is (verdict != "healthy")
 
 
