@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tijepa.errors import CheckpointError
+from tijepa.inference.results import Collapse
 from tijepa.runs.record import read_run
 
 
@@ -57,7 +58,7 @@ def test_rejected_items_of_an_older_run_are_read_by_the_name_of_their_list(tmp_p
 def test_evaluations_are_those_of_the_validation_split_where_there_are_any(tmp_path: Path) -> None:
     test = {"kind": "eval", "step": 1, "split": "test"}
     write_metrics(tmp_path, test, {"kind": "eval", "step": 2, "split": "validation"})
-    assert [line["step"] for line in read_run(tmp_path).evals] == [2]
+    assert [one.step for one in read_run(tmp_path).evals] == [2]
     write_metrics(tmp_path, test)
     assert read_run(tmp_path).eval_split == "test"
 
@@ -80,7 +81,10 @@ def test_the_last_evaluation_stands_in_until_there_are_results(tmp_path: Path) -
         {"kind": "eval", "step": 600, "split": "validation", "collapse": {"gap": 2}},
     )
     origin = "step 600, validation split, not final"
-    assert read_run(tmp_path).best_known("collapse") == ({"gap": 2}, origin)
+    found, where = read_run(tmp_path).best_known("collapse")
+    assert (found.collapse, where) == (Collapse(gap=2), origin)
     (tmp_path / "results.json").write_text('{"split": "test", "collapse": {"gap": 3}}')
-    assert read_run(tmp_path).best_known("collapse") == ({"gap": 3}, "final model, test split")
-    assert read_run(tmp_path).best_known("retrieval") == (None, "")
+    found, where = read_run(tmp_path).best_known("collapse")
+    assert (found.collapse, where) == (Collapse(gap=3), "final model, test split")
+    found, where = read_run(tmp_path).best_known("retrieval")
+    assert (found.retrieval, where) == (None, "")

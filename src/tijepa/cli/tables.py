@@ -26,7 +26,6 @@ from tijepa.io.formatting import (
     rank,
     times_chance,
 )
-from tijepa.runs.record import part, value
 
 if TYPE_CHECKING:
     from tijepa.runs.compare import Comparison
@@ -276,14 +275,14 @@ def print_sweep(console: Console, outcomes: Sequence[Outcome]) -> None:
     for one in sorted(
         outcomes, key=lambda one: -1.0 if one.validation is None else one.validation, reverse=True
     ):
-        retrieval = part(one.results, "retrieval")
-        verdict = part(one.results, "collapse").get("verdict")
+        retrieval = one.results.retrieval or Retrieval()
+        verdict = None if one.results.collapse is None else one.results.collapse.verdict
         table.add_row(
             *([_text(one.cell.values[key]) for key in keys] or [_text(one.cell.name)]),
             _or_dash(one.validation, percent),
             *(
-                _or_dash(value(part(retrieval, direction), "recall_at_1"), percent)
-                for direction, _, _ in _DIRECTIONS
+                _or_dash(direction.recall_at_1, percent)
+                for direction in retrieval.directions.values()
             ),
             Text(str(verdict or DASH), style=verdict_style(verdict)),
             one.status,

@@ -110,7 +110,7 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
 def best_validation(record: RunRecord) -> tuple[int, float] | None:
     """Step and recall at 1, mean of both directions, of the best healthy validation so far."""
     best: tuple[int, float] | None = None
-    for one in record.evaluations:
+    for one in record.evals:
         if one.retrieval is None or one.step is None:
             continue
         recall = one.retrieval.mean_recall_at_1
@@ -155,8 +155,8 @@ def _data(described: tuple[Any, Any, Mapping[str, Any]]) -> str:
 
 def _measured(record: RunRecord, finished: bool) -> RunResults | None:
     if finished:
-        return record.final
-    return record.evaluations[-1] if record.evaluations else None
+        return record.results
+    return record.evals[-1] if record.evals else None
 
 
 def _check_measured(names: Sequence[str], measured: Sequence[RunResults | None]) -> None:
@@ -186,7 +186,7 @@ def _compared(name: str, record: RunRecord, measured: RunResults | None) -> Comp
     known = [speed for speed in speeds if speed > 0]
     parameters = part(record.environment or {}, "parameters")
     measured = measured or RunResults()
-    verdict, reason = shown_verdict(measured.collapse, record.last_health)
+    verdict, reason = shown_verdict(measured.collapse, record.health)
     return Compared(
         name=name,
         record=record,

@@ -153,7 +153,7 @@ def finish_run(
         split=split,
         checkpoint=kept.name,
         match_probability=match,
-        health=read_run(run).last_health,
+        health=read_run(run).health,
         extra=figures(config.evaluations, _evaluated_pairs(measured, evaluation)),
     )
     if config.data.source == "scenes":

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -36,53 +35,34 @@ class RunRecord:
     config: Mapping[str, Any] | None
     environment: Mapping[str, Any] | None
     train: tuple[Mapping[str, Any], ...]  # lines of kind "train", one per step, steps ascending
-    evals: tuple[Mapping[str, Any], ...]  # lines of kind "eval" of one split, steps ascending
-    results: Mapping[str, Any] | None
+    evals: tuple[RunResults, ...]  # lines of kind "eval" of one split, steps ascending
+    results: RunResults | None
     rejected: tuple[Mapping[str, Any], ...] | None
     problems: Mapping[str, str]  # file name → why it is missing from the record
 
-    def best_known(self, key: str) -> tuple[Mapping[str, Any] | None, str]:
-        """The final `retrieval` or `collapse`, or else the last one taken while training.
+    def best_known(self, part: Literal["retrieval", "collapse"]) -> tuple[RunResults, str]:
+        """What measured this part: the final evaluation, or else the last one while training.
 
-        Beside it, in words, where it comes from.
+        Beside it, in words, where it comes from; empty where nothing did.
         """
-        if self.results is not None and isinstance(self.results.get(key), dict):
-            split = self.results.get("split")
-            where = f", {split} split" if isinstance(split, str) else ""
-            return self.results[key], f"final model{where}"
-        for line in reversed(self.evals):
-            if isinstance(line.get(key), dict):
-                return line[key], f"step {count(line['step'])}, {self.eval_split} split, not final"
-        return None, ""
+        if self.results is not None and getattr(self.results, part) is not None:
+            where = "" if self.results.split is None else f", {self.results.split} split"
+            return self.results, f"final model{where}"
+        for one in reversed(self.evals):
+            if getattr(one, part) is not None:
+                return one, f"step {count(one.step or 0)}, {self.eval_split} split, not final"
+        return RunResults(), ""
 
     @property
-    def health(self) -> Mapping[str, Any] | None:
+    def health(self) -> Health | None:
         """What the collapse guard said at the last evaluation, with that evaluation's `step`."""
-        for line in reversed(self.evals):
-            if isinstance(line.get("health"), dict):
-                return {"step": line["step"], **line["health"]}
-        return None
-
-    @property
-    def last_health(self) -> Health | None:
-        """The same, typed."""
-        found = self.health
-        return None if found is None else RunResults.from_json({"health": found}).health
-
-    @cached_property
-    def final(self) -> RunResults | None:
-        """The content of results.json; None where it is not there or holds no mapping."""
-        return None if self.results is None else RunResults.from_json(self.results)
-
-    @cached_property
-    def evaluations(self) -> tuple[RunResults, ...]:
-        """The `evals`, typed."""
-        return tuple(map(RunResults.from_json, self.evals))
+        found = (replace(one.health, step=one.step) for one in reversed(self.evals) if one.health)
+        return next(found, None)
 
     @property
     def eval_split(self) -> str | None:
         """The split of the `evals`."""
-        return str(self.evals[0].get("split", "validation")) if self.evals else None
+        return self.evals[0].split or "validation" if self.evals else None
 
 
 def read_run(run_dir: Path) -> RunRecord:
@@ -99,8 +79,11 @@ def read_run(run_dir: Path) -> RunRecord:
         config=config,
         environment=environment,
         train=_by_step([line for line in metrics if line.get("kind") == "train"]),
-        evals=_by_step(_one_split([line for line in metrics if line.get("kind") == "eval"])),
-        results=results,
+        evals=tuple(
+            RunResults.from_json(line)
+            for line in _by_step(_one_split([one for one in metrics if one.get("kind") == "eval"]))
+        ),
+        results=None if results is None else RunResults.from_json(results),
         rejected=_lines(rejected_file(run_dir), problems),
         problems=problems,
     )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from tijepa.inference.results import RunResults, shown_verdict
+from tijepa.inference.results import Retrieval, RunResults, shown_verdict
 from tijepa.io.formatting import count, date, plain
 from tijepa.runs.record import RunRecord, part, read_run, value
 from tijepa.runs.report.curves import curves
@@ -81,22 +79,21 @@ def run_answer(folder: Path) -> RunAnswer:
     `CheckpointError` where the folder is gone.
     """
     run = read_run(folder)
-    retrieval, measured = run.best_known("retrieval")
-    collapse, _ = run.best_known("collapse")
-    found = retrieval or {}
-    judged = RunResults.from_json({"collapse": collapse}).collapse
-    verdict, reason = shown_verdict(judged, run.last_health)
+    measured, origin = run.best_known("retrieval")
+    found = measured.retrieval or Retrieval()
+    judged, _ = run.best_known("collapse")
+    verdict, reason = shown_verdict(judged.collapse, run.health)
     return RunAnswer(
         name=run.name,
         verdict=verdict,
         sign=sign_of(verdict),
         reason=reason,
-        measured=measured,
-        image_to_text=_direction(found, "image_to_text"),
-        text_to_image=_direction(found, "text_to_image"),
-        images=_whole(found, "num_images"),
-        texts=_whole(found, "num_texts"),
-        chance=_number(found, "chance_at_1"),
+        measured=origin,
+        image_to_text=_direction(measured, "image_to_text"),
+        text_to_image=_direction(measured, "text_to_image"),
+        images=_whole(found.num_images),
+        texts=_whole(found.num_texts),
+        chance=_number(found.chance_at_1),
         facts=_facts(run),
         problems=[why for file, why in run.problems.items() if file != "rejected.jsonl"],
         history=health_section(run),
@@ -104,11 +101,11 @@ def run_answer(folder: Path) -> RunAnswer:
     )
 
 
-def _direction(found: Mapping[str, Any], key: str) -> Direction | None:
-    readings = part(found, key)
-    if not readings:
+def _direction(measured: RunResults, key: str) -> Direction | None:
+    if measured.retrieval is None:
         return None
-    return Direction(**{name: _number(readings, name) for name in Direction.model_fields})
+    found = measured.retrieval.directions[key]
+    return Direction(**{name: _number(getattr(found, name)) for name in Direction.model_fields})
 
 
 def _facts(run: RunRecord) -> list[tuple[str, str]]:
@@ -116,7 +113,7 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
     objective, optim = part(config, "objective"), part(config, "optim")
     source = part(config, "data").get("source")
     steps, batch = value(optim, "steps"), value(optim, "batch_size")
-    form = (run.results or {}).get("form")
+    form = None if run.results is None else run.results.form
     started = environment.get("started", environment.get("date"))
     parameters = part(environment, "parameters").get("total", environment.get("parameters"))
     facts = {
@@ -130,11 +127,9 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
     return [(term, words) for term, words in facts.items() if isinstance(words, str)]
 
 
-def _number(mapping: Mapping[str, Any], key: str) -> float | None:
-    found = value(mapping, key)
-    return found if math.isfinite(found) else None
+def _number(reading: int | float) -> float | None:
+    return reading if math.isfinite(reading) else None
 
 
-def _whole(mapping: Mapping[str, Any], key: str) -> int | None:
-    found = _number(mapping, key)
-    return None if found is None else int(found)
+def _whole(reading: int | float) -> int | None:
+    return int(reading) if math.isfinite(reading) else None

@@ -20,12 +20,13 @@ from typing import Any, Literal
 
 from tijepa.config import RunConfig, load_config
 from tijepa.errors import ConfigError
+from tijepa.inference.results import Retrieval, RunResults
 from tijepa.io.files import writing
 from tijepa.io.formatting import duration, without_nan
 from tijepa.io.progress import Interrupt, Reporter
 from tijepa.model.saving import write_json
 from tijepa.runs.compare import best_validation
-from tijepa.runs.record import part, read_run, value
+from tijepa.runs.record import read_run
 from tijepa.training.grid import Cell
 
 State = Literal["finished", "started", "new"]
@@ -43,11 +44,11 @@ class Outcome:
     problem: str | None = None
     validation: float | None = None
     best_step: int | None = None
-    results: dict[str, Any] = field(default_factory=dict)
+    results: RunResults = field(default_factory=RunResults)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for sweep.json."""
-        retrieval = part(self.results, "retrieval")
+        retrieval = self.results.retrieval or Retrieval()
         return {
             "name": self.cell.name,
             "values": dict(self.cell.values),
@@ -55,12 +56,11 @@ class Outcome:
             "problem": self.problem,
             "validation_recall_at_1": self.validation,
             "best_step": self.best_step,
-            "split": self.results.get("split"),
+            "split": self.results.split,
             "recall_at_1": {
-                direction: value(part(retrieval, direction), "recall_at_1")
-                for direction in ("image_to_text", "text_to_image")
+                name: direction.recall_at_1 for name, direction in retrieval.directions.items()
             },
-            "verdict": part(self.results, "collapse").get("verdict"),
+            "verdict": None if self.results.collapse is None else self.results.collapse.verdict,
         }
 
 
@@ -207,7 +207,7 @@ def _last_line(log: Path, code: int) -> str:
 def _read(outcome: Outcome) -> None:
     record = read_run(outcome.folder)
     outcome.status = "finished"
-    outcome.results = dict(record.results or {})
+    outcome.results = record.results or RunResults()
     best = best_validation(record)
     if best is not None:
         outcome.best_step, outcome.validation = best

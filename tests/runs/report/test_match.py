@@ -14,7 +14,16 @@ from tijepa.runs.report.match import match
 
 
 def record(results: dict[str, Any] | None) -> RunRecord:
-    return RunRecord("run", None, None, (), (), results, None, {})
+    return RunRecord(
+        "run",
+        None,
+        None,
+        (),
+        (),
+        None if results is None else RunResults.from_json(results),
+        None,
+        {},
+    )
 
 
 def measured() -> dict[str, Any]:

@@ -237,7 +237,7 @@ def test_the_guards_verdict_advice_and_rollbacks_are_in_the_health_section(run_d
         "What usually helps:raise text embeddings shrink",
         "4060✓ Healthy",
         "9020text embeddings shrink",
-        "Gap as a share of the marginal energy",
+        "How much nearer right partners are than wrong ones",
         "Drift between target encoders and context encoders",
         "While it trained the run was degrading at its last evaluation, step 80: see Health.",
     ):

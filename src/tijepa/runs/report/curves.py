@@ -8,14 +8,17 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tijepa.inference.results import RunResults
 from tijepa.io.formatting import count, plain
 from tijepa.io.page import render
-from tijepa.runs.record import RunRecord, part, value
+from tijepa.runs.record import RunRecord
 from tijepa.runs.report.charts import Reference, Series, line_chart
 
 DIRECTIONS = (("image_to_text", "Image → text"), ("text_to_image", "Text → image"))
 MODALITIES = ("image", "text")
 Path = tuple[str, ...]
+Lines = Sequence[Mapping[str, Any]] | Sequence[RunResults]
+_MISSING = object()
 
 
 def curves(run: RunRecord) -> Markup:
@@ -40,7 +43,7 @@ def _train_curves(lines: Sequence[Mapping[str, Any]]) -> Iterable[Markup]:
 
 
 def _retrieval_curves(run: RunRecord) -> Iterable[Markup]:
-    known = [value(part(line, "retrieval"), "chance_at_1") for line in run.evals]
+    known = [one.retrieval.chance_at_1 for one in run.evals if one.retrieval is not None]
     chance = [one for one in known if not math.isnan(one)]
     reference = Reference("chance at 1", chance[-1]) if chance else None
     for key, title in DIRECTIONS:
@@ -51,7 +54,7 @@ def _retrieval_curves(run: RunRecord) -> Iterable[Markup]:
 
 
 def _collapse_curves(run: RunRecord) -> Iterable[Markup]:
-    known = [value(part(part(line, "collapse"), "image"), "dimensions") for line in run.evals]
+    known = [one.collapse.image.dimensions for one in run.evals if one.collapse is not None]
     sizes = [one for one in known if not math.isnan(one)]
     for title, wanted, note in (
         (
@@ -91,12 +94,13 @@ def _collapse_curves(run: RunRecord) -> Iterable[Markup]:
 
 def _paired_tasks(run: RunRecord) -> list[str]:
     """Tasks whose evaluations hold a gap, in order of first appearance."""
-    found = dict.fromkeys(name for line in run.evals for name in part(line, "tasks"))
-    return [name for name in found if any(_has_gap(line, name) for line in run.evals)]
-
-
-def _has_gap(line: Mapping[str, Any], task: str) -> bool:
-    return not math.isnan(value(part(part(line, "tasks"), task), "gap"))
+    known = (
+        name
+        for one in run.evals
+        for name, energies in one.tasks.items()
+        if not math.isnan(energies.get("gap", math.nan))
+    )
+    return list(dict.fromkeys(known))
 
 
 def _keys(lines: Sequence[Mapping[str, Any]], start: str, end: str) -> dict[str, Path]:
@@ -105,7 +109,7 @@ def _keys(lines: Sequence[Mapping[str, Any]], start: str, end: str) -> dict[str,
     return {plain(k[len(start) : len(k) - len(end)]): (k,) for k in found if k.endswith(end)}
 
 
-def all_series(lines: Sequence[Mapping[str, Any]], wanted: Mapping[str, Path]) -> list[Series]:
+def all_series(lines: Lines, wanted: Mapping[str, Path]) -> list[Series]:
     """Those of the wanted series that have any point."""
     series = [
         series_of(lines, name, path, dashed=name.startswith("text,") or name == "text")
@@ -114,17 +118,20 @@ def all_series(lines: Sequence[Mapping[str, Any]], wanted: Mapping[str, Path]) -
     return [one for one in series if one.steps]
 
 
-def series_of(
-    lines: Sequence[Mapping[str, Any]], name: str, path: Path, *, dashed: bool = False
-) -> Series:
-    """The numbers under nested keys; null, which is how JSON tells of no number, is NaN."""
+def series_of(lines: Lines, name: str, path: Path, *, dashed: bool = False) -> Series:
+    """The numbers under nested keys or attributes; what is no number is NaN."""
     steps: list[float] = []
     values: list[float] = []
     for line in lines:
-        at: Any = line
-        for key in path[:-1]:
-            at = part(at, key)
-        if path[-1] in at and not isinstance(at[path[-1]], (str, list, dict)):
-            steps.append(float(line["step"]))
-            values.append(value(at, path[-1]))
+        at = _within(line, path)
+        if at is not _MISSING and not isinstance(at, (str, list, dict)):
+            steps.append(float(_within(line, ("step",))))
+            values.append(float(at) if isinstance(at, (int, float)) else math.nan)
     return Series(name, steps, values, dashed=dashed)
+
+
+def _within(at: Any, path: Path) -> Any:
+    """What lies under the keys of mappings and the attributes of results."""
+    for key in path:
+        at = at.get(key, _MISSING) if isinstance(at, Mapping) else getattr(at, key, _MISSING)
+    return at

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from markupsafe import Markup
 
+from tijepa.inference.results import Health
 from tijepa.io.formatting import count
 from tijepa.io.page import Table, render
-from tijepa.runs.record import RunRecord, part, value
+from tijepa.runs.record import RunRecord
 from tijepa.runs.report.charts import line_chart
 from tijepa.runs.report.curves import all_series
 
 _SIGNS = {
     "healthy": "✓ Healthy",
     "early": "Too early",
+    "unjudged": "Not judged",
     "degrading": "! Degrading",
     "collapsed": "✕ Collapsed",
 }
 _CHARTS = (
     (
-        "Gap as a share of the marginal energy, by direction",
+        "How much nearer right partners are than wrong ones, by direction",
         ("image_to_text", "text_to_image"),
         "gap",
-        "0 for a constant prediction, 0.2 for one that explains a tenth of the variance.",
+        "As a share of the energy of a constant guess: 0 for such a guess, 0.2 for a"
+        " prediction that explains a tenth of the variance.",
     ),
     (
         "Spread of the embeddings",
@@ -51,16 +54,15 @@ def health(run: RunRecord) -> Markup:
     found = run.health
     if found is None:
         return render("health.html", found=None)
-    verdict = str(found.get("verdict"))
-    advice = found.get("advice")
+    verdict = str(found.verdict)
     return render(
         "health.html",
         found={
             "verdict": verdict,
             "sign": sign_of(verdict, verdict),
-            "step": count(value(found, "step")),
-            "reason": str(found.get("reason", "no reason recorded")),
-            "advice": advice if isinstance(advice, list) else [],
+            "step": count(found.step or 0),
+            "reason": found.reason or "no reason recorded",
+            "advice": list(found.advice),
         },
         tables=[_history(run), *_rollbacks(found)],
         charts=list(_charts(run)),
@@ -70,14 +72,14 @@ def health(run: RunRecord) -> Markup:
 def _history(run: RunRecord) -> Table:
     """The verdicts in order, neighbours that are the same as one row."""
     spans: list[list[Any]] = []
-    for line in run.evals:
-        verdict = part(line, "health").get("verdict")
-        if not isinstance(verdict, str):
+    for one in run.evals:
+        verdict = None if one.health is None else one.health.verdict
+        if verdict is None:
             continue
         if spans and spans[-1][2] == verdict:
-            spans[-1][1] = line["step"]
+            spans[-1][1] = one.step
         else:
-            spans.append([line["step"], line["step"], verdict])
+            spans.append([one.step, one.step, verdict])
     rows = [
         (count(first), count(last), sign_of(verdict, verdict)) for first, last, verdict in spans
     ]
@@ -85,13 +87,8 @@ def _history(run: RunRecord) -> Table:
     return Table("Verdicts while it trained.", head, rows, words=(2,))
 
 
-def _rollbacks(found: Mapping[str, Any]) -> Iterable[Table]:
-    listed = found.get("rollbacks")
-    rows = [
-        (count(value(one, "from_step")), count(value(one, "to_step")), str(one.get("reason", "?")))
-        for one in (listed if isinstance(listed, list) else ())
-        if isinstance(one, dict)
-    ]
+def _rollbacks(found: Health) -> Iterable[Table]:
+    rows = [(count(one.from_step), count(one.to_step), one.reason) for one in found.rollbacks]
     if rows:
         caption = "Rollbacks; the readings of abandoned steps are not in the curves."
         yield Table(caption, ("at step", "back to", "because"), rows, words=(2,))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
+from tijepa.inference.results import Match
 from tijepa.io.formatting import percent
-from tijepa.runs.record import RunRecord, part, value
+from tijepa.runs.record import RunRecord
 from tijepa.runs.report.charts import LEFT, TOP, Axis, dot, figure, grid, points_of, rule, svg
 
 SIDE = 236  # of the square of probabilities, in units of the viewBox
@@ -19,20 +19,21 @@ ENOUGH = 20  # pairs of equal weight that a bin needs for the line to go through
 
 def match(run: RunRecord) -> dict[str, Any] | str:
     """Reliability on matched and shuffled pairs that the fit did not see."""
-    found = part(run.results or {}, "match_probability")
-    bins = [one for one in found.get("bins") or () if isinstance(one, dict)]
-    if not bins:
+    found = None if run.results is None else run.results.match_probability
+    if found is None or not found.bins:
         return "This model has no probability of match: it is fitted on a validation split."
-    figures = (
-        "matched_pairs", "shuffled_pairs", "expected_calibration_error", "brier", "roc_auc",
-    )  # fmt: skip
-    readings = {name: value(found, name) for name in figures}
-    fitted_on = found.get("fitted_on", "not recorded")
-    chart = _reliability(bins, readings["matched_pairs"], readings["shuffled_pairs"])
-    return {**readings, "fitted_on": fitted_on, "chart": chart}
+    return {
+        "matched_pairs": found.matched_pairs,
+        "shuffled_pairs": found.shuffled_pairs,
+        "expected_calibration_error": found.expected_calibration_error,
+        "brier": found.brier,
+        "roc_auc": found.roc_auc,
+        "fitted_on": found.fitted_on or "not recorded",
+        "chart": _reliability(found),
+    }
 
 
-def _reliability(bins: Sequence[Mapping[str, Any]], matched: float, shuffled: float) -> Markup:
+def _reliability(found: Match) -> Markup:
     """Each bin as a dot, predicted to the right and matched upwards, its area its share.
 
     A line goes through the bins of enough pairs; those of fewer are hollow.
@@ -40,8 +41,9 @@ def _reliability(bins: Sequence[Mapping[str, Any]], matched: float, shuffled: fl
     x, y = Axis(0.0, 1.0, LEFT, LEFT + SIDE), Axis(0.0, 1.0, TOP + 16 + SIDE, TOP + 16)
     tenths = [(k / 10, f"{10 * k}\u00a0%") for k in range(0, 11, 2)]
     dots, through, told = [], [], []
-    for one in bins:
-        share, up, right = (value(one, name) for name in ("share", "matched", "predicted"))
+    matched, shuffled = found.matched_pairs, found.shuffled_pairs
+    for one in found.bins:
+        share, up, right = one.share, one.matched, one.predicted
         if math.isnan(up + right):
             continue
         at = (x.at(min(max(right, 0.0), 1.0)), y.at(min(max(up, 0.0), 1.0)))

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from tijepa.inference.results import RunResults, shown_verdict, trouble_in_training
+from tijepa.inference.results import (
+    Direction,
+    Health,
+    Retrieval,
+    shown_verdict,
+    trouble_in_training,
+)
 from tijepa.io.formatting import count, date, plain, times_chance
 from tijepa.io.page import thumbnail, write_page
 from tijepa.runs.gallery import Query
-from tijepa.runs.record import RunRecord, part, read_run, value
+from tijepa.runs.record import RunRecord, read_run
 from tijepa.runs.report.curves import DIRECTIONS, curves
 from tijepa.runs.report.health import health, sign_of
 from tijepa.runs.report.match import match
@@ -57,16 +63,15 @@ def _headline(run: RunRecord) -> dict[str, Any]:
     """The verdict, and the final figures or the last ones taken while training."""
     environment = run.environment or {}
     started = environment.get("started", environment.get("date"))
-    readings, _ = run.best_known("collapse")
-    judged = RunResults.from_json({"collapse": readings}).collapse
+    judged, _ = run.best_known("collapse")
     verdict, reason = None, "Collapse has not been measured yet."
-    if readings is not None:
-        verdict, words = shown_verdict(judged, run.last_health)
+    if judged.collapse is not None:
+        verdict, words = shown_verdict(judged.collapse, run.health)
         reason = words or "no reason recorded"
         reason = f"{reason[:1].upper()}{reason[1:]}."
     # the guard's last verdict where the run ended in trouble; the model is from before
-    ended = trouble_in_training(judged, run.last_health)
-    at = count(value(run.health or {}, "step"))
+    ended = trouble_in_training(judged.collapse, run.health)
+    at = count((run.health or Health()).step or 0)
     return {
         "started": date(started) if isinstance(started, str) else None,
         "verdict": verdict,
@@ -78,28 +83,28 @@ def _headline(run: RunRecord) -> dict[str, Any]:
 
 
 def _retrieval(run: RunRecord) -> dict[str, Any] | None:
-    found, origin = run.best_known("retrieval")
+    measured, origin = run.best_known("retrieval")
+    found = measured.retrieval
     if found is None:
         return None
-    chance = value(found, "chance_at_1")
-    form = (run.results or {}).get("form")
+    form = None if run.results is None else run.results.form
     return {
         "origin": origin,
-        "by": f"{plain(form)} " if isinstance(form, str) else "",
-        "images": value(found, "num_images"),
-        "texts": value(found, "num_texts"),
-        "chance": chance,
-        "tiles": [_tile(title, part(found, key), chance) for key, title in DIRECTIONS],
+        "by": "" if form is None else f"{plain(form)} ",
+        "images": found.num_images,
+        "texts": found.num_texts,
+        "chance": found.chance_at_1,
+        "tiles": [_tile(title, found.directions[key], found) for key, title in DIRECTIONS],
     }
 
 
-def _tile(title: str, direction: Mapping[str, Any], chance: float) -> dict[str, Any]:
-    recalls = {k: value(direction, f"recall_at_{k}") for k in (10, 5, 1)}
+def _tile(title: str, direction: Direction, found: Retrieval) -> dict[str, Any]:
+    recalls = dict(zip((10, 5, 1), reversed(direction.recalls), strict=True))
     return {
         "title": title,
         **{f"recall_at_{k}": recall for k, recall in recalls.items()},
-        "median_rank": value(direction, "median_rank"),
-        "times_chance": times_chance(recalls[1], chance),
+        "median_rank": direction.median_rank,
+        "times_chance": times_chance(recalls[1], found.chance_at_1),
         "bars": [
             (k, f"{100 * min(max(recall, 0.0), 1.0):.2f}")
             for k, recall in recalls.items()

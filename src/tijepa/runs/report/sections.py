@@ -11,9 +11,10 @@ import yaml
 from torch import Tensor
 
 from tijepa.evaluate.retrieval import retrieval
+from tijepa.inference.results import Retrieval
 from tijepa.io.formatting import DASH, count, number, percent, plain, plural, rank
 from tijepa.io.page import Table
-from tijepa.runs.record import RunRecord, part, value
+from tijepa.runs.record import RunRecord
 from tijepa.runs.report.curves import DIRECTIONS
 from tijepa.runs.report.images import draw_energies
 
@@ -24,21 +25,16 @@ LISTED = 200  # items skipped that are named; the rest is counted
 
 def results(run: RunRecord) -> dict[str, Any] | str:
     """Retrieval by form of the energy, and on the novel split where it was measured."""
-    found, origin = run.best_known("retrieval")
+    measured, origin = run.best_known("retrieval")
+    found = measured.retrieval
     if found is None:
         return run.problems.get("results.json", "results.json holds no retrieval.")
-    final = run.results if run.results is not None and "retrieval" in run.results else {}
-    forms = {str(form): one for form, one in part(final, "energies").items()}
-    chosen = str(final.get("form", ""))
-    if chosen not in forms:
-        chosen = next((form for form, one in forms.items() if one == found), chosen or "reported")
-        forms.setdefault(chosen, found)
-    shown = {form: one for form, one in forms.items() if isinstance(one, dict)}
+    shown, chosen = measured.forms if measured is run.results else ({"reported": found}, "reported")
     rows = [[plain(form), *_recalls(one)] for form, one in shown.items()]
     states = {k: "chosen" for k, form in enumerate(shown) if form == chosen}
-    novel = part(part(final, "novel"), "retrieval")
-    if novel:
-        size = count(value(novel, "num_images"))
+    if measured.novel is not None:
+        novel = measured.novel.retrieval
+        size = count(novel.num_images)
         rows.append([f"{plain(chosen)}, on {size} images of the novel split", *_recalls(novel)])
     states[len(rows)] = "chance"
     rows.append(["chance", *_chance(found)])
@@ -52,19 +48,17 @@ def results(run: RunRecord) -> dict[str, Any] | str:
     return {"problem": run.problems.get("results.json"), "table": table}
 
 
-def _recalls(one: Mapping[str, Any]) -> Iterable[str]:
+def _recalls(one: Retrieval) -> Iterable[str]:
     for key, _ in DIRECTIONS:
-        direction = part(one, key)
-        yield from (percent(value(direction, f"recall_at_{k}")) for k in (1, 5, 10))
-        yield rank(value(direction, "median_rank"))
+        yield from map(percent, one.directions[key].recalls)
+        yield rank(one.directions[key].median_rank)
 
 
-def _chance(found: Mapping[str, Any]) -> list[str]:
+def _chance(found: Retrieval) -> list[str]:
     """k / images; the median rank has a simple expectation only with one caption per image."""
-    chance, images = value(found, "chance_at_1"), value(found, "num_images")
-    paired = images == value(found, "num_texts")
-    shares = [percent(min(k * chance, 1.0)) for k in (1, 5, 10)]
-    return [*shares, rank((images + 1) / 2) if paired else DASH] * 2
+    paired = found.num_images == found.num_texts
+    shares = [percent(min(k * found.chance_at_1, 1.0)) for k in (1, 5, 10)]
+    return [*shares, rank((found.num_images + 1) / 2) if paired else DASH] * 2
 
 
 def energies(energy: Tensor) -> dict[str, Any] | str:
@@ -87,21 +81,24 @@ def energies(energy: Tensor) -> dict[str, Any] | str:
 
 def collapse(run: RunRecord) -> dict[str, Any] | str:
     """Readings of both modalities, and the energies of matched and shuffled pairs."""
-    readings, origin = run.best_known("collapse")
-    if readings is None:
+    measured, origin = run.best_known("collapse")
+    found = measured.collapse
+    if found is None:
         return "Collapse has not been measured yet."
-    rows = []
-    for modality in ("image", "text"):
-        one = part(readings, modality)
-        directions = number(value(one, "effective_rank"))
-        spread = [number(value(one, key)) for key in ("mean_std", "min_std")]
-        rows.append([modality, f"{directions} of {count(value(one, 'dimensions'))}", *spread])
+    rows = [
+        [
+            modality,
+            f"{number(one.effective_rank)} of {count(one.dimensions)}",
+            number(one.mean_std),
+            number(one.min_std),
+        ]
+        for modality, one in found.modalities.items()
+    ]
     head = ("Modality", "effective rank", "mean std", "smallest std")
-    keys = ("matched_energy", "shuffled_energy", "gap")
     pairs = Table(
         "Raw energy of matched and shuffled pairs, means.",
         ("Pairs", "matched", "shuffled", "gap"),
-        [["mean", *(number(value(readings, key)) for key in keys)]],
+        [["mean", *map(number, (found.matched_energy, found.shuffled_energy, found.gap))]],
     )
     return {"tables": [Table(f"Pooled embeddings, {origin}.", head, rows), pairs]}
 
