@@ -33,10 +33,7 @@ VARIANTS = {
     "tijepa, bf16": ["compute.precision=bfloat16"],
     "tijepa, float32": ["compute.precision=float32"],
     "tijepa, bf16, accumulate 4": ["compute.precision=bfloat16", "optim.accumulate=4"],
-    "tijepa, bf16, EMA targets": [
-        "compute.precision=bfloat16",
-        "objective.pooled_targets=ema",
-    ],
+    "tijepa, bf16, EMA targets": ["compute.precision=bfloat16", "objective.pooled_targets=ema"],
     "tijepa, bf16, + text_infill": [
         "compute.precision=bfloat16",
         "objective.tasks.text_infill=0.5",

@@ -52,10 +52,7 @@ REPEATS = 12  # rows of an image, over which its texts are spread
 VARIANTS: dict[str, tuple[str, ...]] = {
     "alone": (),
     "regularized": (),
-    "predicted": (
-        f"objective.tasks.image_only={WEIGHT}",
-        f"objective.tasks.text_only={WEIGHT}",
-    ),
+    "predicted": (f"objective.tasks.image_only={WEIGHT}", f"objective.tasks.text_only={WEIGHT}"),
     "matched": (),
 }
 BATCHES = {"alone": BATCH, "regularized": 3 * BATCH, "predicted": 3 * BATCH, "matched": 2 * BATCH}

@@ -207,9 +207,7 @@ def _consoles(tree: ast.AST) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path",
-    [p for p in _rooms() if _name(p).split(".")[1] != "cli"],
-    ids=_name,
+    "path", [p for p in _rooms() if _name(p).split(".")[1] != "cli"], ids=_name
 )
 def test_only_the_command_line_knows_a_console(path: Path) -> None:
     assert _consoles(_tree(path)) == []

@@ -17,12 +17,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "siglip": ("objective.name=siglip", "model.head.depth=0"),
 }
 # small enough for a grid: about 0.6 million parameters in the encoders
-SMALL = (
-    "model.image.width=96",
-    "model.image.depth=3",
-    "model.text.width=96",
-    "model.text.depth=2",
-)
+SMALL = ("model.image.width=96", "model.image.depth=3", "model.text.width=96", "model.text.depth=2")
 _PAYS = 16 * 96  # rows times width from which bf16 is the faster one (docs/log.md)
 
 

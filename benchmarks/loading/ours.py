@@ -50,12 +50,7 @@ def write_pairs(photos: Sequence[Photo], path: Path) -> PairSource:
 
 
 def load_ours(
-    source: PairSource,
-    tokenizer: Tokenizer,
-    batches: int,
-    *,
-    batch_size: int,
-    threads: int,
+    source: PairSource, tokenizer: Tokenizer, batches: int, *, batch_size: int, threads: int
 ) -> int:
     """Pairs of `batches` batches, from the beginning of the stream."""
     with Loader(

@@ -24,6 +24,7 @@ from tijepa.evaluate.grounding import hard_negatives, pointing_on_scenes
 from tijepa.evaluate.measure import evaluation_set, measure
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.embeddings import Embeddings, embed
+from tijepa.objectives.forward import encode_modality
 
 __all__ = ["BASE", "COMPARED", "SPLITS", "add_options", "jobs_of", "keep", "results_of", "run"]
 

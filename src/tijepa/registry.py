@@ -94,11 +94,7 @@ _on_new_name: list[Callable[[str], None]] = []
 
 
 def register(
-    kind: str,
-    name: str,
-    *,
-    config: type[Section] | None = None,
-    needs: tuple[str, ...] = (),
+    kind: str, name: str, *, config: type[Section] | None = None, needs: tuple[str, ...] = ()
 ) -> Callable[[P], P]:
     """Make `name` stand for the class or function below, among the parts of `kind`.
 

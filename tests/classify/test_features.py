@@ -44,10 +44,7 @@ def test_embeddings_of_pairs_are_those_of_the_embedder(
 
 
 def test_a_model_with_a_fusion_gives_its_fused_tokens(
-    model: Embedder,
-    tiny_config: Callable[..., RunConfig],
-    splits: PairSplits,
-    tweets: Path,
+    model: Embedder, tiny_config: Callable[..., RunConfig], splits: PairSplits, tweets: Path
 ) -> None:
     """The fusion is 12 wide: its mean stands behind the pooled tokens, 16 + 16 + 12."""
     config = tiny_config(

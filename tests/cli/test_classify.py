@@ -139,10 +139,7 @@ def test_predict_says_how_many_and_where(
     ],
 )
 def test_an_interruption_says_that_nothing_was_kept(
-    command: list[str],
-    name: str,
-    asked: dict[str, Any],
-    capsys: pytest.CaptureFixture[str],
+    command: list[str], name: str, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     room = sys.modules["tijepa.classify"]
     setattr(room, name, room.noting(KeyboardInterrupt()))

@@ -73,10 +73,7 @@ def test_per_dimension_std_divides_by_n_minus_one() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(
-    n=st.integers(2, 12),
-    d=st.integers(1, 8),
-    seed=st.integers(0, 999),
-    scale=st.floats(1e-6, 1e6),
+    n=st.integers(2, 12), d=st.integers(1, 8), seed=st.integers(0, 999), scale=st.floats(1e-6, 1e6)
 )
 def test_effective_rank_is_bounded_and_ignores_scale_order_and_rotation(
     n: int, d: int, seed: int, scale: float

@@ -58,9 +58,7 @@ def test_a_model_that_knows_the_truth_is_always_right(knowing: Knowing) -> None:
     assert {result.accuracy for result in found.values()} == {1.0}
 
 
-def test_a_model_that_ignores_relations_is_wrong_there_alone(
-    knowing: Knowing,
-) -> None:
+def test_a_model_that_ignores_relations_is_wrong_there_alone(knowing: Knowing) -> None:
     """Of two circles, exchanging the colours is exchanging the objects, so that is not seen."""
     scenes = Scenes("test", 20, image_size=32)
     knowing.truths = set()

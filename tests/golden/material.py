@@ -28,12 +28,7 @@ WORDS = (*COLOURS, *GROUNDS, *PLACES, "a", "box", "at", "the", "on", "with", "gr
 
 
 def write_pairs(
-    folder: Path,
-    counts: dict[str, int],
-    *,
-    size: int,
-    ending: str = "png",
-    unpaired: int = 0,
+    folder: Path, counts: dict[str, int], *, size: int, ending: str = "png", unpaired: int = 0
 ) -> Path:
     """A folder of pictures of one box each, two captions a picture, a column `colour`.
 

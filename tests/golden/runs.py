@@ -127,10 +127,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
             "optim.ema_momentum=[0.9,1]",
         ],
     ),
-    "unpaired_items": (
-        "unpaired",
-        [*OWN, *MLP, *PREDICTOR, *TOKENS, *INFILL, *ALONE],
-    ),
+    "unpaired_items": ("unpaired", [*OWN, *MLP, *PREDICTOR, *TOKENS, *INFILL, *ALONE]),
 }
 SLOW = frozenset({"tijepa_on_scenes"})  # it learns a vocabulary from 100,000 captions
 FIXED_ELSEWHERE = {"levljepa": ["model.head.hidden"]}  # settings of BASE that an objective fixes

@@ -127,9 +127,7 @@ def test_invertible_linear_maps_of_the_target_change_nothing(seed: int) -> None:
     orthogonal, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
     turn = orthogonal @ torch.diag(torch.tensor([3.0, 1.0, 0.5], dtype=torch.float64))
     moved = replace(
-        pairs,
-        text=pairs.text @ turn + 4.0,
-        text_from_image=pairs.text_from_image @ turn + 4.0,
+        pairs, text=pairs.text @ turn + 4.0, text_from_image=pairs.text_from_image @ turn + 4.0
     )
     torch.testing.assert_close(
         fit_calibration(moved, 0.0).energy(moved),
@@ -402,8 +400,7 @@ def test_a_common_offset_far_from_zero_costs_no_precision() -> None:
     fitted = fit_calibration(far, 0.3)
     heads = fitted.heads
     near = replace(
-        fitted,
-        heads=heads._replace(to_text=moved(heads.to_text), to_image=moved(heads.to_image)),
+        fitted, heads=heads._replace(to_text=moved(heads.to_text), to_image=moved(heads.to_image))
     )
     expected = near.energy(same)
     torch.testing.assert_close(fitted.energy(far).double(), expected, atol=1e-4, rtol=1e-5)

@@ -29,11 +29,7 @@ def ids(length: int, count: int = 2) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-@given(
-    length=st.integers(1, 36),
-    padding=st.integers(1, 12),
-    filler=st.integers(0, 49),
-)
+@given(length=st.integers(1, 36), padding=st.integers(1, 12), filler=st.integers(0, 49))
 @settings(deadline=None, max_examples=20)
 def test_padding_cannot_change_outputs(
     pooling: str, length: int, padding: int, filler: int

@@ -20,13 +20,7 @@ def _model(*, norm: str = "batch", ema: bool = True, predictors: bool = True) ->
     torch.manual_seed(0)
     size: dict[str, Any] = {"width": WIDTH, "depth": 1, "heads": 2}
     mlp: dict[str, Any] = {"hidden": 10, "depth": 1, "norm": norm}
-    tokens = {
-        "image_width": WIDTH,
-        "text_width": WIDTH,
-        "grid": GRID,
-        "max_tokens": TOKENS,
-        **size,
-    }
+    tokens = {"image_width": WIDTH, "text_width": WIDTH, "grid": GRID, "max_tokens": TOKENS, **size}
     fused = {"image_width": FUSED, "grid": GRID, **size}
     model = TextImageModel(
         encoders={

@@ -31,9 +31,7 @@ def terms(
     return of
 
 
-def test_the_loss_by_hand(
-    terms: Callable[[torch.Tensor, torch.Tensor], ObjectiveOutput],
-) -> None:
+def test_the_loss_by_hand(terms: Callable[[torch.Tensor, torch.Tensor], ObjectiveOutput]) -> None:
     """Images (1, 1), (−1, −1), texts (1, −1), (−1, 1): C = [[1, −1], [1, −1]].
 
     On the diagonal (1 − 1)² + (1 + 1)² = 4, beside it 1 + 1 = 2; 4 + 0.5 · 2 = 5. Variances are 1,

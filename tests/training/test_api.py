@@ -202,10 +202,7 @@ def test_resuming_needs_a_folder_with_a_run(tmp_path: Path) -> None:
 
 
 def test_progress_is_one_line_on_stderr_and_nothing_else_is_printed(
-    settings: dict[str, Any],
-    pairs_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, Any], pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tijepa.train(str(pairs_folder), out=tmp_path / "run", progress=True, **settings)
     told = capsys.readouterr()

@@ -137,10 +137,7 @@ def test_a_warning_run_goes_on_and_keeps_the_best_healthy_checkpoint(
 
 
 def test_stop_ends_the_run_with_a_report_of_the_best_healthy_checkpoint(
-    dies: None,
-    tiny_settings: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    dies: None, tiny_settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Collapsed at steps 6 and 8, which is twice in a row."""
     run = tmp_path / "run"

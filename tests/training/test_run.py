@@ -409,15 +409,7 @@ def no_words(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     "spoil",
-    [
-        broken_caption,
-        unreadable_image,
-        missing_image,
-        nothing,
-        no_folder,
-        no_train_split,
-        no_words,
-    ],
+    [broken_caption, unreadable_image, missing_image, nothing, no_folder, no_train_split, no_words],
 )
 def test_data_that_cannot_be_used_are_one_line_and_no_run_folder(
     spoil: Callable[[Path], str], folder: Path, capsys: pytest.CaptureFixture[str]
@@ -577,10 +569,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_earlier_checkpoints(
 
 @pytest.mark.parametrize("name", ["config.yaml", "tokenizer.json", "environment.json"])
 def test_a_disk_that_is_full_at_the_start_leaves_no_run_folder(
-    name: str,
-    tiny_config: Configure,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, tiny_config: Configure, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_text, write_json = Path.write_text, run_module.write_json
 

@@ -12,13 +12,7 @@ from tijepa.training.optimizer import cosine, warmup_cosine
 
 @pytest.mark.parametrize(
     ("step", "expected"),
-    [
-        (0, 2.0),
-        (25, 1.0 + (1 + math.sqrt(0.5)) / 2),
-        (50, 1.5),
-        (100, 1.0),
-        (1000, 1.0),
-    ],
+    [(0, 2.0), (25, 1.0 + (1 + math.sqrt(0.5)) / 2), (50, 1.5), (100, 1.0), (1000, 1.0)],
 )
 def test_cosine_by_hand(step: int, expected: float) -> None:
     """From 2 to 1 over 100 steps; a quarter of the way cos(π/4) = √½; after the end it rests."""

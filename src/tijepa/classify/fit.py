@@ -11,13 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tijepa.classify.features import (
-    Labelled,
-    Parts,
-    item_features,
-    labelled_examples,
-    out_of_fold,
-)
+from tijepa.classify.features import Labelled, Parts, item_features, labelled_examples, out_of_fold
 from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
 from tijepa.classify.labels import Items, Side, read_items
 from tijepa.classify.perceptron import Perceptron, fit_perceptron

@@ -79,13 +79,7 @@ def evaluate(
 
 
 @click.command()
-@click.argument(
-    "runs",
-    nargs=-1,
-    required=True,
-    type=RUN,
-    metavar="RUN RUN...",
-)
+@click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN RUN...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 @click.option(
     "--out",

@@ -12,10 +12,7 @@ from tijepa.cli.options import checkpoint_option, run_argument
 @click.command()
 @run_argument
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="New folder for the graphs.",
+    "--out", type=click.Path(path_type=Path), required=True, help="New folder for the graphs."
 )
 @click.option("--int8", is_flag=True, help="Quantised graphs too, and what they cost in recall.")
 @checkpoint_option

@@ -33,12 +33,7 @@ def _told(written: Prepared | None) -> None:
 
 @click.command("filter")
 @click.argument("store", metavar="STORE")
-@click.option(
-    "--run",
-    required=True,
-    type=RUN,
-    help="Run folder of the model that judges.",
-)
+@click.option("--run", required=True, type=RUN, help="Run folder of the model that judges.")
 @click.option("--keep", required=True, type=float, metavar="SHARE", help="Of the pairs: 0.8.")
 @click.option(
     "--out",

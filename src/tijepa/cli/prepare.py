@@ -104,7 +104,7 @@ def _conclude(reporter: ConsoleReporter, done: Prepared, append: bool) -> None:
     for name, values in done.misfits.items():
         reporter.say(
             f"column    '{name}': {plural(values, 'value', 'values')} kept, but not searchable: the"
-            " store has no such column, or one of another type",
+            " store has no such column, or one of another type"
         )
     cleaner = [c for c in done.report.facts["commands"] if "--duplicates" in c["command"]]
     facts = {**done.report.facts, "description": written, "commands": [train, *cleaner]}

@@ -16,16 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tijepa.inference.results import Retrieval, RunResults, ZeroShot
-from tijepa.io.formatting import (
-    DASH,
-    count,
-    number,
-    percent,
-    plain,
-    printable,
-    rank,
-    times_chance,
-)
+from tijepa.io.formatting import DASH, count, number, percent, plain, printable, rank, times_chance
 
 if TYPE_CHECKING:
     from tijepa.runs.compare import Comparison

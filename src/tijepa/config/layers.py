@@ -25,8 +25,6 @@ from tijepa.config.yaml_io import covers, leaves, read_yaml, remove
 from tijepa.errors import CheckpointError, ConfigError
 from tijepa.registry import entries, entry, load_plugins, named_plugins, package_of, unknown_name
 
-__all__ = ["load_config", "preset_names", "resumed_config"]
-
 
 def preset_names() -> list[str]:
     """Names of the presets that come with the package, sorted."""
@@ -35,9 +33,7 @@ def preset_names() -> list[str]:
 
 
 def load_config(
-    preset: str | None = None,
-    file: Path | str | None = None,
-    overrides: Iterable[str] = (),
+    preset: str | None = None, file: Path | str | None = None, overrides: Iterable[str] = ()
 ) -> RunConfig:
     """Build the configuration: defaults, then the preset, then the file, then the overrides.
 

@@ -14,10 +14,7 @@ from tijepa.registry import entries
 
 PREDICTIVE = frozenset({"tijepa", *FIXED})  # objectives that predict, by the mechanism of tasks
 
-_POOLED_WEIGHTS = (
-    "objective.tasks.text_to_image.pooled",
-    "objective.tasks.image_to_text.pooled",
-)
+_POOLED_WEIGHTS = ("objective.tasks.text_to_image.pooled", "objective.tasks.image_to_text.pooled")
 _TOKEN_WEIGHTS = (
     "objective.tasks.text_to_image.tokens",
     "objective.tasks.image_to_text.tokens",

@@ -121,9 +121,7 @@ def prepare(
 
 
 def normalise(
-    pixels: Pixels,
-    mean: Sequence[float] = (0.5, 0.5, 0.5),
-    std: Sequence[float] = (0.5, 0.5, 0.5),
+    pixels: Pixels, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)
 ) -> Float[Tensor, "b 3 h w"]:
     """uint8 (b, h, w, 3) to float32: values in [0, 1] become (value - mean) / std, by channel.
 

@@ -24,21 +24,6 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.forward import encode_modality
 from tijepa.objectives.tasks import TASKS
 
-__all__ = [
-    "DIRECTIONS",
-    "EVERYTHING",
-    "MODALITIES",
-    "CollapseMetrics",
-    "Learned",
-    "collapse_metrics",
-    "effective_rank",
-    "fused_metrics",
-    "modality_readings",
-    "per_dimension_std",
-    "target_embeddings",
-    "watched",
-]
-
 ROUNDING = 1e-6  # of the whole matrix; smaller singular values are float32 rounding, thus zero
 CERTAIN = 1000.0  # standard errors; more are not told apart
 CollapseMetrics = dict[str, dict[str, float]]
@@ -219,10 +204,7 @@ def _direction(predicted: Tensor, target: Tensor) -> dict[str, float]:
         return {"gap": math.nan, "certainty": math.nan}
     if gap <= 0 or marginal == 0:
         return {"gap": gap / marginal if marginal else 0.0, "certainty": 0.0}
-    return {
-        "gap": gap / marginal,
-        "certainty": min(gap / error, CERTAIN) if error else CERTAIN,
-    }
+    return {"gap": gap / marginal, "certainty": min(gap / error, CERTAIN) if error else CERTAIN}
 
 
 def _variance(x: Tensor) -> float:

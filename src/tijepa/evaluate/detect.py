@@ -38,8 +38,6 @@ from tijepa.evaluate.collapse_metrics import CollapseMetrics
 from tijepa.inference.results import Finding, Health, Retrieval
 from tijepa.io.formatting import count, number, percent, plain
 
-__all__ = ["Basis", "State", "Timing", "Track", "advice", "judge", "judge_once", "times_chance"]
-
 State = Literal["unjudged", "early", "healthy", "degrading", "collapsed"]
 LEVELS: tuple[State, ...] = ("healthy", "degrading", "collapsed")
 
@@ -151,11 +149,7 @@ def judge_once(readings: CollapseMetrics, basis: Basis) -> tuple[State, str]:
 
 
 def _judged(
-    tracks: Mapping[str, Track],
-    readings: CollapseMetrics,
-    step: int,
-    timing: Timing,
-    basis: Basis,
+    tracks: Mapping[str, Track], readings: CollapseMetrics, step: int, timing: Timing, basis: Basis
 ) -> tuple[dict[str, Track], list[Finding], bool]:
     """Memory, findings with the worst and oldest first, and whether anything is waited for."""
     after: dict[str, Track] = {}
@@ -190,11 +184,7 @@ def _recall_is_silent_on(subject: str, trouble: _Trouble) -> bool:
 
 
 def _health(
-    findings: Sequence[Finding],
-    words: str,
-    waiting: bool,
-    readings: CollapseMetrics,
-    basis: Basis,
+    findings: Sequence[Finding], words: str, waiting: bool, readings: CollapseMetrics, basis: Basis
 ) -> Health:
     """The verdict, and one sentence without its full stop."""
     if findings:
@@ -218,8 +208,7 @@ def _health(
     use = f"embeddings use {' and '.join(ranks)}" if ranks else "embeddings use many directions"
     depend = any("gap" in values for values in readings.values())
     return Health(
-        verdict="healthy",
-        reason=f"{use}, and predictions depend on their input" if depend else use,
+        verdict="healthy", reason=f"{use}, and predictions depend on their input" if depend else use
     )
 
 

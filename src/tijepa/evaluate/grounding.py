@@ -27,16 +27,6 @@ from tijepa.errors import DataError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.results import Accuracy, Pointing
 
-__all__ = [
-    "KINDS",
-    "accuracy",
-    "centres_inside",
-    "hard_negatives",
-    "hits",
-    "pointing",
-    "pointing_on_scenes",
-]
-
 MapsOf = Callable[[Tensor, Sequence[str]], Tensor]
 
 

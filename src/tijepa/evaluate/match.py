@@ -17,8 +17,6 @@ from torch import Tensor
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
 from tijepa.inference.results import Bin, Match
 
-__all__ = ["BINS", "MatchEnergies", "match_energies", "match_results", "reliability", "roc_auc"]
-
 BINS = 10
 SHUFFLES = 20  # shuffled pairs of each image
 

@@ -29,15 +29,6 @@ from tijepa.inference.embeddings import Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
 from tijepa.inference.results import Collapse, Retrieval, RunResults
 
-__all__ = [
-    "EvaluationSet",
-    "Measured",
-    "calibrate",
-    "calibration_pairs",
-    "evaluation_set",
-    "measure",
-]
-
 CALIBRATION_PAIRS = 2048
 CALIBRATION_FEATURES = 8192  # pairs whose pooled features are cached: they cost next to nothing
 _AT_ONCE = 64  # items read together
@@ -226,11 +217,7 @@ def measure(embedder: Embedder, data: EvaluationSet, learned: Learned = EVERYTHI
     own = torch.arange(count)
     image, text = embedder.backend.before_target_norm(pairs)
     readings = collapse_metrics(
-        pairs,
-        {},
-        own=(image, text),
-        modalities=learned.modalities,
-        directions=learned.directions,
+        pairs, {}, own=(image, text), modalities=learned.modalities, directions=learned.directions
     )
     verdict, reason = judge_once(readings, Basis.of(by_form[default]))
     collapse = Collapse(

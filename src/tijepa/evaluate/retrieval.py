@@ -17,8 +17,6 @@ from tijepa.errors import DataError
 from tijepa.inference.embeddings import SearchEnergies
 from tijepa.inference.results import Direction, Retrieval
 
-__all__ = ["image_to_text_ranks", "retrieval", "text_to_image_ranks"]
-
 
 def retrieval(
     energy: SearchEnergies | Float[Tensor, "i t"], image_of_text: Int[Tensor, " t"]

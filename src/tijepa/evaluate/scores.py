@@ -251,12 +251,7 @@ def paired_gain(
 
 
 def _resampled(
-    truth: Tensor,
-    predicted: Tensor,
-    classes: int,
-    groups: Tensor | None,
-    resamples: int,
-    seed: int,
+    truth: Tensor, predicted: Tensor, classes: int, groups: Tensor | None, resamples: int, seed: int
 ) -> Float[Tensor, "r 3"]:
     """Figures of resamples; the draws are equal for equal seed, groups and number of items."""
     group = torch.arange(len(truth))

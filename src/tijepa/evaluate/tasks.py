@@ -22,8 +22,6 @@ from tijepa.objectives.forward import encode, pooled_of
 from tijepa.objectives.fused import fused_targets
 from tijepa.objectives.tasks import TASKS
 
-__all__ = ["held_out_batch", "task_energies"]
-
 PAIRS = 256
 PREFIX = "energy/"
 

@@ -28,16 +28,6 @@ from tijepa.errors import ConfigError, DataError
 from tijepa.inference.results import LabelScore, ZeroShot
 from tijepa.model.saving import ModelCard
 
-__all__ = [
-    "SCENE_COLUMNS",
-    "LabelledImages",
-    "Prompts",
-    "default_prompts",
-    "labelled_images",
-    "read_prompts",
-    "zero_shot",
-]
-
 _TOP = 5
 
 

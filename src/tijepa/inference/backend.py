@@ -113,10 +113,7 @@ class TorchBackend(Backend):
 
     @torch.no_grad()
     def pairs(
-        self,
-        images: Float[Tensor, "n 3 s s"],
-        ids: Int[Tensor, "n l"],
-        mask: Bool[Tensor, "n l"],
+        self, images: Float[Tensor, "n 3 s s"], ids: Int[Tensor, "n l"], mask: Bool[Tensor, "n l"]
     ) -> Float[Tensor, "n f"]:
         """The mean of the image tokens that have read the text; of a model that has a fusion."""
         self.model.eval()

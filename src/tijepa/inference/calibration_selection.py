@@ -32,9 +32,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def select_calibration(
-    pairs: Embeddings,
-    held_out: Embeddings,
-    grid: Sequence[tuple[float, float | None]] = GRID,
+    pairs: Embeddings, held_out: Embeddings, grid: Sequence[tuple[float, float | None]] = GRID
 ) -> Calibration:
     """The calibration of training `pairs` that suits the aligned `held_out` pairs best.
 

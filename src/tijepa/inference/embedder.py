@@ -17,12 +17,7 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError, DataError
 from tijepa.inference.backend import Backend, Precision, TorchBackend, check_known
 from tijepa.inference.calibration import Calibration, Matches
-from tijepa.inference.embeddings import (
-    Embedded,
-    Embeddings,
-    SearchEnergies,
-    pair_features,
-)
+from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies, pair_features
 from tijepa.inference.energies import Form, joint_rows, search_energies
 from tijepa.inference.hub.provenance import read_provenance
 from tijepa.inference.hub.transfer import upload, write_model
@@ -91,11 +86,7 @@ class Embedder:
 
     @overload
     def encode_image(
-        self,
-        images: Images | Features,
-        *,
-        output: Literal["torch"] = ...,
-        **how: Unpack[Encoding],
+        self, images: Images | Features, *, output: Literal["torch"] = ..., **how: Unpack[Encoding]
     ) -> Tensor: ...
 
     @overload
@@ -135,11 +126,7 @@ class Embedder:
 
     @overload
     def encode_text(
-        self,
-        texts: Texts | Features,
-        *,
-        output: Literal["torch"] = ...,
-        **how: Unpack[Encoding],
+        self, texts: Texts | Features, *, output: Literal["torch"] = ..., **how: Unpack[Encoding]
     ) -> Tensor: ...
 
     @overload

@@ -16,27 +16,6 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from tijepa.io.formatting import without_nan
 
-__all__ = [
-    "Accuracy",
-    "Bin",
-    "Collapse",
-    "Direction",
-    "Finding",
-    "Health",
-    "Judgement",
-    "LabelScore",
-    "Match",
-    "ModalityReadings",
-    "Novel",
-    "Pointing",
-    "Retrieval",
-    "Rollback",
-    "RunResults",
-    "ZeroShot",
-    "shown_verdict",
-    "trouble_in_training",
-]
-
 TROUBLE = ("degrading", "collapsed")
 
 

@@ -19,22 +19,6 @@ from tijepa.errors import CheckpointError
 from tijepa.io.files import write_whole, writing
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = [
-    "FROZEN",
-    "ModelCard",
-    "link_or_copy",
-    "load_model",
-    "load_tensors",
-    "load_weights",
-    "read_card",
-    "read_json",
-    "restore_model",
-    "save_model",
-    "save_tensors",
-    "write_card",
-    "write_json",
-]
-
 FORMAT = 1
 FROZEN = "frozen.safetensors"
 _CONTEXT, _TARGET = "context.", "target."

@@ -47,10 +47,7 @@ class TextEncoder(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.5**0.5)
 
     def forward(
-        self,
-        ids: Int[Tensor, "b n"],
-        mask: Bool[Tensor, "b n"],
-        visible: TokenSubset | None = None,
+        self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"], visible: TokenSubset | None = None
     ) -> Encoded:
         """Encode the `visible` tokens, or all that `mask` marks as real."""
         x = self.embed(ids) + self.position[: ids.shape[1]]

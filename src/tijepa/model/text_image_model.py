@@ -70,11 +70,7 @@ class TextImageModel(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        encoders: Mapping[str, Any],
-        predictors: Mapping[str, Any] | None,
-        ema: bool,
+        self, *, encoders: Mapping[str, Any], predictors: Mapping[str, Any] | None, ema: bool
     ) -> None:
         super().__init__()
         self.context = Encoders(**encoders)

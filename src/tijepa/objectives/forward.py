@@ -48,9 +48,7 @@ def encode(
                 return own, encode_modality(model.target, modality, *batch.inputs(modality))
 
     (own_image, image_target), (own_text, text_target) = run_parallel(
-        lambda: tower("image"),
-        lambda: tower("text"),
-        threads=tower_threads,
+        lambda: tower("image"), lambda: tower("text"), threads=tower_threads
     )
     return Encodings(own_image, own_text, image_target, text_target)
 

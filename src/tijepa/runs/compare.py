@@ -15,8 +15,6 @@ from tijepa.inference.results import Retrieval, RunResults, shown_verdict
 from tijepa.io.formatting import count, without_nan
 from tijepa.runs.record import RunRecord, part, read_run, value
 
-__all__ = ["Compared", "Comparison", "best_validation", "compare_runs"]
-
 _SHOWN_ANYWAY = ("objective.name", "optim.batch_size", "optim.lr", "optim.steps")
 
 

@@ -41,8 +41,6 @@ from tijepa.runs.gallery import Query, gallery_of
 from tijepa.runs.record import open_run_data, read_run
 from tijepa.runs.report.report import write_report
 
-__all__ = ["evaluate_run", "finish_run", "judged_split", "meaning", "zero_shot_on"]
-
 MATRIX_PAIRS = 64
 POINTED = 100  # scenes of the pointing game, each of which takes 64 images to encode
 
@@ -90,7 +88,7 @@ def evaluate_run(
             embedder.calibration = None if pairs is None else calibrate(embedder, *pairs)
     reporter.say(
         f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
-        f"{splits.description}, split {split}",
+        f"{splits.description}, split {split}"
     )
     measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
     seen = split == "validation" and data is None
@@ -227,11 +225,7 @@ def _match(
 
 
 def _calibration_sets(
-    embedder: Embedder,
-    config: RunConfig,
-    run: Path,
-    splits: PairSplits | None,
-    reporter: Reporter,
+    embedder: Embedder, config: RunConfig, run: Path, splits: PairSplits | None, reporter: Reporter
 ) -> tuple[EvaluationSet, EvaluationSet | None] | None:
     """Training pairs, and validation pairs where there are any."""
     try:

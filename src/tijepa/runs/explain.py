@@ -17,8 +17,6 @@ from tijepa.inference.loading import load
 from tijepa.io.files import writing
 from tijepa.runs.report.images import colour_ramp
 
-__all__ = ["Explanation", "draw_overlay", "explain_pair", "write_overlay"]
-
 SHOWN = 512  # pixels a side of the overlay
 
 

@@ -15,8 +15,6 @@ from tijepa.data.pairs import PairSource
 from tijepa.evaluate.measure import EvaluationSet
 from tijepa.inference.embeddings import SearchEnergies
 
-__all__ = ["Query", "Result", "gallery_of"]
-
 IMAGE_SIDE = 160  # pixels of the shorter side, at least, where the original has as many
 ANSWERS = 5
 

@@ -24,8 +24,6 @@ from tijepa.io.formatting import count
 from tijepa.io.progress import Reporter
 from tijepa.model.saving import read_json
 
-__all__ = ["RunRecord", "open_run_data", "part", "read_run", "value"]
-
 
 @dataclass(frozen=True)
 class RunRecord:

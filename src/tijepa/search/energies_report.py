@@ -42,9 +42,7 @@ _WIDTH = 880  # of the viewBox of a histogram
 
 
 def _histogram(
-    values: NDArray[np.float64],
-    kept: NDArray[np.bool_],
-    bounds: tuple[float, float] | None = None,
+    values: NDArray[np.float64], kept: NDArray[np.bool_], bounds: tuple[float, float] | None = None
 ) -> dict[str, list[float]]:
     """`edges` of equal bins and the numbers of `kept` and `dropped` pairs between them."""
     edges = np.histogram_bin_edges(values, BINS, bounds)
@@ -139,9 +137,7 @@ def write_report(
 
 
 def _write_list(
-    path: Path,
-    about: Callable[[NDArray[np.int64]], list[dict[str, Any]]],
-    pairs: NDArray[np.int64],
+    path: Path, about: Callable[[NDArray[np.int64]], list[dict[str, Any]]], pairs: NDArray[np.int64]
 ) -> None:
     """One line of JSON for each of `pairs`, whole or not at all."""
     with whole(path) as part, open(part, "w", encoding="utf-8") as file:

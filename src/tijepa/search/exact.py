@@ -50,10 +50,7 @@ def exact_search(
 
 
 def rerank(
-    values: NDArray[np.float32],
-    queries: NDArray[np.float32],
-    candidates: NDArray[np.int64],
-    k: int,
+    values: NDArray[np.float32], queries: NDArray[np.float32], candidates: NDArray[np.int64], k: int
 ) -> Found:
     """The k best of (q, c) candidate positions by energies in float64; -1 marks no candidate."""
     rows = values[candidates.clip(0)].astype(np.float64)

@@ -73,11 +73,7 @@ class Admission:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        key: str | None,
-        open_to_all: Callable[[str], bool],
+        self, app: ASGIApp, *, key: str | None, open_to_all: Callable[[str], bool]
     ) -> None:
         self._app = app
         self._key = None if key is None else key.encode()

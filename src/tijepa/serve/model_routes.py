@@ -50,10 +50,7 @@ async def embed(
     e = await service.embeddings([one.inputs for one in received], text)
     images, texts = joint_of(e, form, service.embedder.calibration)
     return EmbedAnswer(
-        form=form,
-        dimensions=images.shape[1],
-        images=images.tolist(),
-        texts=texts.tolist(),
+        form=form, dimensions=images.shape[1], images=images.tolist(), texts=texts.tolist()
     )
 
 

@@ -9,13 +9,4 @@ from tijepa.training.loop import Trainer
 from tijepa.training.optimizer import Schedule
 from tijepa.training.run import train
 
-__all__ = [
-    "Callback",
-    "DryRun",
-    "Evaluated",
-    "HeldOut",
-    "Schedule",
-    "Trainer",
-    "dry_run",
-    "train",
-]
+__all__ = ["Callback", "DryRun", "Evaluated", "HeldOut", "Schedule", "Trainer", "dry_run", "train"]

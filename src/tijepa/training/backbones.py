@@ -25,18 +25,6 @@ from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.pretrained.weights import load_pretrained
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = [
-    "Sources",
-    "adopted",
-    "image_arguments",
-    "learn_vocabulary",
-    "load_backbones",
-    "lr_scales",
-    "open_sources",
-    "text_arguments",
-    "tokenizer_of",
-]
-
 
 @dataclass(frozen=True)
 class Sources:

@@ -38,19 +38,6 @@ from tijepa.training.backbones import (
 )
 from tijepa.training.optimizer import Schedule, build_optimizer
 
-__all__ = [
-    "Compute",
-    "build_model",
-    "build_objective",
-    "build_run_optimizer",
-    "build_schedule",
-    "model_arguments",
-    "needs_text",
-    "parameter_counts",
-    "resolve_compute",
-    "resumed_model",
-]
-
 
 def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
     """The keyword arguments of `TextImageModel`, plain values that JSON can hold."""
@@ -146,11 +133,7 @@ def _arguments(config: RunConfig, towers: _Towers) -> dict[str, Any]:
             "ema": "targets" in needs,
         }
     weights = token_weights(objective)
-    predictor = {
-        "grid": towers.grid,
-        **model.token_predictor.model_dump(),
-        **shared,
-    }
+    predictor = {"grid": towers.grid, **model.token_predictor.model_dump(), **shared}
     tokens = fused = None
     if any(not TASKS[name].fused for name in weights):
         tokens = {

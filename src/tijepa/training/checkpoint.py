@@ -37,8 +37,6 @@ from tijepa.model.saving import (
 )
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = ["Checkpoints", "RunState"]
-
 
 @dataclass(frozen=True)
 class RunState:

@@ -32,8 +32,6 @@ from tijepa.training.build import (
 from tijepa.training.cached_features import cached_modalities
 from tijepa.training.step import training_step
 
-__all__ = ["DryRun", "dry_run"]
-
 MEASURED_STEPS = 3
 
 

@@ -80,7 +80,7 @@ def train(
     if len(source) < config.optim.batch_size:
         reporter.say(
             f"optim.batch_size {config.optim.batch_size} exceeds the {len(source)} training items:"
-            " each stands in a batch more than once",
+            " each stands in a batch more than once"
         )
     if resume:
         tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
@@ -142,7 +142,7 @@ def train(
     reporter.say(f"objective {config.objective.name}, {total / 1e6:.2f} M parameters")
     reporter.say(
         f"compute   {compute.device}, {precision}, steps {state.step} to {config.optim.steps} of"
-        f" {config.optim.batch_size} pairs",
+        f" {config.optim.batch_size} pairs"
     )
     if not resume:
         _begin(run_dir, config, splits, tokenizer, parameter_counts(model))
@@ -182,7 +182,7 @@ def train(
         else:
             reporter.say(
                 f"stopped; the last checkpoint is {saved}. Continue with: "
-                f"tijepa train --resume --out {shlex.quote(str(run_dir))}",
+                f"tijepa train --resume --out {shlex.quote(str(run_dir))}"
             )
         raise
     finally:

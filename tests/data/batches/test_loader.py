@@ -163,12 +163,7 @@ def test_ranks_together_hold_the_global_batch(seed: int, world: int) -> None:
     device=st.booleans(),
 )
 def test_resuming_with_1_then_3_then_2_processes_serves_each_pair_once(
-    seed: int,
-    batch: int,
-    stops: tuple[int, int, int],
-    lookahead: int,
-    threads: int,
-    device: bool,
+    seed: int, batch: int, stops: tuple[int, int, int], lookahead: int, threads: int, device: bool
 ) -> None:
     """Each stretch is killed after some batches; what its ranks fetched beyond them is lost.
 

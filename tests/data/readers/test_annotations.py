@@ -26,8 +26,7 @@ def split_up(source: str | Path, reader: str) -> tuple[list[Record], list[Reject
 
 
 @pytest.mark.parametrize(
-    ("source", "count"),
-    [("", 12), ("annotations", 12), ("annotations/captions_val2017.json", 2)],
+    ("source", "count"), [("", 12), ("annotations", 12), ("annotations/captions_val2017.json", 2)]
 )
 def test_coco_is_found_from_its_root_its_annotations_or_one_file(
     tmp_path: Path, source: str, count: int

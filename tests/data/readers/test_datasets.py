@@ -43,9 +43,7 @@ def test_a_damaged_folder_of_datasets_is_refused_in_one_line(tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_rows_that_the_library_cannot_read_end_their_split(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_rows_that_the_library_cannot_read_end_their_split(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(data: Any) -> Any:
         yield {"image": {"bytes": b"x", "path": None}, "captions": ["a"], "number": 1}
         raise pyarrow.ArrowInvalid("offsets out of bounds")

@@ -25,10 +25,7 @@ further = st.lists(st.text("abc,;|\t ", min_size=1, max_size=8).map("z".__add__)
 
 @settings(deadline=None, max_examples=150)
 @given(
-    separator=st.sampled_from([",", ";", "|", "\t"]),
-    header=headers,
-    more=further,
-    data=st.data(),
+    separator=st.sampled_from([",", ";", "|", "\t"]), header=headers, more=further, data=st.data()
 )
 def test_what_the_csv_writer_wrote_is_read_whatever_the_separator(
     tmp_path_factory: pytest.TempPathFactory,

@@ -58,13 +58,7 @@ def run(
     reader = ListReader(source, ReaderOptions())
     reader.items = list(items)
     return diagnose(
-        reader,
-        folder,
-        source=source,
-        max_bad=max_bad,
-        max_tokens=8,
-        threads=1,
-        reporter=SILENT,
+        reader, folder, source=source, max_bad=max_bad, max_tokens=8, threads=1, reporter=SILENT
     )
 
 

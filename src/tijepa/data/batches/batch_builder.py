@@ -119,13 +119,7 @@ class BatchBuilder:
         if not on_device:
             return batch
         return Uncropped(
-            batch,
-            self._images,
-            self._boxes,
-            self._mirrored,
-            spec.image_size,
-            spec.mean,
-            spec.std,
+            batch, self._images, self._boxes, self._mirrored, spec.image_size, spec.mean, spec.std
         )
 
     def _fill(self, row: int) -> None:

@@ -194,12 +194,7 @@ def records_of_rows(
 
 
 def record_of_row(
-    values: Mapping[str, Any],
-    columns: Columns,
-    *,
-    name: str,
-    split: str | None,
-    root: Path | None,
+    values: Mapping[str, Any], columns: Columns, *, name: str, split: str | None, root: Path | None
 ) -> Record:
     """One row as a record; `DataError` with a short reason if it cannot be one.
 

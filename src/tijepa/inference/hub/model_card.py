@@ -14,8 +14,6 @@ from tijepa.inference.results import Retrieval, RunResults
 from tijepa.io.formatting import count
 from tijepa.model.saving import ModelCard
 
-__all__ = ["page"]
-
 _HEAD = """---
 library_name: tijepa
 pipeline_tag: zero-shot-image-classification

@@ -13,8 +13,6 @@ from tijepa.errors import CheckpointError
 from tijepa.io.formatting import first_line
 from tijepa.model.saving import read_json
 
-__all__ = ["PROVENANCE", "Provenance", "read_provenance"]
-
 PROVENANCE = "provenance.json"
 FORMAT = 1
 

@@ -17,8 +17,6 @@ from tijepa.io.files import writing
 from tijepa.model.saving import FROZEN, ModelCard, save_model, save_tensors, write_json
 from tijepa.model.text_image_model import TextImageModel
 
-__all__ = ["check_repo_id", "download", "is_repo_id", "upload", "write_model"]
-
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}")
 _WANTED = ("*.json", "*.safetensors", "*.onnx", "README.md")

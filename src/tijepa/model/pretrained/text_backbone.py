@@ -57,10 +57,7 @@ class TextBackbone(nn.Module):
         return self
 
     def forward(
-        self,
-        ids: Int[Tensor, "b n"],
-        mask: Bool[Tensor, "b n"],
-        visible: TokenSubset | None = None,
+        self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"], visible: TokenSubset | None = None
     ) -> Encoded:
         """Encode the `visible` tokens, or all that `mask` marks as real."""
         seen = mask
