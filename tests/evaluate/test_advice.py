@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tijepa.config import RunConfig, load_config
-from tijepa.evaluate.detect import advice
+from tijepa.evaluate.advice import advice
 from tijepa.inference.results import Finding
 
 

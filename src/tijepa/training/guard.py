@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from tijepa.config import RunConfig
 from tijepa.errors import CollapseError, ConfigError
+from tijepa.evaluate.advice import advice
 from tijepa.evaluate.collapse_metrics import CollapseMetrics
-from tijepa.evaluate.detect import Basis, Timing, advice, judge
+from tijepa.evaluate.detect import Basis, Timing, judge
 from tijepa.inference.results import Rollback, RunResults
 from tijepa.training.checkpoint import Checkpoints, RunState
 

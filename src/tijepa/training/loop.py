@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tijepa.data.batches.loader import Loader
+from tijepa.data.batches.loader import Loader, switch_interval
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError, NonFiniteError
@@ -383,19 +382,3 @@ class Throughput:
     def elapsed(self) -> float:
         """Seconds since the last restart, never 0."""
         return max(1e-9, time.perf_counter() - self.start)
-
-
-@contextmanager
-def switch_interval(seconds: float = 5e-4) -> Iterator[None]:
-    """Let threads take turns after half a millisecond instead of Python's five.
-
-    A loader thread that makes items in Python (the scenes) otherwise keeps the lock for five
-    milliseconds whenever the training thread asks for the next batch, which lies ready: 2.5 % of
-    the demo's step, and 0.7 to 1.0 % with short turns (docs/log.md).
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(seconds)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tijepa.training.loop import switch_interval
+from tijepa.data.batches.loader import switch_interval
 
 
 def test_turns_are_short_inside_and_as_before_outside() -> None:
