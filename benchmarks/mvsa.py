@@ -20,7 +20,7 @@ import csv
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from torch import Tensor
 from record import write_record
 from tijepa.classify.features import Parts, item_features
 from tijepa.classify.labels import Items, read_items
+from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig, load_config
 from tijepa.data import open_splits
 from tijepa.data.readers import open_reader
@@ -139,7 +140,7 @@ def pretrained(name: str, work: Path, config: RunConfig, out: Console) -> Path:
     run = work / name
     if not (run / "model").is_dir():
         out.print(f"pretraining {name}, {config.optim.steps} steps", highlight=False)
-        train(config, run, resume=run.exists(), console=out)
+        train(config, run, resume=run.exists(), reporter=ConsoleReporter(out))
     return run
 
 
@@ -206,7 +207,7 @@ def main() -> None:
 
     def gain(ours: Variant, theirs: Variant) -> dict[str, float]:
         found = paired_gain(labels, named[ours], named[theirs], groups=items.group, seed=SEED)
-        return found.to_dict()
+        return asdict(found)
 
     keys = {
         "accuracy": (OURS, "accuracy"),

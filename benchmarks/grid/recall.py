@@ -12,33 +12,27 @@ from tijepa.evaluate.measure import EvaluationSet
 from tijepa.evaluate.retrieval import retrieval
 from tijepa.inference.embedder import Embedder
 
-__all__ = ["Judge", "both", "recalls", "trained_recalls"]
+__all__ = ["Judge", "recalls", "trained_recalls"]
 
 Judge = Callable[[Embedder, EvaluationSet, str], dict[str, Any]]
 _ENDS = ("", "_image_to_text", "_text_to_image")
-
-
-def both(found: dict[str, Any]) -> float:
-    """Recall at 1, mean of the two directions."""
-    return fmean(found[way]["recall_at_1"] for way in ("image_to_text", "text_to_image"))
 
 
 def recalls(embedder: Embedder, data: EvaluationSet, name: str) -> dict[str, Any]:
     """Under `name` the mean of both directions by the model's default energy; each; by cosine."""
     e = embedder.embeddings_of_inputs(data.images, data.texts)
     by_form = {
-        form: retrieval(embedder.search_energies_of(e, form), data.image_of_text).to_dict()
+        form: retrieval(embedder.search_energies_of(e, form), data.image_of_text)
         for form in dict.fromkeys((embedder.default_form, "cosine"))
     }
     found = by_form[embedder.default_form]
+    ways = (found.image_to_text, found.text_to_image)
     return {
-        name: both(found),
-        f"{name}_image_to_text": found["image_to_text"]["recall_at_1"],
-        f"{name}_text_to_image": found["text_to_image"]["recall_at_1"],
-        f"{name}_recall_at_10": fmean(
-            found[way]["recall_at_10"] for way in ("image_to_text", "text_to_image")
-        ),
-        f"{name}_by_form": {form: both(of) for form, of in by_form.items()},
+        name: found.mean_recall_at_1,
+        f"{name}_image_to_text": found.image_to_text.recall_at_1,
+        f"{name}_text_to_image": found.text_to_image.recall_at_1,
+        f"{name}_recall_at_10": fmean(way.recall_at_10 for way in ways),
+        f"{name}_by_form": {form: of.mean_recall_at_1 for form, of in by_form.items()},
     }
 
 

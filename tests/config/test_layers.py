@@ -112,7 +112,7 @@ def test_an_unknown_setting_names_the_nearest(key: str, meant: str) -> None:
 def test_an_unknown_setting_that_is_near_to_nothing_lists_its_section() -> None:
     assert _problem(overrides=("log.xyzzy=1",)) == (
         "unknown setting 'log.xyzzy';"
-        " log has every, eval_every, save_every, keep_last, tensorboard, wandb"
+        " log has every, eval_every, save_every, keep_last, tensorboard, wandb, loggers"
     )
 
 

@@ -51,6 +51,7 @@ FLAGS = {
     "append": "--append",
     "caption_column": "--caption-column",
     "checkpoint": "--checkpoint",
+    "config": "--config",
     "data": "--data",
     "duplicates": "--duplicates",
     "everything": "--all",
