@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tijepa.data.store.codec import ExtraColumn, ExtraColumns
-from tijepa.data.store.schema import StoreInfo
+from tijepa.data.store.schema import ExtraColumn, ExtraColumns, StoreInfo
 from tijepa.data.store.source import Store
 from tijepa.errors import ConfigError
 from tijepa.search.where import columns_of, in_store_names, rows_where

@@ -15,7 +15,7 @@ from PIL import Image
 
 import tijepa
 from tijepa.config import RunConfig
-from tijepa.data.readers.in_memory import remember
+from tijepa.data.readers.datasets import remember
 from tijepa.errors import CheckpointError, ConfigError, DataError
 
 Configure = Callable[..., RunConfig]
@@ -87,12 +87,12 @@ def test_the_store_of_items_is_found_again_by_a_program_that_does_not_hold_them(
     items: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from tijepa.data import open_splits
-    from tijepa.data.readers import in_memory
+    from tijepa.data.readers import datasets
 
     options: dict[str, Any] = {"image_size": 32, "seed": 0, "max_bad": 0.0}
     source = remember(items)
     assert len(open_splits(source, **options).split("train")) == 32
-    monkeypatch.setattr(in_memory, "_given", {})
+    monkeypatch.setattr(datasets, "_given", {})
     assert len(open_splits(source, **options).split("train")) == 32
     monkeypatch.setenv("TIJEPA_CACHE", str(tmp_path / "empty"))
     with pytest.raises(DataError, match=r"data of a program.*give the same data to tijepa\.train"):

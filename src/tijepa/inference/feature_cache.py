@@ -33,8 +33,8 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import DataError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.frozen_encoders import FrozenEncoder, Piece
+from tijepa.io.files import alone
 from tijepa.io.formatting import count
-from tijepa.io.locks import alone
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.io.vectors import Column, VectorFiles, mapped
 from tijepa.model.pretrained.weights import hash_of_weights

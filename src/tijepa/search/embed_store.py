@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from tijepa.data.features import Features, RowFeatures, StoreFeatures
 from tijepa.data.images import centre_square, decode_image
-from tijepa.data.store.codec import unpack
+from tijepa.data.store.schema import unpack
 from tijepa.data.store.source import Store
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.energies import Form
 from tijepa.inference.feature_cache import FeatureCache
 from tijepa.inference.parallel import read_ahead
-from tijepa.io.locks import alone
+from tijepa.io.files import alone
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.search.manifest import check_store, fingerprint, index_folder
 from tijepa.search.vector_store import Chunk, Side, VectorStore, unwritable

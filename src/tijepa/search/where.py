@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tijepa.data.store.codec import REST
-from tijepa.data.store.schema import StoreInfo, storage_problem
+from tijepa.data.store.schema import REST, StoreInfo, storage_problem
 from tijepa.errors import ConfigError
 
 if TYPE_CHECKING:

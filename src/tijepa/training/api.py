@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tijepa.config import RunConfig, load_config, resumed_config
-from tijepa.data.readers.in_memory import remember
+from tijepa.data.readers.datasets import remember
 from tijepa.errors import ConfigError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.loading import load
@@ -64,7 +64,7 @@ def train(
     `data` is whatever `tijepa prepare` reads (a folder, a file, "scenes", "hub:NAME"), a store, a
     `Dataset` or `DatasetDict` of the `datasets` library, or items `{"image": ..., "captions": ...}`
     in any sequence or iterable, or several such by the name of their split
-    (`data.readers.in_memory.remember` says what an item may hold). None leaves `data.source` as the
+    (`data.readers.datasets.remember` says what an item may hold). None leaves `data.source` as the
     configuration has it.
 
     Settings come from `preset`, then `config` (a file, or built already), then `overrides`: their

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.data.store.codec import REST, ExtraColumns
+from tijepa.data.store.schema import REST, ExtraColumns
 
 SCALARS = st.sampled_from(
     [

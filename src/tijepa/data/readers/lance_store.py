@@ -8,8 +8,7 @@ from typing import ClassVar
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.store.codec import unpack
-from tijepa.data.store.schema import is_store
+from tijepa.data.store.schema import is_store, unpack
 from tijepa.errors import ConfigError
 from tijepa.registry import register
 

@@ -22,7 +22,7 @@ from tijepa.data.store.prepare import diagnosis_folder, write_store
 from tijepa.data.store.schema import SCHEMA_VERSION
 from tijepa.data.store.source import open_store
 from tijepa.errors import DataError
-from tijepa.io.locks import FileLock
+from tijepa.io.files import FileLock
 from tijepa.io.progress import Reporter
 
 

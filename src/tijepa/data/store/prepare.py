@@ -17,7 +17,6 @@ import pyarrow as pa
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
 from tijepa.data.records import Reader, ReaderOptions, Record
-from tijepa.data.store.codec import ExtraColumns, misfits
 from tijepa.data.store.ingest import (
     IdIndex,
     Ingest,
@@ -27,10 +26,12 @@ from tijepa.data.store.ingest import (
     existing_rows,
 )
 from tijepa.data.store.schema import (
+    ExtraColumns,
     StoreInfo,
     is_remote,
     is_store,
     local_path,
+    misfits,
     schema_of,
     store_exists,
 )

@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 
 from tijepa.data.images import EncodedImage
 from tijepa.data.pairs import Item, PairSource, PairSplits, Rejected
-from tijepa.data.store.codec import REST, unpack
-from tijepa.data.store.schema import StoreInfo, is_remote, local_path, open_dataset, storage_problem
+from tijepa.data.store.schema import (
+    REST,
+    StoreInfo,
+    is_remote,
+    local_path,
+    open_dataset,
+    storage_problem,
+    unpack,
+)
 from tijepa.errors import DataError
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from typing import Literal
 
 import pyarrow as pa
 
-from tijepa.data.store.codec import pack
 from tijepa.data.store.schema import (
     STORAGE_VERSION,
     StoreInfo,
     is_remote,
     local_path,
+    pack,
     storage_problem,
 )
 from tijepa.data.validation.check import Sound

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tijepa.data.store.codec import pack, unpack
+from tijepa.data.store.schema import pack, unpack
 
 IMAGES = st.one_of(st.none(), st.binary(min_size=1, max_size=50))
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=4)
