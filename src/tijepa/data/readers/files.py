@@ -166,11 +166,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _missing(name: str) -> None:
-    del name
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_constant=_missing)
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_constant=lambda name: None)
 
 
 def captions_of(value: Any) -> tuple[Any, ...]:

@@ -8,10 +8,10 @@ an ID and, behind tabs, one judgement "text,image" of an annotator (MVSA-Single)
     1	positive,neutral	positive,positive	negative,neutral
 
 `label` is the sentiment of the pair by the usual cleaning (Xu and Mao 2017): of several annotators
-what most say of the text, and what most say of the image; then a neutral side follows the other,
-and sides that contradict each other, or without a majority, leave the pair without a label. It
-stays a pair all the same. `text_label` and `image_label` are the sides' own. Nobody published
-splits: 8 : 1 : 1 by a hash of the ID.
+what most say of the text, and what most say of the image; then a neutral one follows the other,
+and two that contradict each other, or without a majority, leave the pair without a label. It
+stays a pair all the same. `text_label` and `image_label` are those of either modality. Nobody
+published splits: 8 : 1 : 1 by a hash of the ID.
 """
 
 from __future__ import annotations
@@ -74,8 +74,14 @@ class MvsaReader(Reader):
             except DataError as error:
                 yield Rejected(name, f"line {line}: {error}")
                 continue
-            sides = [majority([judged[side] for judged in judgements]) for side in (0, 1)]
-            labels = {"label": pair_label(*sides), "text_label": sides[0], "image_label": sides[1]}
+            text_label, image_label = (
+                majority(list(said)) for said in zip(*judgements, strict=True)
+            )
+            labels = {
+                "label": pair_label(text_label, image_label),
+                "text_label": text_label,
+                "image_label": image_label,
+            }
             yield Record(
                 id=name,
                 reference=f"{_TABLE}:{line}",
@@ -124,7 +130,7 @@ def majority(labels: list[str]) -> str | None:
 
 
 def pair_label(text: str | None, image: str | None) -> str | None:
-    """What both sides say, a neutral one giving way; None where they contradict each other."""
+    """What both modalities say, a neutral one giving way; None where they contradict each other."""
     if text is None or image is None:
         return None
     if text == image or image == "neutral":

@@ -90,42 +90,42 @@ class Ingest:
     ) -> Generator[Sound, None, None]:
         """The sound items, each with its split.
 
-        The last step judges the whole: raises `DataError` where fewer than `fewest` items or too
+        The last step looks at the whole: raises `DataError` where fewer than `fewest` items or too
         small a share of them can be used, `StartAgainError` where the source has to be read once
         more. `advance` is told of every record.
         """
         row = -1
-        with closing(validate_parallel(records, threads=threads)) as judged_items:
-            for judged in judged_items:
-                if isinstance(judged, Checked):
-                    judged = self._splits.assign(judged)
-                    if judged.sound is not None:
+        with closing(validate_parallel(records, threads=threads)) as results:
+            for item in results:
+                if isinstance(item, Checked):
+                    item = self._splits.assign(item)
+                    if item.sound is not None:
                         row += 1
                         if self._redundant is not None and _holds(self._redundant, row):
                             reason = "duplicate of an item that stays"
-                            judged = judged.reject("duplicate-skipped", reason)
-                self._diagnosis.add(judged)
+                            item = item.reject("duplicate-skipped", reason)
+                self._diagnosis.add(item)
                 advance(1)
-                if isinstance(judged, Checked) and judged.sound is not None:
-                    self.counts[judged.sound.record.split or ""] += 1
-                    yield judged.sound
+                if isinstance(item, Checked) and item.sound is not None:
+                    self.counts[item.sound.record.split or ""] += 1
+                    yield item.sound
                 else:
-                    self._note(judged)
+                    self._note(item)
         self._splits.finish()
         self.report = self._diagnosis.finish()
-        self._judge(self.report.folder, fewest)
+        self._check_bounds(self.report.folder, fewest)
         if self._drop_duplicates and self._redundant is None and len(self.report.redundant):
             raise StartAgainError(replace(self._splits.plan, redundant=self.report.redundant))
 
-    def _note(self, judged: Checked | Rejected) -> None:
+    def _note(self, item: Checked | Rejected) -> None:
         self.rejected += 1
-        if self._first is None and isinstance(judged, Checked):
-            reasons = [f.reason for f in judged.findings if f.rejected or f.of_caption]
-            self._first = Rejected(judged.findings[0].item, "; ".join(reasons[:3]))
-        elif self._first is None and isinstance(judged, Rejected):
-            self._first = judged
+        if self._first is None and isinstance(item, Checked):
+            reasons = [f.reason for f in item.findings if f.rejected or f.of_caption]
+            self._first = Rejected(item.findings[0].item, "; ".join(reasons[:3]))
+        elif self._first is None and isinstance(item, Rejected):
+            self._first = item
 
-    def _judge(self, folder: Path, fewest: int) -> None:
+    def _check_bounds(self, folder: Path, fewest: int) -> None:
         usable, bad = self.counts.total(), self.rejected
         if self._redundant is not None:
             bad -= len(self._redundant)  # nothing is wrong with these

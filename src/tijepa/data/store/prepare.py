@@ -237,7 +237,7 @@ def _noting(batches: Iterable[pa.RecordBatch], unfit: Counter[str]) -> Iterator[
 
 def _create(description: str, uri: str, splits: SplitAssigner, sounds: Iterator[Sound]) -> int:
     groups = grouped(sounds)
-    first = next(groups, [])  # the whole of a small source, which may be judged here
+    first = next(groups, [])  # the whole of a small source, which the last step may refuse here
     extras = ExtraColumns.infer(sound.record.extra for sound in first)
     info = StoreInfo(description, "named" if splits.named else "hashed", extras)
     return create_store(uri, schema_of(info), _batches(chain([first], groups), info))

@@ -11,7 +11,6 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -55,7 +54,9 @@ def create_store(uri: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch])
     try:
         version = _write(str(temporary), uri, "create", schema, batches)
         with _writing(uri):
-            _rename(temporary, final)
+            if final.exists():  # os.rename would replace an empty folder without a word
+                raise DataError(f"{final} appeared while it was being written: name another `out`")
+            temporary.rename(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return version
@@ -68,12 +69,6 @@ def append_batches(uri: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch
     """
     place = uri if is_remote(uri) else str(local_path(uri))
     return _write(place, uri, "append", schema, batches)
-
-
-def _rename(temporary: Path, final: Path) -> None:
-    if final.exists():  # os.rename would replace an empty folder without a word
-        raise DataError(f"{final} appeared while it was being written: name another `out`")
-    temporary.rename(final)
 
 
 @contextmanager
