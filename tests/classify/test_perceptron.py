@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from tijepa.classify.perceptron import MOST_EPOCHS, fit_perceptron
-from tijepa.evaluate.probes import Examples, fit_linear
+from tijepa.evaluate.probes import MOST_EPOCHS, Examples, fit_linear, fit_perceptron
 
 
 def corners(count: int, seed: int) -> Examples:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tijepa.classify import probe_run
+from tijepa.classify.fit import Method
 from tijepa.classify.labels import Side
-from tijepa.classify.probe import Method
 
 
 @pytest.mark.parametrize("method", ["linear", "knn"])

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from tijepa.classify.perceptron import fit_perceptron
 from tijepa.classify.saved import Classifier, check_name, load_classifier, save_classifier
 from tijepa.errors import CheckpointError, ConfigError
-from tijepa.evaluate.probes import Examples, fit_linear
+from tijepa.evaluate.probes import Examples, fit_linear, fit_perceptron
 from tijepa.inference.loading import load
 from tijepa.model.saving import load_tensors, save_tensors
 

@@ -60,7 +60,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         predict_labels=noting({"predicted": 1200, "no image": 3}),
         noting=noting,
     )
-    import tijepa.classify.probe  # noqa: F401  stays importable beside the stand-in
+    import tijepa.classify.fit  # noqa: F401  stays importable beside the stand-in
 
     monkeypatch.setitem(sys.modules, "tijepa.classify", stand_in)
     return asked

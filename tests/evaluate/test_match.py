@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tijepa.evaluate.match import match_energies, match_results, reliability, roc_auc
+from tijepa.evaluate.retrieval import match_energies, match_results, reliability, roc_auc
 from tijepa.inference.match_probability import MatchProbability
 
 

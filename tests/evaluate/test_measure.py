@@ -16,8 +16,8 @@ from tijepa.data import open_splits
 from tijepa.data.features import FeatureTable, SplitFeatures
 from tijepa.data.pairs import Item, PairSource, StoredImage
 from tijepa.errors import DataError, NonFiniteError
-from tijepa.evaluate.match import match_energies
 from tijepa.evaluate.measure import calibrate, calibration_pairs, evaluation_set, measure
+from tijepa.evaluate.retrieval import match_energies
 from tijepa.inference.calibration import fit_calibration
 from tijepa.inference.calibration_selection import select_calibration
 from tijepa.inference.embedder import Embedder

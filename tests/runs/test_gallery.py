@@ -10,7 +10,7 @@ import torch
 from tijepa.data.pairs import Item, PairSource, StoredImage
 from tijepa.evaluate.measure import EvaluationSet
 from tijepa.inference.embeddings import SearchEnergies
-from tijepa.runs.gallery import gallery_of
+from tijepa.runs.report.report import gallery_of
 
 
 class Shades(PairSource):

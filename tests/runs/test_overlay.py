@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from tijepa.errors import CheckpointError, DataError
-from tijepa.runs.explain import SCALE, draw_overlay, write_overlay
-from tijepa.runs.report.images import colour_ramp
+from tijepa.runs.report.images import SCALE, colour_ramp, draw_overlay, write_overlay
 
 GREY = Image.new("RGB", (64, 64), (100, 100, 100))
 

@@ -19,8 +19,8 @@ from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.errors import CheckpointError, DataError
-from tijepa.evaluate.match import match_results
 from tijepa.evaluate.measure import calibrate, calibration_pairs, evaluation_set
+from tijepa.evaluate.retrieval import match_results
 from tijepa.model.saving import load_tensors, read_json, save_tensors
 from tijepa.runs import evaluation as run_module
 from tijepa.runs.evaluation import evaluate_run, finish_run

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tijepa.classify.finetune import Tuning
-from tijepa.classify.fit import FitOptions, fit_classifier
-from tijepa.classify.probe import probe_run
+from tijepa.classify.fit import FitOptions, fit_classifier, probe_run
 from tijepa.classify.saved import Classifier, load_classifier, predict_labels
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Fit a classifier of a store's labels on a run's model, and measure it by cross-validation."""
+"""Fit a classifier of a store's labels on a run's model, or probe that model; cross-validated."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ from torch import Tensor
 from tijepa.classify.features import Labelled, Parts, item_features, labelled_examples, out_of_fold
 from tijepa.classify.finetune import Tune, Tuning, check_tune, fine_tune
 from tijepa.classify.labels import Items, Side, read_items
-from tijepa.classify.perceptron import Perceptron, fit_perceptron
 from tijepa.classify.saved import Classifier, classifier_folder, save_classifier
 from tijepa.data.features import StoreFeatures
 from tijepa.errors import ConfigError
-from tijepa.evaluate.probes import Examples, Linear, fit_linear
+from tijepa.evaluate.probes import (
+    Examples,
+    Head,
+    Linear,
+    Perceptron,
+    fit_linear,
+    fit_neighbours,
+    fit_perceptron,
+)
 from tijepa.evaluate.scores import score
 from tijepa.inference.embedder import Embedder
 from tijepa.io.progress import SILENT, Reporter
@@ -206,3 +213,63 @@ def _measured(
     return score(truth, named, len(classifier.classes), groups=items.group).to_dict(
         classifier.classes
     )
+
+
+Method = Literal["linear", "knn"]
+METHODS: dict[str, Callable[..., Head]] = {"linear": fit_linear, "knn": fit_neighbours}
+
+
+def probe_run(
+    run: Path,
+    store: str,
+    label: str,
+    *,
+    side: Side = "pair",
+    method: Method = "linear",
+    split: str = "train",
+    parts: Parts = "both",
+    folds: int = 5,
+    checkpoint: str | None = None,
+    seed: int = 0,
+    reporter: Reporter = SILENT,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Scores of a probe on frozen features by cross-validation; keeps and writes nothing.
+
+    Items are those of `read_items`, features those of `item_features`. Raises `DataError`,
+    `ConfigError` and `CheckpointError`.
+    """
+    known = labelled_examples(
+        run,
+        store,
+        label,
+        split=split,
+        side=side,
+        parts=parts,
+        checkpoint=checkpoint,
+        reporter=reporter,
+        device=device,
+    )
+    items, classes, examples = known.items, known.classes, known.examples
+
+    def fit(some: Examples) -> Head:
+        return METHODS[method](some, seed=seed)
+
+    logits = out_of_fold(examples, fit, "probing", folds=folds, seed=seed, reporter=reporter)
+    named = logits.argmax(dim=1)
+    found = score(examples.labels, named, len(classes), groups=items.group).to_dict(classes)
+    return {
+        "label": label,
+        "classes": classes,
+        "data": known.splits.description,
+        "split": split,
+        "on": side,
+        "method": method,
+        "features": parts,
+        "dimensions": examples.features.shape[1],
+        "items": len(items),
+        "unlabelled": known.unlabelled,
+        "left_out": items.left_out,
+        "seed": seed,
+        "cross_validation": {"folds": folds, **found},
+    }

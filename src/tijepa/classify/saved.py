@@ -16,11 +16,10 @@ from torch import Tensor
 
 from tijepa.classify.features import MAX_BAD, Parts, cached_of, feature_batches
 from tijepa.classify.labels import Items, Side, read_items
-from tijepa.classify.perceptron import Perceptron
 from tijepa.data import open_splits
 from tijepa.data.features import StoreFeatures
 from tijepa.errors import CheckpointError, ConfigError, DataError
-from tijepa.evaluate.probes import Affine, Linear, Standard
+from tijepa.evaluate.probes import Affine, Linear, Perceptron, Standard
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.loading import load
 from tijepa.io.files import whole, whole_folder

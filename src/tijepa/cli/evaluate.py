@@ -138,7 +138,7 @@ def explain(
     tijepa explain runs/demo image.png "a red circle"
     """
     from tijepa.io.formatting import energy_name
-    from tijepa.runs.explain import explain_pair
+    from tijepa.runs.report.images import explain_pair
 
     found = explain_pair(run, image, text, out, grid=grid, checkpoint=checkpoint)
     click.echo(

@@ -20,8 +20,7 @@ from tijepa.evaluate.collapse_metrics import (
     modality_readings,
 )
 from tijepa.evaluate.detect import Basis, judge_once
-from tijepa.evaluate.match import match_energies
-from tijepa.evaluate.retrieval import retrieval
+from tijepa.evaluate.retrieval import match_energies, retrieval
 from tijepa.inference.calibration import Calibration, Matches, fit_calibration
 from tijepa.inference.calibration_selection import select_calibration
 from tijepa.inference.embedder import Embedder

@@ -96,13 +96,15 @@ def task_energies(
 
 
 def _energies(
-    model: TextImageModel, objective: Objective, batch: Batch, views: Encodings
+    model: TextImageModel, objective: Objective, batch: Batch, encodings: Encodings
 ) -> dict[str, float]:
     """All energy readings, with masks that are the same every time."""
     masks = objective.draw_masks(batch, model.context.image.grid, np.random.default_rng(0))
     terms = [
-        objective.batch_terms(model, pooled_of([views], batch), torch.Generator().manual_seed(0)),
-        objective.item_terms(model, batch, views, masks, Counts.of(batch)),
+        objective.batch_terms(
+            model, pooled_of([encodings], batch), torch.Generator().manual_seed(0)
+        ),
+        objective.item_terms(model, batch, encodings, masks, Counts.of(batch)),
     ]
     readings = [reading for part in terms if part is not None for reading in part.readings.items()]
     return {

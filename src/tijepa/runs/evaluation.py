@@ -19,7 +19,6 @@ from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.collapse_metrics import watched
 from tijepa.evaluate.figures import EvaluatedPairs, figures
 from tijepa.evaluate.grounding import hard_negatives, pointing_on_scenes
-from tijepa.evaluate.match import match_results
 from tijepa.evaluate.measure import (
     EvaluationSet,
     Measured,
@@ -28,6 +27,7 @@ from tijepa.evaluate.measure import (
     evaluation_set,
     measure,
 )
+from tijepa.evaluate.retrieval import match_results
 from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_prompts, zero_shot
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.feature_cache import cached_split
@@ -37,9 +37,8 @@ from tijepa.inference.results import Match, Novel, RunResults, ZeroShot
 from tijepa.io.files import whole_folder
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
-from tijepa.runs.gallery import Query, gallery_of
 from tijepa.runs.record import open_run_data, read_run
-from tijepa.runs.report.report import write_report
+from tijepa.runs.report.report import Query, gallery_of, write_report
 
 MATRIX_PAIRS = 64
 POINTED = 100  # scenes of the pointing game, each of which takes 64 images to encode

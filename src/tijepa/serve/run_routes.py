@@ -13,9 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from tijepa.inference.results import Retrieval, RunResults, shown_verdict
 from tijepa.io.formatting import count, date, plain
 from tijepa.runs.record import RunRecord, part, read_run, value
-from tijepa.runs.report.curves import curves
-from tijepa.runs.report.health import health as health_section
-from tijepa.runs.report.health import sign_of
+from tijepa.runs.report.curves import curves, sign_of
+from tijepa.runs.report.curves import health as health_section
 from tijepa.serve.dependencies import service_of
 from tijepa.serve.errors import REFUSALS
 from tijepa.serve.schemas import About, Direction, Example, Health, RunAnswer

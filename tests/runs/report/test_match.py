@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from tijepa.evaluate.match import reliability
+from tijepa.evaluate.retrieval import reliability
 from tijepa.inference.results import RunResults
 from tijepa.runs.record import RunRecord
-from tijepa.runs.report.match import match
+from tijepa.runs.report.curves import match
 
 
 def record(results: dict[str, Any] | None) -> RunRecord:

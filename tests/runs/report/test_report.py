@@ -14,11 +14,10 @@ import torch
 from tijepa.config import RunConfig
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.collapse_metrics import modality_readings
-from tijepa.evaluate.match import match_results
+from tijepa.evaluate.retrieval import match_results
 from tijepa.inference.match_probability import MatchProbability
 from tijepa.inference.results import Collapse, RunResults
-from tijepa.runs.gallery import Query, Result
-from tijepa.runs.report.report import write_report
+from tijepa.runs.report.report import Query, Result, write_report
 
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 SVG_LEAVES = {"rect", "line", "polyline", "polygon", "circle"}  # may close themselves

@@ -1,16 +1,21 @@
-"""A matrix of energies as colours, and its ramp."""
+"""Images in reports as data, and energies as images: a matrix, or a map over an image."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from tijepa.errors import DataError
+from tijepa.data.images import centre_square
+from tijepa.errors import ConfigError, DataError
+from tijepa.inference.inputs import check_text, read_image
+from tijepa.inference.loading import load
+from tijepa.io.files import writing
 from tijepa.io.page import data_uri
 
 NOT_A_NUMBER = (140, 140, 140)  # grey: no colour of the ramp
@@ -90,3 +95,124 @@ def _png(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return data_uri("png", buffer.getvalue())
+
+
+SHOWN = 512  # pixels a side of the overlay
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The map, its lowest cell (row and column from 0), and the pair's energy, all by one form."""
+
+    energy_map: Float[Tensor, "g g"]
+    row: int
+    column: int
+    lowest: float
+    pair: float
+    form: str
+
+
+def explain_pair(
+    run: Path, image: Path, text: str, out: Path, *, grid: int = 8, checkpoint: str | None = None
+) -> Explanation:
+    """Write the overlay of `text` over `image` to `out`, by the model of `run`.
+
+    Raises `ConfigError` for an empty text, a name of `out` that is not .png or a grid out of
+    bounds, `DataError` for an image that cannot be read, `CheckpointError` for a run without model
+    or where `out` cannot be written.
+    """
+    check_text(text)
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"`out` {out} is no PNG: give a name that ends with .png")
+    if out.resolve() == image.resolve():
+        raise ConfigError(f"`out` {out} is the image itself: name another file")
+    embedder = load(run, checkpoint=checkpoint)
+    photo = read_image(image)
+    energy = embedder.energy_map(photo, text, grid=grid)
+    lowest = int(energy.argmin())
+    shown = centre_square(photo, SHOWN)
+    write_overlay(out, Image.fromarray(shown), energy)
+    return Explanation(
+        energy_map=energy,
+        row=lowest // grid,
+        column=lowest % grid,
+        lowest=float(energy.min()),
+        pair=float(embedder.energy(photo, text)),
+        form=embedder.default_form,
+    )
+
+
+# An energy map over its image: a translucent colour where energy is low, and a colour scale.
+#
+# Colours are those of the report (`colour_ramp`): light yellow is the lowest energy of the map,
+# dark
+# violet the highest. The image shines through more where energy is high.
+
+
+LEAST, MOST = 0.15, 0.65  # opacity where energy is highest and lowest
+SCALE = 26  # height of the strip with the colour scale below the image, in pixels
+BAR = 8
+MARGIN = 4
+
+
+def draw_overlay(image: Image.Image, energy: Float[Tensor, "g g"]) -> Image.Image:
+    """The square `image` under the map, upsampled without overshoot, above its colour scale.
+
+    The lowest cell is framed in white. A flat map has the middle colour throughout and no frame.
+    Raises `DataError` for a map that holds a value that is not finite.
+    """
+    side = image.width
+    assert image.height == side, image.size
+    values = energy.detach().cpu().double().numpy()
+    if not np.isfinite(values).all():
+        raise DataError("the energy map holds values that are not finite: the model is unusable")
+    low, high = float(values.min()), float(values.max())
+    level = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
+    smooth = Image.fromarray(level.astype(np.float32)).resize(
+        (side, side), Image.Resampling.BILINEAR
+    )
+    at = np.clip(np.asarray(smooth), 0.0, 1.0)
+    ramp = colour_ramp()
+    colours = ramp[np.rint(at * (len(ramp) - 1)).astype(np.int64)].astype(np.float64)
+    opacity = (MOST - (MOST - LEAST) * at)[:, :, None]
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
+    mixed = np.rint(opacity * colours + (1 - opacity) * pixels).astype(np.uint8)
+    sheet = Image.new("RGB", (side, side + SCALE), "white")
+    sheet.paste(Image.fromarray(mixed), (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    if high > low:
+        _frame(draw, values, side)
+    _scale(sheet, draw, ramp, low, high)
+    return sheet
+
+
+def write_overlay(path: Path, image: Image.Image, energy: Float[Tensor, "g g"]) -> None:
+    """Write the overlay as PNG; `CheckpointError` where the file cannot be written."""
+    sheet = draw_overlay(image, energy)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, "PNG", optimize=True)
+
+
+def _frame(draw: ImageDraw.ImageDraw, values: np.ndarray, side: int) -> None:
+    """A white border around the lowest cell, the first of several."""
+    row, column = divmod(int(values.argmin()), values.shape[1])
+    cell = side / values.shape[1]
+    x, y = round(column * cell), round(row * cell)
+    box = (x, y, round((column + 1) * cell) - 1, round((row + 1) * cell) - 1)
+    draw.rectangle(box, outline="white", width=max(1, side // 160))
+
+
+def _scale(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, ramp: np.ndarray, low: float, high: float
+) -> None:
+    """The ramp from left (low) to right (high), and both ends as numbers below it."""
+    side = sheet.width
+    bar = np.broadcast_to(ramp[None], (1, *ramp.shape))
+    strip = Image.fromarray(np.ascontiguousarray(bar)).resize((side - 2 * MARGIN, BAR))
+    top = sheet.height - SCALE + MARGIN
+    sheet.paste(strip, (MARGIN, top))
+    line = top + BAR + 1
+    draw.text((MARGIN, line), f"{low:.3g}", fill="black")
+    right = f"{high:.3g}"
+    draw.text((side - MARGIN - draw.textlength(right), line), right, fill="black")
