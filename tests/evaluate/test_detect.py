@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -372,6 +372,13 @@ def found(recall: float, n: int) -> Retrieval:
 )
 def test_a_recall_counts_where_luck_does_not_explain_it(hits: int, n: int, sure: bool) -> None:
     assert times_chance(found(hits / n, n)) == (pytest.approx(hits) if sure else 0.0)
+
+
+def test_a_recall_that_shrinking_embeddings_keep_does_not_count() -> None:
+    """19 of 200 within the first five are 3.8 times chance: surely no luck, and yet a collapse."""
+    chance = Direction(1 / 200, 5 / 200, 10 / 200, 100.0)
+    assert times_chance(Retrieval(replace(chance, recall_at_5=19 / 200), chance, 200, 200)) == 0.0
+    assert times_chance(Retrieval(replace(chance, recall_at_5=25 / 200), chance, 200, 200)) == 5.0
 
 
 def test_random_energies_are_hardly_ever_above_chance() -> None:

@@ -313,6 +313,7 @@ CANARY = """
 UNPROTECTED = """
     objective.pooled_targets=ema optim.ema_momentum=[0.9,0.9] model.head.norm=none
     objective.regularize_image.name=none objective.regularize_text.name=none guard.action=stop
+    optim.steps=400
 """
 
 
