@@ -30,7 +30,7 @@ def evaluation(**readings: Any) -> dict[str, Any]:
 
 def shown(show: Callable[[Display], None], *, terminal: bool) -> str:
     output = io.StringIO()
-    console = Console(file=output, force_terminal=terminal, width=100)
+    console = Console(file=output, force_terminal=terminal, no_color=False, width=100)
     display = Display(console)
     display.on_start(10, 40)
     show(display)
