@@ -18,10 +18,10 @@ from tijepa.data.pairs import Item, PairSource, StoredImage
 from tijepa.errors import DataError, NonFiniteError
 from tijepa.evaluate.measure import calibrate, calibration_pairs, evaluation_set, measure
 from tijepa.evaluate.retrieval import match_energies
-from tijepa.inference.calibration import fit_calibration
 from tijepa.inference.calibration_selection import select_calibration
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.match_probability import fit_match_probability
+from tijepa.inference.moments import fit_calibration
 from tijepa.inference.results import RunResults
 from tijepa.training.build import build_model
 

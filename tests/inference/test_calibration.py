@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from tijepa.inference.calibration import (
-    Calibration,
-    DirectionCalibration,
-    Matches,
-    PairMoments,
-    fit_calibration,
-)
+from tijepa.inference.calibration import Calibration, DirectionCalibration, Matches
 from tijepa.inference.embeddings import Embeddings
 from tijepa.inference.match_probability import MatchProbability
+from tijepa.inference.moments import PairMoments, fit_calibration
 from tijepa.model.saving import load_tensors, save_tensors
 
 

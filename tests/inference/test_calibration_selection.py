@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tijepa.inference.calibration import fit_calibration
 from tijepa.inference.calibration_selection import GRID, matching_cross_entropy, select_calibration
 from tijepa.inference.embeddings import Embeddings, SearchEnergies
+from tijepa.inference.moments import fit_calibration
 
 PLAIN = tuple((s, ridge) for s, ridge in GRID if ridge is None)
 

@@ -21,11 +21,12 @@ from tijepa.evaluate.collapse_metrics import (
 )
 from tijepa.evaluate.detect import Basis, judge_once
 from tijepa.evaluate.retrieval import match_energies, retrieval
-from tijepa.inference.calibration import Calibration, Matches, fit_calibration
+from tijepa.inference.calibration import Calibration, Matches
 from tijepa.inference.calibration_selection import select_calibration
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.embeddings import Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
+from tijepa.inference.moments import fit_calibration
 from tijepa.inference.results import Collapse, Retrieval, RunResults
 
 CALIBRATION_PAIRS = 2048

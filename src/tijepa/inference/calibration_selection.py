@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from tijepa.inference.calibration import Calibration, Directions, PairMoments
+from tijepa.inference.calibration import Calibration, Directions
 from tijepa.inference.embeddings import Embeddings, SearchEnergies
+from tijepa.inference.moments import PairMoments
 
 C = TypeVar("C")
 
