@@ -6,9 +6,9 @@ import datetime
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from grid.job import Job, configuration
 from grid.journal import Journal, digest
 from tijepa.training.environment import processor
+from tijepa.training.sweep import run_grid
 
 __all__ = ["Runner"]
 
@@ -45,27 +46,20 @@ class Runner:
         self.console = console or Console()
         self._work, self._folder, self._journal, self._base = work, folder, journal, base
         self._processes = max(1, processes)
-        self._pool: ProcessPoolExecutor | None = None
         self._digests: dict[Job, str] = {}
 
     def __enter__(self) -> Runner:
         torch.set_num_threads(1)
-        if self._processes > 1:
-            # processes of their own start: a fork would copy torch's threads half-way
+        alone: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (1,)}
+        if self._processes == 1:
+            self._executor: Executor = ThreadPoolExecutor(1, **alone)
+        else:  # processes of their own start: a fork would copy torch's threads half-way
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(
-                self._processes, context, initializer=torch.set_num_threads, initargs=(1,)
-            )
+            self._executor = ProcessPoolExecutor(self._processes, context, **alone)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
 
     def results(
         self, jobs: Sequence[Job], say: Callable[[dict[str, Any]], str]
@@ -106,26 +100,14 @@ class Runner:
                 rate = f"{result['pairs_per_second']:.0f} pairs/s" if "seconds" in result else ""
                 self.console.print(f"{job}: {say(result)}  {rate}", highlight=False)
 
-            self._do(missing, finished)
+            work = partial(self._work, folder=self._folder)
+            run_grid(missing, work, self._executor, finished, at_once=self._processes)
         return [result for job in jobs if (result := known[job]) is not None]
 
     def _made_of(self, job: Job) -> str:
         if job not in self._digests:
             self._digests[job] = digest(configuration(job, self._base).to_yaml())
         return self._digests[job]
-
-    def _do(self, jobs: list[Job], finished: Callable[[Job, dict[str, Any]], None]) -> None:
-        if self._pool is None:
-            for job in jobs:
-                finished(job, self._work(job, self._folder))
-            return
-        running: dict[Future[dict[str, Any]], Job] = {
-            self._pool.submit(self._work, job, self._folder): job for job in jobs
-        }
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                finished(running.pop(future), future.result())
 
 
 def default_processes() -> int:

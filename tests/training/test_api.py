@@ -75,6 +75,8 @@ def test_a_run_on_items_is_resumed_with_the_same_items_as_if_it_had_never_stoppe
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         tijepa.train(items, out=out, callbacks=[Interrupting()], **settings)
+    with pytest.raises(CheckpointError, match=r"was not evaluated; tijepa\.evaluate\('.*run'\)"):
+        assert tijepa.Run(out).results
     with pytest.raises(ConfigError, match=r"data\.source is memory:\w+ in .*, not memory:"):
         tijepa.train(items[:-1], out=out, resume=True)
     with pytest.raises(ConfigError, match=r"optim\.lr is 0\.001 in .*a resumed run keeps its"):

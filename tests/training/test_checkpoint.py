@@ -242,8 +242,8 @@ def test_a_save_that_fails_anywhere_leaves_a_checkpoint_to_resume_from(
 def test_a_process_killed_between_two_renames_loses_nothing(trained: Trained, folder: Path) -> None:
     """The old folder is aside, the new one complete but not yet named."""
     path = trained.save(Checkpoints(folder, 1), RunState(step=2, cursor=16))
-    shutil.copytree(path, folder / ".step-00000002.tmp")
-    path.rename(folder / ".step-00000002.old")
+    shutil.copytree(path, folder / f".step-00000002.{os.getpid()}.tmp")
+    path.rename(folder / f".step-00000002.replaced.{os.getpid()}.tmp")
     assert Checkpoints(folder, 1).last() == path
     assert names(folder) == ["step-00000002"]
     assert {file.name for file in path.iterdir()} == FILES

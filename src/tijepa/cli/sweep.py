@@ -59,8 +59,7 @@ def sweep(
     from tijepa.cli.tables import print_sweep
     from tijepa.cli.terminal import ConsoleReporter
     from tijepa.cli.train import check_data_named
-    from tijepa.training.grid import cells_of, parse_axis
-    from tijepa.training.sweep import run_sweep, train_command
+    from tijepa.training.sweep import cells_of, parse_axis, run_sweep, train_command
 
     settings = list(overrides)
     if data is not None:

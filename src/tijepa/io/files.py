@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
@@ -90,35 +91,43 @@ def write_whole(path: Path, content: bytes) -> None:
 def whole_folder(path: Path) -> Iterator[Path]:
     """An empty neighbour folder, which takes the place of `path` once the block is through.
 
-    Where the block fails, the old folder stays. Raises `CheckpointError` as `writing` does.
+    Where anything fails, the old folder stays. Raises `CheckpointError` as `writing` does.
     """
-    temporary, old = neighbour(path), neighbour(path, "old")
+    temporary = neighbour(path)
     try:
         with writing(path):
             temporary.mkdir(parents=True)
             yield temporary
             if path.exists():
-                path.rename(old)
-            temporary.rename(path)
+                os.replace(path, path.with_name(f".{path.name}.replaced.{os.getpid()}.tmp"))
+            os.replace(temporary, path)
     finally:
-        for folder in (temporary, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        tidy(path.parent, path.name)
 
 
-def neighbour(path: Path, role: str = "new") -> Path:
-    """Where this process writes what becomes `path`; nothing stands there.
+def neighbour(path: Path) -> Path:
+    """Where this process writes what becomes `path`; nothing stands there."""
+    tidy(path.parent, path.name)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
-    What writers of `path` left that were killed is removed.
+
+def tidy(folder: Path, name: str | None = None) -> None:
+    """Remove what writers of `name` (of anything in `folder` without it) left that were killed.
+
+    A folder that one had moved aside, and died before its place was taken, is put back.
     """
-    mark = "" if role == "new" else f".{role}"
-    for other in path.parent.glob(f".{glob.escape(path.name)}{mark}.*.tmp"):
-        writer = other.name.removeprefix(f".{path.name}{mark}.").removesuffix(".tmp")
-        if writer.isdigit() and (int(writer) == os.getpid() or not _lives(int(writer))):
-            if other.is_dir():
-                shutil.rmtree(other, ignore_errors=True)
-            else:
-                other.unlink(missing_ok=True)
-    return path.with_name(f".{path.name}{mark}.{os.getpid()}.tmp")
+    for left in folder.glob(".*.tmp" if name is None else f".{glob.escape(name)}.*.tmp"):
+        found = re.fullmatch(r"\.(.+?)(\.replaced)?\.(\d+)\.tmp", left.name)
+        if found is None or name not in (None, found[1]):
+            continue
+        if int(found[3]) != os.getpid() and _lives(int(found[3])):
+            continue
+        if not left.is_dir():
+            left.unlink(missing_ok=True)
+        elif found[2] and not (folder / found[1]).exists():
+            os.replace(left, folder / found[1])
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _lives(process: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tijepa.config import RunConfig, load_config, resumed_config
 from tijepa.data.readers.datasets import remember
-from tijepa.errors import ConfigError
+from tijepa.errors import CheckpointError, ConfigError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.loading import load
 from tijepa.inference.results import RunResults
@@ -38,8 +38,17 @@ class Run:
 
     @cached_property
     def results(self) -> RunResults:
-        """What was measured at the end, the content of `results.json`."""
-        return RunResults.from_json(read_json(self.path / "results.json"))
+        """What was measured at the end, the content of `results.json`.
+
+        Raises `CheckpointError` where the run was not evaluated.
+        """
+        file = self.path / "results.json"
+        if (self.path / "config.yaml").is_file() and not file.exists():
+            raise CheckpointError(
+                f"run {self.path} has no results, for it was not evaluated;"
+                f" tijepa.evaluate({str(self.path)!r}) evaluates its model"
+            )
+        return RunResults.from_json(read_json(file))
 
     @property
     def report(self) -> Path:

@@ -24,7 +24,7 @@ from tijepa.errors import CheckpointError
 from tijepa.evaluate.detect import Track
 from tijepa.inference.calibration import Calibration
 from tijepa.inference.results import Rollback
-from tijepa.io.files import writing
+from tijepa.io.files import neighbour, tidy, whole_folder, writing
 from tijepa.model.saving import (
     ModelCard,
     load_tensors,
@@ -68,7 +68,8 @@ class Checkpoints:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder = folder
         self.keep_last = keep_last
-        self._tidy()
+        with writing(folder):
+            tidy(folder)
 
     def path(self, step: int) -> Path:
         """Where the checkpoint after `step` updates lies."""
@@ -89,30 +90,18 @@ class Checkpoints:
         Raises `CheckpointError` (disk full, not writable) and leaves no half-written folder; the
         earlier checkpoints stay as they were.
         """
-        final = self.path(state.step)
-        temporary = self.folder / f".{final.name}.tmp"
-        aside = self.folder / f".{final.name}.old"
-        with writing(final):
-            temporary.mkdir(parents=True)
-            try:
-                save_model(model, card, temporary, earlier=self.last())
-                if tokenizer is not None:
-                    tokenizer.save(temporary / "tokenizer.json")
-                if calibration is not None:
-                    save_tensors(calibration.state(), temporary / "calibration.safetensors")
-                save_tensors(objective.state_dict(), temporary / "objective.safetensors")
-                save_tensors(_moments(optimizer), temporary / "optimizer.safetensors")
-                write_json(asdict(state), temporary / "state.json")
-                if final.exists():
-                    os.replace(final, aside)  # `_tidy` puts it back if we die before the next line
-                os.replace(temporary, final)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                self._tidy()
-                raise
-            shutil.rmtree(aside, ignore_errors=True)
+        with whole_folder(self.path(state.step)) as folder:
+            save_model(model, card, folder, earlier=self.last())
+            if tokenizer is not None:
+                tokenizer.save(folder / "tokenizer.json")
+            if calibration is not None:
+                save_tensors(calibration.state(), folder / "calibration.safetensors")
+            save_tensors(objective.state_dict(), folder / "objective.safetensors")
+            save_tensors(_moments(optimizer), folder / "optimizer.safetensors")
+            write_json(asdict(state), folder / "state.json")
+        with writing(self.folder):
             self._settle(state)
-        return final
+        return self.path(state.step)
 
     def last(self) -> Path | None:
         """The newest checkpoint, if there is one."""
@@ -159,24 +148,9 @@ class Checkpoints:
         kept |= {step for step in (state.best_step, state.healthy_step) if step is not None}
         for step in steps:
             if step not in kept:
-                doomed = self.folder / f".{self.path(step).name}.tmp"
+                doomed = neighbour(self.path(step))
                 os.replace(self.path(step), doomed)  # a half-deleted folder must not bear the name
                 shutil.rmtree(doomed)
-
-    def _tidy(self) -> None:
-        """Clear away what a killed process left, and put back what it had moved aside."""
-        with writing(self.folder):
-            for aside in self.folder.glob(".step-*.old"):
-                final = aside.with_name(aside.name.removeprefix(".").removesuffix(".old"))
-                if final.exists():
-                    shutil.rmtree(aside)
-                else:
-                    os.replace(aside, final)
-            for partial in self.folder.glob(".*.tmp"):
-                if partial.is_dir():
-                    shutil.rmtree(partial)
-                else:
-                    partial.unlink()
 
     def _steps(self) -> list[int]:
         names = [re.fullmatch(r"step-(\d{8,})", path.name) for path in self.folder.glob("step-*")]
