@@ -33,7 +33,7 @@ def test_what_comes_with_the_package_is_known_without_importing_it() -> None:
     program = (
         "import sys; from tijepa import registry\n"
         "found = {kind: registry.entries(kind) for kind in registry.KINDS}\n"
-        "assert 'torch' not in sys.modules and 'tijepa.objectives.clip' not in sys.modules\n"
+        "assert 'torch' not in sys.modules and 'tijepa.objectives.rivals' not in sys.modules\n"
         "assert {'clip', 'siglip', 'vicreg', 'tijepa'} <= found['objective'].keys()\n"
         "assert list(found['regularizer']['sigreg'].config.model_fields) == "
         "['slices', 'by_batch', 'variance']\n"

@@ -1,4 +1,4 @@
-"""A tiny model, random batches, and the views of one in the other."""
+"""A tiny model, random batches, and the encodings of one in the other."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _batch(
     )
 
 
-def _views(model: TextImageModel, batch: Batch) -> Encodings:
+def _encodings(model: TextImageModel, batch: Batch) -> Encodings:
     image, text = model.context.image(batch.images), model.context.text(*_text(batch))
     if model.target is None:
         return Encodings(image, text, None, None)
@@ -82,12 +82,12 @@ def _text(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return batch.tokens, batch.token_mask
 
 
-def _pooled(views: Encodings, batch: Batch) -> Pooled:
+def _pooled(encodings: Encodings, batch: Batch) -> Pooled:
     return Pooled(
-        image=views.image.pooled,
-        text=views.text.pooled,
-        target_image=None if views.target_image is None else views.target_image.pooled,
-        target_text=None if views.target_text is None else views.target_text.pooled,
+        image=encodings.image.pooled,
+        text=encodings.text.pooled,
+        target_image=None if encodings.target_image is None else encodings.target_image.pooled,
+        target_text=None if encodings.target_text is None else encodings.target_text.pooled,
         has_image=batch.contents.has_image,
         has_text=batch.contents.has_text,
     )
@@ -104,8 +104,8 @@ def make_batch() -> Callable[..., Batch]:
 
 
 @pytest.fixture
-def make_views() -> Callable[[TextImageModel, Batch], Encodings]:
-    return _views
+def make_encodings() -> Callable[[TextImageModel, Batch], Encodings]:
+    return _encodings
 
 
 @pytest.fixture

@@ -7,8 +7,18 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from tijepa.objectives.energies import Energy, cosine, smooth_l1, squared_l2
+from tijepa.model.predictors import CovariancePredictor
+from tijepa.objectives.energies import (
+    ByCovariance,
+    ByPrediction,
+    Energy,
+    cosine,
+    huber,
+    smooth_l1,
+    squared_l2,
+)
 from tijepa.registry import part
 
 ENERGIES = {name: part("energy", name) for name in ("squared_l2", "smooth_l1", "cosine")}
@@ -83,3 +93,35 @@ def test_energies_have_finite_gradients_also_at_zero_and_at_equality(energy: Ene
         energy(own, y).sum().backward()
         assert own.grad is not None
         assert torch.isfinite(own.grad).all()
+
+
+def test_huber_by_hand() -> None:
+    """δ = 2, errors 4 and 1: (2 (4 − 1) + 1/2) / 2 = 3.25."""
+    energy = huber(delta=2.0)
+    assert energy(torch.tensor([[4.0, 1.0]]), torch.zeros(1, 2)).item() == 3.25
+
+
+def test_at_one_it_is_smooth_l1() -> None:
+    p, y = 2 * torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(huber(delta=1.0)(p, y), smooth_l1(p, y))
+
+
+def test_by_prediction_compares_what_is_predicted() -> None:
+    """Identity as predictor: (1² + 2²) / 2 = 2.5."""
+    energy = ByPrediction(squared_l2)(
+        nn.Identity(), torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]])
+    )
+    torch.testing.assert_close(energy, torch.tensor([2.5]))
+
+
+def test_by_covariance_takes_in_the_batch_while_training_only() -> None:
+    predictor = CovariancePredictor(3, memory=1)
+    context, target = torch.randn(8, 3), torch.randn(8, 3)
+    predictor.eval()
+    ByCovariance()(predictor, context, target)
+    assert predictor.seen == 0
+    predictor.train()
+    energy = ByCovariance()(predictor, context, target)
+    assert predictor.seen == 8
+    torch.testing.assert_close(predictor.target_mean, target.mean(0))
+    torch.testing.assert_close(energy, predictor.energy(context, target))

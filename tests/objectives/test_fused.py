@@ -23,23 +23,23 @@ GRID = 3
 
 
 class Setting:
-    """A model, a batch, its views and masks, and the energy of the task on them."""
+    """A model, a batch, its encodings and masks, and the energy of the task on them."""
 
     def __init__(
         self,
         model: TextImageModel,
         batch: Batch,
-        make_views: Callable[[TextImageModel, Batch], Encodings],
+        make_encodings: Callable[[TextImageModel, Batch], Encodings],
     ) -> None:
-        self.model, self.batch, self.make_views = model, batch, make_views
-        self.views = make_views(model, batch)
+        self.model, self.batch, self.make_encodings = model, batch, make_encodings
+        self.encodings = make_encodings(model, batch)
         self.masks = BlockMasks(GRID, 2, (0.2, 0.3)).draw(len(batch), np.random.default_rng(0))
 
     def context(self) -> Encoded:
         return self.model.context.image(self.batch.images, self.masks.context)
 
     def energy(self, energy: Callable[[Tensor, Tensor], Tensor] = squared_l2) -> Tensor:
-        arguments = (self.context(), self.views.text, self.views, self.masks)
+        arguments = (self.context(), self.encodings.text, self.encodings, self.masks)
         return fused_energy(self.model, energy, *arguments)
 
 
@@ -47,9 +47,9 @@ class Setting:
 def setting(
     make_model: Callable[..., TextImageModel],
     make_batch: Callable[..., Batch],
-    make_views: Callable[[TextImageModel, Batch], Encodings],
+    make_encodings: Callable[[TextImageModel, Batch], Encodings],
 ) -> Setting:
-    return Setting(make_model(), make_batch(), make_views)
+    return Setting(make_model(), make_batch(), make_encodings)
 
 
 def test_the_target_fusion_starts_as_an_exact_copy() -> None:
@@ -101,7 +101,7 @@ def test_the_target_fusion_moves_by_the_rule_and_never_by_gradient(setting: Sett
 def test_targets_are_fused_from_everything_and_layer_normed(setting: Setting) -> None:
     assert setting.model.target is not None
     assert setting.model.target.fusion is not None
-    found = fused_targets(setting.model, setting.views)
+    found = fused_targets(setting.model, setting.encodings)
     assert found.tokens.shape == (6, GRID**2, 12)
     assert not found.tokens.requires_grad
     image = setting.model.target.image(setting.batch.images)
@@ -119,7 +119,7 @@ def test_each_block_is_predicted_alone_from_the_fused_context(setting: Setting) 
         return squared_l2(predicted, target)
 
     setting.energy(spy)
-    blocks, targets = setting.masks.blocks, fused_targets(setting.model, setting.views).tokens
+    blocks, targets = setting.masks.blocks, fused_targets(setting.model, setting.encodings).tokens
     assert len(seen) == len(blocks) == 2
     for block, (_, target) in zip(blocks, seen, strict=True):
         assert torch.equal(target, gather_tokens(targets, block.index))
@@ -153,14 +153,14 @@ def test_a_wrong_text_changes_context_and_target(setting: Setting) -> None:
     right = setting.energy().detach()
     batch = setting.batch
     turned = replace(batch, tokens=batch.tokens.roll(1, 0), token_mask=batch.token_mask.roll(1, 0))
-    wrong = setting.make_views(setting.model, turned)
+    wrong = setting.make_encodings(setting.model, turned)
     found = [right]
-    for views in (
-        replace(setting.views, text=wrong.text),
-        replace(setting.views, target_text=wrong.target_text),
+    for encodings in (
+        replace(setting.encodings, text=wrong.text),
+        replace(setting.encodings, target_text=wrong.target_text),
         wrong,
     ):
-        setting.views = views
+        setting.encodings = encodings
         found.append(setting.energy().detach())
     for k, one in enumerate(found):
         for other in found[:k]:
@@ -173,11 +173,11 @@ def test_padding_of_the_text_changes_no_energy(setting: Setting) -> None:
     batch = setting.batch
     assert not batch.token_mask.all()
     other = replace(batch, tokens=torch.where(batch.token_mask, batch.tokens, 7))
-    setting.views = setting.make_views(setting.model, other)
+    setting.encodings = setting.make_encodings(setting.model, other)
     assert torch.equal(setting.energy().detach(), before)
     longest = int(batch.token_mask.sum(dim=1).max())
     cut = replace(batch, tokens=batch.tokens[:, :longest], token_mask=batch.token_mask[:, :longest])
-    setting.views = setting.make_views(setting.model, cut)
+    setting.encodings = setting.make_encodings(setting.model, cut)
     torch.testing.assert_close(setting.energy().detach(), before, atol=1e-5, rtol=1e-5)
 
 
@@ -189,10 +189,10 @@ def test_hidden_pixels_change_the_target_and_not_the_context(setting: Setting) -
     shown = shown.scatter_add(1, context.index, context.mask.float()).clamp(max=1.0)
     hidden = 1 - shown.view(6, 1, GRID, GRID)
     pixels = hidden.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
-    before = setting.model.context.fusion(setting.context(), setting.views.text)
-    target = fused_targets(setting.model, setting.views).tokens
+    before = setting.model.context.fusion(setting.context(), setting.encodings.text)
+    target = fused_targets(setting.model, setting.encodings).tokens
     setting.batch = replace(setting.batch, images=setting.batch.images + 2.0 * pixels)
-    after = setting.model.context.fusion(setting.context(), setting.views.text)
+    after = setting.model.context.fusion(setting.context(), setting.encodings.text)
     assert torch.equal(after.tokens, before.tokens)
-    changed = setting.make_views(setting.model, setting.batch)
+    changed = setting.make_encodings(setting.model, setting.batch)
     assert not torch.allclose(fused_targets(setting.model, changed).tokens, target)

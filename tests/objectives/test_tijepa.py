@@ -55,12 +55,12 @@ class Setting:
         self,
         model: TextImageModel,
         batch: Batch,
-        make_views: Callable[[TextImageModel, Batch], Encodings],
+        make_encodings: Callable[[TextImageModel, Batch], Encodings],
         make_pooled: Callable[[Encodings, Batch], Pooled],
     ) -> None:
         self.model, self.batch = model, batch
-        self.views = make_views(model, batch)
-        self.pooled = make_pooled(self.views, batch)
+        self.encodings = make_encodings(model, batch)
+        self.pooled = make_pooled(self.encodings, batch)
 
     def draw(self, objective: TIJEPAObjective) -> DrawnMasks:
         return objective.draw_masks(self.batch, GRID, np.random.default_rng(0))
@@ -68,7 +68,7 @@ class Setting:
     def items(self, objective: TIJEPAObjective, masks: DrawnMasks | None = None) -> ObjectiveOutput:
         drawn = self.draw(objective) if masks is None else masks
         found = objective.item_terms(
-            self.model, self.batch, self.views, drawn, Counts.of(self.batch)
+            self.model, self.batch, self.encodings, drawn, Counts.of(self.batch)
         )
         assert found is not None
         return found
@@ -82,12 +82,12 @@ class Setting:
 def setting(
     make_model: Callable[..., TextImageModel],
     make_batch: Callable[..., Batch],
-    make_views: Callable[[TextImageModel, Batch], Encodings],
+    make_encodings: Callable[[TextImageModel, Batch], Encodings],
     make_pooled: Callable[[Encodings, Batch], Pooled],
 ) -> Callable[..., Setting]:
     def make(*has: list[bool], batch: Batch | None = None, **model: Any) -> Setting:
         chosen = make_batch(*has) if batch is None else batch
-        return Setting(make_model(**model), chosen, make_views, make_pooled)
+        return Setting(make_model(**model), chosen, make_encodings, make_pooled)
 
     return make
 
@@ -308,7 +308,7 @@ def test_token_targets_are_the_layer_normed_tokens_at_the_wanted_places(
     [(predicted, target)] = seen
     assert predicted.shape == target.shape
     modality = TASKS[task].predicts
-    encoded = getattr(s.views, f"target_{modality}" if ema else modality)
+    encoded = getattr(s.encodings, f"target_{modality}" if ema else modality)
     drawn = getattr(masks, modality)
     index = drawn.target.index if TASKS[task].hides else encoded.position
     mask = drawn.target.mask if TASKS[task].hides else encoded.mask
@@ -323,8 +323,8 @@ def replace_views(s: Setting) -> Setting:
     """Encode again, after the weights were changed."""
     with torch.no_grad():
         assert s.model.target is not None
-        s.views = replace(
-            s.views,
+        s.encodings = replace(
+            s.encodings,
             target_image=s.model.target.image(s.batch.images),
             target_text=s.model.target.text(s.batch.tokens, s.batch.token_mask),
         )
@@ -570,7 +570,7 @@ def test_without_token_tasks_there_is_nothing_per_item(setting: Callable[..., Se
     s = setting()
     made = objective(pooled=BOTH_POOLED)
     counts = Counts.of(s.batch)
-    assert made.item_terms(s.model, s.batch, s.views, s.draw(made), counts) is None
+    assert made.item_terms(s.model, s.batch, s.encodings, s.draw(made), counts) is None
 
 
 def test_counts_are_those_of_the_batch(make_batch: Callable[..., Batch]) -> None:

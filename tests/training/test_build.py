@@ -14,11 +14,10 @@ from tijepa.data.pairs import Batch
 from tijepa.errors import ConfigError
 from tijepa.model.fusion import Fusion
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.clip import CLIPObjective, SigLIPObjective
 from tijepa.objectives.energies import cosine, smooth_l1, squared_l2
 from tijepa.objectives.regularizers import SIGReg, VICReg, VISReg
+from tijepa.objectives.rivals import CLIPObjective, SigLIPObjective, VICRegObjective
 from tijepa.objectives.tijepa import TIJEPAObjective
-from tijepa.objectives.vicreg import VICRegObjective
 from tijepa.training.build import (
     build_model,
     build_objective,

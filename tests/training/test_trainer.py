@@ -19,7 +19,7 @@ from tijepa.inference.embeddings import Embeddings
 from tijepa.model.encoded import Encoded
 from tijepa.model.saving import load_tensors
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.clip import CLIPObjective
+from tijepa.objectives.rivals import CLIPObjective
 from tijepa.training import Callback, Evaluated, Schedule, Trainer
 from tijepa.training import loop as loop_module
 from tijepa.training.guard import Guard, Timing

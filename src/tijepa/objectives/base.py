@@ -73,7 +73,7 @@ class Encodings:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Pooled tokens of a whole batch: what `batch_terms` sees of the views.
+    """Pooled tokens of a whole batch: what `batch_terms` sees of the encodings.
 
     Which rows hold an image and which a text is known to the host; `index_of` turns such rows into
     an index for the tensors.
@@ -122,7 +122,7 @@ class Objective(nn.Module, ABC):
     those that share every batch.
     """
 
-    needs_targets: bool = False  # whether the views must hold encodings of the target encoders
+    needs_targets: bool = False  # whether the target encoders must encode the batch
     needs_pooled: bool = True  # whether `batch_terms` does anything
 
     def __init__(self, processes: Distributed | None = None) -> None:
@@ -143,7 +143,7 @@ class Objective(nn.Module, ABC):
         self,
         model: TextImageModel,
         batch: Batch,
-        views: Encodings,
+        encodings: Encodings,
         masks: DrawnMasks,
         counts: Counts,
     ) -> ObjectiveOutput | None:

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -79,6 +80,18 @@ class ProcessGroup:
         """Zeros from everyone else."""
         rank = dist.get_rank(self.group)
         return self.total(x.detach() if rank == 0 else torch.zeros_like(x))
+
+
+def centre(x: Float[Tensor, "b d"], processes: Distributed) -> tuple[Tensor, Float[Tensor, "b d"]]:
+    """The number of rows in all processes, and the rows without the mean of all."""
+    n = processes.total(x.new_full((), len(x)))  # made on the device: nobody waits
+    return n, x - processes.total(x.sum(dim=0)) / n
+
+
+def covariance(x: Float[Tensor, "b d"], processes: Distributed) -> Float[Tensor, "d d"]:
+    """The unbiased covariance of the rows of all processes."""
+    n, centred = centre(x, processes)
+    return processes.total(centred.T @ centred) / (n - 1)
 
 
 class _Total(torch.autograd.Function):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tijepa.model.predictors import CovariancePredictor
 from tijepa.objectives.distributed import Distributed, SingleProcess
-from tijepa.registry import register
+from tijepa.registry import Positive, Section, register
 
 Energy = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,6 +39,24 @@ def smooth_l1(
 def cosine(predicted: Float[Tensor, "*b d"], target: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
     """1 − cos(p, y), from 0 to 2: half the squared L2 distance of the unit vectors."""
     return 1.0 - F.cosine_similarity(predicted, target, dim=-1)
+
+
+class HuberConfig(Section):
+    """What `huber` is set by."""
+
+    delta: Positive = 0.5  # error from which it grows linearly; 1 is smooth_l1
+
+
+@register("energy", "huber", config=HuberConfig)
+def huber(*, delta: float) -> Energy:
+    """Mean over d of e²/2 where |e| < δ and δ (|e| − δ/2) beyond (Huber 1964)."""
+
+    def energy(
+        predicted: Float[Tensor, "*b d"], target: Float[Tensor, "*b d"]
+    ) -> Float[Tensor, "*b"]:
+        return F.huber_loss(predicted, target, reduction="none", delta=delta).mean(dim=-1)
+
+    return energy
 
 
 # How a pooled prediction is compared with its target: by one of the energies, or by covariance.

@@ -76,8 +76,8 @@ def _encoded(features: Features, width: int) -> Encoded:
     return Encoded(tokens=tokens, position=position, mask=mask, pooled=pooled)
 
 
-def cut(views: Encodings) -> Encodings:
-    """The same views as leaves: a backward pass ends at them and leaves its gradient there."""
+def cut(encodings: Encodings) -> Encodings:
+    """The same encodings as leaves: a backward pass ends at them and leaves its gradient there."""
 
     def leaf(encoded: Encoded) -> Encoded:
         return replace(
@@ -86,11 +86,11 @@ def cut(views: Encodings) -> Encodings:
             pooled=encoded.pooled.detach().requires_grad_(),
         )
 
-    return replace(views, image=leaf(views.image), text=leaf(views.text))
+    return replace(encodings, image=leaf(encodings.image), text=leaf(encodings.text))
 
 
-def backward(views: Encodings, leaves: Encodings, *, tower_threads: int = 0) -> None:
-    """Carry the gradient left at `leaves` = `cut(views)` on into both towers.
+def backward(encodings: Encodings, leaves: Encodings, *, tower_threads: int = 0) -> None:
+    """Carry the gradient left at `leaves` = `cut(encodings)` on into both towers.
 
     A frozen encoder takes none.
     """
@@ -105,19 +105,19 @@ def backward(views: Encodings, leaves: Encodings, *, tower_threads: int = 0) -> 
             torch.autograd.backward([own for own, _ in grads], [grad for _, grad in grads])
 
     run_parallel(
-        lambda: tower(views.image, leaves.image),
-        lambda: tower(views.text, leaves.text),
+        lambda: tower(encodings.image, leaves.image),
+        lambda: tower(encodings.text, leaves.text),
         threads=tower_threads,
     )
 
 
-def pooled_of(views: list[Encodings], batch: Batch) -> Pooled:
+def pooled_of(encodings: list[Encodings], batch: Batch) -> Pooled:
     """Pooled tokens of all micro-batches of `batch`, end to end."""
-    target_image = [v.target_image.pooled for v in views if v.target_image is not None]
-    target_text = [v.target_text.pooled for v in views if v.target_text is not None]
+    target_image = [v.target_image.pooled for v in encodings if v.target_image is not None]
+    target_text = [v.target_text.pooled for v in encodings if v.target_text is not None]
     return Pooled(
-        image=torch.cat([v.image.pooled for v in views]),
-        text=torch.cat([v.text.pooled for v in views]),
+        image=torch.cat([v.image.pooled for v in encodings]),
+        text=torch.cat([v.text.pooled for v in encodings]),
         target_image=torch.cat(target_image) if target_image else None,
         target_text=torch.cat(target_text) if target_text else None,
         has_image=batch.contents.has_image,

@@ -20,13 +20,13 @@ from tijepa.objectives.masks import Masks
 
 
 @torch.no_grad()
-def fused_targets(model: TextImageModel, views: Encodings) -> Encoded:
+def fused_targets(model: TextImageModel, encodings: Encodings) -> Encoded:
     """X̄ of everything, its tokens layer-normalised over the width, all positions in order."""
     assert model.target is not None
     assert model.target.fusion is not None
-    assert views.target_image is not None
-    assert views.target_text is not None
-    fused = model.target.fusion(views.target_image, views.target_text)
+    assert encodings.target_image is not None
+    assert encodings.target_text is not None
+    fused = model.target.fusion(encodings.target_image, encodings.target_text)
     tokens = F.layer_norm(fused.tokens, fused.tokens.shape[-1:])
     return Encoded(tokens, fused.position, fused.mask, fused.pooled)
 
@@ -36,7 +36,7 @@ def fused_energy(
     energy: Energy,
     context: Encoded,
     text: Encoded,
-    views: Encodings,
+    encodings: Encodings,
     hidden: Masks,
 ) -> Float[Tensor, " b"]:
     """Energy of each item: the mean over the patches of all its target blocks.
@@ -48,7 +48,7 @@ def fused_energy(
     assert model.predictors is not None
     assert model.predictors.fused is not None
     assert hidden.blocks, "the masks have no blocks"
-    targets = fused_targets(model, views)
+    targets = fused_targets(model, encodings)
     seen = model.context.fusion(context, text)
     total = targets.tokens.new_zeros(len(targets.tokens))
     count = total.clone()

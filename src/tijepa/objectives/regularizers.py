@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from tijepa.objectives.distributed import Distributed, SingleProcess
-from tijepa.registry import NonNegative, PositiveInt, Section, register
+from tijepa.objectives.distributed import Distributed, SingleProcess, centre, covariance
+from tijepa.registry import NonNegative, Positive, PositiveInt, Section, register
 
 SINGLE_PROCESS = SingleProcess()
 _WIDEST = 2.0  # variance along a direction that is still as it should be; 1 is the aim
@@ -88,7 +88,7 @@ class SIGReg:
         """The mean statistic over fresh directions."""
         directions = _directions(embedding, self.slices, generator, self.processes)
         projections = embedding @ directions
-        n = _count(embedding, self.processes)
+        n = self.processes.total(embedding.new_full((), len(embedding)))
         sums = harmonic_sums(self.spacing * projections, len(self.weight))
         real, imaginary = self.processes.total(sums) / n
         error = (
@@ -99,13 +99,12 @@ class SIGReg:
             samples * (error.mean(dim=1) * self.weight.to(error.device, non_blocking=True)).sum()
         )
         if self.variance:
-            statistic = statistic + self.variance * self._too_wide(projections, n)
+            statistic = statistic + self.variance * self._too_wide(projections)
         return statistic
 
-    def _too_wide(self, projections: Float[Tensor, "b s"], n: Tensor) -> Float[Tensor, ""]:
-        total = self.processes.total
-        centred = projections - total(projections.sum(dim=0)) / n
-        variance = total(centred.square().sum(dim=0)) / (n - 1).clamp(min=1.0)
+    def _too_wide(self, projections: Float[Tensor, "b s"]) -> Float[Tensor, ""]:
+        n, centred = centre(projections, self.processes)
+        variance = self.processes.total(centred.square().sum(dim=0)) / (n - 1).clamp(min=1.0)
         return (variance - _WIDEST).relu().square().mean()
 
 
@@ -139,13 +138,43 @@ class VICReg:
     ) -> Float[Tensor, ""]:
         """Deterministic; `generator` is not used."""
         d = embedding.shape[1]
-        n = _count(embedding, self.processes)
-        centred = embedding - self.processes.total(embedding.sum(dim=0)) / n
-        covariance = self.processes.total(centred.T @ centred) / (n - 1)
-        std = (covariance.diagonal() + self.epsilon).sqrt()
-        variance = (1.0 - std).relu().mean()
-        off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
+        c = covariance(embedding, self.processes)
+        variance = (1.0 - (c.diagonal() + self.epsilon).sqrt()).relu().mean()
+        off_diagonal = c.square().sum() - c.diagonal().square().sum()
         return variance + self.covariance_weight * off_diagonal / d
+
+
+class WhiteningConfig(Section):
+    """What `whitening` is set by."""
+
+    epsilon: Positive = 1e-3  # added to every variance
+
+
+@register("regularizer", "whitening", config=WhiteningConfig)
+class Whitening:
+    """(tr C − log det C − d) / d of the covariance C + ε of a batch of at least two: Stein's loss.
+
+    Twice the divergence of N(0, C) from N(0, 1) for each dimension (James and Stein 1961): 0 for
+    white embeddings alone, the aim of W-MSE (arXiv 2007.06346), which whitens the batch itself. A
+    direction without variance costs log 1/ε, and the pull on it does not fade as it collapses: the
+    gradient of −log σ² is 2/σ (log det against collapse: CorInfoMax, arXiv 2209.07999).
+    """
+
+    def __init__(self, *, epsilon: float, processes: Distributed) -> None:
+        self.epsilon = epsilon
+        self.processes = processes
+
+    def __call__(
+        self, embedding: Float[Tensor, "b d"], generator: torch.Generator
+    ) -> Float[Tensor, ""]:
+        """Deterministic; `generator` is not used."""
+        d = embedding.shape[1]
+        c = covariance(embedding, self.processes)
+        c = c + self.epsilon * torch.eye(d, device=embedding.device)
+        factor = torch.linalg.cholesky_ex(c).L  # positive definite, by ε
+        log_det = 2 * factor.diagonal().log().sum()
+        loss: Tensor = (c.diagonal().sum() - log_det - d) / d
+        return loss
 
 
 class VISRegConfig(Section):
@@ -189,7 +218,7 @@ class VISReg:
     ) -> Float[Tensor, ""]:
         """The sum of the three."""
         total = self.processes.total
-        n = _count(embedding, self.processes)
+        n = total(embedding.new_full((), len(embedding)))
         mean = total(embedding.sum(dim=0)) / n
         centred = embedding - mean
         variance = total(centred.square().sum(dim=0)) / n
@@ -217,11 +246,6 @@ def _directions(
     directions = torch.randn(embedding.shape[1], slices, generator=generator)
     directions = directions.to(embedding.device, non_blocking=True)
     return processes.first(directions / directions.norm(dim=0))
-
-
-def _count(embedding: Tensor, processes: Distributed) -> Float[Tensor, ""]:
-    """Rows in all processes."""
-    return processes.total(embedding.new_full((), len(embedding)))
 
 
 # Sums of exp(i k θ) over a batch, for all multiples k at once, from one sine and cosine.

@@ -141,22 +141,22 @@ class TIJEPAObjective(Objective):
         self,
         model: TextImageModel,
         batch: Batch,
-        views: Encodings,
+        encodings: Encodings,
         masks: DrawnMasks,
         counts: Counts,
     ) -> ObjectiveOutput | None:
         """Token-level energies of all tasks that have a weight."""
         if not self.token_weights:
             return None
-        contexts = self._contexts(model, batch, views, masks)
-        loss = views.image.tokens.new_zeros(())
+        contexts = self._contexts(model, batch, encodings, masks)
+        loss = encodings.image.tokens.new_zeros(())
         readings: dict[str, Tensor] = {}
         for name, weight in self.token_weights.items():
             task = TASKS[name]
             usable, total = _usable(task, batch, counts)
             if total == 0:
                 continue
-            energy = self._token_energy(model, task, batch, contexts, views, masks)
+            energy = self._token_energy(model, task, batch, contexts, encodings, masks)
             mean = (energy * usable).sum() / total
             loss = loss + weight * mean
             readings[f"energy/{name}/tokens"] = mean.detach()
@@ -186,10 +186,10 @@ class TIJEPAObjective(Objective):
         return model.target.embed_text(pooled.target_text[rows])
 
     def _contexts(
-        self, model: TextImageModel, batch: Batch, views: Encodings, masks: DrawnMasks
+        self, model: TextImageModel, batch: Batch, encodings: Encodings, masks: DrawnMasks
     ) -> dict[tuple[str, str], Encoded]:
         """Every context encoding that some task reads, each computed once."""
-        contexts = {("image", "all"): views.image, ("text", "all"): views.text}
+        contexts = {("image", "all"): encodings.image, ("text", "all"): encodings.text}
         if masks.image is not None:
             contexts["image", "context"] = model.context.image(batch.images, masks.image.context)
         if masks.text is not None:
@@ -204,17 +204,17 @@ class TIJEPAObjective(Objective):
         task: Task,
         batch: Batch,
         contexts: Mapping[tuple[str, str], Encoded],
-        views: Encodings,
+        encodings: Encodings,
         masks: DrawnMasks,
     ) -> Float[Tensor, " b"]:
         """Energy of each item: the mean over its predicted tokens."""
         if task.fused:
             assert masks.image is not None
             image, text = contexts["image", "context"], contexts["text", "all"]
-            return fused_energy(model, self.energy, image, text, views, masks.image)
+            return fused_energy(model, self.energy, image, text, encodings, masks.image)
         assert model.predictors is not None
         assert model.predictors.tokens is not None
-        target = self._token_targets(views, task.predicts)
+        target = self._token_targets(encodings, task.predicts)
         hidden: Masks | None = None
         if task.hides:
             hidden = masks.image if task.predicts == "image" else masks.text
@@ -231,12 +231,12 @@ class TIJEPAObjective(Objective):
         weight = wanted.mask.to(per_token.dtype)
         return (per_token * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
 
-    def _token_targets(self, views: Encodings, modality: str) -> Encoded:
+    def _token_targets(self, encodings: Encodings, modality: str) -> Encoded:
         if self.ema_tokens:
-            encoded = views.target_image if modality == "image" else views.target_text
+            encoded = encodings.target_image if modality == "image" else encodings.target_text
             assert encoded is not None
             return encoded
-        own = views.image if modality == "image" else views.text
+        own = encodings.image if modality == "image" else encodings.text
         return Encoded(own.tokens.detach(), own.position, own.mask, own.pooled.detach())
 
 

@@ -62,16 +62,16 @@ def training_step(
     counts = Counts.of(batch)
     optimizer.zero_grad(set_to_none=True)
     if accumulate == 1:
-        views = encode(
+        encodings = encode(
             model, objective, batch, compute.autocast, tower_threads=compute.tower_threads
         )
-        leaves = cut(views)
+        leaves = cut(encodings)
         whole = objective.batch_terms(model, pooled_of([leaves], batch), generator)
         parts = _item_terms(model, objective, batch, leaves, masks, counts, compute)
         terms = _add(whole, parts)
         if terms.loss.requires_grad:
             terms.loss.backward()  # type: ignore[no-untyped-call]
-            backward(views, leaves, tower_threads=compute.tower_threads)
+            backward(encodings, leaves, tower_threads=compute.tower_threads)
     else:
         terms = _accumulated(model, objective, batch, masks, counts, generator, compute, accumulate)
 
@@ -109,9 +109,9 @@ def _accumulated(
     pooled = None
     if objective.needs_pooled:
         with torch.no_grad(), compute.autocast():
-            views = [encode(model, objective, batch.part(*bound)) for bound in bounds]
-        pooled = pooled_of(views, batch)
-        del views
+            encodings = [encode(model, objective, batch.part(*bound)) for bound in bounds]
+        pooled = pooled_of(encodings, batch)
+        del encodings
         pooled.image.requires_grad_()
         pooled.text.requires_grad_()
         terms = objective.batch_terms(model, pooled, generator)
@@ -121,14 +121,16 @@ def _accumulated(
     for start, stop in bounds:
         part = batch.part(start, stop)
         with compute.autocast():
-            view = encode(model, objective, part)
-        share = view.image.pooled.new_zeros(())
+            encoded = encode(model, objective, part)
+        share = encoded.image.pooled.new_zeros(())
         if pooled is not None:
-            sides = ((view.image.pooled, pooled.image), (view.text.pooled, pooled.text))
+            sides = ((encoded.image.pooled, pooled.image), (encoded.text.pooled, pooled.text))
             for tokens, whole in sides:
                 if whole.grad is not None:
                     share = share + (tokens * whole.grad[start:stop]).sum()
-        items = _item_terms(model, objective, part, view, masks.part(start, stop), counts, compute)
+        items = _item_terms(
+            model, objective, part, encoded, masks.part(start, stop), counts, compute
+        )
         if items is not None:
             share = share + items.loss
         if share.requires_grad:
@@ -142,13 +144,13 @@ def _item_terms(
     model: TextImageModel,
     objective: Objective,
     batch: Batch,
-    views: Encodings,
+    encodings: Encodings,
     masks: DrawnMasks,
     counts: Counts,
     compute: Compute,
 ) -> ObjectiveOutput | None:
     with compute.autocast():
-        return objective.item_terms(model, batch, views, masks, counts)
+        return objective.item_terms(model, batch, encodings, masks, counts)
 
 
 def _add(first: ObjectiveOutput, second: ObjectiveOutput | None) -> ObjectiveOutput:
