@@ -1,7 +1,4 @@
-"""What calls with arguments of a wrong type say, in a process of its own.
-
-Here the annotations themselves would refuse them, for tests check types at run time.
-"""
+"""What went wrong, as a user reads it: of calls from Python, and of a command."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["complaints"]
+__all__ = ["below_reading", "complaints"]
 
 _SCRIPT = """
 import sys, tijepa
@@ -23,9 +20,19 @@ for call in ({calls},):
 
 
 def complaints(run: Path, calls: Sequence[str]) -> list[str]:
-    """The line that each call prints: its error, or that there was none. `RUN` stands for `run`."""
+    """The line that each call prints: its error, or that there was none. `RUN` stands for `run`.
+
+    In a process of its own: here the annotations themselves would refuse arguments of a wrong type,
+    for tests check types at run time.
+    """
     lambdas = ", ".join(f"lambda: {call}" for call in calls)
     script = _SCRIPT.format(calls=lambdas).replace("RUN", "sys.argv[1]")
     command = [sys.executable, "-c", script, str(run)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout.splitlines()
+
+
+def below_reading(err: str) -> str:
+    """What stands on stderr below the line on what a verb reads, where it came so far."""
+    first, _, rest = err.partition("\n")
+    return rest if first.startswith("reading   ") else err

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.complaints import below_reading
 
 from tijepa.cli import main
 
@@ -41,7 +42,7 @@ def test_unfit_data_exits_with_one_and_leaves_a_report(
 ) -> None:
     assert main(["doctor", "photos", *COLUMNS]) == 1
     out, err = capsys.readouterr()
-    assert err == ""
+    assert err == "reading   photos\n"
     assert "unfit: 1 of 10 items (10.00%) are broken" in out
     given = " ".join(COLUMNS)
     assert f"tijepa prepare photos --out photos.lance {given} --max-bad 0.1\n" in out
@@ -83,7 +84,7 @@ def test_what_the_user_can_mend_exits_with_two_and_one_line(
     photos: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", *arguments]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.startswith("error: ")
     assert err.count("\n") == 1
 

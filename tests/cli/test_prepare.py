@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.complaints import below_reading
 
 from tijepa.cli import main
 from tijepa.data.store.source import open_store
@@ -185,7 +186,7 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     (tmp_path / "there.lance").mkdir()
     assert main(["prepare", str(pairs_folder), *arguments]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert message in err
     assert not (tmp_path / "x.lance").exists()
@@ -198,7 +199,7 @@ def test_an_unfit_source_is_refused_in_one_line_that_names_the_report(
     shutil.copytree(pairs_folder, folder)
     (folder / "train-0.png").write_bytes(b"broken")
     assert main(["prepare", str(folder), "--out", "pairs.lance"]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert "1 of 56 items (1.79%) are broken, above the bound of 1.00%; first train-0.png" in err
     assert "pairs.prepared/doctor.html" in err

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.complaints import below_reading
 
 import tijepa
 from tijepa.cli import main
@@ -107,7 +108,7 @@ def test_mistakes_are_one_line(
     asked: list[str], arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*asked, *arguments]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert re.search(message, err)
     assert err.count("\n") == 1
 

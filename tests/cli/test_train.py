@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.complaints import below_reading
 
 import tijepa.training
 from tijepa.cli import main
@@ -57,7 +58,7 @@ def stored(calls: Calls) -> RunConfig:
 
 def _error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["train", *arguments]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     return err.removeprefix("error: ").rstrip()
 
@@ -126,6 +127,7 @@ def test_resume_compares_a_given_file_with_the_stored_configuration(
 ) -> None:
     Path("same.yaml").write_text(stored.to_yaml())
     assert main(["train", "--resume", "--out", "old", "--config", "same.yaml"]) == 0
+    assert capsys.readouterr().err == "reading   same.yaml, old\n"
     Path("other.yaml").write_text("optim: {lr: 0.5, steps: 8}\n")
     message = _error(capsys, "--resume", "--out", "old", "--config", "other.yaml")
     assert message.startswith("optim.steps is 7 in old/config.yaml, not 8")

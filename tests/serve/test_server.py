@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.complaints import below_reading
 
 from tijepa.cli import main
 from tijepa.errors import ConfigError
@@ -194,7 +195,7 @@ def test_a_mistake_is_one_line(
     assert main(["serve", str(tiny_run), "--port", "0", *arguments]) == 2
     captured = capsys.readouterr()
     assert words in captured.err
-    assert captured.err.count("\n") == 1
+    assert below_reading(captured.err).count("\n") == 1
 
 
 def test_a_folder_that_is_no_store_is_a_line(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from tests.complaints import below_reading
 
 from tijepa.cli import main
 from tijepa.cli.display import Display
@@ -142,7 +143,7 @@ def test_stop_ends_the_run_with_a_report_of_the_best_healthy_checkpoint(
     """Collapsed at steps 6 and 8, which is twice in a row."""
     run = tmp_path / "run"
     assert main(["train", "--out", str(run), *tiny_settings, *STOP]) == 3
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert err.startswith("error: stopped by guard.action=stop at step 8: collapsed (image since")
     assert f"last healthy checkpoint: {run / 'checkpoints/step-00000004'}" in err

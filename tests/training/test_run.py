@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from rich.console import Console
+from tests.complaints import below_reading
 
 import tijepa
 from tijepa.cli import main
@@ -214,7 +215,7 @@ def run_until(records: int, run: Path, arguments: list[str], number: int) -> str
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.strip() == "interrupted"
+    assert below_reading(err).strip() == "interrupted"
     return out
 
 
@@ -333,7 +334,7 @@ def test_resume_refuses_a_checkpoint_of_another_shape(
     assert "embed_dim: 8" in text
     (run / "config.yaml").write_text(text.replace("embed_dim: 8", "embed_dim: 12"))
     assert main(["train", "--resume", "--out", str(run)]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert "is of another shape" in err
     assert "use the configuration it was trained with" in err
@@ -349,7 +350,7 @@ def test_resume_refuses_a_damaged_checkpoint(
         whole = path.read_bytes()
         path.write_bytes(whole[:-100])
         assert main(["train", "--resume", "--out", str(run)]) == 2
-        err = capsys.readouterr().err
+        err = below_reading(capsys.readouterr().err)
         assert err.count("\n") == 1
         assert f"{name}.safetensors is damaged" in err
         path.write_bytes(whole)
@@ -362,7 +363,7 @@ def test_resume_needs_a_checkpoint(
     shutil.copytree(tiny_run, run)
     shutil.rmtree(run / "checkpoints")
     assert main(["train", "--resume", "--out", str(run)]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.startswith(f"error: {run} has no checkpoint to resume from")
     assert err.count("\n") == 1
 
@@ -418,7 +419,7 @@ def test_data_that_cannot_be_used_are_one_line_and_no_run_folder(
     data.mkdir()
     message = spoil(data)
     assert main(["train", "--data", str(data), "--out", str(folder / "run")]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert message in err
     assert not (folder / "run").exists()
@@ -428,8 +429,8 @@ def test_a_process_reports_bad_data_in_one_line_and_exits_with_2(folder: Path) -
     arguments = ["train", "--data", str(folder / "none"), "--out", str(folder / "run")]
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {folder / 'none'} does not exist")
-    assert done.stderr.count("\n") == 1
+    assert below_reading(done.stderr).startswith(f"error: {folder / 'none'} does not exist")
+    assert below_reading(done.stderr).count("\n") == 1
     assert not (folder / "run").exists()
 
 
@@ -512,7 +513,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_checkpo
     monkeypatch.setattr(loop, "_update", poisoned)
     run = folder / "run"
     assert main(["train", "--out", str(run), *tiny_settings]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert "at step 5 with learning rate" in err
     assert f"last good checkpoint: {run / 'checkpoints/step-00000003'}" in err
@@ -559,7 +560,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_earlier_checkpoints(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", filling)
         assert main(["train", "--out", str(run), *tiny_settings]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert "No space left on device; free some space" in err
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000003"]
@@ -599,7 +600,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(
 ) -> None:
     (folder / "file").touch()
     assert main(["train", "--out", str(folder / "file/run"), *tiny_settings]) == 2
-    err = capsys.readouterr().err
+    err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert "Not a directory" in err
 

@@ -42,12 +42,13 @@ WORKFLOW: dict[str, tuple[click.Command, ...]] = {
     "use": (index, search, embed, classify, serve, export),
 }
 _QUICK = (presets,)  # import nothing that takes long
+_READ = ("file", "run", "runs", "data", "source", "store", "image", "prompts")
 
 
 class _Verbs(click.Group):
     """Its help names the verbs by workflow and its few options in the last line, to fit a screen.
 
-    On a terminal a verb says at once that it was heard: importing torch takes seconds.
+    A verb says at once what it reads: importing torch takes seconds.
     """
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
@@ -73,13 +74,16 @@ class _Verbs(click.Group):
 
 
 def _heard(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """`callback` after a line on stderr; none where nobody watches."""
+    """`callback` after a line on stderr: what was given to read, in the order of the work."""
 
     @wraps(callback)
-    def verb(*arguments: Any, **keywords: Any) -> Any:
-        if sys.stderr.isatty():
-            click.echo("loading …", err=True)
-        return callback(*arguments, **keywords)
+    def verb(*arguments: Any, **given: Any) -> Any:
+        named = [f"preset {given['preset']}"] if given.get("preset") else []
+        for name in (*_READ, "out") if given.get("resume") else _READ:
+            value = given.get(name) or ()
+            named += map(str, value if isinstance(value, tuple) else (value,))
+        click.echo(f"reading   {printable(', '.join(named) or 'the settings')}", err=True)
+        return callback(*arguments, **given)
 
     return verb
 
