@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from grid.job import Job, configuration
 from grid.journal import Journal, digest
-from tijepa.training.environment import processor
+from tijepa.training.run import processor
 from tijepa.training.sweep import run_grid
 
 __all__ = ["Runner"]

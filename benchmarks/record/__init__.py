@@ -14,7 +14,7 @@ import numpy
 import torch
 
 import tijepa
-from tijepa.training.environment import processor
+from tijepa.training.run import processor
 
 RESULTS = Path(__file__).parents[1] / "results"
 

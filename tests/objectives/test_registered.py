@@ -16,9 +16,9 @@ from tijepa.objectives.distributed import SingleProcess
 from tijepa.objectives.energies import Energy
 from tijepa.objectives.regularizers import Regularizer
 from tijepa.registry import entries, part
-from tijepa.training.build import Compute, build_model, build_objective
+from tijepa.training.build import build_model, build_objective
 from tijepa.training.optimizer import ScheduleValues, build_optimizer
-from tijepa.training.step import training_step
+from tijepa.training.step import Compute, training_step
 
 SMALL = [
     "data.image_size=12",

@@ -16,9 +16,9 @@ from tijepa.data.pairs import Batch
 from tijepa.io.progress import SILENT
 from tijepa.model.saving import load_tensors, read_json
 from tijepa.training import train
-from tijepa.training.build import Compute, build_model, build_objective
+from tijepa.training.build import build_model, build_objective
 from tijepa.training.optimizer import ScheduleValues, build_optimizer
-from tijepa.training.step import training_step
+from tijepa.training.step import Compute, training_step
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 

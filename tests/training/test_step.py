@@ -21,9 +21,9 @@ from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective
 from tijepa.objectives.forward import encode
 from tijepa.registry import entries
-from tijepa.training.build import Compute, build_model, build_objective
+from tijepa.training.build import build_model, build_objective
 from tijepa.training.optimizer import ScheduleValues, build_optimizer
-from tijepa.training.step import StepOutput, training_step
+from tijepa.training.step import Compute, StepOutput, training_step
 
 SIZE = [
     "data.image_size=12",

@@ -37,6 +37,7 @@ from tijepa.training.backbones import (
     text_arguments,
 )
 from tijepa.training.optimizer import Schedule, build_optimizer
+from tijepa.training.step import Compute
 
 
 def model_arguments(config: RunConfig, vocab_size: int) -> dict[str, Any]:
@@ -301,23 +302,6 @@ def _regularizer(config: RegularizerConfig, processes: Distributed) -> WeightedR
         return None
     penalty = part("regularizer", config.name)(processes=processes, **_own(config))
     return WeightedRegularizer(penalty, config.weight)
-
-
-@dataclass(frozen=True)
-class Compute:
-    """The device, the precision of the forward pass, and how many threads each tower has.
-
-    With `tower_threads` 0 the towers run one after the other on all threads.
-    """
-
-    device: torch.device
-    precision: torch.dtype
-    tower_threads: int = 0
-
-    def autocast(self) -> torch.autocast:
-        """Autocast to bf16, or a context that does nothing in float32."""
-        enabled = self.precision is torch.bfloat16
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def resolve_compute(config: RunConfig) -> Compute:

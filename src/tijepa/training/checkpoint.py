@@ -108,6 +108,16 @@ class Checkpoints:
         steps = self._steps()
         return self.path(steps[-1]) if steps else None
 
+    def to_resume(self) -> Path:
+        """The same; `CheckpointError` where there is none."""
+        last = self.last()
+        if last is None:
+            raise CheckpointError(
+                f"{self.folder.parent} has no checkpoint to resume from; delete it, or train into"
+                " another `out`"
+            )
+        return last
+
     def restore(
         self,
         path: Path,

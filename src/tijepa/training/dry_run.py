@@ -19,7 +19,7 @@ from tijepa.model.pretrained.image_backbone import ImageBackbone
 from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.runs.record import open_run_data
-from tijepa.training.backbones import adopted, tokenizer_of
+from tijepa.training.backbones import adopted, cached_modalities, tokenizer_of
 from tijepa.training.build import (
     build_model,
     build_objective,
@@ -29,7 +29,6 @@ from tijepa.training.build import (
     parameter_counts,
     resolve_compute,
 )
-from tijepa.training.cached_features import cached_modalities
 from tijepa.training.step import training_step
 
 MEASURED_STEPS = 3

@@ -15,20 +15,20 @@ import torch
 from tijepa.data.batches.loader import Loader, switch_interval
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError, NonFiniteError
+from tijepa.errors import CollapseError, ConfigError, DataError, NonFiniteError
 from tijepa.inference.calibration import Calibration
+from tijepa.io.files import check_writable
 from tijepa.io.progress import Interrupt
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Objective
 from tijepa.runs.report.report import write_report
-from tijepa.training.build import Compute
 from tijepa.training.callbacks import Callback, JsonLines
 from tijepa.training.checkpoint import Checkpoints, RunState
 from tijepa.training.evaluation import Evaluated, Evaluation
 from tijepa.training.guard import Guard, Health, watching
 from tijepa.training.optimizer import Schedule, ScheduleValues, build_optimizer
-from tijepa.training.step import StepOutput, training_step
+from tijepa.training.step import Compute, StepOutput, training_step
 
 _CPU = Compute(torch.device("cpu"), torch.float32)
 
@@ -102,12 +102,12 @@ class Trainer:
         self.state = state or RunState(step=0, cursor=0)
         if self.out is not None:
             if state is None and not resume:
-                _check_vacant(self.out)
+                check_vacant(self.out)
             self.out.mkdir(parents=True, exist_ok=True)
             self.checkpoints = Checkpoints(self.out / "checkpoints", keep_last)
             self.callbacks.insert(0, JsonLines(self.out))
             if state is None and resume:
-                self.state = self._restore(self.checkpoints.last())
+                self.state = self._restore(self.checkpoints.to_resume())
         elif resume or self.guard.action == "rollback":
             raise ConfigError("to resume or to roll back a run needs `out`, its folder")
 
@@ -260,10 +260,8 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_checkpoint(state.step, path)
 
-    def _restore(self, path: Path | None) -> RunState:
+    def _restore(self, path: Path) -> RunState:
         assert self.checkpoints is not None
-        if path is None:
-            raise CheckpointError(f"{self.out} has no checkpoint to resume from")
         return self.checkpoints.restore(path, self.model, self.objective, self.optimizer)
 
     def _roll_back(self, now: RunState, reason: str) -> RunState:
@@ -320,11 +318,16 @@ def _again_and_again(batches: Iterable[Batch], done: int, device: torch.device) 
             raise DataError("the loader gives no batch: it must give some every time it is asked")
 
 
-def _check_vacant(folder: Path) -> None:
+def check_vacant(folder: Path) -> None:
+    """Raise `ConfigError` where a new run's folder holds files, `CheckpointError` where none can.
+
+    Writes nothing.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
             f"{folder} is not an empty folder: resume the run there, or name another `out`"
         )
+    check_writable(folder)
 
 
 def _write_report(folder: Path, kind: type[BaseException] | None, *_: object) -> None:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
+import platform
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tijepa.config import RunConfig
 from tijepa.data.batches.loader import Loader
 from tijepa.data.features import SplitFeatures
-from tijepa.data.pairs import PairSource, PairSplits, Rejected, rejected_file
+from tijepa.data.pairs import PairSplits, Rejected, rejected_file
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError
+from tijepa.errors import CollapseError, DataError
 from tijepa.evaluate.measure import EvaluationSet, calibration_pairs, evaluation_set
-from tijepa.io.files import check_writable, write_whole, writing
+from tijepa.io.files import write_whole, writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, read_card, write_json
 from tijepa.registry import part as registered
 from tijepa.runs.evaluation import finish_run, judged_split
 from tijepa.runs.record import open_run_data
-from tijepa.training.backbones import adopted, tokenizer_of
+from tijepa.training.backbones import adopted, feature_cache_of, split_features, tokenizer_of
 from tijepa.training.build import (
     build_model,
     build_objective,
@@ -35,13 +41,12 @@ from tijepa.training.build import (
     resolve_compute,
     resumed_model,
 )
-from tijepa.training.cached_features import feature_cache_of, split_features
 from tijepa.training.callbacks import Callback
 from tijepa.training.checkpoint import Checkpoints, RunState
-from tijepa.training.environment import environment_of
 from tijepa.training.evaluation import HeldOut
 from tijepa.training.guard import build_guard
-from tijepa.training.loop import Trainer
+from tijepa.training.loop import Trainer, check_vacant
+from tijepa.version import __version__
 
 
 def train(
@@ -71,9 +76,9 @@ def train(
     if not resume:
         config = adopted(config)
     checkpoints = Checkpoints(run_dir / "checkpoints", config.log.keep_last)
-    last = _last_checkpoint(run_dir, checkpoints) if resume else None
+    last = checkpoints.to_resume() if resume else None
     if not resume:
-        _check_vacant(run_dir)
+        check_vacant(run_dir)
     splits = open_run_data(config, run_dir if resume else None, reporter)
     source = splits.split("train")
     _announce_data(reporter, run_dir, splits)
@@ -117,8 +122,17 @@ def train(
     )
     features = {name: split_features(cache, splits, name) for name in ("train", "validation")}
     with reporter.phase("reading pairs to measure on"):
-        held_out = _held_out(splits, config, features["validation"], reporter)
-        typical = _calibration_pairs(source, config, features["train"], reporter)
+        held_out = None
+        if "validation" in splits.splits:
+            made = partial(_validation_pairs, splits, config, features["validation"])
+            held_out = _or_none(made, "not measured while training: validation split", reporter)
+        else:
+            reporter.say("not measured while training: there is no validation split")
+        data = config.data
+        made = partial(
+            calibration_pairs, source, data.image_size, data.mean, data.std, features["train"]
+        )
+        typical = _or_none(made, "no calibrated energy: training split", reporter)
     guard = build_guard(config, measured=held_out is not None)
     loader = Loader(
         source,
@@ -196,54 +210,29 @@ def train(
     return run_dir
 
 
-def _check_vacant(run_dir: Path) -> None:
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
-        raise ConfigError(
-            f"{run_dir} is not an empty folder: resume the run there, or name another `out`"
-        )
-    check_writable(run_dir)
+def _validation_pairs(
+    splits: PairSplits, config: RunConfig, features: SplitFeatures
+) -> EvaluationSet:
+    data = config.data
+    return evaluation_set(
+        splits.split("validation"),
+        items=data.eval_items,
+        captions=data.eval_captions,
+        image_size=data.image_size,
+        mean=data.mean,
+        std=data.std,
+        features=features,
+    )
 
 
-def _last_checkpoint(run_dir: Path, checkpoints: Checkpoints) -> Path:
-    last = checkpoints.last()
-    if last is None:
-        raise CheckpointError(
-            f"{run_dir} has no checkpoint to resume from; delete it, or train into another `out`"
-        )
-    return last
-
-
-def _held_out(
-    splits: PairSplits, config: RunConfig, features: SplitFeatures, reporter: Reporter
+def _or_none(
+    make: Callable[[], EvaluationSet], without: str, reporter: Reporter
 ) -> EvaluationSet | None:
-    """Validation pairs to measure while training; None, and a line that says so, without them."""
-    if "validation" not in splits.splits:
-        reporter.say("not measured while training: there is no validation split")
-        return None
+    """What `make` gives; None, and a line that says what a run is `without` it, where it cannot."""
     try:
-        return evaluation_set(
-            splits.split("validation"),
-            items=config.data.eval_items,
-            captions=config.data.eval_captions,
-            image_size=config.data.image_size,
-            mean=config.data.mean,
-            std=config.data.std,
-            features=features,
-        )
+        return make()
     except DataError as error:
-        reporter.say(f"not measured while training: validation split: {error}")
-        return None
-
-
-def _calibration_pairs(
-    source: PairSource, config: RunConfig, features: SplitFeatures, reporter: Reporter
-) -> EvaluationSet | None:
-    """Training pairs for the residual Gaussians; None, and a line that says so, without them."""
-    try:
-        data = config.data
-        return calibration_pairs(source, data.image_size, data.mean, data.std, features)
-    except DataError as error:
-        reporter.say(f"no calibrated energy: training split: {error}")
+        reporter.say(f"{without}: {error}")
         return None
 
 
@@ -290,3 +279,44 @@ def _announce_data(reporter: Reporter, run_dir: Path, splits: PairSplits) -> Non
     if splits.rejected:
         listed = run_dir / "rejected.jsonl"
         reporter.say(f"skipped {len(splits.rejected)} broken items, listed in {listed}")
+
+
+# Where and with what a run was made.
+
+
+def environment_of(
+    config: RunConfig, splits: PairSplits, tokenizer: Tokenizer, parameters: Mapping[str, int]
+) -> dict[str, Any]:
+    """Versions, machine, command, seed, data and sizes, as plain values."""
+    return {
+        "tijepa": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": config.seed,
+        "data": splits.description,
+        "store": None if splits.uri is None else _store(splits),
+        "items": {name: len(source) for name, source in splits.splits.items()},
+        "vocabulary": tokenizer.vocab_size,
+        "parameters": dict(parameters),
+    }
+
+
+def _store(splits: PairSplits) -> dict[str, Any]:
+    state = {} if splits.state is None else {"state": splits.state}
+    return {"uri": splits.uri, "version": splits.version, **state}
+
+
+def processor() -> str:
+    """The name of the processor, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

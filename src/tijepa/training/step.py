@@ -17,8 +17,24 @@ from tijepa.data.pairs import Batch
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import Counts, DrawnMasks, Encodings, Objective, ObjectiveOutput
 from tijepa.objectives.forward import backward, cut, encode, pooled_of
-from tijepa.training.build import Compute
 from tijepa.training.optimizer import ScheduleValues, set_schedules
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The device, the precision of the forward pass, and how many threads each tower has.
+
+    With `tower_threads` 0 the towers run one after the other on all threads.
+    """
+
+    device: torch.device
+    precision: torch.dtype
+    tower_threads: int = 0
+
+    def autocast(self) -> torch.autocast:
+        """Autocast to bf16, or a context that does nothing in float32."""
+        enabled = self.precision is torch.bfloat16
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 @dataclass(frozen=True)
