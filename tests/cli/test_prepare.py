@@ -27,7 +27,7 @@ def test_a_folder_becomes_a_store_and_the_next_step_is_told(
     told = capsys.readouterr().out
     assert f"reading   {pairs_folder}" in told
     assert "written   pairs.lance version 1: 56 items" in told
-    assert "tijepa train --preset photos-tiny --data pairs.lance" in told
+    assert "tijepa train --data pairs.lance" in told
     assert "splits: train 32, validation 12, test 12" in told
     assert {path.name for path in tmp_path.iterdir()} >= {"pairs.lance", "pairs.prepared"}
     facts = json.loads((tmp_path / "pairs.prepared/doctor.json").read_text())

@@ -178,7 +178,7 @@ def test_filter_keeps_the_pairs_of_lowest_energy_and_writes_a_store_of_them(
     arguments = ["--run", str(tiny_run), "--keep", "0.75", "--out", str(out)]
     arguments += ["--where", "split = 'train'", "--store", str(clean)]
     assert main(["filter", str(indexed), *arguments]) == 0
-    assert f"tijepa train --preset photos-tiny --data {clean}" in capsys.readouterr().out
+    assert f"tijepa train --data {clean}" in capsys.readouterr().out
     facts = json.loads((out / "filter.json").read_text())
     assert (facts["pairs"], facts["kept"], facts["dropped"]) == (64, 48, 16)
     kept, dropped = (

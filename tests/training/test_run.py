@@ -418,7 +418,8 @@ def test_data_that_cannot_be_used_are_one_line_and_no_run_folder(
     data = folder / "data"
     data.mkdir()
     message = spoil(data)
-    assert main(["train", "--data", str(data), "--out", str(folder / "run")]) == 2
+    own = "model.image.patch_size=16"  # encoders from scratch, which need no network
+    assert main(["train", "--data", str(data), "--out", str(folder / "run"), own]) == 2
     err = below_reading(capsys.readouterr().err)
     assert err.count("\n") == 1
     assert message in err

@@ -13,6 +13,7 @@ import click
 from tijepa.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.config import RunConfig
 
 
@@ -46,8 +47,11 @@ def train(
     """Train a model; settings are given as optim.lr=3e-4.
 
     \b
+    tijepa train --data photos --out runs/photos
     tijepa train --preset scenes optim.steps=300
-    tijepa train --preset photos-tiny --data photos --out runs/photos
+
+    With data of your own and no preset the run is chosen by how many pairs there
+    are and what is installed; it says what it chose, why and what it costs.
     """
     settings = list(overrides)
     if data is not None:
@@ -60,23 +64,31 @@ def train(
         config = load_config(preset, file, settings)
         check_data_named(preset, config)
         run_dir = _new_run_dir(out, preset, file)
+    if not dry_run:
+        click.echo(
+            f"{'resumes' if resume else 'trains':<10}on {config.data.source}, into {run_dir}"
+        )
+    from tijepa.cli.terminal import ConsoleReporter
+
+    reporter = ConsoleReporter()
+    if not resume:
+        from tijepa.training.choose import configured
+
+        config = configured(preset, file, settings, reporter)
     if dry_run:
         from tijepa.training.dry_run import dry_run as foresee
 
         click.echo(foresee(config).to_text())
     else:
-        click.echo(
-            f"{'resumes' if resume else 'trains':<10}on {config.data.source}, into {run_dir}"
-        )
-        _run(config, run_dir, resume=resume)
+        _run(config, run_dir, reporter, resume=resume)
 
 
-def _run(config: RunConfig, run_dir: Path, *, resume: bool = False) -> None:
+def _run(
+    config: RunConfig, run_dir: Path, reporter: ConsoleReporter, *, resume: bool = False
+) -> None:
     from tijepa.cli.display import Display
-    from tijepa.cli.terminal import ConsoleReporter
     from tijepa.training import train as run_training
 
-    reporter = ConsoleReporter()
     shown = [Display(reporter.console)]
     run_training(config, run_dir, resume=resume, reporter=reporter, callbacks=shown)
 
@@ -136,7 +148,9 @@ def demo(out: Path) -> None:
     config = load_config(preset="scenes")
     _remove_earlier_run(out)
     click.echo(f"trains    on the embedded scenes, into {out}")
-    _run(config, out)
+    from tijepa.cli.terminal import ConsoleReporter
+
+    _run(config, out, ConsoleReporter())
 
 
 def _remove_earlier_run(out: Path) -> None:

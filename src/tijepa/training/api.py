@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tijepa.config import RunConfig, load_config, resumed_config
+from tijepa.config import RunConfig, resumed_config
 from tijepa.data.readers.datasets import remember
 from tijepa.errors import CheckpointError, ConfigError
 from tijepa.inference.embedder import Embedder
@@ -21,6 +21,7 @@ from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import read_json
 from tijepa.training import run
 from tijepa.training.callbacks import Callback, ProgressLine
+from tijepa.training.choose import configured
 
 Data = str | os.PathLike[str] | Iterable[Mapping[str, Any]] | Mapping[str, Any]
 
@@ -76,10 +77,12 @@ def train(
     (`data.readers.datasets.remember` says what an item may hold). None leaves `data.source` as the
     configuration has it.
 
-    Settings come from `preset`, then `config` (a file, or built already), then `overrides`: their
-    dotted names with two underscores for the dot, `optim__lr=1e-3` for `optim.lr`. `out` is the
-    run's folder, `runs/NAME-TIME` if it is not given. With `resume` the run in `out` goes on, with
-    the same data and settings, as if it had never stopped.
+    Without `preset` and `config` the run is chosen by how many pairs there are and what is
+    installed (`training.choose.configured`); `reporter` is told. Settings come from `preset`, then
+    `config` (a file, or built already), then `overrides`: their dotted names with two underscores
+    for the dot, `optim__lr=1e-3` for `optim.lr`. `out` is the run's folder, `runs/NAME-TIME` if it
+    is not given. With `resume` the run in `out` goes on, with the same data and settings, as if it
+    had never stopped.
 
     `progress` shows a line on stderr; `reporter` and `callbacks` are told of everything. Raises
     `ConfigError`, `DataError` and the other errors of tijepa, `CollapseError` among them; then the
@@ -91,7 +94,8 @@ def train(
         settings["data.source"] = os.fspath(data) if named else remember(data)  # type: ignore[arg-type]
     if resume and out is None:
         raise ConfigError("resume needs `out`, the folder of the run to continue")
-    chosen = _configured(preset, config, settings, Path(out) if resume and out else None)
+    resumed = Path(out) if resume and out else None
+    chosen = _configured(preset, config, settings, resumed, reporter)
     if out is None:
         name = Path(config).stem if isinstance(config, str | os.PathLike) else preset or "train"
         out = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -104,6 +108,7 @@ def _configured(
     config: RunConfig | str | os.PathLike[str] | None,
     settings: dict[str, Any],
     resumed: Path | None,
+    reporter: Reporter,
 ) -> RunConfig:
     if isinstance(config, RunConfig):
         source = settings.pop("data.source", config.data.source)
@@ -115,4 +120,4 @@ def _configured(
     told = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
     if resumed is not None:
         return resumed_config(resumed, preset, file, told)
-    return load_config(preset, file, told)
+    return configured(preset, file, told, reporter)

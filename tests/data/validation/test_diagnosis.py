@@ -125,7 +125,7 @@ def test_a_sound_store_is_proposed_for_training_and_another_one_for_cleaning(
 ) -> None:
     sound = run(tmp_path / "a", pair("a", 1), source="there/my pairs.lance")
     assert [step["command"] for step in sound.facts["commands"]] == [
-        "tijepa train --preset photos-tiny --data 'there/my pairs.lance'"
+        "tijepa train --data 'there/my pairs.lance'"
     ]
     copies = run(tmp_path / "b", pair("a", 1), pair("b", 1), source="pairs.lance")
     assert [step["command"] for step in copies.facts["commands"]] == [

@@ -215,3 +215,27 @@ def test_the_real_vit_tiny_is_read(real_data: Path) -> None:
     around = 192 * (3 * 16 * 16 + 1) + 197 * 192 + 192 + 2 * 192
     assert sum(value.numel() for value in weights.values()) == 12 * 444_864 + around
     load_pretrained(PretrainedViT(**source.net["config"]), weights, "tiny")
+
+
+def test_short_names_stand_for_repositories_that_are_said_before_they_are_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    fetched: list[str] = []
+
+    def fetch(name: str, **_: Any) -> str:
+        fetched.append(name)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    for name, alias in folders.ALIASES.items():
+        assert find_backbone(name).name == name
+        assert folders.where_is(name) == folders.where_is(alias.repository)
+        assert f"{alias.megabytes:,} MB, licence {alias.licence}" in folders.where_is(name)
+    assert fetched == [alias.repository for alias in folders.ALIASES.values()]
+    assert folders.where_is("someone/else") == "downloads someone/else"
+    assert folders.where_is(str(tmp_path)) == "a folder"
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "/there/config.json")
+    assert folders.where_is("minilm").endswith("downloaded already")

