@@ -170,7 +170,7 @@ class Losses(Callback):
 
 @register("search_backend", "plain")
 class Plain:
-    def __init__(self, values: NDArray[np.float32]) -> None:
+    def __init__(self, values: NDArray[np.floating]) -> None:
         self._values = values
 
     def search(

@@ -165,9 +165,9 @@ def calibrate(
     every = torch.arange(len(pairs.texts))
     e = _finite(_embeddings(embedder, pairs, every).images(pairs.image_of_text))
     if held_out is None:
-        return fit_calibration(e)
+        return fit_calibration(e).compressed(e)
     unseen = _aligned(embedder, held_out)
-    chosen = select_calibration(e, unseen)
+    chosen = select_calibration(e, unseen).compressed(e)
     calibrated = embedder.calibrated_by(chosen)
     by = calibrated.search_energies_of(unseen, calibrated.default_form)
     return replace(chosen, match=Matches(*map(_match_probability, (by.pair, *by))))

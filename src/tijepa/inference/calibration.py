@@ -34,13 +34,15 @@ that by which images are found and that by which texts are, times √½. Whole r
 product −E of the pair, each half has half of the energy that is searched by. An index of maximum
 inner products searches by it exactly. In the direct expert u has few directions that matter (its
 variance is that of the canonical correlations); the others are left out of u, and of v but for c.
+Longer rows than `ROW_NUMBERS` are compressed (`inference/compression.py`): they search by an
+energy that is nearly the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -48,6 +50,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tijepa.data.features import Modality
+from tijepa.inference.compression import ROW_NUMBERS, LowRank, fit_low_rank
 from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability
 
@@ -162,16 +165,25 @@ class Matches(NamedTuple):
         return self.images if modality == "image" else self.texts
 
 
+class Compression(NamedTuple):
+    """The maps of either half of a row, named by what it finds."""
+
+    images: LowRank
+    texts: LowRank
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Both experts; `direct` is None where it helps nothing or pooled tokens are not known.
 
-    `match` is None where there were no held-out pairs to fit it on.
+    `match` is None where there were no held-out pairs to fit it on, `compression` where rows are
+    short as they are.
     """
 
     heads: Directions
     direct: Directions | None = None
     match: Matches | None = None
+    compression: Compression | None = None
 
     def energy(self, e: Embeddings) -> Float[Tensor, "i t"]:
         """Calibrated energy of every image and text, in nats: the mean of both searches."""
@@ -189,11 +201,43 @@ class Calibration:
         """Both halves of every item, times √½: [w ; −a ; 1] of an image, [w ; 1 ; −c] of a text.
 
         The inner product of an image's and a text's is −E(i, t), half of the energy of a search in
-        each half.
+        each half; of compressed rows nearly so.
+        """
+        found = []
+        for finds, half in zip(("images", "texts"), self._halves(modality, e), strict=True):
+            w, own = half
+            if self.compression is not None:
+                low: LowRank = getattr(self.compression, finds)
+                searched = finds == f"{modality}s"
+                w, own = low.of(modality, w), own - low.moved if searched else own + low.moved
+            one = torch.ones_like(own)[:, None]
+            ends = [-own[:, None], one] if modality == "image" else [one, -own[:, None]]
+            found += [w, *ends]
+        return (math.sqrt(0.5) * torch.cat(found, dim=1)).to(e.embedding.dtype)
+
+    def compressed(self, pairs: Embeddings, numbers: int = ROW_NUMBERS) -> Calibration:
+        """The same energies with rows of at most that many numbers, fitted to training pairs."""
+        images = self._halves("image", pairs.of_images)
+        texts = self._halves("text", pairs.of_texts)
+        rank = numbers // 2 - 2
+        if images[0].w.shape[1] <= rank:
+            return replace(self, compression=None)
+        maps = (
+            fit_low_rank(image.w, text.w, searched.own, rank)
+            for image, text, searched in zip(images, texts, (images[0], texts[1]), strict=True)
+        )
+        return replace(self, compression=Compression(*maps))
+
+    def _halves(self, modality: Modality, e: Embedded) -> list[_Block]:
+        """What items bring to the energies by which images and texts are found.
+
+        Heads weigh one half together, the direct expert the other where there is one.
         """
         heads = self.heads.of(modality, e)
-        direct = None if self.direct is None else self.direct.of(modality, e.direct)
-        return _rows(heads, direct, own_last=modality == "text").to(e.embedding.dtype)
+        if self.direct is None:
+            return [_weighted(heads, (0.5, 0.5))] * 2
+        direct = self.direct.of(modality, e.direct)
+        return [_weighted((*heads, one), (0.25, 0.25, 0.5)) for one in direct]
 
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors, for safetensors."""
@@ -203,6 +247,9 @@ class Calibration:
         if self.match is not None:
             for name, one in self.match._asdict().items():
                 named |= _under(f"match.{name}", one.state())
+        if self.compression is not None:
+            for name, low in self.compression._asdict().items():
+                named |= _under(f"rows.{name}", low.state())
         return named
 
     @classmethod
@@ -217,24 +264,17 @@ class Calibration:
             Directions.from_state(named, "heads"),
             Directions.from_state(named, "direct") if "direct" in held else None,
             matches,
+            Compression(*(LowRank.from_state(named, f"rows.{n}") for n in Compression._fields))
+            if "rows" in held
+            else None,
         )
 
 
-def _rows(
-    heads: tuple[_Block, _Block], direct: tuple[_Block, _Block] | None, *, own_last: bool
-) -> Float[Tensor, "n j"]:
-    """Heads weigh one half together, the direct expert the other where there is one."""
-    weights: tuple[float, ...] = (0.5, 0.5)
-    halves: list[tuple[_Block, ...]] = [heads, heads]
-    if direct is not None:
-        weights, halves = (0.25, 0.25, 0.5), [(*heads, one) for one in direct]
-    found = []
-    for blocks in halves:
-        pairs = list(zip(weights, blocks, strict=True))
-        own = -torch.stack([weight * block.own for weight, block in pairs], dim=1).sum(1, True)
-        ends = [torch.ones_like(own), own] if own_last else [own, torch.ones_like(own)]
-        found += [*(math.sqrt(weight) * block.w for weight, block in pairs), *ends]
-    return math.sqrt(0.5) * torch.cat(found, dim=1)
+def _weighted(blocks: tuple[_Block, ...], weights: tuple[float, ...]) -> _Block:
+    """A weighted sum of energies as one."""
+    pairs = list(zip(blocks, weights, strict=True))
+    w = torch.cat([math.sqrt(weight) * block.w for block, weight in pairs], dim=1)
+    return _Block(w, torch.stack([weight * block.own for block, weight in pairs]).sum(0))
 
 
 def _under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:

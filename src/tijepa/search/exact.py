@@ -22,7 +22,7 @@ class Found(NamedTuple):
 
 
 def exact_search(
-    values: NDArray[np.float32],
+    values: NDArray[np.floating],
     queries: NDArray[np.float32],
     k: int,
     allowed: NDArray[np.int64] | None = None,
@@ -39,7 +39,7 @@ def exact_search(
     for start in range(0, total, _BLOCK):
         stop = min(start + _BLOCK, total)
         block = values[start:stop] if allowed is None else values[allowed[start:stop]]
-        products = q @ torch.from_numpy(np.require(block, requirements=["W", "C"])).T
+        products = q @ torch.from_numpy(np.require(block, np.float32, ["W", "C"])).T
         best = products.topk(min(k, stop - start), dim=1)
         scores = torch.cat([scores, best.values], dim=1)
         places = torch.cat([places, best.indices + start], dim=1)
@@ -50,7 +50,10 @@ def exact_search(
 
 
 def rerank(
-    values: NDArray[np.float32], queries: NDArray[np.float32], candidates: NDArray[np.int64], k: int
+    values: NDArray[np.floating],
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    k: int,
 ) -> Found:
     """The k best of (q, c) candidate positions by energies in float64; -1 marks no candidate."""
     rows = values[candidates.clip(0)].astype(np.float64)
@@ -67,7 +70,7 @@ class SearchBackend(Protocol):
     It is made of n vectors (n, j), which may lie on disk.
     """
 
-    def __init__(self, values: NDArray[np.float32]) -> None: ...
+    def __init__(self, values: NDArray[np.floating]) -> None: ...
 
     def search(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None
@@ -83,7 +86,7 @@ class SearchBackend(Protocol):
 class ExactBackend:
     """Every inner product."""
 
-    def __init__(self, values: NDArray[np.float32]) -> None:
+    def __init__(self, values: NDArray[np.floating]) -> None:
         self._values = values
 
     def search(

@@ -72,7 +72,7 @@ def _parts(vector_store: VectorStore, store: Store, sides: tuple[Side, ...]) -> 
                     for own, number in zip(taken, numbers, strict=True)
                 ],
             }
-            yield about, np.array(vectors.values[start : start + _ROWS])
+            yield about, np.array(vectors.values[start : start + _ROWS], np.float32)
 
 
 def _parquet(parts: Iterator[Part], length: int, path: Path) -> None:

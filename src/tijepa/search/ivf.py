@@ -54,8 +54,8 @@ class Lists:
     @classmethod
     def build(
         cls,
-        values: NDArray[np.float32],
-        queries: NDArray[np.float32],
+        values: NDArray[np.floating],
+        queries: NDArray[np.floating],
         form: Form,
         side: Side,
         seed: int = 0,
@@ -88,7 +88,9 @@ class Lists:
         if not len(queries):
             queries = as_queries(values[:: max(1, len(values) // _QUERIES)], form)
         asked = generator.permutation(len(queries))[:_QUERIES]
-        lists.card = lists._choose(values, np.asarray(queries[np.sort(asked)]), generator)
+        lists.card = lists._choose(
+            values, np.asarray(queries[np.sort(asked)], np.float32), generator
+        )
         return lists
 
     def save(self, path: Path) -> None:
@@ -115,7 +117,7 @@ class Lists:
 
     def search(
         self,
-        values: NDArray[np.float32],
+        values: NDArray[np.floating],
         queries: NDArray[np.float32],
         k: int,
         allowed: NDArray[np.int64] | None = None,
@@ -153,7 +155,7 @@ class Lists:
 
     def _choose(
         self,
-        values: NDArray[np.float32],
+        values: NDArray[np.floating],
         queries: NDArray[np.float32],
         generator: np.random.Generator,
     ) -> ListsCard:
@@ -201,7 +203,7 @@ def need_faiss() -> Any:
 # lie where queries do. Rows of the other forms are points as they are.
 
 
-def searched(values: NDArray[np.float32], form: Form, side: Side) -> NDArray[np.float32]:
+def searched(values: NDArray[np.floating], form: Form, side: Side) -> NDArray[np.floating]:
     """The part of rows, of either modality, by which those of `side` are found; a view."""
     if form != "calibrated":
         return values
@@ -209,14 +211,15 @@ def searched(values: NDArray[np.float32], form: Form, side: Side) -> NDArray[np.
     return values[:, :half] if side == "images" else values[:, half:]
 
 
-def _rest(part: NDArray[np.float32], side: Side) -> NDArray[np.float32]:
+def _rest(part: NDArray[np.floating], side: Side) -> NDArray[np.float32]:
     """r = a − ½ ‖w‖² of searched parts of rows."""
+    part = np.asarray(part, np.float32)
     own = part[:, -2] if side == "images" else part[:, -1]
     squares: NDArray[np.float32] = np.square(part[:, :-2]).sum(axis=1)
     return -math.sqrt(2) * own - squares
 
 
-def point_floor(part: NDArray[np.float32], form: Form, side: Side) -> float:
+def point_floor(part: NDArray[np.floating], form: Form, side: Side) -> float:
     """r_min of all rows, which `as_points` needs."""
     if form != "calibrated":
         return 0.0
@@ -227,13 +230,13 @@ def point_floor(part: NDArray[np.float32], form: Form, side: Side) -> float:
 
 
 def as_points(
-    part: NDArray[np.float32], form: Form, side: Side, floor: float
+    part: NDArray[np.floating], form: Form, side: Side, floor: float
 ) -> NDArray[np.float32]:
     """The points of searched parts of one side's rows."""
     if form != "calibrated":
-        return np.ascontiguousarray(part)
+        return np.ascontiguousarray(part, np.float32)
     extra = np.sqrt(np.maximum(_rest(part, side) - floor, 0))
-    return np.concatenate([part[:, :-2], extra[:, None]], axis=1)
+    return np.concatenate([part[:, :-2], extra[:, None]], axis=1, dtype=np.float32)
 
 
 def as_asked(queries: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
@@ -243,9 +246,9 @@ def as_asked(queries: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
     return np.concatenate([queries[:, :-2], np.zeros_like(queries[:, :1])], axis=1)
 
 
-def as_queries(part: NDArray[np.float32], form: Form) -> NDArray[np.float32]:
+def as_queries(part: NDArray[np.floating], form: Form) -> NDArray[np.float32]:
     """Searched parts of one side as if they were of the other, to ask for each other."""
-    some = np.array(part)
+    some = np.array(part, np.float32)
     if form == "calibrated":
         some[:, -2:] = some[:, [-1, -2]]
     return some

@@ -48,9 +48,9 @@ def score_pairs(
 
 
 def pair_energies(
-    images: NDArray[np.float32],
+    images: NDArray[np.floating],
     image_of_pair: NDArray[np.int64],
-    texts: NDArray[np.float32],
+    texts: NDArray[np.floating],
     text_of_pair: NDArray[np.int64],
     form: Form,
 ) -> NDArray[np.float64]:

@@ -74,7 +74,7 @@ def find_pseudo_pairs(
     """
     images, texts = vector_store.vectors("images"), vector_store.vectors("texts")
     rows, means = _row_means(texts, alone["texts"])
-    values = images.values[alone["images"]]
+    values = images.values[alone["images"]].astype(np.float32)
     at_image, at_text, mutual = nearest_pairs(values, means, advance)
     energies = pair_energies(values, at_image, means, at_text, form)
     order = np.argsort(energies, kind="stable")
@@ -130,5 +130,5 @@ def _row_means(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The store rows of some captions, each once, and the mean vector of each row's captions."""
     rows, first, counts = np.unique(texts.rows[places], return_index=True, return_counts=True)
-    sums = np.add.reduceat(texts.values[places], first, axis=0)
+    sums = np.add.reduceat(texts.values[places], first, axis=0, dtype=np.float32)
     return rows, (sums / counts[:, None]).astype(np.float32)

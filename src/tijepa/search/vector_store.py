@@ -1,7 +1,8 @@
 """Joint embeddings of a store on disk: what is written stays after an interrupt.
 
-`images.f32` and `texts.f32` hold one embedding after the other, `images.rows` and `texts.rows` the
-store row of each, and the journal has one line for each chunk of store rows (`io/vectors.py`).
+`images.f32` and `texts.f32` (`.f16` in half precision, which long rows have) hold one embedding
+after the other, `images.rows` and `texts.rows` the store row of each, and the journal has one line
+for each chunk of store rows (`io/vectors.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tijepa.io.vectors import JOURNAL, Column, VectorFiles
 
 Side = Literal["images", "texts"]
 SIDES: tuple[Side, Side] = ("images", "texts")
+HALF_FROM = 256  # numbers of a row
 _REMEDY = "delete the folder and index anew"
 
 
@@ -38,9 +40,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Joint embeddings of one modality, mapped from disk, and the store row of each, ascending."""
+    """Joint embeddings of one modality, mapped from disk, and the store row of each, ascending.
 
-    values: NDArray[np.float32]
+    `values` are of half precision where rows are long.
+    """
+
+    values: NDArray[np.floating]
     rows: NDArray[np.int64]
 
     def numbers(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -59,8 +64,10 @@ class VectorStore:
         self.folder = folder
         self.length = length
         columns: dict[str, Column] = {}
+        half = length >= HALF_FROM and not (folder / "images.f32").exists()
+        suffix, kind = ("f16", "<f2") if half else ("f32", "<f4")
         for side in SIDES:
-            columns[side] = Column(f"{side}.f32", "<f4", side, length)
+            columns[side] = Column(f"{side}.{suffix}", kind, side, length)
             columns[f"{side} rows"] = Column(f"{side}.rows", "<i8", side)
         self._files = VectorFiles(folder, columns, unwritable=unwritable, remedy=_REMEDY)
         try:
