@@ -176,7 +176,7 @@ def test_filter_keeps_the_pairs_of_lowest_energy_and_writes_a_store_of_them(
     """Of the 64 pairs of the train split 16 go; the other 48 pairs are not judged and stay."""
     out, clean = tmp_path / "filtered", tmp_path / "clean.lance"
     arguments = ["--run", str(tiny_run), "--keep", "0.75", "--out", str(out)]
-    arguments += ["--where", "split = 'train'", "--store", str(clean)]
+    arguments += ["--store", str(clean)]
     assert main(["filter", str(indexed), *arguments]) == 0
     assert f"tijepa train --data {clean}" in capsys.readouterr().out
     facts = json.loads((out / "filter.json").read_text())
@@ -212,6 +212,24 @@ def test_the_energies_of_a_filter_are_those_of_the_model(
     model = tijepa.load(tiny_run)
     energy = model.energy(tmp_path / "image.png", pair["caption"]).item()
     assert pair["energy"] == pytest.approx(energy, abs=1e-4)
+
+
+def test_pairs_that_encoders_were_trained_on_are_said_to_be_judged_in_sample(
+    tiny_run: Path, indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tijepa.search.filter.trained_on", lambda *_: True)
+    out = tmp_path / "filtered"
+    assert tijepa.filter(tiny_run, str(indexed), out, keep=0.9).facts["judged"] == "in sample"
+    assert "has memorised part of them" in (out / "filter.html").read_text()
+
+
+def test_held_out_pairs_are_judged_only_where_asked_for(
+    tiny_run: Path, indexed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "filtered"
+    arguments = ["--run", str(tiny_run), "--keep", "0.5", "--out", str(out), "--all-splits"]
+    assert main(["filter", str(indexed), *arguments]) == 0
+    assert json.loads((out / "filter.json").read_text())["pairs"] == 64 + 48
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tijepa.data.store.source import Store
 from tijepa.errors import CheckpointError
 from tijepa.inference.results import Collapse
-from tijepa.runs.record import read_run
+from tijepa.runs.record import read_run, trained_on
 
 
 def write_metrics(folder: Path, *lines: object) -> None:
@@ -88,3 +89,18 @@ def test_the_last_evaluation_stands_in_until_there_are_results(tmp_path: Path) -
     assert (found.collapse, where) == (Collapse(gap=3), "final model, test split")
     found, where = read_run(tmp_path).best_known("retrieval")
     assert (found.retrieval, where) == (None, "")
+
+
+def test_a_run_says_which_store_it_was_trained_on(tmp_path: Path) -> None:
+    store = Store.__new__(Store)
+    store.uri = str(tmp_path / "mine.lance")
+    run = tmp_path / "run"
+    assert not trained_on(run, store)
+    assert not trained_on(object(), store)
+    run.mkdir()
+    for uri, same in (("mine.lance", True), ("other.lance", False), ("s3://b/mine.lance", False)):
+        there = uri if "://" in uri else str(tmp_path / "x" / ".." / uri)
+        (run / "environment.json").write_text(json.dumps({"store": {"uri": there}}))
+        assert trained_on(run, store) is same
+    (run / "environment.json").write_text("[]")
+    assert not trained_on(str(run), store)

@@ -6,9 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
+from tijepa.data.features import FeatureTable, RowFeatures, StoreFeatures
 from tijepa.errors import ConfigError, DataError
-from tijepa.search.pair_scores import PairScores, check_keep, keep_best, score_pairs
+from tijepa.inference.embedder import Embedder
+from tijepa.inference.moments import Moments
+from tijepa.search.pair_scores import (
+    FoldedScores,
+    PairScores,
+    check_keep,
+    folded_scores,
+    keep_best,
+    match_probabilities,
+    score_pairs,
+)
 from tijepa.search.vector_store import Chunk, VectorStore
 
 
@@ -53,3 +66,80 @@ def test_the_share_of_lowest_energy_is_kept() -> None:
 def test_a_share_beyond_its_bounds_is_refused(keep: float) -> None:
     with pytest.raises(ConfigError, match="must lie between 0 and 1, both excluded"):
         check_keep(keep)
+
+
+def features_of(images: torch.Tensor, texts: torch.Tensor) -> StoreFeatures:
+    """Cached pooled tokens of rows with one image and two captions each, all of one split."""
+    rows = np.arange(len(images))
+    image = FeatureTable({"rows": np.ones(len(images), int), "pooled": images.numpy()}, {})
+    text = FeatureTable({"rows": np.full(len(images), 2), "pooled": texts.numpy()}, {})
+    return {
+        "image": RowFeatures([(image, rows)], len(rows)),
+        "text": RowFeatures([(text, rows)], len(rows)),
+    }
+
+
+def planted(
+    count: int, width: int, wrong: float
+) -> tuple[StoreFeatures, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Captions that are their image's token turned, but for a share that is another's."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(count, width, generator=generator)
+    turn = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q
+    texts = (images @ turn).repeat_interleave(2, 0)
+    texts += 0.5 * torch.randn(texts.shape, generator=generator)
+    bad = torch.rand(2 * count, generator=generator) < wrong
+    texts[bad] = texts[bad].roll(7, 0)
+    rows = np.repeat(np.arange(count), 2)
+    return features_of(images, texts), rows, np.tile([0, 1], count), bad.numpy()
+
+
+def test_out_of_sample_energies_tell_wrong_pairs_that_were_trained_on() -> None:
+    features, rows, captions, bad = planted(200, 12, wrong=0.2)
+    folded = FoldedScores(features, rows, captions, 0.1, 0.03)
+    worst = np.argsort(folded.energies)[-bad.sum() :]
+    assert bad[worst].mean() > 0.9
+    chances = match_probabilities(folded.match, folded.energies)
+    assert chances is not None
+    assert chances[~bad].mean() > chances[bad].mean() + 0.4
+
+
+def test_no_pair_is_judged_by_itself() -> None:
+    """As many numbers as pairs: in sample a regression finds any pairing, out of sample none.
+
+    Captions are another image's throughout, and the energies say so: they are not below those of
+    the same captions shuffled once more.
+    """
+    features, rows, captions, _ = planted(60, 60, wrong=1.0)
+    folded = FoldedScores(features, rows, captions, 0.01, 0.001)
+    inside = Moments(60, 60)
+    x, y = folded._tokens(rows, captions)
+    inside.add(x, y)
+    fitted = inside.directions().calibrated(0.01, 0.001)
+    memorised = fitted.to_text.energy(x, y).diagonal().mean()
+    others = fitted.to_text.energy(x, y.roll(7, 0)).diagonal().mean()
+    assert float(memorised) < float(others) - 1
+    assert folded.match.slope == pytest.approx(0.0, abs=0.05)
+
+
+def test_a_caption_of_the_same_row_lies_in_the_same_fold() -> None:
+    """Or the other caption of its image would give it away: both rows of equal energies."""
+    features, rows, captions, _ = planted(40, 6, wrong=0.0)
+    energies = FoldedScores(features, rows, captions, 0.1, 0.03).energies
+    back = np.arange(len(rows))[::-1]
+    again = FoldedScores(features, rows[back], captions[back], 0.1, 0.03).energies
+    np.testing.assert_allclose(again[back], energies)
+
+
+@pytest.mark.parametrize("missing", ["image", "text", "few"])
+def test_without_features_or_with_few_pairs_there_are_no_out_of_sample_energies(
+    missing: str,
+) -> None:
+    features, rows, captions, _ = planted(40, 6, wrong=0.0)
+    few = missing == "few"
+    if not few:
+        features = {name: one for name, one in features.items() if name != missing}
+    chosen = slice(0, 4) if few else slice(None)
+    embedder = Embedder.__new__(Embedder)
+    embedder.calibration = None
+    assert folded_scores(embedder, features, rows[chosen], captions[chosen]) is None

@@ -42,7 +42,8 @@ def _told(written: Prepared | None) -> None:
     metavar="FOLDER",
     help="For kept.jsonl, dropped.jsonl, filter.json and filter.html.",
 )
-@click.option("--where", metavar="CONDITION", help="Judge these alone: \"split = 'train'\".")
+@click.option("--where", metavar="CONDITION", help="Judge these alone: \"source = 'web'\".")
+@click.option("--all-splits", is_flag=True, help="Judge held-out pairs too.")
 @_new_store_option("Also write what stays as a store.")
 @checkpoint_option
 @threads_option
@@ -52,15 +53,19 @@ def filter_(
     keep: float,
     out: Path,
     where: str | None,
+    all_splits: bool,
     new: str | None,
     checkpoint: str | None,
     threads: int | None,
 ) -> None:
-    """Judge pairs of STORE by energy and keep the best.
+    """Judge the training pairs of STORE by energy and keep the best.
+
+    Held-out pairs stay as they are. Pairs that the run was trained on are judged
+    by what the others say of them, where its encoders are frozen.
 
     \b
     tijepa filter noisy.lance --run runs/photos --keep 0.8 --out filtered \\
-      --where "split = 'train'" --store clean.lance
+      --store clean.lance
     """
     from tijepa.cli.terminal import ConsoleReporter
     from tijepa.io.formatting import energy_name
@@ -73,6 +78,7 @@ def filter_(
             out,
             keep=keep,
             where=where,
+            all_splits=all_splits,
             new_store=new,
             checkpoint=checkpoint,
             threads=threads,

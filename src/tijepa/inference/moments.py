@@ -32,6 +32,11 @@ class Moments:
         self.mean = torch.zeros(p + q, dtype=torch.float64)
         self.scatter = torch.zeros(p + q, p + q, dtype=torch.float64)
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """p and q."""
+        return self._p, len(self.mean) - self._p
+
     def add(self, x: Float[Tensor, "n p"], y: Float[Tensor, "n q"]) -> None:
         """Take in n pairs."""
         if len(x):
@@ -48,7 +53,7 @@ class Moments:
     def without(self, part: Moments) -> Moments:
         """Those of the other pairs, where those of `part` were taken in and are not all."""
         assert part.count < self.count, (part.count, self.count)
-        rest = Moments(self._p, len(self.mean) - self._p)
+        rest = Moments(*self.widths)
         rest.count = self.count - part.count
         rest.mean = self.mean + (self.mean - part.mean) * (part.count / rest.count)
         apart = part.mean - rest.mean

@@ -18,6 +18,7 @@ import yaml
 from tijepa.config import RunConfig
 from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits, rejected_file
+from tijepa.data.store.source import Store
 from tijepa.errors import CheckpointError, DataError
 from tijepa.inference.results import Health, RunResults
 from tijepa.io.formatting import count
@@ -203,6 +204,23 @@ def open_run_data(
             f" `data={source}`, or train anew into another `out`"
         )
     return splits
+
+
+def trained_on(model: object, store: Store) -> bool:
+    """Whether a run folder says that it was trained on this store; False of anything else."""
+    path = Path(model) / "environment.json" if isinstance(model, (str, Path)) else None
+    if path is None or not path.is_file():
+        return False
+    environment = read_json(path)
+    held = environment.get("store") if isinstance(environment, dict) else None
+    uri = held.get("uri") if isinstance(held, dict) else None
+    return isinstance(uri, str) and _same_place(uri, store.uri)
+
+
+def _same_place(one: str, other: str) -> bool:
+    if "://" in one or "://" in other:
+        return one == other
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def _recorded(run: Path, source: str) -> Mapping[str, Any]:

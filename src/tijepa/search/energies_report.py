@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tijepa.data.store.source import Store
-from tijepa.inference.embedder import Embedder
+from tijepa.inference.match_probability import MatchProbability
 from tijepa.io.files import whole, writing
 from tijepa.io.formatting import count, energy_name, number, percent
 from tijepa.io.page import write_page
@@ -56,7 +56,7 @@ def _histogram(
 def write_report(
     out: Path,
     name: str,
-    embedder: Embedder,
+    match_by: MatchProbability | None,
     embedded: Embedded,
     energies: NDArray[np.float64],
     kept: NDArray[np.bool_],
@@ -71,14 +71,15 @@ def write_report(
 ) -> dict[str, Any]:
     """Write `name`.html, `name`.json and `lists` of pairs, a line of JSON each, into `out`.
 
-    `energies` are those of all pairs, of which some are `kept`; `about` tells what a list says of
+    `energies` are those of all pairs, of which some are `kept`, and `match_by` makes them
+    probabilities; `about` tells what a list says of
     some pairs, beside energy and probability of match, and `order` are the pairs to show, of lowest
     energy first. Gives the facts: where the pairs are from, `facts`, how energies and, where the
     model has them, probabilities of match lie, and the pairs at both ends. Raises `CheckpointError`
     where nothing can be written.
     """
     store = embedded.store
-    chances = match_probabilities(embedder, energies)
+    chances = match_probabilities(match_by, energies)
 
     def lines(some: NDArray[np.int64]) -> list[dict[str, Any]]:
         return [

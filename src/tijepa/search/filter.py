@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from tijepa.data.store.prepare import Prepared
 from tijepa.data.store.source import Store
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.energies import Form
+from tijepa.inference.feature_cache import FeatureCache
 from tijepa.io.progress import SILENT, Reporter
+from tijepa.runs.record import trained_on
 from tijepa.search.derived_reader import (
     FilteredReader,
     PseudoPairReader,
@@ -25,9 +27,16 @@ from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import write_report
 from tijepa.search.index import opened_model
 from tijepa.search.manifest import check_store
-from tijepa.search.pair_scores import check_keep, keep_best, score_pairs
+from tijepa.search.pair_scores import check_keep, folded_scores, keep_best, score_pairs
 from tijepa.search.pseudo_pairs import find_pseudo_pairs, unpaired
 from tijepa.search.where import rows_where
+
+_JUDGED = {
+    "out of sample": "the run was trained on these pairs: each was judged by the closed form that"
+    " the pairs of four other fifths give.",
+    "in sample": "the run was trained on these pairs and has memorised part of them, so wrong ones"
+    " may look right: judge by a run with frozen encoders, or by one that was trained on others.",
+}
 
 
 @dataclass(frozen=True)
@@ -77,12 +86,18 @@ def filter_store(
     *,
     keep: float,
     where: str | None = None,
+    all_splits: bool = False,
     new_store: str | None = None,
     checkpoint: str | None = None,
     threads: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Filtered:
-    """Judge the pairs of `store`, those that meet `where`, and write the verdict into `out`.
+    """Judge the training pairs of `store`, those that meet `where`; write the verdict into `out`.
+
+    Held-out splits are left alone, unless `all_splits`: what a model is measured on is not chosen
+    by a model. Pairs that the run was trained on are judged by the closed form of the others
+    (`FoldedScores`), for it has memorised them; where its encoders are not frozen, so that this is
+    not possible, the page and `filter.json` say so.
 
     `kept.jsonl` and `dropped.jsonl` have one line for each pair: id, row, caption and its number in
     the row, energy and, where the model has one, probability of match. `filter.json` counts,
@@ -99,9 +114,21 @@ def filter_store(
     check_keep(keep)
     check_new_store(new_store)
     embedder = opened_model(model, checkpoint)
-    rows = None if where is None else rows_where(Store(check_store(store)), where)
+    opened = Store(check_store(store))
+    rows = None if where is None else rows_where(opened, where)
+    if not all_splits:
+        train = rows_where(opened, "split = 'train'")
+        rows = train if rows is None else np.intersect1d(rows, train)
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
         scores = score_pairs(embedded.vector_store, embedded.form, rows)
+    judged, match = "", embedder.match
+    if trained_on(model, opened):
+        features = FeatureCache.open(embedder, embedded.store, reporter).rows()
+        folded = folded_scores(embedder, features, scores.rows, scores.captions)
+        judged = "in sample" if folded is None else "out of sample"
+        if folded is not None:
+            scores, match = replace(scores, energies=folded.energies), folded.match
+        reporter.say(_JUDGED[judged])
     kept = keep_best(scores, keep)
     pairs, left = len(scores), int(kept.sum())
 
@@ -120,17 +147,26 @@ def filter_store(
     facts = write_report(
         out,
         "filter",
-        embedder,
+        match,
         embedded,
         scores.energies,
         kept,
         about,
-        facts={"where": where, "keep": keep, "pairs": pairs, "kept": left, "dropped": pairs - left},
+        facts={
+            "where": where,
+            "all_splits": all_splits,
+            "judged": judged or "by a model trained elsewhere",
+            "keep": keep,
+            "pairs": pairs,
+            "kept": left,
+            "dropped": pairs - left,
+        },
         lists={"kept": np.flatnonzero(kept), "dropped": np.flatnonzero(~kept)},
         order=np.argsort(scores.energies, kind="stable"),
         title="Filter",
-        lead=f"{pairs:,} pairs{f' where {where}' if where else ''}, judged in store version"
-        f" {embedded.store.version}.",
+        lead=f"{pairs:,} {'' if all_splits else 'training '}pairs"
+        f"{f' where {where}' if where else ''}, judged in store version {embedded.store.version}."
+        f"{' ' if judged else ''}{_JUDGED.get(judged, '').capitalize()}",
         tiles={"Pairs": pairs, "Kept": left, "Dropped": pairs - left},
     )
     dropped = _by_row(scores.rows[~kept], scores.captions[~kept])
@@ -208,7 +244,7 @@ def pair_store(
     facts = write_report(
         out,
         "pair",
-        embedder,
+        embedder.match,
         embedded,
         found.energies,
         np.arange(len(found)) < len(chosen),

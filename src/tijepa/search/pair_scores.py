@@ -8,12 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tijepa.data.features import StoreFeatures
 from tijepa.errors import ConfigError, DataError
+from tijepa.inference.calibration import Directions
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.energies import Form
+from tijepa.inference.match_probability import MatchProbability, fit_match_probability
+from tijepa.inference.moments import Moments
 from tijepa.search.vector_store import VectorStore
 
 _BLOCK = 65_536
+FOLDS = 5
+_FITTED = (0.35, 0.03)  # shrinkage and ridge where the model has chosen none
+_PAIRS_A_NUMBER = 0.5  # pairs for each number of a pooled token, below which no fold is fitted
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,93 @@ def score_pairs(
     own = np.searchsorted(images.rows, texts.rows[chosen])
     energies = pair_energies(images.values, own, texts.values, chosen, form)
     return PairScores(texts.rows[chosen], texts.numbers(chosen), energies)
+
+
+class FoldedScores:
+    """Energies of pairs by the closed form between pooled tokens, fitted without their own fold.
+
+    Whatever a model was trained on it has memorised in part: its energies there are low for wrong
+    pairs too. Here every fifth row is judged by the regression (`inference/calibration.py`, the
+    direct expert) of the others. `match` is fitted to the pairs and to shuffled ones.
+    """
+
+    def __init__(
+        self,
+        features: StoreFeatures,
+        rows: NDArray[np.int64],
+        captions: NDArray[np.int64],
+        shrinkage: float,
+        ridge: float,
+    ) -> None:
+        self._features = features
+        order = np.random.default_rng(0).permutation(np.unique(rows))
+        fold_of_row = dict(zip(order.tolist(), np.arange(len(order)) % FOLDS, strict=True))
+        fold = np.array([fold_of_row[row] for row in rows.tolist()])
+        places = [np.flatnonzero(fold == k) for k in range(FOLDS)]
+        parts = [self._moments(rows[own], captions[own]) for own in places]
+        every = Moments(*parts[0].widths)
+        for part in parts:
+            every.merge(part)
+        self.energies = np.empty(len(rows))
+        shuffled = np.empty(len(rows))
+        for own, part in zip(places, parts, strict=True):
+            fitted = every.without(part).directions().calibrated(shrinkage, ridge)
+            for some in np.array_split(own, max(1, len(own) // _BLOCK)):
+                x, y = self._tokens(rows[some], captions[some])
+                self.energies[some] = _paired(fitted, x, y)
+                shuffled[some] = _paired(fitted, x, y.roll(len(y) // 2, 0))  # another row's
+        self.match: MatchProbability = fit_match_probability(
+            torch.from_numpy(self.energies), torch.from_numpy(shuffled)
+        )
+
+    def _moments(self, rows: NDArray[np.int64], captions: NDArray[np.int64]) -> Moments:
+        x, y = self._tokens(rows[:1], captions[:1])
+        found = Moments(x.shape[1], y.shape[1])
+        for start in range(0, len(rows), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            found.add(*self._tokens(rows[part], captions[part]))
+        return found
+
+    def _tokens(
+        self, rows: NDArray[np.int64], captions: NDArray[np.int64]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pooled tokens of the images and of the captions with these numbers."""
+        images, texts = self._features["image"], self._features["text"]
+        x = torch.cat([images.pooled(row) for row in rows.tolist()])
+        numbers = zip(rows.tolist(), captions.tolist(), strict=True)
+        return x, torch.stack([texts.pooled(row)[number] for row, number in numbers])
+
+
+def folded_scores(
+    embedder: Embedder,
+    features: StoreFeatures,
+    rows: NDArray[np.int64],
+    captions: NDArray[np.int64],
+) -> FoldedScores | None:
+    """Out-of-sample energies of pairs; None where features are not cached or pairs are few.
+
+    `features` are those of frozen encoders, cached beside the store.
+    """
+    image, text = features.get("image"), features.get("text")
+    if image is None or text is None or len(np.unique(rows)) < FOLDS:
+        return None
+    if not all(image.covers(row) and text.covers(row) for row in np.unique(rows).tolist()):
+        return None
+    numbers = len(image.pooled(int(rows[0]))[0]) + len(text.pooled(int(rows[0]))[0])
+    if len(rows) < _PAIRS_A_NUMBER * numbers:
+        return None
+    direct = embedder.calibration.direct if embedder.calibration else None
+    chosen = _FITTED if direct is None else (direct.shrinkage, direct.ridge or _FITTED[1])
+    return FoldedScores(features, rows, captions, *chosen)
+
+
+def _paired(fitted: Directions, x: torch.Tensor, y: torch.Tensor) -> NDArray[np.float64]:
+    """The energy of row k of the images with row k of the texts."""
+    total = torch.zeros(len(x), dtype=torch.float64)
+    for direction, of, target in ((fitted.to_text, x, y), (fitted.to_image, y, x)):
+        u, v = direction.of_prediction(of), direction.of_target(target)
+        total += u.own + v.own - (u.w * v.w).sum(dim=1)
+    return (total / 2).numpy()
 
 
 def pair_energies(
@@ -83,10 +177,10 @@ def keep_best(scores: PairScores, keep: float) -> NDArray[np.bool_]:
 
 
 def match_probabilities(
-    embedder: Embedder, energies: NDArray[np.float64]
+    match: MatchProbability | None, energies: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
     """The probability of match of each energy, None where the model has none."""
-    if embedder.match is None:
+    if match is None:
         return None
-    found: NDArray[np.float64] = embedder.match.probability(torch.from_numpy(energies)).numpy()
+    found: NDArray[np.float64] = match.probability(torch.from_numpy(energies)).numpy()
     return found
