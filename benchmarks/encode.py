@@ -85,7 +85,8 @@ def parity(embedders: dict[str, Embedder], images: Any, texts: list[str]) -> Any
     """Mean cosine of each variant's joint embeddings with those in float32."""
 
     def rows(embedder: Embedder) -> torch.Tensor:
-        return torch.cat([embedder.encode_image(images), embedder.encode_text(texts)])
+        how: Any = {"form": "cosine"}
+        return torch.cat([embedder.encode_image(images, **how), embedder.encode_text(texts, **how)])
 
     exact = rows(embedders["tijepa, float32"])
     return {

@@ -52,6 +52,10 @@ def pixels(path: Path) -> np.ndarray:
         return np.array(image)
 
 
+WIDTH = (
+    62  # of a row of calibrated energy: both heads and 13 directions of the direct expert, twice
+)
+
 # --- what counts as an image ------------------------------------------------------------------
 
 
@@ -59,7 +63,7 @@ def test_all_forms_of_one_image_have_one_embedding(model: Embedder, paths: list[
     array = pixels(paths[0])
     tensor = torch.from_numpy(array).permute(2, 0, 1)
     expected = model.encode_image(paths[0])
-    assert expected.shape == (1, 16)
+    assert expected.shape == (1, WIDTH)
     with Image.open(paths[0]) as opened:
         for image in (str(paths[0]), opened, array, tensor, tensor.float() / 255):
             assert torch.equal(model.encode_image(image), expected), type(image)
@@ -72,7 +76,7 @@ def test_several_images_come_as_lists_of_any_kind_arrays_or_tensors(
     arrays = np.stack([pixels(path) for path in paths])
     tensors = torch.from_numpy(arrays).permute(0, 3, 1, 2)
     expected = model.encode_image(paths)
-    assert expected.shape == (5, 16)
+    assert expected.shape == (5, WIDTH)
     mixed = [paths[0], str(paths[1]), arrays[2], tensors[3], tensors[4] / 255]
     for images in (tuple(paths), arrays, tensors, tensors / 255, list(arrays), mixed):
         assert torch.equal(model.encode_image(images), expected), type(images)
@@ -127,8 +131,8 @@ def test_transparency_and_orientation_are_read_as_from_a_file(
     clear.convert("RGB").save(tmp_path / "turned.png", exif=exif)
     with Image.open(tmp_path / "turned.png") as turned:
         assert torch.equal(model.encode_image(turned), model.encode_image(tmp_path / "turned.png"))
-    assert model.encode_image(clear.convert("CMYK")).shape == (1, 16)
-    assert model.encode_image(clear.convert("L")).shape == (1, 16)
+    assert model.encode_image(clear.convert("CMYK")).shape == (1, WIDTH)
+    assert model.encode_image(clear.convert("L")).shape == (1, WIDTH)
 
 
 @pytest.mark.parametrize(
@@ -222,10 +226,20 @@ def test_an_embedding_does_not_depend_on_the_others_of_its_call(
     assert torch.allclose(turned.flip(0), texts, atol=1e-5)
 
 
+def test_rows_are_by_default_of_the_form_that_results_are_reported_by(
+    model: Embedder, paths: list[Path]
+) -> None:
+    assert model.default_form == "calibrated"
+    images, texts = model.encode_image(paths), model.encode_text(TEXTS)
+    torch.testing.assert_close(-images @ texts.T, model.energy(paths, TEXTS), atol=1e-3, rtol=1e-4)
+
+
 def test_cosine_energy_is_one_minus_the_product_of_embeddings(
     model: Embedder, paths: list[Path]
 ) -> None:
-    images, texts = model.encode_image(paths), model.encode_text(TEXTS)
+    images = model.encode_image(paths, form="cosine")
+    texts = model.encode_text(TEXTS, form="cosine")
+    assert images.shape == texts.shape == (5, 16)
     assert torch.allclose(images.norm(dim=1), torch.ones(5), atol=1e-6)
     assert torch.allclose(texts.norm(dim=1), torch.ones(5), atol=1e-6)
     energy = model.energy(paths, TEXTS, form="cosine")
@@ -354,7 +368,7 @@ def test_results_can_be_trained_on(model: Embedder, paths: list[Path]) -> None:
     """No inference tensors, no graph: a probe on top of embeddings just works."""
     features = model.encode_image(paths)
     assert not features.requires_grad
-    probe = torch.nn.Linear(16, 1)
+    probe = torch.nn.Linear(WIDTH, 1)
     probe(features).sum().backward()
     assert probe.weight.grad is not None
 

@@ -341,7 +341,7 @@ def test_rows_of_another_form_are_refused(index: Index, embedder: Embedder) -> N
     with pytest.raises(
         ConfigError, match=rf"queries have 16 numbers, and the index {index.card.length}"
     ):
-        index.search(embedder.encode_text(QUERIES))
+        index.search(embedder.encode_text(QUERIES, form="cosine"))
 
 
 def test_a_source_that_is_no_store_is_refused_with_what_makes_one(embedder: Embedder) -> None:

@@ -98,7 +98,7 @@ class Embedder:
         self,
         images: Images | Features,
         *,
-        form: Form = "cosine",
+        form: Form | None = None,
         batch_size: int = 256,
         progress: bool = False,
         output: Output = "torch",
@@ -108,12 +108,13 @@ class Embedder:
         An image is a PIL image, a path, the bytes of an image file, a file opened to read bytes, a
         uint8 array (height, width, 3) or a tensor (3, height, width), uint8 or float in [0, 1]; an
         array or a tensor with a further axis in front is several. The largest centred square of
-        each is used. With `form="cosine"` rows have length 1 and
-        `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with `"squared_l2"` half the
-        squared distance of two rows, divided by D, is the squared L2 energy. With
-        `"calibrated"` `-encode_image(x) @ encode_text(y).T` is the calibrated energy of a pair. To
-        find images by a text take the first half of both rows, to find texts by an image the second
-        half: the largest inner products are best (`inference/calibration.py`).
+        each is used. `form` is as in `energy`, by default the one that results are reported by.
+        With "calibrated" `-encode_image(x) @ encode_text(y).T` is the calibrated energy of a pair
+        (nearly so where rows are compressed). To find images by a text take the first half of both
+        rows, to find texts by an image the second half: the largest inner products are best
+        (`inference/calibration.py`). With "cosine" rows have length 1 and
+        `1 - encode_image(x) @ encode_text(y).T` is the cosine energy; with "squared_l2" half the
+        squared distance of two rows, divided by D, is the squared L2 energy.
         Without images the result has no rows. `Features` are what the model's frozen encoder gave
         of the images earlier; only a model in torch takes them.
 
@@ -138,7 +139,7 @@ class Embedder:
         self,
         texts: Texts | Features,
         *,
-        form: Form = "cosine",
+        form: Form | None = None,
         batch_size: int = 256,
         progress: bool = False,
         output: Output = "torch",
@@ -358,7 +359,8 @@ class Embedder:
         """
         return upload(self.save, repo_id, private=private, token=token, message=message)
 
-    def _joint(self, modality: Modality, items: Any, form: Form, *how: Any) -> Tensor:
+    def _joint(self, modality: Modality, items: Any, form: Form | None, *how: Any) -> Tensor:
+        form = form or self.default_form
         self.check_form(form)
         if modality == "image" and not isinstance(items, Features):
             items = image_list(items)

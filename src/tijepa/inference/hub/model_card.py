@@ -68,6 +68,7 @@ import tijepa
 model = tijepa.load("{name}")  # this folder, or "owner/{name}" on the hub
 images = model.encode_image(["photo.jpg"])
 texts = model.encode_text(["two dogs on a beach"])
+fit = images @ texts.T  # high = compatible
 energy = model.energy(["photo.jpg"], ["two dogs on a beach"])  # low = compatible
 ```
 
