@@ -80,6 +80,22 @@ def test_an_image_asks_for_captions_and_the_gallery_needs_no_network(
         assert hit["caption"] in html
 
 
+def test_an_image_asks_for_images_like_it(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, page = tmp_path / "red.png", tmp_path / "gallery.html"
+    Image.new("RGB", (40, 40), (200, 20, 20)).save(image)
+    assert main([*asked, "--like", str(image), "--json", "--html", str(page)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["among"], facts["alike"], facts["form"]) == ("images", True, "cosine")
+    energies = [hit["energy"] for hit in facts["hits"]]
+    assert energies == sorted(energies)
+    assert "Images like red.png" in page.read_text()
+    assert main([*asked, "--like", str(image)]) == 0
+    assert "distance" in capsys.readouterr().out
+    assert main([*asked, "red", "--like", str(image)]) == 2
+
+
 def test_markup_in_a_question_is_shown_and_not_interpreted(
     asked: list[str], tmp_path: Path
 ) -> None:
@@ -98,7 +114,7 @@ def test_a_condition_that_nothing_meets_says_so(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], r"Give TEXT or --image, one of them"),
+        ([], r"Give TEXT, --image or --like"),
         (["a star", "--where", "colour = 1"], r"No field named colour; columns: id, split"),
         (["a star", "--k", "0"], r"'--k': 0 is not in the range"),
         (["--image", "none.jpg"], r"'none.jpg' does not exist"),

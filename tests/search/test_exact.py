@@ -48,3 +48,16 @@ def test_blocks_change_nothing(values: np.ndarray, queries: np.ndarray, k: int, 
         found = exact_search(values, queries, k)
     by_hand = np.sort(-(queries.astype(float) @ values.astype(float).T), axis=1)[:, :k]
     assert np.array_equal(found.energies, by_hand)
+
+
+def test_alike_are_rows_of_one_direction_whatever_their_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """(1, 0) to (5, 0) is 0, to (1, 1) 1 − √½, to (0, 2) 1, to (−1, 0) 2; in blocks of two rows."""
+    monkeypatch.setattr(exact, "_BLOCK", 2)
+    values = np.array([[-1, 0], [0, 2], [5, 0], [1, 1], [0, 0]], np.float32)
+    found = exact.most_alike(values, np.array([[1, 0]], np.float32), 4)
+    assert found.positions.tolist() == [[2, 3, 1, 4]]
+    assert found.energies[0] == pytest.approx([0, 1 - 0.5**0.5, 1, 1], abs=1e-6)
+    some = exact.most_alike(values, np.array([[1, 0]], np.float32), 4, np.array([0, 3]))
+    assert some.positions.tolist() == [[3, 0]]

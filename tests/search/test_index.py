@@ -89,6 +89,31 @@ def test_energy_and_probability_of_a_hit_are_those_of_the_direction_that_is_sear
     assert hit.probability == pytest.approx(match.probability(energy).item(), abs=1e-4)
 
 
+def test_an_image_finds_images_of_which_the_same_texts_are_expected(
+    index: Index, embedder: Embedder, prepared: Path, tmp_path: Path
+) -> None:
+    """Itself first, at a distance of 0; the others by the cosine of the halves without ends."""
+    paths = []
+    for number, data in enumerate(contents(prepared)[2]):
+        paths.append(tmp_path / f"{number}.png")
+        paths[-1].write_bytes(data)
+    rows = embedder.encode_image(paths, form=index.form)
+    hits = index.search_alike(rows[7:9], k=5)
+    half = torch.nn.functional.normalize(rows[:, : rows.shape[1] // 2 - 2], dim=1)
+    for query, found in zip((7, 8), hits, strict=True):
+        distance = 1 - half @ half[query]
+        assert found[0].energy == pytest.approx(0.0, abs=1e-5)
+        expected = distance.sort().values[:5].tolist()
+        assert [hit.energy for hit in found] == pytest.approx(expected, abs=1e-5)
+        assert [float(distance[hit.row]) for hit in found] == pytest.approx(expected, abs=1e-5)
+        assert {hit.probability for hit in found} == {None}
+    tested = index.search_alike(rows[7:8], k=100, where="split = 'test'")[0]
+    assert {hit.split for hit in tested} == {"test"}
+    assert len(tested) == 12
+    with pytest.raises(ConfigError, match="k is 0"):
+        index.search_alike(rows[:1], k=0)
+
+
 def test_an_image_finds_captions_each_with_its_own_item(
     index: Index, embedder: Embedder, prepared: Path
 ) -> None:

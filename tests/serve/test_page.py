@@ -251,7 +251,10 @@ def test_an_image_that_is_given_is_searched_by(
         page.evaluate(DROP, [list(image), way])
     page.wait_for_selector("#results .meta")
     assert page.inner_text("#asked-name") == "own.png"
-    assert "with the image" in page.inner_text("#search-status")
+    assert "most alike first" in page.inner_text("#search-status")
+    assert page.eval_on_selector("#asked-thumb", "shown => shown.naturalWidth") > 0
+    page.select_option("#by", "captions")
+    until(page, "document.querySelector('#search-status').innerText.includes('with the image')")
     page.click("#drop-image")
     page.wait_for_selector("#start:not([hidden])")
 

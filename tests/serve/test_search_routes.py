@@ -51,6 +51,19 @@ def test_a_parameter_that_the_route_lacks_is_refused(client: TestClient) -> None
     assert as_json.json() == {"error": "the body is JSON: send a form, multipart or url-encoded"}
 
 
+def test_an_image_finds_images_like_it(client: TestClient) -> None:
+    """The image of row 3 itself comes first."""
+    data = client.get("/items/3/image?side=1280").content
+    answer = client.post("/search", files={"image": data}, data={"k": 9, "by": "likeness"}).json()
+    assert answer["form"] == "cosine"
+    assert len(answer["hits"]) == 9
+    energies = [hit["energy"] for hit in answer["hits"]]
+    assert energies == sorted(energies)
+    assert 3 in [hit["row"] for hit in answer["hits"][:2]]
+    words = client.post("/search", data={"text": "red", "by": "likeness"})
+    assert words.status_code == 422
+
+
 def test_an_image_finds_items_by_their_nearest_caption_each_once(
     client: TestClient, served_model: Embedder, served_index: Index
 ) -> None:

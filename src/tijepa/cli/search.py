@@ -20,6 +20,11 @@ from tijepa.cli.options import checkpoint_option, run_argument
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An image that asks for captions, in place of TEXT.",
 )
+@click.option(
+    "--like",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An image that asks for images like it.",
+)
 @click.option("--k", type=click.IntRange(1, 10_000), default=10, show_default=True, metavar="N")
 @click.option("--where", metavar="CONDITION", help="On columns: \"split = 'test' AND likes > 3\".")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
@@ -34,6 +39,7 @@ def search(
     store: str,
     text: str | None,
     image: Path | None,
+    like: Path | None,
     k: int,
     where: str | None,
     as_json: bool,
@@ -46,9 +52,10 @@ def search(
 
     \b
     tijepa search runs/photos photos.lance "two dogs on a beach"
+    tijepa search runs/photos photos.lance --like photo.jpg
     """
-    if (text is None) == (image is None):
-        raise click.UsageError("Give TEXT or --image, one of them.")
+    if sum(one is not None for one in (text, image, like)) != 1:
+        raise click.UsageError("Give TEXT, --image or --like, one of them.")
     from rich.console import Console
 
     from tijepa.cli.tables import print_answer
@@ -60,7 +67,7 @@ def search(
     made_by = shlex.join(["tijepa", "index", str(run), store, *weights])
     model = load(run, checkpoint=checkpoint)
     index = Index.open(model, store, exact=exact, backend=backend, made_by=made_by)
-    answer = ask(index, text=text, image=image, k=k, where=where)
+    answer = ask(index, text=text, image=like or image, alike=like is not None, k=k, where=where)
     if as_json:
         click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))
     else:

@@ -333,7 +333,8 @@ def print_answer(console: Console, answer: Answer, index: Index) -> None:
         console.print(Text(answer.nothing))
         return
     table = _table(None)
-    _figures(table, "", f"energy{' (nats)' if index.form == 'calibrated' else ''}", "match")
+    nats = " (nats)" if index.form == "calibrated" and not answer.alike else ""
+    _figures(table, "", "distance" if answer.alike else f"energy{nats}", "match")
     table.add_column("item and caption", overflow="fold")
     for place, hit in enumerate(answer.hits, start=1):
         what = _text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long

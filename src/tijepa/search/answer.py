@@ -21,17 +21,21 @@ _SIDE = 420  # pixels of the longer side of an image on a page
 
 @dataclass(frozen=True)
 class Answer:
-    """The hits for `text`, which asks for images, or for `image`, which asks for captions."""
+    """The hits for `text`, which asks for images, or for `image`.
+
+    An image asks for captions, or with `alike` for images like it.
+    """
 
     text: str | None
     image: Path | None
     where: str | None
     hits: list[Hit]
+    alike: bool = False
 
     @property
     def among(self) -> Side:
         """What was searched."""
-        return "images" if self.image is None else "texts"
+        return "images" if self.image is None or self.alike else "texts"
 
     @property
     def nothing(self) -> str:
@@ -46,6 +50,7 @@ def search(
     text: str | None = None,
     *,
     image: str | Path | None = None,
+    alike: bool = False,
     k: int = 10,
     where: str | None = None,
     exact: bool = False,
@@ -53,6 +58,8 @@ def search(
     checkpoint: str | None = None,
 ) -> Answer:
     """The k images of `store` of lowest energy for `text`, or the captions for the file `image`.
+
+    With `alike` the file asks for images instead, for those that are like it.
 
     `tijepa.index` has to be called before. `where` is a condition on the store's columns;
     `model`, `checkpoint` and `exact` are as there, `backend` as in `Index.open`. For many questions
@@ -65,8 +72,11 @@ def search(
     """
     if (text is None) == (image is None):
         raise ConfigError("give a text or `image`, one of them")
+    if alike and image is None:
+        raise ConfigError("`alike` needs an `image` that others are to be like")
     index = Index.open(opened_model(model, checkpoint), store, exact=exact, backend=backend)
-    return ask(index, text=text, image=None if image is None else Path(image), k=k, where=where)
+    file = None if image is None else Path(image)
+    return ask(index, text=text, image=file, alike=alike, k=k, where=where)
 
 
 def ask(
@@ -74,6 +84,7 @@ def ask(
     *,
     text: str | None = None,
     image: Path | None = None,
+    alike: bool = False,
     k: int = 10,
     where: str | None = None,
 ) -> Answer:
@@ -84,6 +95,8 @@ def ask(
     assert (text is None) != (image is None), "one of text and image"
     if image is not None:
         rows = index.embedder.encode_image(image, form=index.form)
+        if alike:
+            return Answer(None, image, where, index.search_alike(rows, k, where=where)[0], True)
         return Answer(None, image, where, index.search(rows, k, among="texts", where=where)[0])
     assert text is not None
     check_text(text)
@@ -93,13 +106,14 @@ def ask(
 
 def answer_facts(answer: Answer, index: Index) -> dict[str, Any]:
     """What `--json` prints; `recall_at_10` is None where every energy was computed."""
-    lists = index.card.lists.get(answer.among)
+    lists = None if answer.alike else index.card.lists.get(answer.among)
     return {
         "text": answer.text,
         "image": None if answer.image is None else str(answer.image),
         "among": answer.among,
+        "alike": answer.alike,
         "where": answer.where,
-        "form": index.form,
+        "form": "cosine" if answer.alike else index.form,
         "store": index.store.uri,
         "version": index.card.version,
         "rows": index.card.rows,
@@ -116,9 +130,11 @@ def write_answer(path: Path, answer: Answer, index: Index) -> None:
     write_page(
         path,
         "answer.html",
-        title=answer.text if asked is None else f"Captions for {asked.name}",
+        title=answer.text
+        if asked is None
+        else f"{'Images like' if answer.alike else 'Captions for'} {asked.name}",
         found=plural(len(answer.hits), "item", "items"),
-        energy=energy_name(index.form),
+        energy=energy_name("cosine" if answer.alike else index.form),
         store=f"{index.card.rows:,} rows of {index.store.uri}, version {index.card.version}",
         where=answer.where,
         asked=None if asked is None else thumbnail(viewable(asked.read_bytes(), _SIDE), _SIDE),

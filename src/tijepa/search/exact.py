@@ -64,6 +64,40 @@ def rerank(
     return Found(np.take_along_axis(candidates, order, 1), np.take_along_axis(energies, order, 1))
 
 
+def most_alike(
+    values: NDArray[np.floating],
+    queries: NDArray[np.float32],
+    k: int,
+    allowed: NDArray[np.int64] | None = None,
+) -> Found:
+    """The k rows of largest cosine with each query, best first; energies are 1 minus that.
+
+    Among the n rows of `values`, or those at the positions `allowed` alone, all of them compared.
+    """
+    places = np.arange(len(values)) if allowed is None else allowed
+    asked = _unit(queries)
+    best = Found(np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0)))
+    for start in range(0, len(places), _BLOCK):
+        some = places[start : start + _BLOCK]
+        block = values[start : start + _BLOCK] if allowed is None else values[some]
+        distances = 1 - asked @ _unit(block).T
+        positions = np.concatenate([best.positions, np.broadcast_to(some, distances.shape)], axis=1)
+        energies = np.concatenate([best.energies, distances], axis=1)
+        order = np.lexsort((positions, energies), axis=1)[:, :k]
+        best = Found(
+            np.take_along_axis(positions, order, 1), np.take_along_axis(energies, order, 1)
+        )
+    return best
+
+
+def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    full = np.asarray(rows, np.float32)
+    unit: NDArray[np.float32] = full / np.maximum(
+        np.linalg.norm(full, axis=1, keepdims=True), 1e-12
+    )
+    return unit
+
+
 class SearchBackend(Protocol):
     """Finds candidates among vectors; energies are computed exactly afterwards.
 
@@ -104,7 +138,8 @@ class Hit:
     """One item of the store; hits of a query come lowest energy first.
 
     `row` is the item's row in the store, by which `Index.images` gives its bytes. `energy` is in
-    the index's form, in nats where that is calibrated. `probability` is that of a match at equal
+    the index's form, in nats where that is calibrated; of images that are alike it is 1 minus a
+    cosine. `probability` is that of a match at equal
     odds, None where the model has none. `caption` is the caption found, where texts are searched;
     else the item's first, None where it has none.
     """

@@ -16,10 +16,11 @@ from tijepa.errors import ConfigError, DataError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.energies import Form
 from tijepa.inference.loading import load
+from tijepa.inference.match_probability import MatchProbability
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.registry import part
 from tijepa.search.embed_store import embedded_store, verified
-from tijepa.search.exact import Found, Hit, SearchBackend, exact_search, rerank
+from tijepa.search.exact import Found, Hit, SearchBackend, exact_search, most_alike, rerank
 from tijepa.search.ivf import EXACT_UP_TO, Lists, need_faiss, searched
 from tijepa.search.manifest import (
     IndexCard,
@@ -32,7 +33,7 @@ from tijepa.search.manifest import (
     remove_others,
     write_card,
 )
-from tijepa.search.vector_store import SIDES, Side, VectorStore
+from tijepa.search.vector_store import SIDES, Side, Vectors, VectorStore
 from tijepa.search.where import rows_where
 
 
@@ -199,6 +200,36 @@ class Index:
         store's columns, such as "split = 'test' AND likes > 3". Raises `ConfigError` for a k below
         1, rows of another length, and a condition that is none.
         """
+        self._check(queries, k)
+        found = self._find(queries.detach().cpu().float().numpy(), k, among, where)
+        if self.form == "cosine":
+            found = found._replace(energies=1 + found.energies)
+        if self.form == "calibrated":
+            found = found._replace(energies=2 * found.energies)
+        match = self.embedder.match_among("image" if among == "images" else "text")
+        return self._hits(found, among, match)
+
+    def search_alike(
+        self, queries: Float[Tensor, "q j"], k: int = 10, *, where: str | None = None
+    ) -> list[list[Hit]]:
+        """The k images of which the model expects most nearly the same texts, for rows of images.
+
+        By the cosine of what either row says of texts; all of them are compared, whatever lists
+        there are. Otherwise as `search`.
+        """
+        self._check(queries, k)
+        vectors = self._vectors["images"]
+        ends = -2 if self.form == "calibrated" else None  # an image's own terms compare nothing
+        values = searched(vectors.values, self.form, "images")[:, :ends]
+        asked = searched(queries.detach().cpu().float().numpy(), self.form, "images")[:, :ends]
+        found = most_alike(values, np.asarray(asked, np.float32), k, self._allowed(vectors, where))
+        return self._hits(found, "images", None)
+
+    def images(self, rows: Sequence[int]) -> list[bytes | None]:
+        """The image files of some rows of the store, None where a row has none."""
+        return self.store.images(np.asarray(rows, np.int64))
+
+    def _check(self, queries: Float[Tensor, "q j"], k: int) -> None:
         if k < 1:
             raise ConfigError(f"k is {k}: it must be at least 1")
         if queries.shape[1] != self.card.length:
@@ -206,26 +237,20 @@ class Index:
                 f"queries have {queries.shape[1]} numbers, and the index {self.card.length}:"
                 f" encode them with form='{self.form}' by the model of the index"
             )
-        found = self._find(queries.detach().cpu().float().numpy(), k, among, where)
-        if self.form == "cosine":
-            found = found._replace(energies=1 + found.energies)
-        if self.form == "calibrated":
-            found = found._replace(energies=2 * found.energies)
-        return self._hits(found, among)
 
-    def images(self, rows: Sequence[int]) -> list[bytes | None]:
-        """The image files of some rows of the store, None where a row has none."""
-        return self.store.images(np.asarray(rows, np.int64))
+    def _allowed(self, vectors: Vectors, where: str | None) -> NDArray[np.int64] | None:
+        """Places of the vectors whose rows meet a condition."""
+        if where is None:
+            return None
+        meets = np.zeros(self.card.rows, bool)
+        meets[rows_where(self.store, where)] = True
+        return np.flatnonzero(meets[vectors.rows])
 
     def _find(self, queries: NDArray[np.float32], k: int, among: Side, where: str | None) -> Found:
         vectors, lists = self._vectors[among], self._lists.get(among)
         values = searched(vectors.values, self.form, among)
         asked = np.ascontiguousarray(searched(queries, self.form, among))
-        allowed = None
-        if where is not None:
-            meets = np.zeros(self.card.rows, bool)
-            meets[rows_where(self.store, where)] = True
-            allowed = np.flatnonzero(meets[vectors.rows])
+        allowed = self._allowed(vectors, where)
         few = allowed is not None and len(allowed) <= (self.card.exact_up_to or 0)
         if among in self._backends and not few:
             return rerank(values, asked, self._backends[among].search(asked, k, allowed), k)
@@ -233,9 +258,8 @@ class Index:
             return exact_search(values, asked, k, allowed)
         return rerank(values, asked, lists.search(values, asked, k, allowed), k)
 
-    def _hits(self, found: Found, among: Side) -> list[list[Hit]]:
+    def _hits(self, found: Found, among: Side, match: MatchProbability | None) -> list[list[Hit]]:
         vectors = self._vectors[among]
-        match = self.embedder.match_among("image" if among == "images" else "text")
         used = np.unique(found.positions)
         rows, numbers = vectors.rows[used], vectors.numbers(used)
         taken = self.store.take_each(rows, ["id", "captions", "split"]).to_pylist()

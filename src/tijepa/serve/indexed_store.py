@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tijepa.inference.energies import Form
     from tijepa.search import Hit, Index
 
+Among = Literal["images", "texts", "alike"]
 CACHE_BYTES = 64 * 2**20  # of encoded images, the most recently shown
 CAPTIONS = 5  # of one item that may each stand among the nearest texts
 EXAMPLES = 12
@@ -68,17 +69,15 @@ class IndexedStore:
         return PurePosixPath(self._index.store.uri.rstrip("/")).name
 
     def search(
-        self,
-        query: Float[Tensor, "1 j"],
-        among: Literal["images", "texts"],
-        k: int,
-        where: str | None,
+        self, query: Float[Tensor, "1 j"], among: Among, k: int, where: str | None
     ) -> list[Hit]:
         """At most k items, each once, lowest energy first.
 
-        The texts of an item are several: among them an item stands by the nearest. Raises
-        `ConfigError` for a condition that is none.
+        The texts of an item are several: among them an item stands by the nearest. An image among
+        images finds those that are like it. Raises `ConfigError` for a condition that is none.
         """
+        if among == "alike":
+            return self._index.search_alike(query, k, where=where)[0]
         wanted = k if among == "images" else k * CAPTIONS
         nearest: dict[int, Hit] = {}
         for hit in self._index.search(query, wanted, among=among, where=where)[0]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
@@ -18,6 +18,7 @@ from tijepa.serve.dependencies import (
     service_of,
 )
 from tijepa.serve.errors import REFUSALS
+from tijepa.serve.indexed_store import Among
 from tijepa.serve.schemas import Found, ItemAnswer, SearchAnswer
 
 MOST_HITS = 200
@@ -26,6 +27,7 @@ SIDES = (160, 320, 640, 1280)  # pixels of a shown image; few, so that they are 
 router = APIRouter(tags=["search"], responses=REFUSALS, dependencies=[Depends(only_known)])
 
 _WHERE = "Condition on the store's columns in SQL, such as split = 'test'."
+_BY = "What the items are found by: their captions, or the likeness of their image."
 _ROW = "Number of the item in the store, from 0."
 
 
@@ -37,7 +39,7 @@ async def search_by_text(
     where: Annotated[str | None, Query(max_length=2000, description=_WHERE)] = None,
 ) -> SearchAnswer:
     """Images in order of their energy with the text."""
-    return await _search(request, None, text, k, where)
+    return await _search(request, None, text, k, where, "images")
 
 
 @router.post("/search", summary="Find items by an image, or by words")
@@ -47,11 +49,15 @@ async def search_by_image(
     text: Annotated[str | None, Form(description="Instead: what to look for.")] = None,
     k: Annotated[int, Form(ge=1, le=MOST_HITS, description="Items to return at most.")] = 24,
     where: Annotated[str | None, Form(max_length=2000, description=_WHERE)] = None,
+    by: Annotated[Literal["captions", "likeness"], Form(description=_BY)] = "captions",
 ) -> SearchAnswer:
-    """Items in order of the energy of their nearest caption with the image."""
+    """Items by the energy of their nearest caption with the image, or by likeness to it."""
     if (image is None) == (text is None):
         raise HTTPException(422, "send either an image as image, or a text")
-    return await _search(request, image, text, k, where)
+    if text is not None and by == "likeness":
+        raise HTTPException(422, "only an image can ask by likeness: leave out by")
+    among: Among = "images" if text is not None else "texts" if by == "captions" else "alike"
+    return await _search(request, image, text, k, where, among)
 
 
 @router.get("/items/{row}", summary="One item of the store")
@@ -92,7 +98,12 @@ async def image(
 
 
 async def _search(
-    request: Request, image: UploadFile | None, text: str | None, k: int, where: str | None
+    request: Request,
+    image: UploadFile | None,
+    text: str | None,
+    k: int,
+    where: str | None,
+    among: Among,
 ) -> SearchAnswer:
     started = time.perf_counter()
     service, catalogue = service_of(request), indexed_store_of(request)
@@ -102,11 +113,11 @@ async def _search(
     received = await service.receive(await contents(uploads, service.limits))
     e = await service.embeddings([one.inputs for one in received], texts)
     image_rows, text_rows = joint_of(e, catalogue.form, service.embedder.calibration)
-    query, among = (text_rows, "images") if texts else (image_rows, "texts")
+    query = text_rows if texts else image_rows
     condition = where if where and where.strip() else None
     hits = await service.in_thread(catalogue.search, query, among, k, condition)
     return SearchAnswer(
-        form=catalogue.form,
+        form="cosine" if among == "alike" else catalogue.form,
         items=len(catalogue),
         seconds=time.perf_counter() - started,
         hits=[Found(**vars(hit)) for hit in hits],

@@ -8,7 +8,7 @@ const FEW = 24;
 const MOST = 200;
 
 const $ = (id) => document.getElementById(id);
-const view = $("search"), words = $("words"), where = $("where"), list = $("results");
+const view = $("search"), words = $("words"), where = $("where"), by = $("by"), list = $("results");
 
 let about = null;
 let image = null; // a File, or null
@@ -37,6 +37,7 @@ export function start(served) {
   $("mosaic").replaceChildren(...mosaic(about.examples, showImage));
   words.addEventListener("input", () => later());
   where.addEventListener("input", () => later());
+  by.addEventListener("change", () => search());
   words.addEventListener("keydown", (event) => {
     if (event.key === "Escape") words.value = "", later();
     if (event.key === "Backspace" && words.value === "" && image) setImage(null);
@@ -92,8 +93,8 @@ function setImage(file, now = true) {
   $("asked-image").hidden = !file;
   words.placeholder = file ? "" : "two dogs on a beach";
   if (file) {
-    URL.revokeObjectURL($("asked-image").src);
-    $("asked-image").src = URL.createObjectURL(file);
+    URL.revokeObjectURL($("asked-thumb").src);
+    $("asked-thumb").src = URL.createObjectURL(file);
     $("asked-name").textContent = file.name || "image";
   }
   if (now) search();
@@ -109,7 +110,7 @@ function address(text) {
 
 async function search() {
   const text = words.value.trim();
-  const key = JSON.stringify([text, image && [image.name, image.size, image.lastModified], where.value.trim()]);
+  const key = JSON.stringify([text, image && [image.name, image.size, image.lastModified, by.value], where.value.trim()]);
   if (key !== shown?.key) wanted = FEW;
   history.replaceState(null, "", address(text));
   running?.abort();
@@ -124,7 +125,7 @@ async function search() {
   const query = { k: wanted, where: where.value.trim() };
   try {
     const found = image
-      ? await post("/search", { ...query, image: image }, signal)
+      ? await post("/search", { ...query, image, by: by.value }, signal)
       : await get("/search", { ...query, text }, signal);
     shown = { key, wanted };
     show(found, text);
@@ -158,7 +159,8 @@ function skeleton() {
 
 function show(found, text) {
   list.removeAttribute("aria-busy");
-  const what = image ? "by their captions' energy with the image" : "lowest energy first";
+  const what = !image ? "lowest energy first"
+    : by.value === "likeness" ? "most alike first" : "by their captions' energy with the image";
   $("search-status").textContent = found.hits.length
     ? `${count(found.hits.length)} of ${count(found.items)} items in ${seconds(found.seconds)}, ${what}`
     : "Nothing is left under this filter.";
@@ -175,7 +177,8 @@ function card(hit, form, text) {
   image.addEventListener("error", none);
   showImage(image, hit.row, 320).catch(none);
   const query = new URLSearchParams({ row: hit.row, text: text || (hit.caption ?? "") });
-  const figure = `${energy(hit.energy, form)} ${unit(form)}`;
+  const alike = !text && by.value === "likeness"; // only an image asks without words
+  const figure = `${energy(hit.energy, form)} ${alike ? "apart" : unit(form)}`;
   const meta = hit.probability === null
     ? [element("span", {}, figure)]
     : [element("b", {}, percent(hit.probability)), element("span", {}, figure)];
