@@ -194,7 +194,8 @@ def _valid(values: dict[str, Any]) -> list[str]:
     fixed = fixed_settings(values)
     values = {key: value for key, value in values.items() if key not in fixed}
     effective = {**RunConfig().settings(), **values, **fixed}
-    stray, idle = stray_keys(RunConfig, values), without_effect(effective.get)
+    given = {**values, **fixed}
+    stray, idle = stray_keys(RunConfig, given), without_effect(effective.get)
     kept = {
         key: value
         for key, value in values.items()

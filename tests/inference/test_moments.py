@@ -80,6 +80,15 @@ def test_merging_is_symmetric_and_nothing_changes_nothing() -> None:
     assert_equal(one, other)
 
 
+def test_an_image_with_several_captions_is_as_many_pairs() -> None:
+    x, _ = pairs(9)
+    _, y = pairs(9, seed=1)
+    repeats = torch.tensor([2, 0, 3, 1, 0, 0, 0, 2, 1])
+    found = Moments(3, 2)
+    found.add(x, y, repeats)
+    assert_equal(found, moments_of(x.repeat_interleave(repeats, dim=0), y))
+
+
 def test_a_fold_taken_out_leaves_the_others() -> None:
     x, y = pairs(30)
     rest = moments_of(x, y).without(moments_of(x[5:11], y[5:11]))

@@ -26,6 +26,7 @@ from tijepa.inference.results import Rollback
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import read_json
 from tijepa.training import evaluation, loop, train
+from tijepa.training.build import build_schedule
 from tijepa.training.checkpoint import RunState
 from tijepa.training.guard import Guard, build_guard
 from tijepa.training.loop import Trainer
@@ -262,7 +263,8 @@ def test_a_guard_that_should_act_needs_pairs_to_judge_by(
 
 
 def guard(action: str, tiny_config: Configure) -> Guard:
-    return build_guard(tiny_config(*SETTINGS, f"guard.action={action}"), measured=True)
+    config = tiny_config(*SETTINGS, f"guard.action={action}")
+    return build_guard(config, build_schedule(config), measured=True)
 
 
 COLLAPSED = RunState(step=8, cursor=64, healthy_step=4, collapsed_in_a_row=2)

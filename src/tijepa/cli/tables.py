@@ -6,7 +6,7 @@ A reading that is missing shows as a dash, and a collapse in bold red wherever i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,17 @@ from rich.table import Table
 from rich.text import Text
 
 from tijepa.inference.results import Retrieval, RunResults, ZeroShot
-from tijepa.io.formatting import DASH, count, number, percent, plain, printable, rank, times_chance
+from tijepa.io.formatting import (
+    DASH,
+    count,
+    number,
+    percent,
+    plain,
+    points,
+    printable,
+    rank,
+    times_chance,
+)
 
 if TYPE_CHECKING:
     from tijepa.runs.compare import Comparison
@@ -97,6 +107,8 @@ def summary_table(results: RunResults) -> Table:
     forms, chosen = results.forms
     for form, one in forms.items():
         _add_rows(table, plain(form), one, "bold" if form == chosen else "")
+    if results.closed_form is not None:
+        _add_rows(table, "closed form", results.closed_form, "")
     if results.novel is not None:
         _add_rows(table, f"{plain(chosen)}, novel", results.novel.retrieval, "")
     shares = [_or_dash(min(k * reported.chance_at_1, 1.0), percent) for k in (1, 5, 10)]
@@ -129,10 +141,10 @@ def _title(reported: Retrieval, split: str | None) -> str:
 
 
 def _readings(results: RunResults) -> Text:
-    collapse = results.collapse
+    collapse, added = results.collapse, results.added_in_words
+    lines = Text() if added is None else Text(f"{added}\n")
     if collapse is None:
-        return Text("Collapse: not measured")
-    lines = Text()
+        return lines.append("Collapse: not measured")
     for modality, one in collapse.modalities.items():
         lines.append(
             f"{modality:<5} effective rank {_or_dash(one.effective_rank, number)} of"
@@ -227,6 +239,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
                 Text(_or_dash(one, percent), style="bold" if one == best else "") for one in found
             ]
             table.add_row(f"{arrow} R@{k}", *cells)
+    if any(run.added for run in runs):
+        table.add_row("over closed form", *(_over_closed_form(run.added) for run in runs))
     table.add_row("energy", *(plain(run.form) if run.form else DASH for run in runs))
     table.add_row(
         "collapse", *(Text(run.verdict or DASH, style=verdict_style(run.verdict)) for run in runs)
@@ -242,6 +256,11 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         console.print(settings)
     for note in comparison.notes:
         console.print(_text(f"note: {note}"), soft_wrap=True)
+
+
+def _over_closed_form(added: Mapping[str, float] | None) -> str:
+    """Points of recall at 1, image → text and text → image."""
+    return " / ".join(points(one) for one in added.values()) if added else DASH
 
 
 def _by_run(title: str, comparison: Comparison, *, fold: bool) -> Table:

@@ -94,9 +94,9 @@ class ObjectiveConfig(Section):
 
 
 class TIJEPAConfig(ObjectiveConfig):
-    """Prediction by tasks; `FIXED` says what ijepa and levljepa fix of it."""
+    """Prediction by tasks; `FIXED` says what ijepa, levljepa and closed_form fix of it."""
 
-    name: Literal["tijepa", "ijepa", "levljepa"] = "tijepa"
+    name: Literal["tijepa", "ijepa", "levljepa", "closed_form"] = "tijepa"
     tasks: TasksConfig = TasksConfig()
     energy: Annotated[EnergyConfig, ENERGY] = ENERGY.make()
     pooled_targets: Literal["ema", "stop_gradient"] = "stop_gradient"
@@ -115,9 +115,10 @@ class TIJEPAConfig(ObjectiveConfig):
 
 # Objectives that are fixed settings of one mechanism.
 #
-# `ijepa` and `levljepa` run the code of `tijepa`, tasks, energy, targets and regularizers, with the
-# settings below and no others. Naming one gives them these values; a value that contradicts them is
-# an error, since the run would no longer be what its name says. What stands not here stays free.
+# `ijepa`, `levljepa` and `closed_form` run the code of `tijepa`, tasks, energy, targets and
+# regularizers, with the settings below and no others. Naming one gives them these values; a value
+# that contradicts them is an error, since the run would no longer be what its name says. What
+# stands not here stays free.
 
 FIXED: dict[str, dict[str, Any]] = {
     # I-JEPA, arXiv 2301.08243: blocks of patches from a context block, EMA targets, no regularizer
@@ -165,7 +166,28 @@ FIXED: dict[str, dict[str, Any]] = {
         "model.pooled_predictor.hidden": 2048,
         "model.pooled_predictor.norm": "batch",
     },
+    # linear prediction of each pooled token by the other, solved instead of trained
+    "closed_form": {
+        "objective.tasks.text_to_image.pooled": 1.0,
+        "objective.tasks.text_to_image.tokens": 0.0,
+        "objective.tasks.image_to_text.pooled": 1.0,
+        "objective.tasks.image_to_text.tokens": 0.0,
+        "objective.tasks.image_infill": 0.0,
+        "objective.tasks.text_infill": 0.0,
+        "objective.tasks.image_only": 0.0,
+        "objective.tasks.text_only": 0.0,
+        "objective.tasks.fusion_infill": 0.0,
+        "objective.energy": "squared_l2",
+        "objective.pooled_targets": "stop_gradient",
+        "objective.pooled_target_norm": "none",
+        "objective.regularize_image.name": "none",
+        "objective.regularize_text.name": "none",
+        "model.head.depth": 0,
+        "model.pooled_predictor.kind": "mlp",
+        "model.pooled_predictor.depth": 0,
+    },
 }
+CLOSED_FORM = "closed_form"  # the one that takes no steps
 
 OBJECTIVE = OneOf(
     "objective",

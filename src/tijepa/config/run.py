@@ -8,7 +8,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 
 from tijepa.config.choices import choices
-from tijepa.config.objectives import OBJECTIVE, ObjectiveConfig, TIJEPAConfig, fixed_settings
+from tijepa.config.objectives import (
+    CLOSED_FORM,
+    OBJECTIVE,
+    ObjectiveConfig,
+    TIJEPAConfig,
+    fixed_settings,
+)
 from tijepa.config.sections import (
     ADOPTED,
     ComputeConfig,
@@ -86,6 +92,13 @@ class RunConfig(Section):
                 f" run, so guard.action '{self.guard.action}' never happens: lower guard.patience"
                 " or log.eval_every"
             )
+        if self.objective.name == CLOSED_FORM:
+            for name, tower in (("image", self.model.image), ("text", self.model.text)):
+                if tower.backbone is None or tower.train != "frozen":
+                    raise ValueError(
+                        f"objective.name '{CLOSED_FORM}' stands on frozen pretrained encoders: set"
+                        f" model.{name}.backbone, and leave model.{name}.train at frozen"
+                    )
         idle = without_effect(self.settings().get)
         for key, _ in leaves(self.model_dump(exclude_unset=True)):
             for section, reason in idle.items():

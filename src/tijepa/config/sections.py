@@ -122,12 +122,14 @@ class ImageEncoderConfig(_EncoderChoice):
 class TextEncoderConfig(_EncoderChoice):
     """Bidirectional text transformer of our own, or a pretrained one where `backbone` names it."""
 
-    pool: Literal["mean", "class", "own"] = "mean"  # own: what a sentence-transformers folder says
+    # own: what a sentence-transformers folder says; layers: means of word embeddings and the last
+    # two layers
+    pool: Literal["mean", "class", "own", "layers"] = "mean"
 
     @model_validator(mode="after")
     def _check(self) -> TextEncoderConfig:
-        if self.backbone is None and self.pool == "own":
-            raise ValueError("pool 'own' needs a backbone: use mean or class")
+        if self.backbone is None and self.pool in ("own", "layers"):
+            raise ValueError(f"pool '{self.pool}' needs a backbone: use mean or class")
         _fits_heads(self.width, self.heads)
         if self.width % 2:
             raise ValueError(f"width {self.width} is odd: sine-cosine positions need an even width")

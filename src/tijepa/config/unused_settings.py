@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tijepa.config.objectives import FIXED, REGULARIZER
+from tijepa.config.objectives import CLOSED_FORM, FIXED, REGULARIZER
 from tijepa.registry import entries
 
 PREDICTIVE = frozenset({"tijepa", *FIXED})  # objectives that predict, by the mechanism of tasks
@@ -25,6 +25,11 @@ _TOKEN_WEIGHTS = (
 )
 _TOKEN_TASKS = (*_TOKEN_WEIGHTS, "objective.tasks.fusion_infill")
 _ONLY_PREDICTIVE = ("model.token_predictor", "model.fusion")
+# of training by steps, and of images that are new at every step
+_ONLY_STEPS = (
+    *("optim", "guard", "log.every", "log.eval_every", "log.save_every", "log.keep_last"),
+    *("data.crop_scale", "data.flip", "data.augment", "data.cache_features"),
+)
 _ONLY_ACTING = ("patience", "lr_factor", "max_rollbacks")
 _OWN_ENCODER = {
     "image": ("patch_size", "stem", "width", "depth", "heads", "mlp_ratio"),
@@ -59,6 +64,9 @@ def without_effect(value: Callable[[str], Any]) -> dict[str, str]:
     objective = value("objective.name")
     if objective in PREDICTIVE:
         idle |= _idle_of_prediction(value)
+        if objective == CLOSED_FORM:
+            reason = f"objective.name is '{CLOSED_FORM}', solved from cached features without steps"
+            idle |= dict.fromkeys(_ONLY_STEPS, reason)
     else:
         known = entries("objective").get(objective)
         needs = () if known is None else known.needs

@@ -6,7 +6,7 @@ Pooled tokens are exact. Tokens are bfloat16: each value is off by at most 2^-8 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,6 +89,12 @@ class FeatureTable:
         rows = self._pooled[self._first[item] : self._first[item + 1]]
         return torch.from_numpy(np.array(rows))
 
+    def block(self, start: int, stop: int) -> tuple[Int[Tensor, " n"], Float[Tensor, "r p"]]:
+        """How many rows each of the items `start` to `stop` has, and the pooled tokens of all."""
+        first = self._first[start : stop + 1]
+        rows = np.array(self._pooled[first[0] : first[-1]])
+        return torch.from_numpy(np.diff(first)), torch.from_numpy(rows)
+
     def take(self, items: Sequence[int], choices: Sequence[int | None]) -> Features:
         """Row `choices[k]` of item `items[k]`; zeros, without tokens, where it is None."""
         wanted = [
@@ -127,6 +133,22 @@ class SplitFeatures:
     def small(self) -> bool:
         """Whether both modalities are cached, by pooled tokens alone: some kB an item."""
         return all(t is not None and t.pooled_alone for t in (self.image, self.text))
+
+    def pairs(
+        self, at_once: int = 1024
+    ) -> Iterator[tuple[Float[Tensor, "i p"], Float[Tensor, "t q"], Int[Tensor, " i"]]]:
+        """Pooled tokens of images and of their captions, and how many each has.
+
+        Of `at_once` items at a time, from the first to the last; those without an image are left
+        out. Both modalities must be there.
+        """
+        assert self.image is not None
+        assert self.text is not None
+        for start in range(0, len(self.image), at_once):
+            stop = min(start + at_once, len(self.image))
+            seen, images = self.image.block(start, stop)
+            captions, texts = self.text.block(start, stop)
+            yield images, texts[(seen > 0).repeat_interleave(captions)], captions[seen > 0]
 
 
 class RowFeatures:

@@ -23,8 +23,9 @@ from tijepa.evaluate.detect import Basis, judge_once
 from tijepa.evaluate.retrieval import match_energies, retrieval
 from tijepa.inference.calibration import Calibration, Matches
 from tijepa.inference.calibration_selection import select_calibration
+from tijepa.inference.closed_form import fit_closed_form, moments_of, solve
 from tijepa.inference.embedder import Embedder
-from tijepa.inference.embeddings import Embeddings, SearchEnergies
+from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
 from tijepa.inference.moments import fit_calibration
 from tijepa.inference.results import Collapse, Retrieval, RunResults
@@ -167,7 +168,51 @@ def calibrate(
     if held_out is None:
         return fit_calibration(e).compressed(e)
     unseen = _aligned(embedder, held_out)
-    chosen = select_calibration(e, unseen).compressed(e)
+    return _with_match(embedder, select_calibration(e, unseen).compressed(e), unseen)
+
+
+def solve_closed_form(
+    embedder: Embedder, features: SplitFeatures, held_out: EvaluationSet | None = None
+) -> Calibration:
+    """Solve the embedder's linear parts from cached training `features`; gives the energy.
+
+    On `held_out` pairs ridge and shrinkage are chosen and the probability of match is fitted, as in
+    `calibrate`. Raises `ConfigError` where the shared dimension exceeds that of one modality.
+    """
+    moments = moments_of(features)
+    unseen = None if held_out is None else _aligned(embedder, held_out)
+    pooled = None if unseen is None else (unseen.of_images.direct, unseen.of_texts.direct)
+    found = fit_closed_form(moments, pooled)
+    solve(embedder.model, moments, found)
+    if held_out is None:
+        return found
+    return _with_match(embedder, found, _aligned(embedder, held_out))
+
+
+def closed_form_retrieval(
+    features: SplitFeatures, held_out: EvaluationSet | None, judged: EvaluationSet
+) -> Retrieval:
+    """What the closed form finds among the `judged` pairs, from cached features alone.
+
+    `features` are those of the training pairs; of the others the sets hold them.
+    """
+    pooled = None if held_out is None else _pooled(held_out, held_out.first_text)
+    found = fit_closed_form(moments_of(features), pooled)
+    assert found.direct is not None
+    every = torch.arange(len(judged.texts))
+    return retrieval(found.direct.energies(*_pooled(judged, every)), judged.image_of_text)
+
+
+def _pooled(data: EvaluationSet, texts: Int[Tensor, " r"]) -> tuple[Embedded, Embedded]:
+    """The cached features of all images and of the texts with these numbers."""
+    assert data.image_features is not None
+    assert data.text_features is not None
+    image, text = data.image_features.pooled, data.text_features.pooled[texts]
+    return Embedded(image, image), Embedded(text, text)
+
+
+def _with_match(embedder: Embedder, chosen: Calibration, unseen: Embeddings) -> Calibration:
+    """A calibration with the probability of match by its energies of aligned `unseen` pairs."""
     calibrated = embedder.calibrated_by(chosen)
     by = calibrated.search_energies_of(unseen, calibrated.default_form)
     return replace(chosen, match=Matches(*map(_match_probability, (by.pair, *by))))

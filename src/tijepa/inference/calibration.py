@@ -15,7 +15,8 @@ what canonical correlation analysis would find in them (Hotelling 1936; Bach and
 **Two experts.** What a model learned to predict is one expert: the *heads'* energy is the mean of
 both directions between embeddings. The other is the *direct* one: the encoders' own pooled tokens,
 regressed on each other by ridge regression. They err on different items, so the mean of both finds
-more than either (docs/decisions/0023).
+more than either (docs/decisions/0023). A model in closed form learned nothing else: it has the
+direct expert alone.
 
 **Who asks.** Of the direct expert a search takes one direction: a text finds images by
 −log p(t|i) + log p(t), it asks from which image it most likely came; an image finds texts by
@@ -53,6 +54,8 @@ from tijepa.data.features import Modality
 from tijepa.inference.compression import ROW_NUMBERS, LowRank, fit_low_rank
 from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
 from tijepa.inference.match_probability import MatchProbability
+
+EXPERTS = ("heads", "direct")
 
 
 class _Block(NamedTuple):
@@ -176,11 +179,11 @@ class Compression(NamedTuple):
 class Calibration:
     """Both experts; `direct` is None where it helps nothing or pooled tokens are not known.
 
-    `match` is None where there were no held-out pairs to fit it on, `compression` where rows are
-    short as they are.
+    `heads` is None where nothing was trained, and then there is a direct one. `match` is None where
+    there were no held-out pairs to fit it on, `compression` where rows are short as they are.
     """
 
-    heads: Directions
+    heads: Directions | None
     direct: Directions | None = None
     match: Matches | None = None
     compression: Compression | None = None
@@ -191,11 +194,15 @@ class Calibration:
 
     def search_energies(self, e: Embeddings) -> SearchEnergies:
         """The energies by which images and texts are found, in nats."""
-        heads = self.heads.energies(e.of_images, e.of_texts).pair
-        if self.direct is None:
-            return SearchEnergies(heads, heads)
-        direct = self.direct.energies(e.of_images.direct, e.of_texts.direct)
-        return SearchEnergies((heads + direct.images) / 2, (heads + direct.texts) / 2)
+        found = []
+        if self.heads is not None:
+            heads = self.heads.energies(e.of_images, e.of_texts).pair
+            found.append(SearchEnergies(heads, heads))
+        if self.direct is not None:
+            found.append(self.direct.energies(e.of_images.direct, e.of_texts.direct))
+        if len(found) == 1:
+            return found[0]
+        return SearchEnergies(*((one + other) / 2 for one, other in zip(*found, strict=True)))
 
     def rows(self, modality: Modality, e: Embedded) -> Float[Tensor, "n j"]:
         """Both halves of every item, times √½: [w ; −a ; 1] of an image, [w ; 1 ; −c] of a text.
@@ -233,20 +240,25 @@ class Calibration:
 
         Heads weigh one half together, the direct expert the other where there is one.
         """
-        heads = self.heads.of(modality, e)
+        heads = None if self.heads is None else self.heads.of(modality, e)
         if self.direct is None:
+            assert heads is not None
             return [_weighted(heads, (0.5, 0.5))] * 2
         direct = self.direct.of(modality, e.direct)
+        if heads is None:
+            return list(direct)
         return [_weighted((*heads, one), (0.25, 0.25, 0.5)) for one in direct]
 
     def state(self) -> dict[str, Tensor]:
         """Everything as named tensors, for safetensors."""
-        named = _under("heads", self.heads.state())
-        if self.direct is not None:
-            named |= _under("direct", self.direct.state())
+        named: dict[str, Tensor] = {}
+        for expert in EXPERTS:
+            one: Directions | None = getattr(self, expert)
+            if one is not None:
+                named |= _under(expert, one.state())
         if self.match is not None:
-            for name, one in self.match._asdict().items():
-                named |= _under(f"match.{name}", one.state())
+            for name, match in self.match._asdict().items():
+                named |= _under(f"match.{name}", match.state())
         if self.compression is not None:
             for name, low in self.compression._asdict().items():
                 named |= _under(f"rows.{name}", low.state())
@@ -260,14 +272,16 @@ class Calibration:
         if "match" in held:
             of = (MatchProbability.from_state(named, f"match.{name}") for name in Matches._fields)
             matches = Matches(*of)
-        return cls(
-            Directions.from_state(named, "heads"),
-            Directions.from_state(named, "direct") if "direct" in held else None,
-            matches,
-            Compression(*(LowRank.from_state(named, f"rows.{n}") for n in Compression._fields))
-            if "rows" in held
-            else None,
+        if held.isdisjoint(EXPERTS):
+            raise KeyError("heads")
+        compression = None
+        if "rows" in held:
+            low = (LowRank.from_state(named, f"rows.{name}") for name in Compression._fields)
+            compression = Compression(*low)
+        heads, direct = (
+            Directions.from_state(named, expert) if expert in held else None for expert in EXPERTS
         )
+        return cls(heads, direct, matches, compression)
 
 
 def _weighted(blocks: tuple[_Block, ...], weights: tuple[float, ...]) -> _Block:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tijepa.inference.calibration import Calibration, Directions
-from tijepa.inference.embeddings import Embeddings, SearchEnergies
+from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
 from tijepa.inference.moments import PairMoments
 
 C = TypeVar("C")
@@ -48,10 +48,22 @@ def select_calibration(
     if pairs.image_pooled is None:
         return heads
     moments = PairMoments.of_pooled(pairs)
-    tokens = some.of_images.direct, some.of_texts.direct
-    direct, _ = _best(_fits(moments, DIRECT_GRID), lambda one: one.energies(*tokens))
+    direct = best_direct(moments, DIRECT_GRID, (some.of_images.direct, some.of_texts.direct))
     both = replace(heads, direct=moments.shortened(direct, LOST))
     return both if matching_cross_entropy(both.search_energies(some)) < cost else heads
+
+
+def best_direct(
+    moments: PairMoments,
+    grid: Sequence[tuple[float, float | None]],
+    held_out: tuple[Embedded, Embedded],
+) -> Directions:
+    """The direct expert of the `grid` that suits aligned `held_out` images and texts best.
+
+    Those are pooled tokens, each its own prediction; the first 512 of them are compared.
+    """
+    images, texts = (one.part(slice(0, MAX_PAIRS)) for one in held_out)
+    return _best(_fits(moments, grid), lambda one: one.energies(images, texts))[0]
 
 
 def _fits(moments: PairMoments, grid: Sequence[tuple[float, float | None]]) -> Iterator[Directions]:

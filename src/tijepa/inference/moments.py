@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tijepa.inference.calibration import Calibration, DirectionCalibration, Directions
@@ -37,13 +37,25 @@ class Moments:
         """p and q."""
         return self._p, len(self.mean) - self._p
 
-    def add(self, x: Float[Tensor, "n p"], y: Float[Tensor, "n q"]) -> None:
-        """Take in n pairs."""
-        if len(x):
-            z = torch.cat([x, y], dim=1).detach().cpu().double()
-            mean = z.mean(dim=0)
-            z = z - mean
-            self._take(len(z), mean, z.T @ z)
+    def add(
+        self,
+        x: Float[Tensor, "n p"],
+        y: Float[Tensor, "t q"],
+        repeats: Int[Tensor, " n"] | None = None,
+    ) -> None:
+        """Take in pairs: row k of `x` with row k of `y`, or with the next `repeats[k]` of them."""
+        if not len(y):
+            return
+        x, y = x.detach().cpu().double(), y.detach().cpu().double()
+        repeats = torch.ones(len(x), dtype=torch.long) if repeats is None else repeats
+        weight = repeats.double()
+        mean = torch.cat([weight @ x / len(y), y.mean(dim=0)])
+        x, y = x - mean[: self._p], y - mean[self._p :]
+        owner = torch.arange(len(x)).repeat_interleave(repeats)
+        sums = torch.zeros(len(x), y.shape[1], dtype=y.dtype).index_add_(0, owner, y)
+        of_x, across, of_y = (x * weight[:, None]).T @ x, x.T @ sums, y.T @ y
+        rows = torch.cat([of_x, across], dim=1), torch.cat([across.T, of_y], dim=1)
+        self._take(len(y), mean, torch.cat(rows))
 
     def merge(self, other: Moments) -> None:
         """Take in the pairs of `other`."""
@@ -107,12 +119,12 @@ class PairMoments:
         to_text = self.to_text.calibration(shrinkage, ridge)
         return Directions(to_text, self.to_image.calibration(shrinkage, ridge), shrinkage, ridge)
 
-    def shortened(self, found: Directions, lost: float) -> Directions:
+    def shortened(self, found: Directions, lost: float, most: int | None = None) -> Directions:
         """The same with as few rows of W M, as many in both directions, as keep all but a share
-        `lost` of the variance of u."""
+        `lost` of the variance of u, or with the `most` important ones."""
         turned = [self.to_text.turned(found.to_text), self.to_image.turned(found.to_image)]
         needed = [int((one.cumsum(0) < (1 - lost) * one.sum()).sum()) + 1 for _, one in turned]
-        rank = min(max(needed), *(len(one) for _, one in turned))
+        rank = min(most or max(needed), max(needed), *(len(one) for _, one in turned))
         to_text, to_image = (
             replace(direction, predicted_whiten=direction.predicted_whiten[:rank])
             for direction, _ in turned
@@ -150,19 +162,19 @@ class DirectionMoments:
 
     def calibration(self, shrinkage: float, ridge: float | None) -> DirectionCalibration:
         """Σ_r = Σ_y − M Σ_py − (M Σ_py)ᵀ + M Σ_p Mᵀ with Mᵀ = Σ_p(ridge)⁻¹ Σ_py, or M = I."""
-        of_p, of_y = self._scales(self.predicted), self._scales(self.target)
+        of_p, of_y = self.scales(self.predicted), self.scales(self.target)
         if ridge is None:
             transposed = torch.eye(len(self.predicted), dtype=self.predicted.dtype)
         else:
-            transposed = torch.linalg.solve(_shrunk(self.predicted, ridge, of_p), self.cross)
+            transposed = torch.linalg.solve(shrunk(self.predicted, ridge, of_p), self.cross)
         explained = transposed.T @ self.cross
         residual = (
             self.target - explained - explained.T + transposed.T @ self.predicted @ transposed
         )
         # a difference: below this share of the target's variance it is rounding
         residual = residual + 1e-10 * _typical(self.target, of_y) * of_y.diag()
-        factor = torch.linalg.cholesky(_shrunk(residual, shrinkage, of_y))
-        typical = torch.linalg.cholesky(_shrunk(self.target, shrinkage, of_y))
+        factor = torch.linalg.cholesky(shrunk(residual, shrinkage, of_y))
+        typical = torch.linalg.cholesky(shrunk(self.target, shrinkage, of_y))
         whiten = _inverse(factor)
         return DirectionCalibration(
             predicted_mean=self.predicted_mean,
@@ -173,7 +185,7 @@ class DirectionMoments:
             offset=factor.diagonal().log().sum() - typical.diagonal().log().sum(),
         )
 
-    def _scales(self, covariance: Float[Tensor, "d d"]) -> Float[Tensor, " d"]:
+    def scales(self, covariance: Float[Tensor, "d d"]) -> Float[Tensor, " d"]:
         """Variances of equal weight in the shrinkage."""
         own = covariance.diagonal()
         return (
@@ -208,7 +220,7 @@ def fit_calibration(
     return Calibration(PairMoments.of(pairs).calibrated(shrinkage, ridge))
 
 
-def _shrunk(covariance: Tensor, share: float, scales: Tensor) -> Tensor:
+def shrunk(covariance: Tensor, share: float, scales: Tensor) -> Tensor:
     """A tiny floor under the variances keeps a collapsed model finite."""
     typical = _typical(covariance, scales)
     return (1 - share) * covariance + (share * typical + 1e-6 * typical + 1e-12) * scales.diag()

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from tijepa.io.formatting import without_nan
+from tijepa.io.formatting import points, without_nan
 
 TROUBLE = ("degrading", "collapsed")
 
@@ -264,7 +264,8 @@ class RunResults:
     """What one evaluation measured: of the final model, or, with its `step`, while training.
 
     `retrieval` is by the energy of the default `form`, `energies` has it for every form; `health`
-    is the guard's last word before it.
+    is the guard's last word before it. `closed_form` is what regression alone finds among the same
+    pairs, without any training, where both encoders are frozen.
     """
 
     step: Annotated[int | None, _only(int, otherwise=lambda: None)] = None
@@ -278,6 +279,7 @@ class RunResults:
     collapse: Annotated[Collapse | None, _OPTIONAL] = None
     tasks: Readings = field(default_factory=dict)
     seconds: Number = math.nan
+    closed_form: Annotated[Retrieval | None, _OPTIONAL] = None
     match_probability: Annotated[Match | None, _OPTIONAL] = None
     health: Annotated[Health | None, _OPTIONAL] = None
     novel: Annotated[Novel | None, _OPTIONAL] = None
@@ -321,6 +323,28 @@ class RunResults:
             chosen = next((form for form, one in forms.items() if one == reported), chosen)
             forms.setdefault(chosen, reported)
         return forms, chosen
+
+    @property
+    def added(self) -> dict[str, float] | None:
+        """Recall at 1 beyond the closed form's, by direction; None where that was not measured."""
+        if self.retrieval is None or self.closed_form is None:
+            return None
+        before = self.closed_form.directions
+        return {
+            name: one.recall_at_1 - before[name].recall_at_1
+            for name, one in self.retrieval.directions.items()
+        }
+
+    @property
+    def added_in_words(self) -> str | None:
+        """What training added over the closed form; None where that was not measured."""
+        if self.added is None:
+            return None
+        return (
+            "training added over the closed form, in points of R@1:"
+            f" {points(self.added['image_to_text'])} image → text,"
+            f" {points(self.added['text_to_image'])} text → image"
+        )
 
     @property
     def judgement(self) -> Judgement:

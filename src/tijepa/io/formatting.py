@@ -52,6 +52,11 @@ def number(value: int | float) -> str:
     return f"{value:.{max(digits, 0)}f}"
 
 
+def points(difference: int | float) -> str:
+    """A difference of two fractions in points: +3.1, -0.4."""
+    return f"{100 * difference:+.1f}" if math.isfinite(difference) else _not_finite(difference)
+
+
 def percent(share: int | float) -> str:
     """A fraction as per cent with one decimal: 74.2 %; with more digits where that would be 0."""
     if not math.isfinite(share):

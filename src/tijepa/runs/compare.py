@@ -30,6 +30,7 @@ class Compared:
     steps: float
     parameters: float
     retrieval: Retrieval
+    added: Mapping[str, float] | None  # recall at 1 over the closed form, by direction
     form: str | None
     verdict: str | None
     reason: str | None
@@ -194,6 +195,7 @@ def _compared(name: str, record: RunRecord, measured: RunResults | None) -> Comp
         steps=value(optim, "steps"),
         parameters=sum(value(parameters, key) for key in parameters) or float("nan"),
         retrieval=measured.retrieval or Retrieval(),
+        added=measured.added,
         form=measured.form,
         verdict=verdict,
         reason=reason,

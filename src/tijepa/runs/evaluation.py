@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tijepa.config import RunConfig, load_config
-from tijepa.config.objectives import energy_names
+from tijepa.config.objectives import CLOSED_FORM, energy_names
 from tijepa.data.pairs import PairSource, PairSplits
 from tijepa.data.scenes import Scenes
 from tijepa.errors import CheckpointError, DataError
@@ -24,6 +24,7 @@ from tijepa.evaluate.measure import (
     Measured,
     calibrate,
     calibration_pairs,
+    closed_form_retrieval,
     evaluation_set,
     measure,
 )
@@ -33,7 +34,7 @@ from tijepa.inference.embedder import Embedder
 from tijepa.inference.feature_cache import cached_split
 from tijepa.inference.inputs import energy_of_labels, prompt_list
 from tijepa.inference.loading import MODEL_FILES, checkpoint_folder, load
-from tijepa.inference.results import Match, Novel, RunResults, ZeroShot
+from tijepa.inference.results import Match, Novel, Retrieval, RunResults, ZeroShot
 from tijepa.io.files import whole_folder
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
@@ -94,7 +95,10 @@ def evaluate_run(
     match = _match(embedder, evaluation, measured, reporter, seen=seen)
     names = dict.fromkeys([*config.evaluations, *evaluations])
     extra = figures(names, _evaluated_pairs(measured, evaluation))
-    results = replace(measured.results, split=split, match_probability=match, extra=extra)
+    beside = None if data else _closed_form(embedder, splits, evaluation, config, reporter)
+    results = replace(
+        measured.results, split=split, closed_form=beside, match_probability=match, extra=extra
+    )
     source, items = splits.split(split), config.data.test_items
     if parts:
         with reporter.phase("pointing at objects and reading hard negatives"):
@@ -149,6 +153,7 @@ def finish_run(
         measured.results,
         split=split,
         checkpoint=kept.name,
+        closed_form=_closed_form(embedder, splits, evaluation, config, reporter),
         match_probability=match,
         health=read_run(run).health,
         extra=figures(config.evaluations, _evaluated_pairs(measured, evaluation)),
@@ -221,6 +226,32 @@ def _match(
         return None
     energy = measured.search.pair[:, evaluation.first_text]
     return match_results(energy, embedder.match, seen=seen)
+
+
+def _closed_form(
+    embedder: Embedder,
+    splits: PairSplits,
+    judged: EvaluationSet,
+    config: RunConfig,
+    reporter: Reporter,
+) -> Retrieval | None:
+    """What regression alone finds among the same pairs, from the features that training cached.
+
+    None where they were not cached, or where the run itself is that.
+    """
+    if config.objective.name == CLOSED_FORM:
+        return None
+    if judged.image_features is None or judged.text_features is None:
+        return None
+    features = cached_split(embedder, splits.split("train"), "train", reporter)
+    if features.image is None or features.text is None:
+        return None
+    with reporter.phase("solving in closed form, for comparison"):
+        held_out = None
+        if "validation" in splits.splits:
+            items = config.data.eval_items
+            held_out = _evaluation_set(embedder, splits, "validation", config, reporter, items)
+        return closed_form_retrieval(features, held_out, judged)
 
 
 def _calibration_sets(

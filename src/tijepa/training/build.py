@@ -16,7 +16,7 @@ from tijepa.config import (
     TextEncoderConfig,
     TIJEPAConfig,
 )
-from tijepa.config.objectives import PenaltyConfig, pooled_weights, token_weights
+from tijepa.config.objectives import CLOSED_FORM, PenaltyConfig, pooled_weights, token_weights
 from tijepa.config.sections import EncoderConfig
 from tijepa.errors import ConfigError
 from tijepa.io.formatting import first_line
@@ -218,10 +218,11 @@ def build_run_optimizer(
 def build_schedule(config: RunConfig) -> Schedule:
     """The schedules of learning rate, weight decay and EMA momentum."""
     optim = config.optim
+    steps = 0 if config.objective.name == CLOSED_FORM else optim.steps
     return Schedule(
-        steps=optim.steps,
+        steps=steps,
         lr=optim.lr,
-        warmup=round(optim.warmup * optim.steps),
+        warmup=round(optim.warmup * steps),
         final_lr=optim.final_lr,
         weight_decay=optim.weight_decay,
         ema_momentum=optim.ema_momentum,

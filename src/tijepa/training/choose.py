@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tijepa.config import RunConfig, TIJEPAConfig, load_config
-from tijepa.config.objectives import pooled_weights
+from tijepa.config.objectives import CLOSED_FORM, pooled_weights
 from tijepa.errors import ConfigError, TijepaError
 from tijepa.io.formatting import duration
 from tijepa.io.progress import Reporter
@@ -41,6 +41,9 @@ def configured(
     what it costs. Raises the errors of `load_config` and `open_run_data`; `ConfigError` where a
     package is missing that pretrained encoders need.
     """
+    if preset is None and file is None and _value("objective.name", settings) == CLOSED_FORM:
+        preset = "photos-closed-form"
+        reporter.say(f"chooses   preset {preset}, as objective.name is '{CLOSED_FORM}'")
     config = load_config(preset, file, settings)
     if preset is not None or file is not None or config.data.source == "scenes":
         return config
@@ -66,6 +69,12 @@ def configured(
     )
     _announce(config, count, reporter)
     return config
+
+
+def _value(key: str, settings: Sequence[str]) -> str | None:
+    """What the settings give for a key, as text; the last one counts."""
+    given = {name: value for name, _, value in (one.partition("=") for one in settings)}
+    return given[key].strip("\"'") if key in given else None
 
 
 def _asks_for_own_encoders(config: RunConfig, settings: Sequence[str]) -> str | None:

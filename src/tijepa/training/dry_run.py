@@ -63,10 +63,18 @@ class DryRun:
             + ", ".join(f"{name} {count:,}" for name, count in self.parameters.items()),
             f"# memory      {_size(self.memory)} weights, gradients, moments, targets + "
             f"{_size(self.activations)} activations",
-            f"# time        {duration(self.seconds)} for {self.config.optim.steps} steps on "
-            f"{self.device} in {self.precision} ({MEASURED_STEPS} steps of random data measured)",
+            f"# time        {self._time()}",
         ]
         return "\n".join(lines)
+
+    def _time(self) -> str:
+        steps = build_schedule(self.config).steps
+        if not steps:
+            return "one pass over the cached features, without steps"
+        return (
+            f"{duration(self.seconds)} for {steps} steps on {self.device} in {self.precision}"
+            f" ({MEASURED_STEPS} steps of random data measured)"
+        )
 
 
 def dry_run(config: RunConfig) -> DryRun:
@@ -123,7 +131,7 @@ def dry_run(config: RunConfig) -> DryRun:
         parameters=counts,
         memory=held + moving,
         activations=meter.peak,
-        seconds=sorted(seconds)[len(seconds) // 2] * config.optim.steps,
+        seconds=sorted(seconds)[len(seconds) // 2] * schedule.steps,
         device=str(compute.device),
         precision=str(compute.precision).removeprefix("torch."),
     )

@@ -51,7 +51,8 @@ Evaluation = Callable[[TextImageModel], Evaluated | Mapping[str, Any]]
 class HeldOut:
     """Calibrates on training pairs and measures on held-out ones: retrieval, tasks, collapse.
 
-    Without `pairs` nothing is measured, without `calibration_pairs` nothing is calibrated. Raises
+    Without `pairs` nothing is measured, without `calibration_pairs` nothing is calibrated, and a
+    model that was solved with its `calibration` keeps that. Raises
     `NonFiniteError` where the model's embeddings are not finite: then its weights are not worth
     saving.
     """
@@ -62,12 +63,15 @@ class HeldOut:
     pairs: EvaluationSet | None
     calibration_pairs: EvaluationSet | None = None
     device: torch.device | str = "cpu"
+    calibration: Calibration | None = None
 
     def __call__(self, model: TextImageModel) -> Evaluated:
         """Leaves the model in evaluation mode."""
         start = time.perf_counter()
         embedder = Embedder(model, self.tokenizer, self.card, device=self.device)
-        if self.calibration_pairs is not None:
+        if self.calibration is not None:
+            embedder.calibration = self.calibration
+        elif self.calibration_pairs is not None:
             embedder.calibration = calibrate(embedder, self.calibration_pairs, self.pairs)
         if self.pairs is None:
             return Evaluated(calibration=embedder.calibration)

@@ -13,6 +13,7 @@ from tijepa.evaluate.collapse_metrics import CollapseMetrics
 from tijepa.evaluate.detect import Basis, Timing, judge
 from tijepa.inference.results import Rollback, RunResults
 from tijepa.training.checkpoint import Checkpoints, RunState
+from tijepa.training.optimizer import Schedule
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ def watching(steps: int, warmup: int) -> Guard:
     )
 
 
-def build_guard(config: RunConfig, *, measured: bool) -> Guard:
+def build_guard(config: RunConfig, schedule: Schedule, *, measured: bool) -> Guard:
     """The guard of a run; `ConfigError` where it should act and nothing is `measured`."""
-    guard, optim = config.guard, config.optim
+    guard = config.guard
     if guard.action != "warn" and not measured:
         raise ConfigError(
             f"guard.action is '{guard.action}', but there are no validation pairs to judge by: add"
@@ -121,6 +122,6 @@ def build_guard(config: RunConfig, *, measured: bool) -> Guard:
         patience=guard.patience,
         lr_factor=guard.lr_factor,
         max_rollbacks=guard.max_rollbacks,
-        timing=Timing.of(optim.steps, round(optim.warmup * optim.steps)),
+        timing=Timing.of(schedule.steps, schedule.warmup),
         settings=config.settings(),
     )

@@ -180,6 +180,10 @@ class Trainer:
                 raise guard.error(state, self.checkpoints)
             if stop:
                 raise KeyboardInterrupt
+        if not steps:  # nothing is trained: the model as it came is measured and kept
+            state, _, calibration = self._evaluate(state)
+            self._save(state, calibration)
+            self.state = state
 
     def _batches(self, state: RunState) -> Iterator[Batch]:
         if isinstance(self.loader, Loader):

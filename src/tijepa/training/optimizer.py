@@ -85,7 +85,7 @@ def cosine(step: int, steps: int, start: float, end: float) -> float:
 
     end + (start − end) (1 + cos(π · step / steps)) / 2
     """
-    progress = min(1.0, step / steps)
+    progress = min(1.0, step / max(1, steps))
     return end + (start - end) * (1.0 + math.cos(math.pi * progress)) / 2.0
 
 

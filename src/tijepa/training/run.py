@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,14 @@ from tijepa.data.batches.loader import Loader
 from tijepa.data.features import SplitFeatures
 from tijepa.data.pairs import PairSplits, Rejected, rejected_file
 from tijepa.data.tokenizer import Tokenizer
-from tijepa.errors import CollapseError, DataError
-from tijepa.evaluate.measure import EvaluationSet, calibration_pairs, evaluation_set
+from tijepa.errors import CollapseError, ConfigError, DataError
+from tijepa.evaluate.measure import (
+    EvaluationSet,
+    calibration_pairs,
+    evaluation_set,
+    solve_closed_form,
+)
+from tijepa.inference.embedder import Embedder
 from tijepa.io.files import write_whole, writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, read_card, write_json
@@ -82,7 +88,8 @@ def train(
     splits = open_run_data(config, run_dir if resume else None, reporter)
     source = splits.split("train")
     _announce_data(reporter, run_dir, splits)
-    if len(source) < config.optim.batch_size:
+    schedule = build_schedule(config)
+    if schedule.steps and len(source) < config.optim.batch_size:
         reporter.say(
             f"optim.batch_size {config.optim.batch_size} exceeds the {len(source)} training items:"
             " each stands in a batch more than once"
@@ -122,18 +129,26 @@ def train(
     )
     features = {name: split_features(cache, splits, name) for name in ("train", "validation")}
     with reporter.phase("reading pairs to measure on"):
-        held_out = None
+        held_out = typical = None
         if "validation" in splits.splits:
             made = partial(_validation_pairs, splits, config, features["validation"])
             held_out = _or_none(made, "not measured while training: validation split", reporter)
         else:
             reporter.say("not measured while training: there is no validation split")
         data = config.data
-        made = partial(
-            calibration_pairs, source, data.image_size, data.mean, data.std, features["train"]
-        )
-        typical = _or_none(made, "no calibrated energy: training split", reporter)
-    guard = build_guard(config, measured=held_out is not None)
+        if schedule.steps:
+            made = partial(
+                calibration_pairs, source, data.image_size, data.mean, data.std, features["train"]
+            )
+            typical = _or_none(made, "no calibrated energy: training split", reporter)
+    guard = build_guard(config, schedule, measured=held_out is not None)
+    evaluation = HeldOut(objective, tokenizer, card, held_out, typical, compute.device)
+    if not schedule.steps:
+        with reporter.phase("solving in closed form"):
+            _check_solvable(features["train"], config)
+            embedder = Embedder(model, tokenizer, card, device=compute.device)
+            solved = solve_closed_form(embedder, features["train"], held_out)
+            evaluation = replace(evaluation, calibration=solved)
     loader = Loader(
         source,
         tokenizer,
@@ -154,19 +169,17 @@ def train(
     total = sum(parameter_counts(model).values())
     precision = str(compute.precision).removeprefix("torch.")
     reporter.say(f"objective {config.objective.name}, {total / 1e6:.2f} M parameters")
-    reporter.say(
-        f"compute   {compute.device}, {precision}, steps {state.step} to {config.optim.steps} of"
-        f" {config.optim.batch_size} pairs"
-    )
+    took = f", steps {state.step} to {schedule.steps} of {config.optim.batch_size} pairs"
+    reporter.say(f"compute   {compute.device}, {precision}{took if schedule.steps else ''}")
     if not resume:
         _begin(run_dir, config, splits, tokenizer, parameter_counts(model))
     trainer = Trainer(
         model,
         objective,
         loader,
-        schedule=build_schedule(config),
+        schedule=schedule,
         optimizer=optimizer,
-        evaluations=[HeldOut(objective, tokenizer, card, held_out, typical, compute.device)],
+        evaluations=[evaluation],
         callbacks=[*loggers, *callbacks],
         out=run_dir,
         report=False,  # that of the whole run comes below
@@ -234,6 +247,14 @@ def _or_none(
     except DataError as error:
         reporter.say(f"{without}: {error}")
         return None
+
+
+def _check_solvable(features: SplitFeatures, config: RunConfig) -> None:
+    if features.image is None or features.text is None:
+        raise ConfigError(
+            f"objective.name is '{config.objective.name}', which reads the cached features of a"
+            f" store, and {config.data.source} is none: prepare it, and give the store"
+        )
 
 
 def _begin(

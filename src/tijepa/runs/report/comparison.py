@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from tijepa.io.formatting import DASH, count, number, percent, plain
+from tijepa.io.formatting import DASH, count, number, percent, plain, points
 from tijepa.io.page import Table, write_page
 from tijepa.runs.compare import Compared, Comparison
 from tijepa.runs.report.charts import line_chart
@@ -66,14 +66,15 @@ def _results(comparison: Comparison) -> Table:
         f"Retrieval by the default form of the energy: {comparison.where}. Green: the best of its"
         " column.",
         (
-            "Run", *("R@1", "R@5", "R@10") * 2, "verdict", "energy", "s per step", "pairs per s",
+            "Run", *("R@1", "R@5", "R@10") * 2, "over closed form", "verdict", "energy",
+            "s per step", "pairs per s",
             "objective", "batch", "learning rate", "steps", "parameters",
         ),
         [
             [run.name, *(_or_dash(one, percent) for one in own), *_cells(run)]
             for run, own in zip(comparison.runs, recalls, strict=True)
         ],
-        groups=(("", 1), *((title, 3) for _, title in DIRECTIONS), ("", 4), ("", 5)),
+        groups=(("", 1), *((title, 3) for _, title in DIRECTIONS), ("", 5), ("", 5)),
         best=[
             (row, 1 + k)
             for row, own in enumerate(recalls)
@@ -91,6 +92,7 @@ def _best(column: Sequence[float]) -> float:
 
 def _cells(run: Compared) -> list[str]:
     return [
+        " / ".join(points(one) for one in run.added.values()) if run.added else DASH,
         run.verdict or DASH,
         plain(run.form) if run.form else DASH,
         _or_dash(run.seconds_per_step, number),

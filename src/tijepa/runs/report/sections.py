@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from tijepa.config.objectives import CLOSED_FORM
 from tijepa.config.unused_settings import PREDICTIVE
 from tijepa.evaluate.retrieval import retrieval
 from tijepa.inference.results import Retrieval
@@ -37,7 +38,11 @@ def training(run: RunRecord) -> dict[str, Any] | str:
     facts = [
         *_objective(objective),
         _data(run.config, environment),
-        *_length(part(run.config, "optim"), run.config.get("seed")),
+        *(
+            [_Fact("Length", "one pass over the pairs", "solved, without steps")]
+            if objective.get("name") == CLOSED_FORM
+            else _length(part(run.config, "optim"), run.config.get("seed"))
+        ),
         *_model(part(run.config, "model")),
         *_parameters(environment),
     ]
@@ -50,6 +55,9 @@ def _objective(objective: Mapping[str, Any]) -> Iterable[_Fact]:
     if name not in PREDICTIVE:
         without = "without negatives" if name == "vicreg" else "contrastive"
         yield _Fact("Objective", name, f"{without}, for comparison")
+        return
+    if name == CLOSED_FORM:
+        yield _Fact("Objective", plain(name), "regression both ways from second moments")
         return
     yield _Fact("Objective", name, "prediction in latent space, without negatives")
     if "energy" in objective:
@@ -151,6 +159,8 @@ def results(run: RunRecord) -> dict[str, Any] | str:
     shown, chosen = measured.forms if measured is run.results else ({"reported": found}, "reported")
     rows = [[plain(form), *_recalls(one)] for form, one in shown.items()]
     states = {k: "chosen" for k, form in enumerate(shown) if form == chosen}
+    if measured.closed_form is not None:
+        rows.append(["closed form, nothing trained", *_recalls(measured.closed_form)])
     if measured.novel is not None:
         novel = measured.novel.retrieval
         size = count(novel.num_images)
@@ -164,7 +174,12 @@ def results(run: RunRecord) -> dict[str, Any] | str:
         groups=(("", 1), *((title, 4) for _, title in DIRECTIONS)),
         states=states,
     )
-    return {"problem": run.problems.get("results.json"), "table": table}
+    added = measured.added_in_words
+    return {
+        "problem": run.problems.get("results.json"),
+        "table": table,
+        "added": None if added is None else f"{added[:1].upper()}{added[1:]}.",
+    }
 
 
 def _recalls(one: Retrieval) -> Iterable[str]:
