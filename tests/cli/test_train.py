@@ -122,6 +122,12 @@ def test_resume_refuses_a_change_and_names_the_key(
     assert calls.trained == []
 
 
+def test_a_resumed_run_may_have_another_number_of_steps(stored: RunConfig, calls: Calls) -> None:
+    assert main(["train", "--resume", "--out", "old", "optim.steps=9"]) == 0
+    longer = stored.optim.model_copy(update={"steps": 9})
+    assert calls.trained[0][0] == stored.model_copy(update={"optim": longer})
+
+
 def test_resume_compares_a_given_file_with_the_stored_configuration(
     stored: RunConfig, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ import tijepa
 from tijepa.cli import main
 from tijepa.cli.display import Display
 from tijepa.cli.terminal import ConsoleReporter
-from tijepa.config import RunConfig
+from tijepa.config import RunConfig, resumed_config
 from tijepa.data.validation.image_check import look_at_image
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError, NonFiniteError
 from tijepa.inference.energies import joint_of
@@ -136,6 +136,20 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert not (folder / "parts/model").exists()
     train(config, folder / "parts", resume=True, reporter=quiet())
     assert_same_run(folder / "whole", folder / "parts")
+
+
+def test_a_finished_run_goes_on_when_it_is_given_more_steps(
+    tiny_config: Configure, folder: Path
+) -> None:
+    run, longer = folder / "run", tiny_config("optim.steps=11")
+    train(tiny_config("optim.steps=8"), run, reporter=quiet())
+    train(longer, run, resume=True, reporter=quiet())
+    assert (run / "checkpoints/step-00000011").is_dir()
+    assert resumed_config(run) == longer
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in steps if line["kind"] == "train"] == list(range(1, 12))
+    with pytest.raises(ConfigError, match=r"optim.steps is 9, and .* has done 11"):
+        train(tiny_config("optim.steps=9"), run, resume=True, reporter=quiet())
 
 
 def test_a_run_that_learns_no_retrieval_keeps_its_last_checkpoint(

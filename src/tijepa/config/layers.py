@@ -92,14 +92,17 @@ def resumed_config(
     file: Path | str | None = None,
     overrides: Iterable[str] = (),
 ) -> RunConfig:
-    """The configuration of the run in `out`, which nothing given may contradict.
+    """The configuration of the run in `out`, which nothing given may contradict but `optim.steps`.
 
-    Raises `CheckpointError` where no run is there, `ConfigError` for a setting that differs.
+    A run may go on longer, or end sooner, than was said when it began. Raises `CheckpointError`
+    where no run is there, `ConfigError` for a setting that differs.
     """
     path = out / "config.yaml"
     if not path.is_file():
         raise CheckpointError(f"{out} holds no run (config.yaml): leave out `resume` to start one")
-    stored = load_config(file=path)
+    overrides = list(overrides)
+    steps = [one for one in overrides if one.partition("=")[0] == "optim.steps"]
+    stored = load_config(file=path, overrides=steps)
     given = path if preset is None and file is None else file
     for key, here, there in load_config(preset, given, overrides).differences(stored):
         raise ConfigError(

@@ -173,6 +173,8 @@ def train(
     reporter.say(f"compute   {compute.device}, {precision}{took if schedule.steps else ''}")
     if not resume:
         _begin(run_dir, config, splits, tokenizer, parameter_counts(model))
+    else:
+        _keep_steps(run_dir, config, state.step)
     trainer = Trainer(
         model,
         objective,
@@ -255,6 +257,19 @@ def _check_solvable(features: SplitFeatures, config: RunConfig) -> None:
             f"objective.name is '{config.objective.name}', which reads the cached features of a"
             f" store, and {config.data.source} is none: prepare it, and give the store"
         )
+
+
+def _keep_steps(run_dir: Path, config: RunConfig, done: int) -> None:
+    """Write down how long a resumed run shall be; the schedules go on by the new length."""
+    if config.optim.steps < done:
+        raise ConfigError(
+            f"optim.steps is {config.optim.steps}, and {run_dir} has done {done}: give at least"
+            " as many, or leave it out"
+        )
+    path, text = run_dir / "config.yaml", config.to_yaml().encode()
+    if path.read_bytes() != text:
+        with writing(run_dir):
+            write_whole(path, text)
 
 
 def _begin(
