@@ -89,6 +89,20 @@ def test_settings_stand_above_what_is_chosen(
     assert said[1].endswith("(a folder)")
 
 
+def test_who_names_encoders_and_heads_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoders alone leave steps, batch and heads to be chosen."""
+    encoders = ["model.image.backbone=vit", "model.text.backbone=bert"]
+    config, said = chosen_for(500, monkeypatch, *encoders, "model.head.hidden=9")
+    assert config == load_config(None, None, ["data.source=mine", *encoders, "model.head.hidden=9"])
+    assert said == []
+
+
+def test_the_closed_form_has_a_preset_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, said = chosen_for(500, monkeypatch, 'objective.name="closed_form"')
+    assert config == load_config("photos-closed-form", None, ["data.source=mine"])
+    assert said == ["chooses   preset photos-closed-form, as objective.name is 'closed_form'"]
+
+
 def test_presets_files_and_scenes_are_taken_as_they_are(tmp_path: Path) -> None:
     reporter = Lines()
     file = tmp_path / "own.yaml"

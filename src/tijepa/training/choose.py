@@ -37,7 +37,8 @@ def configured(
     `settings` are `section.key=value` strings and stand above what is chosen. Data are opened for
     it, which prepares them into the cache where they are no store. The drawn scenes have settings
     of their own, and so has whoever sets the architecture of an encoder or takes an objective that
-    trains one encoder alone: these start from scratch. `reporter` is told what was chosen, why, and
+    trains one encoder alone: these start from scratch. Who names both encoders and sets what is
+    learned on them has chosen already. `reporter` is told what was chosen, why, and
     what it costs. Raises the errors of `load_config` and `open_run_data`; `ConfigError` where a
     package is missing that pretrained encoders need.
     """
@@ -46,6 +47,8 @@ def configured(
         reporter.say(f"chooses   preset {preset}, as objective.name is '{CLOSED_FORM}'")
     config = load_config(preset, file, settings)
     if preset is not None or file is not None or config.data.source == "scenes":
+        return config
+    if _is_whole(settings):
         return config
     own = _asks_for_own_encoders(config, settings)
     if own is not None:
@@ -69,6 +72,12 @@ def configured(
     )
     _announce(config, count, reporter)
     return config
+
+
+def _is_whole(settings: Sequence[str]) -> bool:
+    """Whether both encoders are named and the heads or predictors between them are set."""
+    named = all(_value(f"model.{modality}.backbone", settings) for modality in ("image", "text"))
+    return named and any(one.startswith(("model.head.", "model.pooled_pred")) for one in settings)
 
 
 def _value(key: str, settings: Sequence[str]) -> str | None:
