@@ -47,9 +47,19 @@ def test_few_images_get_heads_on_pretrained_encoders(monkeypatch: pytest.MonkeyP
 
 def test_steps_follow_the_number_of_images_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """500 images: 78 steps of 64 would be ten epochs, and 100 are the fewest; 30 are one batch."""
-    assert chosen_for(500, monkeypatch)[0].optim.steps == 100
-    assert chosen_for(30, monkeypatch)[0].optim.batch_size == 30
+    trained = "optim.lr=0.001"  # asks for training where a closed form would be taken
+    assert chosen_for(500, monkeypatch, trained)[0].optim.steps == 100
+    assert chosen_for(30, monkeypatch, trained)[0].optim.batch_size == 30
     assert chosen_for(99_999, monkeypatch)[0].optim.steps == 15_625
+
+
+def test_below_two_thousand_images_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, said = chosen_for(1999, monkeypatch)
+    assert config.objective.name == "closed_form"
+    assert "regression between pretrained encoders" in said[0]
+    assert "heads add nothing to it below 2,000 images" in said[1]
+    assert chosen_for(2000, monkeypatch)[0].objective.name == "tijepa"
+    assert chosen_for(1999, monkeypatch, "objective.name=clip")[0].objective.name == "clip"
 
 
 def test_many_images_train_encoders_from_scratch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,10 @@ from tijepa.model.pretrained.weights import PACKAGES, alias_of, where_is
 from tijepa.runs.record import open_run_data
 
 FROM_SCRATCH = 100_000  # training images from which encoders of one's own can be learned
+CLOSED_FORM_UP_TO = 2000  # training images, to which heads add nothing (docs/log.md)
 EPOCHS = 10  # of the heads on frozen encoders: later ones gain nothing (docs/log.md)
 _STEPS = (100, 20_000)  # of the heads, at least and at most
+_TRAINED = ("optim.", "objective.", "guard.", "model.head", "model.pooled_predictor")
 _OWN = ("width", "depth", "heads", "mlp_ratio", "patch_size", "stem", "encoder")
 
 
@@ -63,13 +65,17 @@ def configured(
             f" scratch; with pretrained ones: preset={_frozen_preset()}"
         )
         return load_config(name, None, settings)
-    name = _frozen_preset()
-    chosen = [*_fitted(name, count), *settings]
-    config = load_config(name, None, chosen)
-    reporter.say(
-        f"chooses   preset {name}: heads on pretrained encoders, for {count:,} training images are"
-        f" too few to train encoders from scratch (about {FROM_SCRATCH:,})"
-    )
+    why = f"{count:,} training images are too few to train encoders from scratch (about"
+    name, what = _frozen_preset(), "heads on pretrained encoders"
+    if count < CLOSED_FORM_UP_TO and not any(one.startswith(_TRAINED) for one in settings):
+        name, what = "photos-closed-form", "regression between pretrained encoders"
+    config = load_config(name, None, [*_fitted(name, count), *settings])
+    reporter.say(f"chooses   preset {name}: {what}, for {why} {FROM_SCRATCH:,})")
+    if name == "photos-closed-form":
+        reporter.say(
+            f"          heads add nothing to it below {CLOSED_FORM_UP_TO:,} images; with them:"
+            f" preset={_frozen_preset()}"
+        )
     _announce(config, count, reporter)
     return config
 
@@ -107,11 +113,12 @@ def _fitted(preset: str, count: int) -> list[str]:
     """Steps and batch by the number of training images, and the text encoder that lies here."""
     settings: dict[str, Any] = {}
     base = load_config(preset)
-    batch = max(2, min(base.optim.batch_size, count))
-    steps = min(max(round(EPOCHS * count / batch), _STEPS[0]), _STEPS[1])
-    settings["optim.batch_size"] = batch
-    settings["optim.steps"] = steps
-    settings["log.eval_every"] = settings["log.save_every"] = max(1, steps // 2)
+    if base.objective.name != CLOSED_FORM:
+        batch = max(2, min(base.optim.batch_size, count))
+        steps = min(max(round(EPOCHS * count / batch), _STEPS[0]), _STEPS[1])
+        settings["optim.batch_size"] = batch
+        settings["optim.steps"] = steps
+        settings["log.eval_every"] = settings["log.save_every"] = max(1, steps // 2)
     text = base.model.text.backbone
     if text in PACKAGES and importlib.util.find_spec(PACKAGES[text]) is None:
         settings["model.text.backbone"] = "minilm"
@@ -137,7 +144,7 @@ def _announce(config: RunConfig, count: int, reporter: Reporter) -> None:
         seconds = count * views * known.gflop / (0.5 * _gflop_per_second())
         reporter.say(
             f"cost      about {duration(seconds)} for the features of {count:,} images, once; then"
-            f" {config.optim.steps:,} steps of seconds"
+            " seconds to minutes"
         )
 
 
