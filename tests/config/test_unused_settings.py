@@ -32,6 +32,7 @@ FUSED = "objective.tasks.fusion_infill=1"
         (["objective.name=vicreg", "objective.regularize_image.weight=0.1"], "objective.name"),
         (["objective.name=vicreg", "model.pooled_predictor.depth=2"], "objective.name"),
         (["objective.name=ijepa", "objective.pooled_target_norm=center"], "no pooled task"),
+        (["objective.name=ijepa", "objective.regularize_image.slices=9"], "name is 'none'"),
         (["objective.name=levljepa", "optim.ema_momentum=[0.9, 1.0]"], "no target"),
         (["objective.name=clip", "objective.regularize_image.weight=0.1"], "objective.name"),
         (["objective.name=clip", "objective.regularize_text.name=none"], "objective.name"),
@@ -151,6 +152,8 @@ def test_a_later_layer_drops_what_it_makes_irrelevant(tmp_path: Path) -> None:
     )
     clip = load_config(file=file, overrides=["objective.name=clip"])
     assert clip == load_config(overrides=["objective.name=clip", "optim.lr=0.5"])
+    ijepa = load_config(file=file, overrides=["objective.name=ijepa"])
+    assert ijepa.settings()["objective.regularize_image.name"] == "none"
     vicreg = load_config(file=file, overrides=["objective.regularize_image.name=vicreg"])
     assert isinstance(vicreg.objective, TIJEPAConfig)
     assert vicreg.objective.regularize_image.model_dump() == {"name": "vicreg", "weight": 0.5}
@@ -194,8 +197,7 @@ def _valid(values: dict[str, Any]) -> list[str]:
     fixed = fixed_settings(values)
     values = {key: value for key, value in values.items() if key not in fixed}
     effective = {**RunConfig().settings(), **values, **fixed}
-    given = {**values, **fixed}
-    stray, idle = stray_keys(RunConfig, given), without_effect(effective.get)
+    stray, idle = stray_keys(RunConfig, {**values, **fixed}), without_effect(effective.get)
     kept = {
         key: value
         for key, value in values.items()

@@ -21,7 +21,7 @@ from tijepa.evaluate.collapse_metrics import (
     target_embeddings,
     watched,
 )
-from tijepa.evaluate.detect import Basis, judge_once
+from tijepa.evaluate.detect import Basis, detect_once
 from tijepa.inference.backend import TorchBackend
 from tijepa.inference.embeddings import Embeddings, embed
 from tijepa.objectives.forward import encode_modality
@@ -261,4 +261,4 @@ def test_a_norm_of_the_targets_hides_neither_drift_nor_a_constant(norm: str) -> 
     for name in ("image", "text"):
         assert found[name]["spread"] < 0.01
         assert found[f"{name} targets"]["drift"] == pytest.approx(0.0, abs=1e-6)
-    assert "nearly the same" in judge_once(found, Basis(40))[1]
+    assert "nearly the same" in detect_once(found, Basis(40))[1]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.evaluate.collapse_metrics import CollapseMetrics, collapse_metrics
-from tijepa.evaluate.detect import Basis, Timing, Track, judge, judge_once, times_chance
+from tijepa.evaluate.detect import Basis, Timing, Track, detect, detect_once, times_chance
 from tijepa.evaluate.retrieval import retrieval
 from tijepa.inference.embeddings import Embeddings
 from tijepa.inference.results import Direction, Health, Retrieval, RunResults
@@ -43,7 +43,7 @@ def run(history: Iterable[Change], timing: Timing = TIMING) -> list[Health]:
     tracks: dict[str, Track] = {}
     verdicts = []
     for number, changes in enumerate(history, start=1):
-        tracks, verdict = judge(tracks, readings(**changes), 100 * number, timing)
+        tracks, verdict = detect(tracks, readings(**changes), 100 * number, timing)
         verdicts.append(verdict)
     return verdicts
 
@@ -187,7 +187,7 @@ def embeddings(n: int, d: int, share: float, seed: int) -> Embeddings:
 def verdict_on(e: Embeddings, times: int = 4) -> Health:
     tracks: dict[str, Track] = {}
     for number in range(1, times + 1):
-        tracks, verdict = judge(tracks, collapse_metrics(e, {}), 500 * number, TIMING)
+        tracks, verdict = detect(tracks, collapse_metrics(e, {}), 500 * number, TIMING)
     return verdict
 
 
@@ -228,7 +228,7 @@ def test_constant_embeddings_are_always_collapsed(
 def test_memory_is_plain_json_and_comes_back_equal() -> None:
     tracks: dict[str, Track] = {}
     for step in (100, 200, 300, 400):
-        tracks, verdict = judge(tracks, readings(text={"rank": 3.0}), step, TIMING)
+        tracks, verdict = detect(tracks, readings(text={"rank": 3.0}), step, TIMING)
     loaded: dict[str, Any] = json.loads(json.dumps({k: asdict(v) for k, v in tracks.items()}))
     assert {name: Track(**track) for name, track in loaded.items()} == tracks
     written = json.loads(json.dumps(RunResults(health=verdict).to_json()["health"]))
@@ -293,7 +293,7 @@ def state_of(e: Embeddings) -> str:
     energy = torch.cdist(e.text_from_image, e.text) ** 2
     energy = energy + torch.cdist(e.image, e.image_from_text) ** 2
     found = retrieval(energy, torch.arange(len(e.text)))
-    return judge_once(collapse_metrics(e, {}), Basis.of(found))[0]
+    return detect_once(collapse_metrics(e, {}), Basis.of(found))[0]
 
 
 @pytest.mark.parametrize("pairs", [20, 100, 500])
@@ -334,22 +334,22 @@ def test_eighteen_pairs_of_a_working_model_are_too_few_to_judge() -> None:
         "image_to_text": {"gap": 0.1, "certainty": 2.2},
         "text_to_image": {"gap": 0.1, "certainty": 1.9},
     }
-    assert judge_once(readings, Basis(18)) == (
+    assert detect_once(readings, Basis(18)) == (
         "unjudged",
         "too few pairs to judge: 18 held-out pairs, where at least 40 are needed",
     )
-    state, reason = judge_once(readings, Basis(40))
+    state, reason = detect_once(readings, Basis(40))
     assert state == "collapsed"
     assert "train longer" not in reason
     assert "marginal" not in reason
-    assert judge_once(readings, Basis(40, times_chance=5.0))[0] == "degrading"
-    assert "yet recall is 5.00 times chance" in judge_once(readings, Basis(40, 5.0))[1]
+    assert detect_once(readings, Basis(40, times_chance=5.0))[0] == "degrading"
+    assert "yet recall is 5.00 times chance" in detect_once(readings, Basis(40, 5.0))[1]
 
 
 def test_ranks_are_told_of_the_directions_that_the_sample_can_have() -> None:
     assert (
         "16.7 of 39 possible directions (images)"
-        in judge_once(
+        in detect_once(
             {"image": {"rank": 16.7, "available": 39.0, "spread": 0.9, "std": 0.1}}, Basis(40)
         )[1]
     )
@@ -391,10 +391,10 @@ def test_random_energies_are_hardly_ever_above_chance() -> None:
 
 def test_a_collapse_of_what_is_fused_or_not_finite_is_not_spared_by_recall() -> None:
     fused = {"fused": {"rank": 0.0, "available": 64.0, "spread": 0.0, "std": 0.0}}
-    assert judge_once(fused, Basis(500, 20.0))[0] == "collapsed"
+    assert detect_once(fused, Basis(500, 20.0))[0] == "collapsed"
     broken = {"image": {"rank": math.nan, "available": 64.0, "spread": 0.9, "std": 1.0}}
-    assert judge_once(broken, Basis(12, 20.0))[0] == "collapsed"
+    assert detect_once(broken, Basis(12, 20.0))[0] == "collapsed"
 
 
 def test_where_nothing_is_learned_nothing_is_judged() -> None:
-    assert judge_once({}, Basis(500))[0] == "unjudged"
+    assert detect_once({}, Basis(500))[0] == "unjudged"

@@ -13,52 +13,28 @@ the YAML that all of them speak.
 from __future__ import annotations
 
 from tijepa.config.layers import load_config, preset_names, resumed_config
-from tijepa.config.objectives import (
-    CrossModalTaskConfig,
-    MaskConfig,
-    ObjectiveConfig,
-    RegularizerConfig,
-    TasksConfig,
-    TIJEPAConfig,
-)
+from tijepa.config.objectives import ObjectiveConfig, RegularizerConfig, TIJEPAConfig
 from tijepa.config.run import RunConfig
 from tijepa.config.sections import (
     ADOPTED,
-    ComputeConfig,
-    DataConfig,
-    FusionConfig,
-    GuardConfig,
     HeadConfig,
     ImageEncoderConfig,
-    LogConfig,
     ModelConfig,
     OptimConfig,
-    PooledPredictorConfig,
     TextEncoderConfig,
-    TokenPredictorConfig,
 )
 
 __all__ = [
     "ADOPTED",
-    "ComputeConfig",
-    "CrossModalTaskConfig",
-    "DataConfig",
-    "FusionConfig",
-    "GuardConfig",
     "HeadConfig",
     "ImageEncoderConfig",
-    "LogConfig",
-    "MaskConfig",
     "ModelConfig",
     "ObjectiveConfig",
     "OptimConfig",
-    "PooledPredictorConfig",
     "RegularizerConfig",
     "RunConfig",
     "TIJEPAConfig",
-    "TasksConfig",
     "TextEncoderConfig",
-    "TokenPredictorConfig",
     "load_config",
     "preset_names",
     "resumed_config",

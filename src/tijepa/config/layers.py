@@ -67,7 +67,8 @@ def load_config(
         config = RunConfig.model_validate(merged)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise ConfigError(_first_problem(problem, dict(leaves(merged)))) from None
+        given = dict(leaves(merged))
+        raise ConfigError(_first_problem(problem, {**given, **fixed_settings(given)})) from None
 
     used = [name for name in _packages(config) if name not in config.plugins]
     return config.model_copy(update={"plugins": (*config.plugins, *used)}) if used else config
@@ -207,9 +208,10 @@ def _drop_superseded(merged: dict[str, Any], layer: Mapping[str, Any]) -> None:
         if key in given and key not in own:
             remove(merged, key)
             del given[key]
-    for key in [key for key in stray_keys(RunConfig, given) if key not in own]:
-        remove(merged, key)
-        del given[key]
+    for key in stray_keys(RunConfig, {**given, **fixed}):
+        if key in given and key not in own:
+            remove(merged, key)
+            del given[key]
     idle = without_effect(lambda key: fixed.get(key, given.get(key, defaults.get(key))))
     for key in given:
         if key not in own and any(covers(section, key) for section in idle):

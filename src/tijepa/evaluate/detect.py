@@ -1,7 +1,7 @@
 """The one judgement of collapse: from readings, of a run or of a finished model, to plain words.
 
-`judge` is a fold: what it remembers of each subject (`Track`) and new readings give new memory and
-a verdict. `judge_once` is the same without a past, for an evaluation. They know nothing of models
+`detect` is a fold: what it remembers of each subject (`Track`) and new readings give new memory and
+a verdict. `detect_once` is the same without a past, for an evaluation. They know nothing of models
 and files.
 
 What a sample can show is taken into account:
@@ -122,7 +122,7 @@ class _Trouble:
     words: str = ""
 
 
-def judge(
+def detect(
     tracks: Mapping[str, Track],
     readings: CollapseMetrics,
     step: int,
@@ -135,7 +135,7 @@ def judge(
     return after, _health(findings, words, waiting, readings, basis or Basis())
 
 
-def judge_once(readings: CollapseMetrics, basis: Basis) -> tuple[State, str]:
+def detect_once(readings: CollapseMetrics, basis: Basis) -> tuple[State, str]:
     """Verdict and reason of the readings of a finished model; "unjudged" where there are none."""
     if not readings:
         return "unjudged", "no pooled embedding is trained; the collapse guard judges what is"

@@ -19,7 +19,7 @@ from tijepa.evaluate.collapse_metrics import (
     collapse_metrics,
     modality_readings,
 )
-from tijepa.evaluate.detect import Basis, judge_once
+from tijepa.evaluate.detect import Basis, detect_once
 from tijepa.evaluate.retrieval import match_energies, retrieval
 from tijepa.inference.calibration import Calibration, Matches
 from tijepa.inference.calibration_selection import select_calibration
@@ -264,7 +264,7 @@ def measure(embedder: Embedder, data: EvaluationSet, learned: Learned = EVERYTHI
     readings = collapse_metrics(
         pairs, {}, own=(image, text), modalities=learned.modalities, directions=learned.directions
     )
-    verdict, reason = judge_once(readings, Basis.of(by_form[default]))
+    verdict, reason = detect_once(readings, Basis.of(by_form[default]))
     collapse = Collapse(
         image=modality_readings(image),
         text=modality_readings(text),

@@ -110,7 +110,7 @@ def evaluate_run(
     return results
 
 
-def judged_split(splits: PairSplits) -> str | None:
+def final_split(splits: PairSplits) -> str | None:
     """The split that a finished run is judged on: test where there is one, else validation."""
     return next((name for name in ("test", "validation") if name in splits.splits), None)
 
@@ -124,7 +124,7 @@ def finish_run(
 ) -> None:
     """Keep the best checkpoint as the run's model, evaluate it, write results and report.
 
-    A source without a `judged_split` gets a model and a report without results. Raises
+    A source without a `final_split` gets a model and a report without results. Raises
     `CheckpointError`.
     """
     kept = checkpoint_folder(run, "best") or checkpoint_folder(run, "last")
@@ -132,7 +132,7 @@ def finish_run(
         raise CheckpointError(f"{run} has no checkpoint to make a model of; train it first")
     _keep(kept, run / "model")
     embedder = load(run / "model", device=device)
-    split = judged_split(splits)
+    split = final_split(splits)
     evaluation = None
     if split is None:
         reporter.say("not evaluated: there is neither a test nor a validation split")

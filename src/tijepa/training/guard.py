@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tijepa.config import RunConfig
 from tijepa.errors import CollapseError, ConfigError
 from tijepa.evaluate.advice import advice
 from tijepa.evaluate.collapse_metrics import CollapseMetrics
-from tijepa.evaluate.detect import Basis, Timing, judge
+from tijepa.evaluate.detect import Basis, Timing, detect
 from tijepa.inference.results import Rollback, RunResults
 from tijepa.training.checkpoint import Checkpoints, RunState
 from tijepa.training.optimizer import Schedule
@@ -26,14 +26,17 @@ class Health:
 
 @dataclass(frozen=True)
 class Guard:
-    """Judges evaluations and decides; everything it remembers is in the `RunState`."""
+    """Judges evaluations and decides; everything it remembers is in the `RunState`.
 
-    action: Literal["warn", "stop", "rollback"]
-    patience: int
-    lr_factor: float
-    max_rollbacks: int
+    With the defaults it warns, and gives no advice, for it knows no `settings` of the run.
+    """
+
     timing: Timing
-    settings: Mapping[str, Any]  # of the run, for advice; empty where it has no configuration
+    action: Literal["warn", "stop", "rollback"] = "warn"
+    patience: int = 1
+    lr_factor: float = 1.0
+    max_rollbacks: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def acts(self) -> bool:
@@ -55,7 +58,7 @@ class Guard:
 
         `basis` is what they rest on; `epochs` how often every pair was seen, for the advice.
         """
-        tracks, health = judge(state.tracks, readings, state.step, self.timing, basis)
+        tracks, health = detect(state.tracks, readings, state.step, self.timing, basis)
         health = replace(
             health,
             advice=tuple(advice(health.findings, self.settings, epochs)) if self.settings else (),
@@ -95,18 +98,6 @@ class Guard:
             f"stopped by guard.action={self.action} at step {state.step:,}{tried}: collapsed"
             f" ({which}); {healthy}; the report tells what usually helps"
         )
-
-
-def watching(steps: int, warmup: int) -> Guard:
-    """A guard that warns, and gives no advice, for it knows no settings."""
-    return Guard(
-        action="warn",
-        patience=1,
-        lr_factor=1.0,
-        max_rollbacks=0,
-        timing=Timing.of(steps, warmup),
-        settings={},
-    )
 
 
 def build_guard(config: RunConfig, schedule: Schedule, *, measured: bool) -> Guard:

@@ -16,6 +16,7 @@ from tijepa.data.batches.loader import Loader, switch_interval
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CollapseError, ConfigError, DataError, NonFiniteError
+from tijepa.evaluate.detect import Timing
 from tijepa.inference.calibration import Calibration
 from tijepa.io.files import check_writable
 from tijepa.io.progress import Interrupt
@@ -26,7 +27,7 @@ from tijepa.runs.report.report import write_report
 from tijepa.training.callbacks import Callback, JsonLines
 from tijepa.training.checkpoint import Checkpoints, RunState
 from tijepa.training.evaluation import Evaluated, Evaluation
-from tijepa.training.guard import Guard, Health, watching
+from tijepa.training.guard import Guard, Health
 from tijepa.training.optimizer import Schedule, ScheduleValues, build_optimizer
 from tijepa.training.step import Compute, StepOutput, training_step
 
@@ -91,7 +92,7 @@ class Trainer:
         self.evaluations = evaluations
         self.out = None if out is None else Path(out)
         self.report = report
-        self.guard = guard or watching(schedule.steps, schedule.warmup)
+        self.guard = guard or Guard(Timing.of(schedule.steps, schedule.warmup))
         self.compute = compute
         self.accumulate, self.clip_norm, self.seed = accumulate, clip_norm, seed
         self.log_every, self.eval_every, self.save_every = log_every, eval_every, save_every

@@ -33,7 +33,7 @@ from tijepa.io.files import write_whole, writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, read_card, write_json
 from tijepa.registry import part as registered
-from tijepa.runs.evaluation import finish_run, judged_split
+from tijepa.runs.evaluation import final_split, finish_run
 from tijepa.runs.record import open_run_data
 from tijepa.training.backbones import adopted, feature_cache_of, split_features, tokenizer_of
 from tijepa.training.build import (
@@ -216,9 +216,9 @@ def train(
         raise
     finally:
         _list_rejected(run_dir, loader.rejected)
-    judged = judged_split(splits)
-    if judged is not None:  # cached for the evaluation of this run and of every later one
-        split_features(cache, splits, judged)
+    final = final_split(splits)
+    if final is not None:  # cached for the evaluation of this run and of every later one
+        split_features(cache, splits, final)
     finish_run(run_dir, config, splits, reporter, compute.device)
     if collapse is not None:
         raise collapse
