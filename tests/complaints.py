@@ -33,6 +33,6 @@ def complaints(run: Path, calls: Sequence[str]) -> list[str]:
 
 
 def below_reading(err: str) -> str:
-    """What stands on stderr below the line on what a verb reads, where it came so far."""
-    first, _, rest = err.partition("\n")
-    return rest if first.startswith("reading   ") else err
+    """What stands on stderr beside the lines on what verbs read."""
+    lines = err.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("reading   "))

@@ -112,7 +112,7 @@ def test_commands_of_the_documents_parse(arguments: list[str], place: Path) -> N
         return
     verb = app.commands[arguments[0]]
     given = verb.make_context(arguments[0], arguments[1:]).params
-    if arguments[0] == "train" and not given["resume"] and given["file"] is None:
+    if arguments[0] == "train" and not given["resume"] and given["config"] is None:
         load_config(given["preset"], None, given["overrides"])
 
 

@@ -19,7 +19,7 @@ from tijepa.cli.options import FLAGS, in_flags
         ("say `append=True`, or", "say --append, or"),
         ("`tune=text` goes not with `side=image`", "--finetune text goes not with --on image"),
         ("evaluate with `data=my photos`", "evaluate with --data my photos"),
-        ("allow more for `max_bad` or data.max_bad", "allow more for --max-bad or data.max_bad"),
+        ("set `max_bad` (data.max_bad) to 1", "set --max-bad (data.max_bad) to 1"),
         ("the caption is `x`, `y=1`", "the caption is `x`, `y=1`"),
     ],
 )  # fmt: skip

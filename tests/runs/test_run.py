@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from tests.complaints import below_reading
 
 import tijepa
 from tijepa.cli import main
@@ -49,7 +50,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["evaluate", *arguments, "--json"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    error = [line for line in err.splitlines() if not line.endswith("…")]
+    error = [line for line in below_reading(err).splitlines() if not line.endswith("…")]
     assert len(error) == 1
     return error[0].removeprefix("error: ")
 

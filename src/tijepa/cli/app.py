@@ -21,15 +21,12 @@ import click
 from tijepa.cli.classify import classify, probe
 from tijepa.cli.doctor import doctor
 from tijepa.cli.evaluate import compare, evaluate, explain
-from tijepa.cli.export import export
 from tijepa.cli.filter import filter_, pair
-from tijepa.cli.index import embed, index
+from tijepa.cli.index import embed, index, search
 from tijepa.cli.options import in_flags
 from tijepa.cli.prepare import prepare
-from tijepa.cli.search import search
-from tijepa.cli.serve import serve
-from tijepa.cli.sweep import sweep
-from tijepa.cli.train import demo, presets, train
+from tijepa.cli.serve import export, serve
+from tijepa.cli.train import demo, presets, sweep, train
 from tijepa.errors import CollapseError, TijepaError
 from tijepa.io.files import remedy_of
 from tijepa.io.formatting import printable
@@ -42,7 +39,7 @@ WORKFLOW: dict[str, tuple[click.Command, ...]] = {
     "use": (index, search, embed, classify, serve, export),
 }
 _QUICK = (presets,)  # import nothing that takes long
-_READ = ("file", "run", "runs", "data", "source", "store", "image", "prompts")
+_READ = ("config", "run", "runs", "data", "source", "store", "image", "prompts")
 
 
 class _Verbs(click.Group):

@@ -5,11 +5,30 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
-from tijepa.cli.options import checkpoint_option, run_argument, stopping
+from tijepa.cli.options import (
+    AT_LEAST_ONE,
+    FILE,
+    checkpoint_option,
+    json_option,
+    option,
+    run_argument,
+    stopping,
+    store_argument,
+)
+
+label_option = option("--label", required=True, metavar="COLUMN", help="The labels, by column.")
+side_option = option(
+    "--on",
+    "side",
+    type=click.Choice(["pair", "image", "text"]),
+    default="pair",
+    show_default=True,
+    help="What is classified.",
+)
 
 
 @click.group()
@@ -19,40 +38,41 @@ def classify() -> None:
 
 @classify.command()
 @run_argument
-@click.argument("store")
-@click.option("--label", required=True, metavar="COLUMN", help="The labels, by column.")
-@click.option("--name", help="Of the classifier.  [default: the column]")
-@click.option("--on", "side", type=click.Choice(["pair", "image", "text"]), default="pair")
-@click.option("--head", type=click.Choice(["linear", "mlp"]), default="linear")
-@click.option("--finetune", type=click.Choice(["text", "image", "both"]), help="Train it, too.")
-@click.option("--layers", type=click.IntRange(1), help="Only its last layers.")
-@click.option("--epochs", type=click.IntRange(1), help="Of --finetune.  [default: 3]")
-@click.option("--lr", type=click.FloatRange(0, 1, min_open=True), help="[default: 3e-5]")
-@click.option("--balance", is_flag=True, help="All classes weigh the same.")
-@click.option("--folds", default=5, metavar="N", show_default=True, help="0: none.")
-@click.option("--copies", type=click.Choice(["image", "either"]), default="either")
+@store_argument
+@label_option
+@option("--name", help="Name of the classifier.  [default: the column]")
+@side_option
+@option("--head", type=click.Choice(["linear", "mlp"]), default="linear")
+@option("--finetune", "tuning", type=click.Choice(["text", "image", "both"]), help="Train it, too.")
+@option("--layers", type=AT_LEAST_ONE, help="Only its last layers.")
+@option("--epochs", type=AT_LEAST_ONE, help="Of --finetune.  [default: 3]")
+@option("--lr", type=click.FloatRange(0, 1, min_open=True), help="[default: 3e-5]")
+@option("--balance", "balanced", is_flag=True, help="All classes weigh the same.")
+@option("--folds", default=5, metavar="N", show_default=True, help="0: none.")
+@option(
+    "--copies",
+    type=click.Choice(["image", "either"]),
+    default="either",
+    help="Keep equal images in one fold; either: equal texts, too.",
+)
 @checkpoint_option
-@click.option("--seed", default=0, metavar="N")
-@click.option("--replace", is_flag=True, help="Replace the classifier of this name.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@option("--seed", default=0, metavar="N")
+@option("--replace", is_flag=True, help="Replace the classifier of this name.")
+@json_option
 def fit(
     run: Path,
     store: str,
     label: str,
     name: str | None,
-    side: Literal["pair", "image", "text"],
-    head: Literal["linear", "mlp"],
-    finetune: Literal["text", "image", "both"] | None,
+    tuning: Any,
+    copies: str,
+    checkpoint: str | None,
+    replace: bool,
+    as_json: bool,
     layers: int | None,
     epochs: int | None,
     lr: float | None,
-    balance: bool,
-    folds: int,
-    copies: str,
-    checkpoint: str | None,
-    seed: int,
-    replace: bool,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Fit a classifier of STORE's labels on RUN, and cross-validate it."""
     from rich.console import Console
@@ -64,18 +84,9 @@ def fit(
 
     given = {"layers": layers, "epochs": epochs, "lr": lr}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if finetune is None and settings:
+    if tuning is None and settings:
         raise ConfigError(f"--{next(iter(settings))} has no effect without --finetune: drop it")
     reporter = ConsoleReporter(Console(stderr=as_json))
-    options = FitOptions(
-        side=side,
-        head=head,
-        folds=folds,
-        balanced=balance,
-        tuning=None if finetune is None else Tuning(finetune, **settings),
-        same_text=copies == "either",
-        seed=seed,
-    )
     with stopping("nothing was kept; the same command starts again"):
         results = fit_classifier(
             run,
@@ -84,7 +95,11 @@ def fit(
             name=name,
             checkpoint=checkpoint,
             replace=replace,
-            options=options,
+            options=FitOptions(
+                tuning=None if tuning is None else Tuning(tuning, **settings),
+                same_text=copies == "either",
+                **options,
+            ),
             reporter=reporter,
         )
     if as_json:
@@ -98,20 +113,18 @@ def fit(
 
 @classify.command()
 @run_argument
-@click.argument("store")
-@click.option("--name", required=True, help="Of the classifier, as fitted.")
-@click.option(
+@store_argument
+@option("--name", required=True, help="Name of the classifier, as fitted.")
+@option(
     "--out",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Ends with .csv or .jsonl; a file there is replaced.",
 )
-@click.option("--split", metavar="NAME", help="Which split.  [default: all]")
-@click.option("--all", "everything", is_flag=True, help="Also items that have a label.")
-def predict(
-    run: Path, store: str, name: str, out: Path, split: str | None, everything: bool
-) -> None:
+@option("--split", metavar="NAME", help="Which split.  [default: all]")
+@option("--all", "everything", is_flag=True, help="Also items that have a label.")
+def predict(run: Path, store: str, out: Path, **options: Any) -> None:
     """Predict the labels that STORE lacks with a classifier of RUN.
 
     \b
@@ -122,15 +135,7 @@ def predict(
     from tijepa.io.formatting import count
 
     with stopping("nothing was written; the same command starts again"):
-        counts = predict_labels(
-            run,
-            store,
-            out,
-            name=name,
-            split=split,
-            everything=everything,
-            reporter=ConsoleReporter(),
-        )
+        counts = predict_labels(run, store, out, reporter=ConsoleReporter(), **options)
     predicted = counts.pop("predicted")
     left_out = "".join(f"; {count(n)} left out ({why})" for why, n in counts.items())
     click.echo(f"{count(predicted)} labels: {out}{left_out}")
@@ -138,38 +143,21 @@ def predict(
 
 @click.command()
 @run_argument
-@click.argument("store")
-@click.option("--label", required=True, metavar="COLUMN", help="The labels, by column.")
-@click.option(
-    "--on",
-    "side",
-    type=click.Choice(["image", "text", "pair"]),
-    default="pair",
-    show_default=True,
-    help="What is classified.",
-)
-@click.option(
+@store_argument
+@label_option
+@side_option
+@option(
     "--method",
     type=click.Choice(["linear", "knn"]),
     default="linear",
     show_default=True,
     help="Logistic regression, or k nearest neighbours.",
 )
-@click.option("--split", default="train", metavar="NAME", show_default=True, help="Which split.")
-@click.option("--folds", default=5, metavar="N", show_default=True, help="At least 2.")
+@option("--split", default="train", metavar="NAME", show_default=True, help="Which split.")
+@option("--folds", default=5, metavar="N", show_default=True, help="At least 2.")
 @checkpoint_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
-def probe(
-    run: Path,
-    store: str,
-    label: str,
-    side: Literal["image", "text", "pair"],
-    method: Literal["linear", "knn"],
-    split: str,
-    folds: int,
-    checkpoint: str | None,
-    as_json: bool,
-) -> None:
+@json_option
+def probe(run: Path, store: str, label: str, as_json: bool, **options: Any) -> None:
     """Probe the features of RUN with the labels of STORE.
 
     \b
@@ -182,17 +170,7 @@ def probe(
     from tijepa.cli.terminal import ConsoleReporter
 
     reporter = ConsoleReporter(Console(stderr=as_json))
-    results = probe_run(
-        run,
-        store,
-        label,
-        side=side,
-        method=method,
-        split=split,
-        folds=folds,
-        checkpoint=checkpoint,
-        reporter=reporter,
-    )
+    results = probe_run(run, store, label, reporter=reporter, **options)
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
     else:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.text import Text
 
-from tijepa.cli.tables import verdict_style
-from tijepa.io.formatting import DASH, duration, number, percent
+from tijepa.cli.tables import or_dash, verdict_style
+from tijepa.cli.terminal import BAR, print_line, progress
+from tijepa.io.formatting import duration, number, percent
 from tijepa.runs.record import value
 from tijepa.training.callbacks import Callback, Record
 
-SEEN = ("kind", "step", "split", "health")
+_NO_FIGURES = ("kind", "step", "split", "health")
 
 
 class Display(Callback):
@@ -28,17 +28,9 @@ class Display(Callback):
     def on_start(self, step: int, steps: int) -> None:
         """Show the bar."""
         self._steps, self._start, self._began = steps, step, time.perf_counter()
-        self._progress = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}", markup=False),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        status = TextColumn("{task.fields[status]}", markup=False)
+        columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(BAR), status)
+        self._progress = progress(self._console, *columns)
         self._task = self._progress.add_task("train", total=steps, completed=step, status="")
         self._progress.start()
 
@@ -61,13 +53,16 @@ class Display(Callback):
     def on_evaluation(self, step: int, record: Record) -> None:
         """Print one line for an evaluation on held-out pairs, or for whatever figures it has."""
         if "retrieval" not in record:
-            found = [f"{name} {figure:.4g}" for name, figure in record.items() if name not in SEEN]
+            found = [
+                f"{name} {figure:.4g}" for name, figure in record.items() if name not in _NO_FIGURES
+            ]
             self._say(f"step {step:>6}  {', '.join(found)}")
             return
         r, collapse = record["retrieval"], record["collapse"]
         forth, back = r["image_to_text"], r["text_to_image"]
         ranks = [
-            _or_dash(value(collapse[modality], "effective_rank")) for modality in ("image", "text")
+            or_dash(value(collapse[modality], "effective_rank"), number)
+            for modality in ("image", "text")
         ]
         verdict = record["health"]["verdict"]
         line = Text(
@@ -92,14 +87,10 @@ class Display(Callback):
         self._progress.stop()
 
     def _say(self, text: str | Text) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        print_line(self._console, text)
 
     def _health(self, health: Mapping[str, Any]) -> None:
         """Which part is in trouble and what usually helps; nothing while all is well."""
         if health["verdict"] in ("degrading", "collapsed"):
             self._say(f"             {health['reason']}")
             self._say(f"             what usually helps: {', or '.join(health['advice'])}")
-
-
-def _or_dash(reading: float) -> str:
-    return DASH if math.isnan(reading) else number(reading)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tijepa.cli.options import source_options
+from tijepa.cli.options import PATH, json_option, option, source_options
+from tijepa.io.formatting import plural, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,45 +21,16 @@ _SHOWN = 8  # kinds of findings
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where the report goes.  [default: NAME.doctor]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print doctor.json, nothing else.")
+@option("--out", type=PATH, metavar="FOLDER", help="For the report.  [default: NAME.doctor]")
+@json_option
 @source_options
-@click.option(
-    "--max-bad",
-    type=click.FloatRange(0, 1),
-    default=0.01,
-    show_default=True,
-    help="Share of broken items above which a source is unfit.",
-)
-@click.option(
+@option(
     "--max-tokens",
     type=click.IntRange(min=2),
     metavar="N",
     help="Count the captions that a tokenizer would cut to N tokens.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Threads that decode; 0: none beside the main one.  [default: cores]",
-)
-def doctor(
-    source: str,
-    out: Path | None,
-    as_json: bool,
-    reader: str | None,
-    image_column: str | None,
-    caption_column: str | None,
-    split_column: str | None,
-    max_bad: float,
-    max_tokens: int | None,
-    threads: int | None,
-) -> int:
+def doctor(source: str, out: Path | None, as_json: bool, **options: Any) -> int:
     """Examine the pairs of SOURCE and write a report.
 
     Every image is decoded, every caption looked at, duplicates are sought;
@@ -74,18 +46,7 @@ def doctor(
     from tijepa.data.validation.diagnosis import doctor as examine
 
     reporter = ConsoleReporter(Console(stderr=as_json))
-    report = examine(
-        source,
-        out,
-        reader=reader,
-        image_column=image_column,
-        caption_column=caption_column,
-        split_column=split_column,
-        max_bad=max_bad,
-        max_tokens=max_tokens,
-        threads=threads,
-        reporter=reporter,
-    )
+    report = examine(source, out, reporter=reporter, **options)
     if as_json:
         click.echo(json.dumps(report.facts, allow_nan=False))
     else:
@@ -95,44 +56,41 @@ def doctor(
 
 def print_report(console: Console, report: Report) -> None:
     """Counts, the worst findings, where the files lie, and what to run next."""
-    from rich.markup import escape
+    from rich.text import Text
 
+    from tijepa.cli.terminal import print_line
     from tijepa.data.records import mistyped_split
-    from tijepa.io.formatting import plural
 
     facts, counts = report.facts, report.facts["counts"]
-    _say(console, facts["description"])
-    if report.fit:
-        _say(console, "[bold green]fit[/]", plain=False)
-    else:
-        reasons = escape("; ".join(facts["reasons"]))
-        _say(console, f"[bold red]unfit[/]: {reasons}", plain=False)
-    _say(
-        console,
+    verdict = Text("fit", "bold green") if report.fit else Text("unfit", "bold red")
+    if not report.fit:
+        verdict.append(Text(printable(": " + "; ".join(facts["reasons"]))))
+    lines: list[str | Text] = [
+        facts["description"],
+        verdict,
         f"{plural(counts['items'], 'item', 'items')}: {counts['pairs']:,} pairs, "
-        f"{counts['images_only']:,} images alone, {counts['texts_only']:,} texts alone, "
-        f"{counts['rejected']:,} skipped; {counts['captions_dropped']:,} captions dropped",
-    )
+        f"{counts['images_only']:,} images without caption, {counts['texts_only']:,} texts without "
+        f"image, {counts['rejected']:,} skipped; {counts['captions_dropped']:,} captions dropped",
+    ]
     splits = facts["splits"]
     if len(splits) > 1:
         first = ", ".join(f"{name} {n['items']:,}" for name, n in list(splits.items())[:6])
-        _say(console, f"splits: {first}{', …' if len(splits) > 6 else ''}")
+        lines.append(f"splits: {first}{', …' if len(splits) > 6 else ''}")
     for name, numbers in splits.items():
         meant = mistyped_split(name)
         if meant is not None:
             items = plural(numbers["items"], "item", "items")
-            _say(console, f"  split '{name}' of {items}: did you mean '{meant}'?")
-    for line in _worst(report):
-        _say(console, f"  {line}")
-    for step in facts["commands"]:
-        _say(console, f"{step['why']}:\n  {step['command']}")
-    _say(console, f"report: {report.folder / 'doctor.html'}")
+            lines.append(f"  split '{name}' of {items}: did you mean '{meant}'?")
+    lines += [f"  {line}" for line in _worst(report)]
+    lines += [f"{step['why']}:\n  {step['command']}" for step in facts["commands"]]
+    lines.append(f"report: {report.folder / 'doctor.html'}")
+    for line in lines:
+        print_line(console, line)
 
 
 def _worst(report: Report) -> list[str]:
     """What skips first, then copies across splits, then the rest by number."""
     from tijepa.data.validation.report import DUPLICATES, kind_of
-    from tijepa.io.formatting import plural
 
     lines = []
     for slug, entry in report.facts["findings"].items():
@@ -160,10 +118,3 @@ def _worst(report: Report) -> list[str]:
     if len(lines) > _SHOWN:
         shown.append(f"and {plural(len(lines) - _SHOWN, 'more kind', 'more kinds')}")
     return shown
-
-
-def _say(console: Console, text: str, plain: bool = True) -> None:
-    """One line as it is; a terminal's control characters in names are shown, not obeyed."""
-    from tijepa.io.formatting import printable
-
-    console.print(printable(text), highlight=False, markup=not plain, soft_wrap=True)

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from tijepa.cli.options import RUN, checkpoint_option, run_argument
+from tijepa.cli.options import (
+    AT_LEAST_ONE,
+    FILE,
+    RUN,
+    THERE,
+    checkpoint_option,
+    json_option,
+    option,
+    run_argument,
+)
 
 
 @click.command()
 @run_argument
-@click.option("--data", metavar="SOURCE", help="Pairs to measure on.  [default: the run's own]")
-@click.option("--split", default="test", metavar="NAME", show_default=True, help="Which split.")
+@option("--data", metavar="SOURCE", help="Pairs to measure on.  [default: the run's own]")
+@option("--split", default="test", metavar="NAME", show_default=True, help="Which split.")
 @checkpoint_option
-@click.option(
-    "--meaning", is_flag=True, help="On scenes: the pointing game and hard negatives as well."
+@option(
+    "--meaning", "parts", is_flag=True, help="On scenes: the pointing game and hard negatives too."
 )
-@click.option("--zero-shot", "column", metavar="COLUMN", help="Classify images by it as well.")
-@click.option(
+@option("--zero-shot", "column", metavar="COLUMN", help="Classify images by it as well.")
+@option(
     "--prompts",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=THERE,
     metavar="FILE",
     help="YAML with the words for its values.  [default: templates]",
 )
-@click.option(
+@option(
     "--evaluation", "evaluations", multiple=True, metavar="NAME", help="A registered one as well."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
-def evaluate(
-    run: Path,
-    data: str | None,
-    split: str,
-    checkpoint: str | None,
-    meaning: bool,
-    column: str | None,
-    prompts: Path | None,
-    evaluations: tuple[str, ...],
-    as_json: bool,
-) -> None:
+@json_option
+def evaluate(run: Path, as_json: bool, **options: Any) -> None:
     """Measure retrieval and collapse of the run folder RUN.
 
     \b
@@ -47,7 +47,7 @@ def evaluate(
     tijepa evaluate runs/demo --split novel --json
     tijepa evaluate runs/demo --zero-shot colour
     """
-    if prompts is not None and column is None:
+    if options["prompts"] is not None and options["column"] is None:
         raise click.UsageError("--prompts has no effect without --zero-shot COLUMN.")
     from rich.console import Console
 
@@ -56,37 +56,22 @@ def evaluate(
     from tijepa.runs.evaluation import evaluate_run
 
     reporter = ConsoleReporter(Console(stderr=as_json))
-    results = evaluate_run(
-        run,
-        data=data,
-        split=split,
-        checkpoint=checkpoint,
-        parts=meaning,
-        column=column,
-        prompts=prompts,
-        evaluations=evaluations,
-        reporter=reporter,
-    )
+    results = evaluate_run(run, reporter=reporter, **options)
     if as_json:
         click.echo(json.dumps(results.to_json(), allow_nan=False))
-    else:
-        reported = (data, split, checkpoint) == (None, "test", None)
-        print_summary(reporter.console, results, run if reported else None)
-        for line in meaning_lines(results):
-            click.echo(line)
-        if results.zero_shot is not None:
-            reporter.console.print(zero_shot_table(results.zero_shot))
+        return
+    asked = (options["data"], options["split"], options["checkpoint"])
+    print_summary(reporter.console, results, run if asked == (None, "test", None) else None)
+    for line in meaning_lines(results):
+        click.echo(line)
+    if results.zero_shot is not None:
+        reporter.console.print(zero_shot_table(results.zero_shot))
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN RUN...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.html",
-    help="Write table and curves to one page, too.",
-)
+@json_option
+@option("--out", type=FILE, metavar="FILE.html", help="Write table and curves to one page, too.")
 def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
     """Put runs on the same data side by side.
 
@@ -112,18 +97,18 @@ def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
 
 @click.command()
 @run_argument
-@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("image", type=THERE)
 @click.argument("text")
-@click.option(
+@option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     default=Path("overlay.png"),
     show_default=True,
     help="The image under its energy map; a file there is replaced.",
 )
-@click.option(
+@option(
     "--grid",
-    type=click.IntRange(min=1),
+    type=AT_LEAST_ONE,
     default=8,
     show_default=True,
     help="Cells a side; the model reads grid x grid images.",

@@ -4,27 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tijepa.cli.options import RUN, checkpoint_option, stopping, threads_option
+from tijepa.cli.options import (
+    FOLDER,
+    RUN,
+    F,
+    checkpoint_option,
+    option,
+    stopping,
+    store_argument,
+    threads_option,
+    together,
+)
 
 if TYPE_CHECKING:
-    from tijepa.data.store.prepare import Prepared
+    from tijepa.search.filter import Filtered, Paired
 
-Verb = TypeVar("Verb", bound=Callable[..., Any])
-
-
-def _new_store_option(help_text: str) -> Callable[[Verb], Verb]:
-    """`--store NAME.lance`."""
-    return click.option("--store", "new", metavar="NAME.lance", help=help_text)
+_GOES_ON = "what is embedded is kept; the same command goes on"
 
 
-def _told(written: Prepared | None) -> None:
-    """What was written as a new store, and how to train on it."""
+def _judging(
+    keep: str, files: str, where: str, new_store: str, *, keep_all: bool
+) -> Callable[[F], F]:
+    """STORE, and the options that both verbs have, each with its own words."""
+    return together(
+        store_argument,
+        option("--run", required=True, type=RUN, help="Run folder of the model that judges."),
+        option("--keep", required=not keep_all, type=float, metavar="SHARE", help=keep),
+        option("--out", required=True, type=FOLDER, metavar="FOLDER", help=files),
+        option("--where", metavar="CONDITION", help=where),
+        option("--store", "new_store", metavar="NAME.lance", help=new_store),
+        checkpoint_option,
+        threads_option,
+    )
+
+
+def _conclude(done: Filtered | Paired) -> None:
+    """Where the report lies, what was written as a new store, and how to train on it."""
     from tijepa.data.validation import train_command
 
+    click.echo(f"report    {done.report}")
+    written = done.written
     if written is not None:
         items = sum(written.added.values())
         click.echo(f"written   {written.uri} version {written.version}: {items:,} items")
@@ -32,32 +55,15 @@ def _told(written: Prepared | None) -> None:
 
 
 @click.command("filter")
-@click.argument("store", metavar="STORE")
-@click.option("--run", required=True, type=RUN, help="Run folder of the model that judges.")
-@click.option("--keep", required=True, type=float, metavar="SHARE", help="Of the pairs: 0.8.")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="For kept.jsonl, dropped.jsonl, filter.json and filter.html.",
+@_judging(
+    "Of the pairs: 0.8.",
+    "For kept.jsonl, dropped.jsonl, filter.json and filter.html.",
+    "Judge these alone: \"source = 'web'\".",
+    "Also write what stays as a store.",
+    keep_all=False,
 )
-@click.option("--where", metavar="CONDITION", help="Judge these alone: \"source = 'web'\".")
-@click.option("--all-splits", is_flag=True, help="Judge held-out pairs too.")
-@_new_store_option("Also write what stays as a store.")
-@checkpoint_option
-@threads_option
-def filter_(
-    store: str,
-    run: Path,
-    keep: float,
-    out: Path,
-    where: str | None,
-    all_splits: bool,
-    new: str | None,
-    checkpoint: str | None,
-    threads: int | None,
-) -> None:
+@option("--all-splits", is_flag=True, help="Judge held-out pairs too.")
+def filter_(store: str, run: Path, out: Path, **options: Any) -> None:
     """Judge the training pairs of STORE by energy and keep the best.
 
     Held-out pairs stay as they are. Pairs that the run was trained on are judged
@@ -71,54 +77,24 @@ def filter_(
     from tijepa.io.formatting import energy_name
     from tijepa.search.filter import filter_store
 
-    with stopping("what is embedded is kept; the same command goes on"):
-        done = filter_store(
-            run,
-            store,
-            out,
-            keep=keep,
-            where=where,
-            all_splits=all_splits,
-            new_store=new,
-            checkpoint=checkpoint,
-            threads=threads,
-            reporter=ConsoleReporter(),
-        )
+    with stopping(_GOES_ON):
+        done = filter_store(run, store, out, reporter=ConsoleReporter(), **options)
     click.echo(
         f"kept      {done.kept:,} of {done.pairs:,} pairs, those of energy up to"
         f" {done.highest_energy_kept:.4g} ({energy_name(done.form)})"
     )
-    click.echo(f"report    {done.report}")
-    _told(done.written)
+    _conclude(done)
 
 
 @click.command()
-@click.argument("store", metavar="STORE")
-@click.option("--run", required=True, type=RUN, help="Run folder of the model that matches.")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="For pairs.jsonl, pair.json and pair.html.",
+@_judging(
+    "Of the pseudo-pairs, the best.  [default: all]",
+    "For pairs.jsonl, pair.json and pair.html.",
+    "Among these alone: \"source = 'web'\".",
+    "Also write the store with them as pairs.",
+    keep_all=True,
 )
-@click.option(
-    "--keep", type=float, metavar="SHARE", help="Of the pseudo-pairs, the best.  [default: all]"
-)
-@click.option("--where", metavar="CONDITION", help="Among these alone: \"source = 'web'\".")
-@_new_store_option("Also write the store with them as pairs.")
-@checkpoint_option
-@threads_option
-def pair(
-    store: str,
-    run: Path,
-    out: Path,
-    keep: float | None,
-    where: str | None,
-    new: str | None,
-    checkpoint: str | None,
-    threads: int | None,
-) -> None:
+def pair(store: str, run: Path, out: Path, **options: Any) -> None:
     """Match images without caption to texts without image.
 
     Each image of the train split gets the text of lowest energy and each text
@@ -132,21 +108,10 @@ def pair(
     from tijepa.io.formatting import energy_name
     from tijepa.search.filter import pair_store
 
-    with stopping("what is embedded is kept; the same command goes on"):
-        done = pair_store(
-            run,
-            store,
-            out,
-            keep=keep,
-            where=where,
-            new_store=new,
-            checkpoint=checkpoint,
-            threads=threads,
-            reporter=ConsoleReporter(),
-        )
+    with stopping(_GOES_ON):
+        done = pair_store(run, store, out, reporter=ConsoleReporter(), **options)
     click.echo(
         f"matched   {done.images:,} images and {done.texts:,} texts by energy"
         f" ({energy_name(done.form)}): {done.kept:,} pseudo-pairs, {done.mutual:,} of them mutual"
     )
-    click.echo(f"report    {done.report}")
-    _told(done.written)
+    _conclude(done)

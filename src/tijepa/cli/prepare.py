@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tijepa.cli.options import source_options, stopping
+from tijepa.cli.options import AT_LEAST_ONE, option, source_options, stopping
 
 if TYPE_CHECKING:
     from tijepa.cli.terminal import ConsoleReporter
@@ -15,40 +15,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option("--out", required=True, metavar="NAME.lance", help="The store: a path or a URI.")
-@click.option("--append", is_flag=True, help="Add to --out what it lacks, as a new version.")
-@source_options
-@click.option(
-    "--first", type=click.IntRange(min=1), metavar="N", help="Only N items of each split, to try."
-)
-@click.option(
-    "--max-bad",
-    type=click.FloatRange(0, 1),
-    default=0.01,
-    show_default=True,
-    help="Share of broken items above which nothing is kept.",
-)
-@click.option(
+@option("--out", required=True, metavar="NAME.lance", help="The store: a path or a URI.")
+@option("--append", is_flag=True, help="Add to --out what it lacks, as a new version.")
+@option("--first", type=AT_LEAST_ONE, metavar="N", help="Only N items of each split, to try.")
+@option(
     "--duplicates",
     type=click.Choice(["keep", "skip"]),
     default="keep",
     show_default=True,
     help="Equal items, and images in two splits.",
 )
-@click.option("--threads", type=click.IntRange(min=0), metavar="N", help="[default: cores]")
-def prepare(
-    source: str,
-    out: str,
-    append: bool,
-    reader: str | None,
-    image_column: str | None,
-    caption_column: str | None,
-    split_column: str | None,
-    first: int | None,
-    max_bad: float,
-    duplicates: Literal["keep", "skip"],
-    threads: int | None,
-) -> None:
+@source_options
+def prepare(source: str, out: str, append: bool, **options: Any) -> None:
     """Check the pairs of SOURCE and write them as a store.
 
     \b
@@ -61,20 +39,7 @@ def prepare(
     reporter = ConsoleReporter()
     kept = f"{out} is what it was" if append else "nothing was kept"
     with stopping(f"{kept}; the same command starts again"):
-        done = prepare_store(
-            source,
-            out,
-            append=append,
-            reader=reader,
-            image_column=image_column,
-            caption_column=caption_column,
-            split_column=split_column,
-            first=first,
-            max_bad=max_bad,
-            duplicates=duplicates,
-            threads=threads,
-            reporter=reporter,
-        )
+        done = prepare_store(source, out, append=append, reporter=reporter, **options)
     _conclude(reporter, done, append)
 
 

@@ -74,7 +74,8 @@ def _figures(table: Table, *headings: str) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
 
 
-def _or_dash(reading: int | float | None, show: Callable[[Any], str]) -> str:
+def or_dash(reading: int | float | None, show: Callable[[Any], str]) -> str:
+    """`reading` as `show` writes it; a dash for one that is missing."""
     return DASH if reading is None or math.isnan(reading) else show(reading)
 
 
@@ -111,7 +112,7 @@ def summary_table(results: RunResults) -> Table:
         _add_rows(table, "closed form", results.closed_form, "")
     if results.novel is not None:
         _add_rows(table, f"{plain(chosen)}, novel", results.novel.retrieval, "")
-    shares = [_or_dash(min(k * reported.chance_at_1, 1.0), percent) for k in (1, 5, 10)]
+    shares = [or_dash(min(k * reported.chance_at_1, 1.0), percent) for k in (1, 5, 10)]
     table.add_row("chance", "both", *shares, "", "", style="dim")
     return table
 
@@ -124,8 +125,8 @@ def _add_rows(table: Table, name: str, one: Retrieval, style: str) -> None:
         table.add_row(
             _text(shown),
             direction,
-            *[_or_dash(recall, percent) for recall in found.recalls],
-            _or_dash(found.median_rank, rank),
+            *[or_dash(recall, percent) for recall in found.recalls],
+            or_dash(found.median_rank, rank),
             DASH if math.isnan(first) else times_chance(first, one.chance_at_1),
             style=style,
             end_section=not shown,
@@ -147,12 +148,12 @@ def _readings(results: RunResults) -> Text:
         return lines.append("Collapse: not measured")
     for modality, one in collapse.modalities.items():
         lines.append(
-            f"{modality:<5} effective rank {_or_dash(one.effective_rank, number)} of"
-            f" {_or_dash(one.dimensions, count)}, std per dimension"
-            f" {_or_dash(one.mean_std, number)} (smallest {_or_dash(one.min_std, number)})\n"
+            f"{modality:<5} effective rank {or_dash(one.effective_rank, number)} of"
+            f" {or_dash(one.dimensions, count)}, std per dimension"
+            f" {or_dash(one.mean_std, number)} (smallest {or_dash(one.min_std, number)})\n"
         )
     energies = [
-        f"{name} {_or_dash(energy, number)}"
+        f"{name} {or_dash(energy, number)}"
         for name, energy in (
             ("matched", collapse.matched_energy),
             ("shuffled", collapse.shuffled_energy),
@@ -195,7 +196,7 @@ def zero_shot_table(found: ZeroShot) -> Table:
     _figures(table, "images", "top 1")
     table.add_column("most often taken for")
     for one in sorted(found.labels, key=lambda one: -one.items)[:_MOST_LABELS]:
-        right = _or_dash(one.top_1, percent)
+        right = or_dash(one.top_1, percent)
         table.add_row(_text(one.label), count(one.items), right, _text(one.taken_for or ""))
     return table
 
@@ -229,14 +230,14 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         ("steps", "steps", count),
         ("parameters", "parameters", count),
     ):
-        table.add_row(name, *(_or_dash(getattr(run, field), show) for run in runs))
+        table.add_row(name, *(or_dash(getattr(run, field), show) for run in runs))
     table.add_section()
     for key, _, arrow in _DIRECTIONS:
         for k in (1, 5, 10):
             found = [getattr(run.retrieval.directions[key], f"recall_at_{k}") for run in runs]
             best = max((one for one in found if not math.isnan(one)), default=math.nan)
             cells = [
-                Text(_or_dash(one, percent), style="bold" if one == best else "") for one in found
+                Text(or_dash(one, percent), style="bold" if one == best else "") for one in found
             ]
             table.add_row(f"{arrow} R@{k}", *cells)
     if any(run.added for run in runs):
@@ -246,8 +247,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         "collapse", *(Text(run.verdict or DASH, style=verdict_style(run.verdict)) for run in runs)
     )
     table.add_section()
-    table.add_row("s per step", *(_or_dash(run.seconds_per_step, number) for run in runs))
-    table.add_row("pairs per s", *(_or_dash(run.pairs_per_second, number) for run in runs))
+    table.add_row("s per step", *(or_dash(run.seconds_per_step, number) for run in runs))
+    table.add_row("pairs per s", *(or_dash(run.pairs_per_second, number) for run in runs))
     console.print(table)
     if comparison.differing:
         settings = _by_run("Settings that differ", comparison, fold=True)
@@ -289,9 +290,9 @@ def print_sweep(console: Console, outcomes: Sequence[Outcome]) -> None:
         verdict = None if one.results.collapse is None else one.results.collapse.verdict
         table.add_row(
             *([_text(one.cell.values[key]) for key in keys] or [_text(one.cell.name)]),
-            _or_dash(one.validation, percent),
+            or_dash(one.validation, percent),
             *(
-                _or_dash(direction.recall_at_1, percent)
+                or_dash(direction.recall_at_1, percent)
                 for direction in retrieval.directions.values()
             ),
             Text(str(verdict or DASH), style=verdict_style(verdict)),
@@ -357,5 +358,5 @@ def print_answer(console: Console, answer: Answer, index: Index) -> None:
     table.add_column("item and caption", overflow="fold")
     for place, hit in enumerate(answer.hits, start=1):
         what = _text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long
-        table.add_row(str(place), number(hit.energy), _or_dash(hit.probability, percent), what)
+        table.add_row(str(place), number(hit.energy), or_dash(hit.probability, percent), what)
     console.print(table)

@@ -9,14 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from tijepa.cli.options import in_flags
 from tijepa.io.formatting import printable
 from tijepa.io.progress import Reporter
 
+BAR = 24  # columns of a bar
 _EVERY = 0.1  # seconds between two updates of a bar
+
+
+def print_line(console: Console, line: str | Text) -> None:
+    """One line as it is: not wrapped, brackets in paths left alone, no control character obeyed."""
+    shown = printable(line) if isinstance(line, str) else line
+    console.print(shown, highlight=False, markup=False, soft_wrap=True)
 
 
 class ConsoleReporter(Reporter):
@@ -26,8 +40,8 @@ class ConsoleReporter(Reporter):
         self.console = console or Console()
 
     def say(self, text: str) -> None:
-        """Print one line as it is: not wrapped, not coloured, brackets in paths left alone."""
-        self.console.print(printable(in_flags(text)), highlight=False, markup=False, soft_wrap=True)
+        """Print one line, with settings as the flags that give them."""
+        print_line(self.console, in_flags(text))
 
     @contextmanager
     def phase(self, text: str) -> Iterator[None]:
@@ -46,15 +60,8 @@ class ConsoleReporter(Reporter):
             self.say(f"{text} …")
             yield lambda count: None
             return
-        bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-        )
-        with bar:
+        words = TextColumn("{task.description}", markup=False)
+        with progress(self.console, words, BarColumn(BAR), MofNCompleteColumn()) as bar:
             task = bar.add_task(printable(text), total=total)
             done, shown = 0, time.monotonic()
 
@@ -73,3 +80,15 @@ class ConsoleReporter(Reporter):
         from tijepa.cli.tables import print_summary
 
         print_summary(self.console, results, run_dir)
+
+
+def progress(console: Console, *columns: ProgressColumn) -> Progress:
+    """A live line of `columns` and the time that is left; nothing where there is no terminal."""
+    return Progress(
+        *columns,
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -1,15 +1,18 @@
-"""`tijepa train`: one run, from a configuration to a report."""
+"""Runs from configuration to report: `tijepa train`, `demo`, and `sweep` for a grid of them."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tijepa.cli.options import AT_LEAST_ONE, FOLDER, PATH, option, settings_options
 from tijepa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,27 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")
-@click.option("--preset", metavar="NAME", help="Start from a preset; see: tijepa presets")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="YAML file on top of the preset.",
-)
-@click.option("--data", metavar="SOURCE", help="Store or folder of pairs; sets data.source.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME-TIME]"
-)
-@click.option("--resume", is_flag=True, help="Continue the run in --out where it stopped.")
-@click.option(
-    "--dry-run", is_flag=True, help="Print the configuration, size and cost; write nothing."
-)
+@settings_options
+@option("--out", type=PATH, help="Run folder.  [default: runs/NAME-TIME]")
+@option("--resume", is_flag=True, help="Continue the run in --out where it stopped.")
+@option("--dry-run", is_flag=True, help="Print the configuration, size and cost; write nothing.")
 def train(
     overrides: tuple[str, ...],
     preset: str | None,
-    file: Path | None,
+    config: Path | None,
     data: str | None,
     out: Path | None,
     resume: bool,
@@ -53,34 +43,37 @@ def train(
     With data of your own and no preset the run is chosen by how many pairs there
     are and what is installed; it says what it chose, why and what it costs.
     """
-    settings = list(overrides)
-    if data is not None:
-        settings.append(f"data.source={json.dumps(data, ensure_ascii=False)}")
-    if resume:
-        config, run_dir = _stored(out, preset, file, settings)
-    else:
-        from tijepa.config import load_config
-
-        config = load_config(preset, file, settings)
-        check_data_named(preset, config)
-        run_dir = _new_run_dir(out, preset, file)
-    if not dry_run:
-        click.echo(
-            f"{'resumes' if resume else 'trains':<10}on {config.data.source}, into {run_dir}"
-        )
     from tijepa.cli.terminal import ConsoleReporter
+    from tijepa.config import load_config, resumed_config
 
+    settings = _settings(overrides, data)
+    if resume:
+        if out is None:
+            raise ConfigError("--resume needs --out RUN, the folder of the run to continue")
+        resolved, run_dir = resumed_config(out, preset, config, settings), out
+    else:
+        resolved = load_config(preset, config, settings)
+        _check_data_named(preset, resolved)
+        run_dir = _new_run_dir(out, preset, config)
+    if not dry_run:
+        verb = "resumes" if resume else "trains"
+        click.echo(f"{verb:<10}on {resolved.data.source}, into {run_dir}")
     reporter = ConsoleReporter()
     if not resume:
         from tijepa.training.choose import configured
 
-        config = configured(preset, file, settings, reporter)
+        resolved = configured(preset, config, settings, reporter)
     if dry_run:
         from tijepa.training.dry_run import dry_run as foresee
 
-        click.echo(foresee(config).to_text())
+        click.echo(foresee(resolved).to_text())
     else:
-        _run(config, run_dir, reporter, resume=resume)
+        _run(resolved, run_dir, reporter, resume=resume)
+
+
+def _settings(overrides: Sequence[str], data: str | None) -> list[str]:
+    given = [] if data is None else [f"data.source={json.dumps(data, ensure_ascii=False)}"]
+    return [*overrides, *given]
 
 
 def _run(
@@ -93,7 +86,7 @@ def _run(
     run_training(config, run_dir, resume=resume, reporter=reporter, callbacks=shown)
 
 
-def check_data_named(preset: str | None, config: RunConfig) -> None:
+def _check_data_named(preset: str | None, config: RunConfig) -> None:
     """Refuse to train a preset for data of one's own on the drawn scenes because none are named."""
     if preset not in (None, "scenes") and "source" not in config.data.model_fields_set:
         raise ConfigError(
@@ -102,9 +95,9 @@ def check_data_named(preset: str | None, config: RunConfig) -> None:
         )
 
 
-def _new_run_dir(out: Path | None, preset: str | None, file: Path | None) -> Path:
+def _new_run_dir(out: Path | None, preset: str | None, config: Path | None) -> Path:
     if out is None:
-        stem = file.stem if file else preset or "train"
+        stem = config.stem if config else preset or "train"
         return Path("runs") / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; name a folder")
@@ -115,24 +108,10 @@ def _new_run_dir(out: Path | None, preset: str | None, file: Path | None) -> Pat
     return out
 
 
-def _stored(
-    out: Path | None, preset: str | None, file: Path | None, settings: list[str]
-) -> tuple[RunConfig, Path]:
-    """The configuration of the run in `out`, which nothing given may contradict."""
-    from tijepa.config import resumed_config
-
-    if out is None:
-        raise ConfigError("--resume needs --out RUN, the folder of the run to continue")
-    return resumed_config(out, preset, file, settings), out
-
-
-# `tijepa demo`: the main job on embedded data, start to report.
-
-
 @click.command()
-@click.option(
+@option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("runs/demo"),
     show_default=True,
     help="Run folder; an earlier run there is replaced.",
@@ -170,7 +149,53 @@ def _remove_earlier_run(out: Path) -> None:
     shutil.rmtree(out)
 
 
-# `tijepa presets`: the configurations that come with the package.
+@click.command()
+@settings_options
+@option(
+    "--grid",
+    multiple=True,
+    metavar="KEY=V,V,...",
+    help="A setting and its values; several make every combination.",
+)
+@option("--out", type=FOLDER, required=True, help="Folder of runs.")
+@option(
+    "--jobs",
+    type=AT_LEAST_ONE,
+    default=1,
+    show_default=True,
+    help="Runs at once; they share the cores.",
+)
+def sweep(
+    overrides: tuple[str, ...],
+    preset: str | None,
+    config: Path | None,
+    data: str | None,
+    grid: tuple[str, ...],
+    out: Path,
+    jobs: int,
+) -> int:
+    """Train every combination of a grid of settings.
+
+    Each has a folder of its own. The same command goes on where it stopped;
+    more values add runs. Exit code 2 where a run failed.
+
+    \b
+    tijepa sweep --preset scenes --grid optim.lr=1e-3,5e-4 --grid seed=0,1,2
+                 --out sweeps/lr
+    """
+    from tijepa.cli.tables import print_sweep
+    from tijepa.cli.terminal import ConsoleReporter
+    from tijepa.training.sweep import cells_of, parse_axis, run_sweep, train_command
+
+    axes, settings = [parse_axis(text) for text in grid], _settings(overrides, data)
+    cells = cells_of(axes, preset=preset, file=config, overrides=settings)
+    _check_data_named(preset, cells[0].config)
+    command = train_command(preset, config, threads=max(1, (os.cpu_count() or 1) // jobs))
+    reporter = ConsoleReporter()
+    outcomes = run_sweep(cells, out, command, reporter, jobs=jobs)
+    print_sweep(reporter.console, outcomes)
+    reporter.say(f"written to {out / 'sweep.json'}")
+    return 2 if any(one.status == "failed" for one in outcomes) else 0
 
 
 @click.command()

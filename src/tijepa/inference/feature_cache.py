@@ -129,10 +129,7 @@ class FeatureCache:
         return found
 
     def _tell(self, modality: Modality, of: str) -> None:
-        self._reporter.say(
-            f"features  {modality} features of {of}, cached by training, are read instead of"
-            " encoded"
-        )
+        self._reporter.say(f"features  {modality}: {of} from the cache of an earlier run")
 
     def _path(self, modality: Modality, key: str, split: str) -> Path:
         return self.folder / f"{modality}-{key}" / split

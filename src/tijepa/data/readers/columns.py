@@ -65,7 +65,7 @@ class Columns:
         return Columns(more("image", self.image), more("caption", self.caption), split)
 
     def describe(self, columns: Iterable[str]) -> str:
-        """For people: what was taken for what, and what is kept besides."""
+        """For people: what was taken for what, and what else there is."""
         taken = {*self.image[:1], *self.caption[:1], *self.split[:1], ID}
         further = [name for name in columns if name not in taken]
         parts = [
@@ -78,7 +78,7 @@ class Columns:
         ]
         if further:
             shown = _listed(further[:8]) + (", ..." if len(further) > 8 else "")
-            parts.append(f"kept besides: {shown}")
+            parts.append(f"other columns: {shown}")
         return "; ".join(parts)
 
 

@@ -139,8 +139,8 @@ class Ingest:
         if share > self._max_bad:
             raise DataError(
                 f"{self._name}: {bad:,} of {bad + usable:,} items ({share:.2%}) are broken, above "
-                f"the bound of {self._max_bad:.2%}; first {first}; mend them, or allow more with "
-                f"{math.ceil(share * 1000) / 1000:g} for `max_bad` or data.max_bad{where}"
+                f"the bound of {self._max_bad:.2%}; first {first}; mend them, or set "
+                f"`max_bad` (data.max_bad) to {math.ceil(share * 1000) / 1000:g}{where}"
             )
 
 

@@ -68,7 +68,7 @@ def doctor(
 
     Every image is decoded, every caption looked at, and duplicates are sought; nothing is changed.
     `source` is a folder, file, pair store or data set of the Hugging Face hub, read by `reader`
-    (by its look where None) with the columns that are named. Broken items above the share
+    (told by its files where None) with the columns that are named. Broken items above the share
     `max_bad` make it unfit; with `max_tokens` the captions that a tokenizer would cut are counted.
     `threads` decode, as many as there are cores where None. `out` is NAME.doctor in the working
     folder where None.

@@ -40,8 +40,8 @@ def test_index_says_what_it_holds_and_how_to_search_it(
 ) -> None:
     assert main(["index", str(tiny_run), str(indexed)]) == 0
     out = capsys.readouterr().out
-    assert "version 1: 56 images, 112 captions, form calibrated" in out
-    assert "images    56: every energy is computed, so the recall is exact" in out
+    assert "version 1: 56 images, 112 captions, calibrated energy" in out
+    assert "images    56: searched exactly" in out
     assert f"tijepa search {tiny_run} {indexed} words" in out
 
 
