@@ -30,7 +30,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def train(*arguments: object, **keywords: object) -> None:
             raise error
 
-        monkeypatch.setitem(sys.modules, "tijepa.training", SimpleNamespace(train=train))
+        chosen = SimpleNamespace(configured=train)
+        monkeypatch.setitem(sys.modules, "tijepa.training.choose", chosen)
 
     return install
 
