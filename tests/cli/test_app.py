@@ -309,7 +309,7 @@ def test_a_usage_error_of_a_search_does_not_wait_for_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"")
-    assert b"Give TEXT or --image" in done.stderr
+    assert b"Give TEXT, --image or --like" in done.stderr
 
 
 @pytest.mark.parametrize("before", [True, False])
