@@ -79,7 +79,7 @@ def _conclude(built: Index, run: Path, store: str) -> None:
 @store_argument
 @click.argument("text", required=False)
 @option("--image", type=THERE, help="An image that asks for captions, in place of TEXT.")
-@option("--like", type=THERE, help="An image that asks for images like it.")
+@option("--like", "alike", type=THERE, help="An image that asks for images like it.")
 @option("--k", type=click.IntRange(1, 10_000), default=10, show_default=True, metavar="N")
 @option("--where", metavar="CONDITION", help="On columns: \"split = 'test' AND likes > 3\".")
 @json_option
@@ -92,7 +92,7 @@ def search(
     store: str,
     text: str | None,
     image: Path | None,
-    like: Path | None,
+    alike: Path | None,
     k: int,
     where: str | None,
     as_json: bool,
@@ -107,7 +107,7 @@ def search(
     tijepa search runs/photos photos.lance "two dogs on a beach"
     tijepa search runs/photos photos.lance --like photo.jpg
     """
-    if sum(one is not None for one in (text, image, like)) != 1:
+    if sum(one is not None for one in (text, image, alike)) != 1:
         raise click.UsageError("Give TEXT, --image or --like, one of them.")
     from rich.console import Console
 
@@ -120,7 +120,7 @@ def search(
     made_by = shlex.join(["tijepa", "index", str(run), store, *weights])
     model = load(run, checkpoint=checkpoint)
     index = Index.open(model, store, exact=exact, backend=backend, made_by=made_by)
-    answer = ask(index, text=text, image=like or image, alike=like is not None, k=k, where=where)
+    answer = ask(index, text=text, image=alike or image, alike=alike is not None, k=k, where=where)
     if as_json:
         click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))
     else:
