@@ -15,6 +15,7 @@ from tijepa.io.formatting import (
     percent,
     plain,
     plural,
+    points,
     printable,
     rank,
     times_chance,
@@ -91,3 +92,8 @@ def test_what_would_command_a_terminal_is_shown_as_escapes() -> None:
 def test_escaped_text_holds_no_markup(text: str) -> None:
     escaped = escape(text)
     assert not set(escaped) & set("<>\"'\x00\x1b")
+
+
+def test_a_difference_is_told_in_points_with_its_sign() -> None:
+    assert [points(one) for one in (0.0314, -0.0004, 0.0)] == ["+3.1", "-0.0", "+0.0"]
+    assert points(float("nan")) == percent(float("nan"))
