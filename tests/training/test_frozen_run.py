@@ -119,7 +119,7 @@ def test_a_second_run_and_its_evaluations_do_not_touch_the_backbones(
     assert losses(again) == losses(frozen_run)
     kept = RunResults.from_json(json.loads((again / "results.json").read_text()))
     assert results.energies == kept.energies
-    assert "image features of the test split, cached by training, are read" in said.export_text()
+    assert "image: the test split from the cache of an earlier run" in said.export_text()
 
 
 def test_an_evaluation_by_cached_features_finds_what_one_by_images_finds(

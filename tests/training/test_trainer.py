@@ -220,7 +220,7 @@ def constant(model: TextImageModel) -> Evaluated:
 
 
 def test_a_guard_that_acts_stops_a_collapsed_run_with_everything_saved(tmp_path: Path) -> None:
-    guard = Guard("stop", 1, 0.5, 0, Timing(settled=1, half=2), {})
+    guard = Guard(Timing(settled=1, half=2), "stop", 1, 0.5, 0)
     out = tmp_path / "run"
     with pytest.raises(CollapseError, match=r"guard.action=stop at step 3: collapsed"):
         trainer(out, evaluations=[constant], guard=guard).fit()
@@ -264,7 +264,7 @@ def test_a_folder_that_holds_something_is_refused_unless_it_is_resumed(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "options", [{"resume": True}, {"guard": Guard("rollback", 1, 0.5, 1, Timing(1, 2), {})}]
+    "options", [{"resume": True}, {"guard": Guard(Timing(1, 2), "rollback", 1, 0.5, 1)}]
 )
 def test_without_a_folder_nothing_can_be_resumed_or_rolled_back(options: Any) -> None:
     with pytest.raises(ConfigError, match="needs `out`, its folder"):
