@@ -110,6 +110,8 @@ def summary_table(results: RunResults) -> Table:
         _add_rows(table, plain(form), one, "bold" if form == chosen else "")
     if results.closed_form is not None:
         _add_rows(table, "closed form", results.closed_form, "")
+    if results.own_cosine is not None:
+        _add_rows(table, "own cosine", results.own_cosine, "")
     if results.novel is not None:
         _add_rows(table, f"{plain(chosen)}, novel", results.novel.retrieval, "")
     shares = [or_dash(min(k * reported.chance_at_1, 1.0), percent) for k in (1, 5, 10)]

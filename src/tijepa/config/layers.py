@@ -50,6 +50,8 @@ def load_config(
     last: dict[str, Any] = {}
     for override in overrides:
         _merge(last, _parse_override(override))
+    for layer in [*layers, last]:
+        _spread_backbone(layer)
     named = [name for layer in [*layers, last] for name in _listed(layer.get("plugins"))]
     load_plugins(named)
     for kind, key in (("evaluation", "evaluations"), ("logger", "log.loggers")):
@@ -72,6 +74,28 @@ def load_config(
 
     used = [name for name in _packages(config) if name not in config.plugins]
     return config.model_copy(update={"plugins": (*config.plugins, *used)}) if used else config
+
+
+def _spread_backbone(layer: dict[str, Any]) -> None:
+    """Put one text-image model into the place of both backbones, where `model.backbone` names it.
+
+    Its pooled tokens are then those that it compares, of whole images, unless the layer says else.
+    """
+    model = layer.get("model")
+    if not isinstance(model, dict) or "backbone" not in model:
+        return
+    name = model.pop("backbone")
+    for modality, wanted in (("image", {"views": "whole"}), ("text", {})):
+        tower = model.setdefault(modality, {})
+        if not isinstance(tower, dict) or name is None:
+            continue
+        if tower.get("backbone", name) != name:
+            raise ConfigError(
+                f"model.backbone is {name!r}, and model.{modality}.backbone"
+                f" {tower['backbone']!r}: give one of them"
+            )
+        given = {"backbone": name, "pool": "projected", **wanted, **tower}
+        model[modality] = given
 
 
 def _packages(config: RunConfig) -> list[str]:

@@ -103,12 +103,13 @@ class ImageEncoderConfig(_EncoderChoice):
     views: Literal["whole", "corners"] = "whole"
     patch_size: PositiveInt = 16
     stem: Literal["conv", "linear"] = "conv"  # pixels to patch tokens: convolutions, or one map
-    # class_mean: class token and mean of patches; grid: both and the means of the four quarters
-    pool: Literal["mean", "class", "class_mean", "grid"] = "mean"
+    # class_mean: class token and mean of patches; grid: both and the means of the four quarters;
+    # projected: what a text-image model compares with texts
+    pool: Literal["mean", "class", "class_mean", "grid", "projected"] = "mean"
 
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
-        if self.backbone is None and self.pool in ("class_mean", "grid"):
+        if self.backbone is None and self.pool in ("class_mean", "grid", "projected"):
             raise ValueError(f"pool '{self.pool}' needs a backbone: use mean or class")
         _fits_2d(self.width, self.heads)
         if self.stem == "conv" and self.patch_size.bit_count() != 1:
@@ -123,12 +124,12 @@ class TextEncoderConfig(_EncoderChoice):
     """Bidirectional text transformer of our own, or a pretrained one where `backbone` names it."""
 
     # own: what a sentence-transformers folder says; layers: means of word embeddings and the last
-    # two layers
-    pool: Literal["mean", "class", "own", "layers"] = "mean"
+    # two layers; projected: what a text-image model compares with images
+    pool: Literal["mean", "class", "own", "layers", "projected"] = "mean"
 
     @model_validator(mode="after")
     def _check(self) -> TextEncoderConfig:
-        if self.backbone is None and self.pool in ("own", "layers"):
+        if self.backbone is None and self.pool in ("own", "layers", "projected"):
             raise ValueError(f"pool '{self.pool}' needs a backbone: use mean or class")
         _fits_heads(self.width, self.heads)
         if self.width % 2:
@@ -183,7 +184,11 @@ PREDICTOR = OneOf("predictor", PooledPredictorConfig, "mlp", tag="kind")
 
 
 class ModelConfig(Section):
-    """Two encoders, two heads, the predictors, the fusion."""
+    """Two encoders, two heads, the predictors, the fusion.
+
+    `model.backbone` in a file, preset or override is short for one text-image model (CLIP, SigLIP)
+    as both backbones, its projections as their pooled tokens.
+    """
 
     embed_dim: PositiveInt = 64  # D, the shared dimension of the pooled embeddings
     image: ImageEncoderConfig = ImageEncoderConfig()

@@ -265,7 +265,8 @@ class RunResults:
 
     `retrieval` is by the energy of the default `form`, `energies` has it for every form; `health`
     is the guard's last word before it. `closed_form` is what regression alone finds among the same
-    pairs, without any training, where both encoders are frozen.
+    pairs, without any training, where both encoders are frozen, and `own_cosine` what a pretrained
+    text-image model finds by the cosine of its projections, as it does without tijepa.
     """
 
     step: Annotated[int | None, _only(int, otherwise=lambda: None)] = None
@@ -280,6 +281,7 @@ class RunResults:
     tasks: Readings = field(default_factory=dict)
     seconds: Number = math.nan
     closed_form: Annotated[Retrieval | None, _OPTIONAL] = None
+    own_cosine: Annotated[Retrieval | None, _OPTIONAL] = None
     match_probability: Annotated[Match | None, _OPTIONAL] = None
     health: Annotated[Health | None, _OPTIONAL] = None
     novel: Annotated[Novel | None, _OPTIONAL] = None

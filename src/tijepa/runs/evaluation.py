@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tijepa.config import RunConfig, load_config
@@ -28,9 +29,10 @@ from tijepa.evaluate.measure import (
     evaluation_set,
     measure,
 )
-from tijepa.evaluate.retrieval import match_results
+from tijepa.evaluate.retrieval import match_results, retrieval
 from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_prompts, zero_shot
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import SearchEnergies
 from tijepa.inference.feature_cache import cached_split
 from tijepa.inference.inputs import energy_of_labels, prompt_list
 from tijepa.inference.loading import MODEL_FILES, checkpoint_folder, load
@@ -97,7 +99,12 @@ def evaluate_run(
     extra = figures(names, _evaluated_pairs(measured, evaluation))
     beside = None if data else _closed_form(embedder, splits, evaluation, config, reporter)
     results = replace(
-        measured.results, split=split, closed_form=beside, match_probability=match, extra=extra
+        measured.results,
+        split=split,
+        closed_form=beside,
+        own_cosine=_own_cosine(embedder, measured, evaluation),
+        match_probability=match,
+        extra=extra,
     )
     source, items = splits.split(split), config.data.test_items
     if parts:
@@ -154,6 +161,7 @@ def finish_run(
         split=split,
         checkpoint=kept.name,
         closed_form=_closed_form(embedder, splits, evaluation, config, reporter),
+        own_cosine=_own_cosine(embedder, measured, evaluation),
         match_probability=match,
         health=read_run(run).health,
         extra=figures(config.evaluations, _evaluated_pairs(measured, evaluation)),
@@ -252,6 +260,19 @@ def _closed_form(
             items = config.data.eval_items
             held_out = _evaluation_set(embedder, splits, "validation", config, reporter, items)
         return closed_form_retrieval(features, held_out, judged)
+
+
+def _own_cosine(embedder: Embedder, measured: Measured, judged: EvaluationSet) -> Retrieval | None:
+    """By the cosine of pooled tokens, where both are projections of one text-image model."""
+    towers = embedder.model.context.image, embedder.model.context.text
+    if any(getattr(tower, "pooling", None) != "projected" for tower in towers):
+        return None
+    e = measured.embeddings
+    image, text = e.of_images.direct.embedding, e.of_texts.direct.embedding
+    if image.shape[1] != text.shape[1]:
+        return None
+    energy = 1 - F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
+    return retrieval(SearchEnergies(energy, energy), judged.image_of_text)
 
 
 def _calibration_sets(

@@ -50,10 +50,18 @@ def open_sources(config: RunConfig) -> Sources:
     """Find the backbones and read what they are, not their weights; `ConfigError` as they raise."""
     image, text = config.model.image, config.model.text
     return Sources(
-        image=open_image_source(image.backbone, trust_remote_code=image.trust_remote_code)
+        image=open_image_source(
+            image.backbone,
+            trust_remote_code=image.trust_remote_code,
+            projected=image.pool == "projected",
+        )
         if image.backbone is not None
         else None,
-        text=open_text_source(text.backbone, trust_remote_code=text.trust_remote_code)
+        text=open_text_source(
+            text.backbone,
+            trust_remote_code=text.trust_remote_code,
+            projected=text.pool == "projected",
+        )
         if text.backbone is not None
         else None,
     )

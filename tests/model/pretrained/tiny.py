@@ -72,6 +72,32 @@ def write_tokenizer(folder: Path) -> None:
     inner.save(str(folder / "tokenizer.json"))
 
 
+def write_text_image_model(folder: Path, kind: str) -> Any:
+    """A CLIP or SigLIP of random weights as transformers writes it, with all that it needs."""
+    import transformers
+
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    ends = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    text = {"hidden_size": 32, "vocab_size": 64, "max_position_embeddings": 12, **sizes, **ends}
+    vision = {"hidden_size": 40, "image_size": 32, "patch_size": 16, **sizes}
+    torch.manual_seed(0)
+    if kind == "clip":
+        whole = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
+        model: Any = transformers.CLIPModel(whole)
+    else:
+        text["projection_size"] = 40
+        model = transformers.SiglipModel(
+            transformers.SiglipConfig(text_config=text, vision_config=vision)
+        )
+    for parameter in model.parameters():  # strong enough that an error shows
+        parameter.data += 0.1 * torch.randn(parameter.shape)
+    model.eval().save_pretrained(folder)
+    write_tokenizer(folder)
+    processor = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return model
+
+
 def write_bert(folder: Path, *, layers: int = 2, pooling: str | None = None) -> Path:
     """A BERT as transformers writes it; with `pooling` as sentence-transformers writes it."""
     import transformers

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tijepa.model.encoded import Encoded, TokenSubset, pool
 
 # vectors that a pooled token holds: a summary (the class token or its like), means of patches
-POOLINGS = ("mean", "class", "class_mean", "grid")
+POOLINGS = ("mean", "class", "class_mean", "grid", "projected")
 _QUADRANTS = 4
 
 
@@ -23,6 +23,7 @@ class ImageNet(nn.Module):
     width: int
     grid: int
     has_summary: bool
+    projected_width = 0  # of a summary in the space that a text-image model compares in
 
     def forward(
         self, images: Float[Tensor, "b 3 s s"], visible: TokenSubset | None = None
@@ -54,15 +55,15 @@ def parts_of(pooling: str, has_summary: bool) -> int:
 def pooled(seen: Encoded, pooling: str, grid: int) -> Float[Tensor, "b p"]:
     """One vector per image.
 
-    "class": the summary; "mean": the mean of the patches; "class_mean": both end to end; "grid":
-    the summary (where there is one), the mean, and the means of the four quarters, row-major. A
-    quarter without visible patches gives zeros.
+    "class" and "projected": the summary; "mean": the mean of the patches; "class_mean": both end to
+    end; "grid": the summary (where there is one), the mean, and the means of the four quarters,
+    row-major. A quarter without visible patches gives zeros.
     """
     mean = pool(seen.tokens, seen.mask)
     if pooling == "mean":
         return mean
     assert seen.pooled.shape[1] or pooling == "grid", pooling
-    if pooling == "class":
+    if pooling in ("class", "projected"):
         return seen.pooled
     quarters = [quadrant_means(seen, grid).flatten(1)] if pooling == "grid" else []
     return torch.cat([seen.pooled, mean, *quarters], dim=1)

@@ -60,6 +60,11 @@ class ImageBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.net = NETS[net["kind"]](net, image_size)
+        if pooling == "projected" and not self.net.projected_width:
+            raise ConfigError(
+                "model.image.pool is 'projected', and this backbone is no text-image model: use"
+                " another pool"
+            )
         if pooling in ("class", "class_mean") and not self.net.has_summary:
             raise ConfigError(
                 f"model.image.pool is '{pooling}', and this backbone has no class token: use mean "
@@ -73,6 +78,8 @@ class ImageBackbone(nn.Module):
         self.grid = self.net.grid
         self.width = self.net.width
         self.pooled_width = self.width * parts_of(pooling, self.net.has_summary)
+        if pooling == "projected":
+            self.pooled_width = self.net.projected_width
         self.train()
 
     @property

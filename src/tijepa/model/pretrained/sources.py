@@ -11,7 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from tijepa.errors import ConfigError
-from tijepa.model.pretrained.transformers_backend import config_of, describe, pretrained
+from tijepa.model.pretrained.transformers_backend import (
+    config_of,
+    describe,
+    pretrained,
+    projection_of,
+)
 from tijepa.model.pretrained.vit import TimmNet, architecture_of, from_timm
 from tijepa.model.pretrained.weights import (
     BackboneFolder,
@@ -54,16 +59,19 @@ class ImageSource:
         return image_size // self.patch_size
 
 
-def open_image_source(name: str, *, trust_remote_code: bool = False) -> ImageSource:
+def open_image_source(
+    name: str, *, trust_remote_code: bool = False, projected: bool = False
+) -> ImageSource:
     """Read configuration and names of an image backbone, not its weights.
 
-    Raises `ConfigError` where it is not found, damaged or of an unknown kind, and
-    `MissingExtraError` where it needs a package that is not installed.
+    With `projected` its summary is what a text-image model compares with texts. Raises
+    `ConfigError` where it is not found, damaged or of an unknown kind, and `MissingExtraError`
+    where it needs a package that is not installed.
     """
     folder = find_backbone(name)
     config = folder.json("config.json")
-    if "model_type" in config:
-        return _transformers(folder, trust_remote_code)
+    if "model_type" in config or projected:
+        return _transformers(folder, trust_remote_code, projected)
     files = weight_files(folder)
     architecture = architecture_of(weight_shapes(files))
     expected = config.get("pretrained_cfg", {})
@@ -104,8 +112,10 @@ def open_image_source(name: str, *, trust_remote_code: bool = False) -> ImageSou
     )
 
 
-def _transformers(folder: BackboneFolder, trust_remote_code: bool) -> ImageSource:
-    description = describe(folder, trust_remote_code=trust_remote_code)
+def _transformers(folder: BackboneFolder, trust_remote_code: bool, projected: bool) -> ImageSource:
+    description = describe(
+        folder, "image", trust_remote_code=trust_remote_code, projected=projected
+    )
     built = config_of(description)
     if not hasattr(built, "patch_size") or not hasattr(built, "hidden_size"):
         raise ConfigError(
@@ -117,7 +127,8 @@ def _transformers(folder: BackboneFolder, trust_remote_code: bool) -> ImageSourc
     patch = int(built.patch_size)
 
     def weights(_: int) -> dict[str, Tensor]:
-        return {f"inner.{key}": v for key, v in pretrained(folder, description).items()}
+        inner = {f"inner.{key}": v for key, v in pretrained(folder, description).items()}
+        return inner | projection_of(folder, "image", description)
 
     return ImageSource(
         name=folder.name,
@@ -174,10 +185,13 @@ class TextSource:
     weights: Callable[[], dict[str, Tensor]]
 
 
-def open_text_source(name: str, *, trust_remote_code: bool = False) -> TextSource:
+def open_text_source(
+    name: str, *, trust_remote_code: bool = False, projected: bool = False
+) -> TextSource:
     """Read configuration and tokenizer of a text backbone, not its weights.
 
-    Raises `ConfigError` where it is not found, damaged or of an unknown kind.
+    `projected` as for `open_image_source`. Raises `ConfigError` where it is not found, damaged or
+    of an unknown kind.
     """
     folder = find_backbone(name)
     if "model_type" not in folder.json("config.json"):
@@ -185,7 +199,7 @@ def open_text_source(name: str, *, trust_remote_code: bool = False) -> TextSourc
             f"backbone '{name}' has no config.json with a model_type in {folder.path}: give a text "
             "model of transformers or sentence-transformers"
         )
-    description = describe(folder, trust_remote_code=trust_remote_code)
+    description = describe(folder, "text", trust_remote_code=trust_remote_code, projected=projected)
     built = config_of(description)
     tokenizer = folder.path / "tokenizer.json"
     if not tokenizer.is_file():
@@ -203,7 +217,9 @@ def open_text_source(name: str, *, trust_remote_code: bool = False) -> TextSourc
         max_tokens=longest,
         pooling=pooling,
         normalise=normalise,
-        weights=lambda: pretrained(folder, description),
+        weights=lambda: (
+            pretrained(folder, description) | projection_of(folder, "text", description)
+        ),
     )
 
 

@@ -23,7 +23,9 @@ class TextBackbone(nn.Module):
     their positions. `pooling` is "mean" over the visible tokens, "class" for the first one, or
     "layers" for three vectors end to end, the means of the word embeddings and of the last two
     layers: words that the last layer no longer tells apart are still there.
-    `normalise` scales the pooled token to length 1. The rest as in `ImageBackbone`.
+    "projected" is the vector that a text-image model compares with images; SigLIP's reads padding
+    up to the length that it was trained with. `normalise` scales the pooled token to length 1. The
+    rest as in `ImageBackbone`.
     """
 
     def __init__(
@@ -38,8 +40,14 @@ class TextBackbone(nn.Module):
         rank: int = 8,
     ) -> None:
         super().__init__()
-        assert pooling in ("mean", "class", "layers"), pooling
-        self.net = new_network(net, config_of(net))
+        assert pooling in ("mean", "class", "layers", "projected"), pooling
+        built = config_of(net)
+        self.net = new_network(net, built)
+        if net.get("linear"):
+            self.net.projection = nn.Linear(int(net["width"]), int(net["projected"]), bias=False)
+        # CLIP looks for its end token, SigLIP takes the last one of its full length
+        self._pad_to = built.max_position_embeddings if "siglip" in built.model_type else 0
+        self._pad_id = int(built.pad_token_id or 0)
         Tuning(mode, layers, rank).apply(self.net)
         self.mode = mode
         self.pooling = pooling
@@ -47,6 +55,8 @@ class TextBackbone(nn.Module):
         self.max_tokens = max_tokens
         self.width = int(net["width"])
         self.pooled_width = self.width * (3 if pooling == "layers" else 1)
+        if pooling == "projected":
+            self.pooled_width = int(net["projected"])
         self.train()
 
     @property
@@ -68,8 +78,11 @@ class TextBackbone(nn.Module):
             seen = torch.zeros_like(mask, dtype=torch.long)
             seen = seen.scatter_add(1, visible.index, visible.mask.long()).bool()
         layers = self.pooling == "layers"
-        out = self.net(input_ids=ids, attention_mask=seen.long(), output_hidden_states=layers)
-        tokens, earlier = out.last_hidden_state.float(), []
+        if self._pad_to and self.pooling == "projected":
+            out = self.net(input_ids=self._padded(ids, mask))
+        else:
+            out = self.net(input_ids=ids, attention_mask=seen.long(), output_hidden_states=layers)
+        tokens, earlier = out.last_hidden_state[:, : ids.shape[1]].float(), []
         if layers:
             earlier = [out.hidden_states[k].float() for k in (0, -2)]
         index = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape[0], -1)
@@ -77,8 +90,17 @@ class TextBackbone(nn.Module):
             tokens, index, mask = gather_tokens(tokens, visible.index), visible.index, visible.mask
             earlier = [gather_tokens(one, visible.index) for one in earlier]
         pooled = tokens[:, 0] if self.pooling == "class" else pool(tokens, mask)
+        if self.pooling == "projected":
+            pooled = out.pooler_output
+            if isinstance(getattr(self.net, "projection", None), nn.Module):
+                pooled = self.net.projection(pooled)  # type: ignore[operator]
+            pooled = pooled.float()
         if layers:
             pooled = torch.cat([*(pool(one, mask) for one in earlier), pooled], dim=1)
         if self.normalise:
             pooled = F.normalize(pooled, dim=1)
         return Encoded(tokens=tokens, position=index, mask=mask, pooled=pooled)
+
+    def _padded(self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Int[Tensor, "b m"]:
+        ids = torch.where(mask, ids, self._pad_id)
+        return F.pad(ids, (0, self._pad_to - ids.shape[1]), value=self._pad_id)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tijepa.errors import ConfigError, MissingExtraError
 from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
 from tijepa.model.pretrained.backbone_output import ImageNet, patches_of
-from tijepa.model.pretrained.weights import BackboneFolder
+from tijepa.model.pretrained.weights import BackboneFolder, read_weights, weight_files
 
 # where the class that AutoModel takes is more than an encoder
 _CLASSES = {
@@ -29,9 +29,26 @@ _CLASSES = {
     "mt5": "MT5EncoderModel",
     "umt5": "UMT5EncoderModel",
     "clip_vision_model": "CLIPVisionModel",
+    "clip_text_model": "CLIPTextModel",
     "siglip_vision_model": "SiglipVisionModel",
+    "siglip_text_model": "SiglipTextModel",
 }
-_INSIDE = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}  # the vision half of both
+Half = Literal["image", "text"]
+
+# the halves of text-image models, and what maps the pooled token of a half to the shared space:
+# CLIP's is a linear map beside both halves, SigLIP's lies within them
+_HALVES: dict[str, dict[Half, tuple[str, str]]] = {
+    "clip": {
+        "image": ("vision_config", "clip_vision_model"),
+        "text": ("text_config", "clip_text_model"),
+    },
+    "siglip": {
+        "image": ("vision_config", "siglip_vision_model"),
+        "text": ("text_config", "siglip_text_model"),
+    },
+}
+_PROJECTIONS: dict[Half, str] = {"image": "visual_projection", "text": "text_projection"}
+PROJECTION = "projection.weight"
 _TRUST = "TIJEPA_TRUST_REMOTE_CODE"
 _trusted: set[str] = set()  # folders whose code a setting of this process allowed
 
@@ -45,19 +62,42 @@ def library() -> Any:
     return transformers
 
 
-def describe(folder: BackboneFolder, *, trust_remote_code: bool) -> dict[str, Any]:
-    """The description of the encoder in a folder; the vision half where it holds both halves.
+def describe(
+    folder: BackboneFolder, modality: Half, *, trust_remote_code: bool, projected: bool = False
+) -> dict[str, Any]:
+    """The description of the encoder in a folder; one half where it holds both.
 
+    With `projected` it also says how the half's pooled token comes into the space that both share:
+    `projected` is the width of that space, and `linear` whether a map of its own leads there.
     Raises `ConfigError` where the library does not know it; where the folder brings code for it
     instead, that must be allowed.
     """
     transformers = library()
     config = folder.json("config.json")
     kind = config["model_type"]
-    if kind in _INSIDE:
-        config = {**config.get("vision_config", {}), "model_type": _INSIDE[kind]}
+    shared: dict[str, Any] = {}
+    if kind in _HALVES:
+        section, half = _HALVES[kind][modality]
+        whole = config_of({"config": config, "code": None})
+        own = getattr(whole, section)
+        config = {**config.get(section, {}), "model_type": half}
+        if projected:
+            linear = kind == "clip"
+            width = whole.projection_dim if linear else whole.vision_config.hidden_size
+            shared = {"projected": int(width), "linear": linear}
+            if not linear and modality == "text" and own.projection_size != width:
+                raise ConfigError(
+                    f"backbone '{folder.name}' projects texts to {own.projection_size} numbers and"
+                    f" images to {width}: leave out pool=projected"
+                )
+    elif projected:
+        raise ConfigError(
+            f"backbone '{folder.name}' is of model_type '{kind}', not a text-image model of"
+            f" transformers ({', '.join(_HALVES)}): set model.image.backbone and"
+            " model.text.backbone instead; models of open_clip have to be converted first"
+        )
     if config["model_type"] in transformers.CONFIG_MAPPING:
-        return {"config": config, "code": None}
+        return {"config": config, "code": None, **shared}
     if "AutoModel" not in config.get("auto_map", {}):
         raise ConfigError(
             f"backbone '{folder.name}' is of model_type '{kind}', which transformers "
@@ -89,6 +129,19 @@ def new_network(description: Mapping[str, Any], config: Any) -> nn.Module:
     """The network of a configuration object, its weights random, without the layer that pools."""
     net: nn.Module = _class_of(description)._from_config(config)
     return _without_pooler(net)
+
+
+def projection_of(
+    folder: BackboneFolder, modality: Half, description: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The weight of the map into the shared space; nothing where there is none of its own."""
+    if not description.get("linear"):
+        return {}
+    name = f"{_PROJECTIONS[modality]}.weight"
+    weights = read_weights(weight_files(folder))
+    if name not in weights:
+        raise ConfigError(f"backbone '{folder.name}' lacks {name}: copy it anew")
+    return {PROJECTION: weights[name]}
 
 
 def pretrained(folder: BackboneFolder, description: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -195,6 +248,10 @@ class TransformersImageNet(ImageNet):
             )
         self.width = int(built.hidden_size)
         self.grid = image_size // int(built.patch_size)
+        self.projection: nn.Linear | None = None
+        self.projected_width = int(description.get("projected", 0))
+        if description.get("linear"):
+            self.projection = nn.Linear(self.width, self.projected_width, bias=False)
         pools = kind in _POOLED and getattr(built, "vision_use_head", True)
         self._pooled = pools
         self.has_summary = pools or (kind not in (*_NO_SUMMARY, *_POOLED))
@@ -217,6 +274,8 @@ class TransformersImageNet(ImageNet):
         summary = None
         if self.has_summary:
             summary = out.pooler_output if self._pooled else hidden[:, 0]
+            if self.projection is not None:
+                summary = self.projection(summary)
         return patches_of(hidden[:, prefix:], visible, summary)
 
     def _drop_hidden(self, module: nn.Module, inputs: Any, out: Tensor) -> Tensor:

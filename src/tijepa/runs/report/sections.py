@@ -161,6 +161,8 @@ def results(run: RunRecord) -> dict[str, Any] | str:
     states = {k: "chosen" for k, form in enumerate(shown) if form == chosen}
     if measured.closed_form is not None:
         rows.append(["closed form, nothing trained", *_recalls(measured.closed_form)])
+    if measured.own_cosine is not None:
+        rows.append(["the pretrained model's own cosine", *_recalls(measured.own_cosine)])
     if measured.novel is not None:
         novel = measured.novel.retrieval
         size = count(novel.num_images)
