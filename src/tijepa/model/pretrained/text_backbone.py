@@ -81,7 +81,8 @@ class TextBackbone(nn.Module):
         if self._pad_to and self.pooling == "projected":
             out = self.net(input_ids=self._padded(ids, mask))
         else:
-            out = self.net(input_ids=ids, attention_mask=seen.long(), output_hidden_states=layers)
+            more = {"output_hidden_states": True} if layers else {}  # not every network knows it
+            out = self.net(input_ids=ids, attention_mask=seen.long(), **more)
         tokens, earlier = out.last_hidden_state[:, : ids.shape[1]].float(), []
         if layers:
             earlier = [out.hidden_states[k].float() for k in (0, -2)]
