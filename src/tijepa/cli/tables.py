@@ -144,8 +144,10 @@ def _title(reported: Retrieval, split: str | None) -> str:
 
 
 def _readings(results: RunResults) -> Text:
-    collapse, added = results.collapse, results.added_in_words
-    lines = Text() if added is None else Text(f"{added}\n")
+    collapse, lines = results.collapse, Text()
+    doubt = None if results.retrieval is None else results.retrieval.intervals_in_words
+    for said in (doubt, results.added_in_words):
+        lines.append("" if said is None else f"{said}\n")
     if collapse is None:
         return lines.append("Collapse: not measured")
     for modality, one in collapse.modalities.items():

@@ -128,7 +128,12 @@ def test_columns_can_be_named_and_what_was_taken_is_told(tmp_path: Path) -> None
     (record,), _ = read(tmp_path, **named)
     assert (record.captions, record.split) == (("ein Ball",), "validation")
     described = open_reader(str(tmp_path), options=ReaderOptions(**named)).describe()
-    for part in ("image from 'bild'", "captions from 'wort'", "split from 'teil'", "besides: x"):
+    for part in (
+        "image from 'bild'",
+        "captions from 'wort'",
+        "split from 'teil'",
+        "other columns: x",
+    ):
         assert part in described
     with pytest.raises(DataError, match="no column 'foto' for the image; columns: bild, wort"):
         read(tmp_path, image_column="foto")

@@ -44,16 +44,17 @@ def test_a_large_source_goes_by_the_hash_alone() -> None:
     assert assigned(names) == [split_of(name) for name in names]
 
 
-def test_without_test_items_the_one_of_the_highest_hash_becomes_one() -> None:
-    """Of names whose hash says train, the highest goes to test, the second to validation."""
+def test_of_few_items_more_are_held_out_and_those_of_the_highest_hashes() -> None:
+    """Of 40 items 15 % are 6, of 700 they would be 105, and 100 are enough; so too of 1,999."""
     from tijepa.data.records import hash_fraction
 
-    names = [name for name in map(str, range(100)) if split_of(name) == "train"][:30]
-    ranked = sorted(names, key=hash_fraction)
-    splits = dict(zip(names, assigned(names), strict=True))
-    assert splits[ranked[-1]] == "test"
-    assert splits[ranked[-2]] == "validation"
-    assert Counter(splits.values()) == {"train": 28, "validation": 1, "test": 1}
+    for count, held in ((20, 3), (40, 6), (700, 100), (1999, 100)):
+        names = [f"item {number}" for number in range(count)]
+        splits = dict(zip(names, assigned(names), strict=True))
+        ranked = sorted(names, key=hash_fraction)
+        assert {splits[name] for name in ranked[-held:]} == {"test"}
+        assert {splits[name] for name in ranked[-2 * held : -held]} == {"validation"}
+        assert {splits[name] for name in ranked[: -2 * held]} == {"train"}
 
 
 def test_where_splits_are_named_an_item_without_one_is_rejected() -> None:

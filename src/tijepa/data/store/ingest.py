@@ -23,7 +23,8 @@ from tijepa.data.validation.duplicates import Known
 from tijepa.errors import DataError
 
 _FEWEST_TO_SPLIT = 20
-_CERTAIN = 2000  # items beyond which an empty split has a chance below 10^-44
+_CERTAIN = 2000  # items from which the hash alone decides: 5 % are about 100
+_HELD_OUT, _SHARE = 100, 0.15  # below that: so many in either held-out split, at most that share
 _ROWS_AT_ONCE = 4096
 _COLUMNS = ["id", "split", "captions", "content_hash", "look"]
 _TAKEN = (
@@ -155,8 +156,9 @@ class SplitAssigner:
     """Gives items their splits, one after the other, while a source of any size is read once.
 
     Where the source names splits, an item without one is skipped. Where it names none, items are
-    split by a hash of their id: 90 % train, 5 % validation, 5 % test; fewer than 20 items are all
-    train, and from 20 on no split is empty. With `mixed`, items may name a split where others go
+    split by a hash of their id: 90 % train, 5 % validation, 5 % test. Below 2,000 items either
+    held-out split has 100, at most 15 %, for fewer say little; fewer than 20 items are all train.
+    With `mixed`, items may name a split where others go
     by the hash.
     """
 
@@ -211,12 +213,11 @@ def _moved(ids: Sequence[str]) -> dict[str, str]:
     if len(ids) < _FEWEST_TO_SPLIT:
         return {item: "train" for item, split in splits.items() if split != "train"}
     ranked = sorted(splits, key=hash_fraction)
-    assigned = dict(splits)
-    if "test" not in splits.values():
-        assigned[ranked[-1]] = "test"
-    if "validation" not in assigned.values():
-        train = [item for item in ranked if assigned[item] == "train"]
-        assigned[train[-1]] = "validation"
+    held = min(_HELD_OUT, round(_SHARE * len(ranked)))
+    assigned = {
+        item: "test" if rank < held else "validation" if rank < 2 * held else "train"
+        for rank, item in enumerate(reversed(ranked))
+    }
     return {item: split for item, split in assigned.items() if split != splits[item]}
 
 

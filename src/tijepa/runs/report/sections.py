@@ -176,11 +176,11 @@ def results(run: RunRecord) -> dict[str, Any] | str:
         groups=(("", 1), *((title, 4) for _, title in DIRECTIONS)),
         states=states,
     )
-    added = measured.added_in_words
+    said = (found.intervals_in_words, measured.added_in_words)
     return {
         "problem": run.problems.get("results.json"),
         "table": table,
-        "added": None if added is None else f"{added[:1].upper()}{added[1:]}.",
+        "said": [f"{one[:1].upper()}{one[1:]}." for one in said if one is not None],
     }
 
 
