@@ -235,7 +235,7 @@ def test_pairs_that_encoders_were_trained_on_are_said_to_be_judged_in_sample(
 ) -> None:
     monkeypatch.setattr("tijepa.search.filter.trained_on", lambda *_: True)
     out = tmp_path / "filtered"
-    assert tijepa.filter(tiny_run, str(indexed), out, keep=0.9).facts["judged"] == "in sample"
+    assert tijepa.filter(tiny_run, str(indexed), out, keep=0.9).facts["judged"] == "memory"
     assert "has memorised part of them" in (out / "filter.html").read_text()
 
 

@@ -27,15 +27,17 @@ from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import write_report
 from tijepa.search.index import opened_model
 from tijepa.search.manifest import check_store
-from tijepa.search.pair_scores import check_keep, folded_scores, keep_best, score_pairs
+from tijepa.search.pair_scores import check_keep, folded_scores, judged_by, keep_best, score_pairs
 from tijepa.search.pseudo_pairs import find_pseudo_pairs, unpaired
 from tijepa.search.where import rows_where
 
 _JUDGED = {
-    "out of sample": "the run was trained on these pairs: each was judged by the closed form that"
-    " the pairs of four other fifths give.",
-    "in sample": "the run was trained on these pairs and has memorised part of them, so wrong ones"
-    " may look right: judge by a run with frozen encoders, or by one that was trained on others.",
+    "folds": "the run was trained on these pairs, which are few: each was judged by the closed form"
+    " that four other fifths give.",
+    "many": "the run was trained on these pairs, which are so many that wrong ones stand out all"
+    " the same.",
+    "memory": "the run was trained on these pairs and has memorised part of them, so wrong ones may"
+    " look right: judge by a run with frozen encoders, or by one that was trained on others.",
 }
 
 
@@ -95,9 +97,8 @@ def filter_store(
     """Judge the training pairs of `store`, those that meet `where`; write the verdict into `out`.
 
     Held-out splits are left alone, unless `all_splits`: what a model is measured on is not chosen
-    by a model. Pairs that the run was trained on are judged by the closed form of the others
-    (`FoldedScores`), for it has memorised them; where its encoders are not frozen, so that this is
-    not possible, the page and `filter.json` say so.
+    by a model. Few pairs that the run was trained on are judged by the closed form of the others
+    (`FoldedScores`), for it has memorised them; the page and `filter.json` say how it was done.
 
     `kept.jsonl` and `dropped.jsonl` have one line for each pair: id, row, caption and its number in
     the row, energy and, where the model has one, probability of match. `filter.json` counts,
@@ -121,12 +122,13 @@ def filter_store(
         rows = train if rows is None else np.intersect1d(rows, train)
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
         scores = score_pairs(embedded.vector_store, embedded.form, rows)
-    judged, match = "", embedder.match
+    judged: str = ""
+    match = embedder.match
     if trained_on(model, opened):
         features = FeatureCache.open(embedder, embedded.store, reporter).rows()
-        folded = folded_scores(embedder, features, scores.rows, scores.captions)
-        judged = "in sample" if folded is None else "out of sample"
-        if folded is not None:
+        judged = judged_by(features, scores.rows)
+        if judged == "folds":
+            folded = folded_scores(embedder, features, scores.rows, scores.captions)
             scores, match = replace(scores, energies=folded.energies), folded.match
         reporter.say(_JUDGED[judged])
     kept = keep_best(scores, keep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from tijepa.search.vector_store import VectorStore
 _BLOCK = 65_536
 FOLDS = 5
 _FITTED = (0.35, 0.03)  # shrinkage and ridge where the model has chosen none
-_PAIRS_A_NUMBER = 0.5  # pairs for each number of a pooled token, below which no fold is fitted
+MANY = 1.5  # pairs for each number of both pooled tokens, from which folds tell less (docs/log.md)
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ def score_pairs(
 class FoldedScores:
     """Energies of pairs by the closed form between pooled tokens, fitted without their own fold.
 
-    Whatever a model was trained on it has memorised in part: its energies there are low for wrong
-    pairs too. Here every fifth row is judged by the regression (`inference/calibration.py`, the
-    direct expert) of the others. `match` is fitted to the pairs and to shuffled ones.
+    What a model was trained on it has memorised where pairs are few: its energies there are low for
+    wrong pairs too. Here every fifth row is judged by the regression of the others
+    (`inference/calibration.py`, the direct expert). `match` is fitted to the pairs and to shuffled
+    ones.
     """
 
     def __init__(
@@ -109,24 +111,32 @@ class FoldedScores:
         return x, torch.stack([texts.pooled(row)[number] for row, number in numbers])
 
 
+def judged_by(
+    features: StoreFeatures, rows: NDArray[np.int64]
+) -> Literal["folds", "many", "memory"]:
+    """How pairs that a run was trained on are judged; `features` are cached ones of the store.
+
+    By folds where pairs are few for the numbers of frozen encoders. Where they are many the model's
+    own energies tell more, although it saw them; so are those of encoders that were trained, which
+    have a memory.
+    """
+    image, text = features.get("image"), features.get("text")
+    some = np.unique(rows).tolist()
+    if image is None or text is None or len(some) < FOLDS:
+        return "memory"
+    if not all(image.covers(row) and text.covers(row) for row in some):
+        return "memory"
+    numbers = image.pooled(some[0]).shape[1] + text.pooled(some[0]).shape[1]
+    return "many" if len(rows) >= MANY * numbers else "folds"
+
+
 def folded_scores(
     embedder: Embedder,
     features: StoreFeatures,
     rows: NDArray[np.int64],
     captions: NDArray[np.int64],
-) -> FoldedScores | None:
-    """Out-of-sample energies of pairs; None where features are not cached or pairs are few.
-
-    `features` are those of frozen encoders, cached beside the store.
-    """
-    image, text = features.get("image"), features.get("text")
-    if image is None or text is None or len(np.unique(rows)) < FOLDS:
-        return None
-    if not all(image.covers(row) and text.covers(row) for row in np.unique(rows).tolist()):
-        return None
-    numbers = len(image.pooled(int(rows[0]))[0]) + len(text.pooled(int(rows[0]))[0])
-    if len(rows) < _PAIRS_A_NUMBER * numbers:
-        return None
+) -> FoldedScores:
+    """Out-of-sample energies of pairs, with shrinkage and ridge that the model has chosen."""
     direct = embedder.calibration.direct if embedder.calibration else None
     chosen = _FITTED if direct is None else (direct.shrinkage, direct.ridge or _FITTED[1])
     return FoldedScores(features, rows, captions, *chosen)
