@@ -85,9 +85,7 @@ def test_a_classifier_is_fitted_and_predicts_without_the_encoders(
         run, str(store), "mood", options=FitOptions(folds=2), reporter=ConsoleReporter(console)
     )
     assert encoded == {"image": 0, "text": 0}
-    assert (
-        "features  image features of 56 of 56 rows, cached by training, are read" in told.getvalue()
-    )
+    assert "features  image: 56 of 56 rows from the cache of an earlier run" in told.getvalue()
     out = tmp_path / "moods.csv"
     predict_labels(run, str(store), out, name="mood", split="train")
     assert encoded == {"image": 0, "text": 0}

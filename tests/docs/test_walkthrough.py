@@ -251,4 +251,4 @@ def test_a_failing_walk_leaves_no_process(tmp_path: Path, monkeypatch: pytest.Mo
     listed = subprocess.run(
         ["ps", "-p", str(left), "-o", "stat="], capture_output=True, text=True, check=False
     )
-    assert listed.stdout.strip() in ("", "Z")
+    assert listed.stdout.strip()[:1] in ("", "Z")

@@ -51,7 +51,7 @@ def test_an_index_reads_what_training_has_cached_and_is_the_same(
     )
     assert encoded == {"image": 0, "text": 1}
     for modality in ("image", "text"):
-        words = f"features  {modality} features of 56 of 56 rows, cached by training, are read"
+        words = f"features  {modality}: 56 of 56 rows from the cache of an earlier run"
         assert words in told.getvalue()
     assert (index.card.images, index.card.texts, index.card.unreadable) == (56, 112, 0)
     for side in SIDES:

@@ -152,6 +152,13 @@ def test_the_papers_schedule_is_that_of_300_epochs_of_coco() -> None:
 def _local(preset: str, backbones: dict[str, Path]) -> list[str]:
     """Tiny backbones of random weights in the place of those that the preset names."""
     model = load_config(preset).model
+    if model.image.pool == "projected":  # a text-image model, whose texts are short
+        from tests.model.pretrained.tiny import write_text_image_model
+
+        folder = backbones["image"].parent / "clip"
+        if not folder.exists():
+            write_text_image_model(folder, "clip")
+        return [f"model.backbone={folder}", "data.max_tokens=12", "data.image_size=32"]
     named = {"image": model.image.backbone, "text": model.text.backbone}
     return [
         f"model.{name}.backbone={backbones[name]}" for name, backbone in named.items() if backbone

@@ -78,7 +78,7 @@ def write_text_image_model(folder: Path, kind: str) -> Any:
 
     sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     ends = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
-    text = {"hidden_size": 32, "vocab_size": 64, "max_position_embeddings": 12, **sizes, **ends}
+    text = {"hidden_size": 32, "vocab_size": 4096, "max_position_embeddings": 12, **sizes, **ends}
     vision = {"hidden_size": 40, "image_size": 32, "patch_size": 16, **sizes}
     torch.manual_seed(0)
     if kind == "clip":
