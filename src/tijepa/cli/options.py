@@ -79,7 +79,13 @@ json_option = option("--json", "as_json", is_flag=True, help="Print one JSON obj
 source_options = together(
     option("--reader", metavar="NAME", help="How to read it.  [default: told by its files]"),
     option("--image-column", metavar="NAME", help="Column of the image or its path."),
-    option("--caption-column", metavar="NAME", help="Column of the captions."),
+    option(
+        "--caption-column",
+        metavar="NAME",
+        multiple=True,
+        callback=lambda _, __, given: given or None,
+        help="Column of the captions; more than once where several hold one.",
+    ),
     option("--split-column", metavar="NAME", help="Column of the split."),
     option(
         "--max-bad",

@@ -11,7 +11,7 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -39,11 +39,29 @@ class Record:
 
 @dataclass(frozen=True)
 class ReaderOptions:
-    """What a user may say about a source; None where the reader shall find out by itself."""
+    """What a user may say about a source; None where the reader shall find out by itself.
+
+    Of several caption columns each gives captions of the same item.
+    """
 
     image_column: str | None = None
-    caption_column: str | None = None
+    caption_column: str | tuple[str, ...] | None = None
     split_column: str | None = None
+
+    @classmethod
+    def of(
+        cls, image: str | None, caption: str | Sequence[str] | None, split: str | None
+    ) -> ReaderOptions:
+        """Of columns as they are given; several of captions, or one."""
+        if caption is not None and not isinstance(caption, str):
+            caption = caption[0] if len(caption) == 1 else tuple(dict.fromkeys(caption)) or None
+        return cls(image, caption, split)
+
+    @property
+    def caption_columns(self) -> tuple[str, ...] | None:
+        """Those that are named."""
+        named = self.caption_column
+        return (named,) if isinstance(named, str) else named
 
 
 class Reader(ABC):

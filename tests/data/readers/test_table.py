@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers import open_reader
@@ -377,3 +378,23 @@ def test_rows_without_split_count_as_one_split(tmp_path: Path) -> None:
     write_rows(tmp_path, [{"image": f"{n}.jpg", "caption": str(n)} for n in range(3)])
     first = open_reader(str(tmp_path)).first(2)
     assert [item.captions for item in first if isinstance(item, Record)] == [("0",), ("1",)]
+
+
+def test_several_caption_columns_give_captions_of_one_item(tmp_path: Path) -> None:
+    """Named once each, or numbered; blank cells and what stands twice are one caption less."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(tmp_path / "b.png")
+    (tmp_path / "captions.csv").write_text(
+        "image,title,about,price\na.png,a cup,a blue cup,3\nb.png,a bowl,,4\n"
+    )
+    found, _ = read(tmp_path, caption_column=("title", "about"))
+    assert [record.captions for record in found] == [("a cup", "a blue cup"), ("a bowl",)]
+    assert [record.extra for record in found] == [{"price": "3"}, {"price": "4"}]
+    options = ReaderOptions(caption_column=("title", "about"))
+    assert "captions from 'title, about'" in open_reader(str(tmp_path), options=options).describe()
+    with pytest.raises(DataError, match="no column 'body' for the caption"):
+        read(tmp_path, caption_column=("title", "body"))
+    (tmp_path / "captions.csv").write_text(
+        "image,caption_1,caption_2\na.png,one,two\nb.png,three,three\n"
+    )
+    assert [r.captions for r in read(tmp_path)[0]] == [("one", "two"), ("three",)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,17 +38,22 @@ _USUAL = {
     ),
     "split": ("split", "partition"),
 }  # fmt: skip
+_NUMBERED = re.compile(r"(caption|captions|text|sentence|description)[ _-]?\d+")
 _PROBED = 20  # names by which the folder of images is found
 _NOTHING = "neither an image nor a caption"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns by meaning; several where rows differ, the first that has a value counts."""
+    """Names of columns by meaning; several where rows differ, the first that has a value counts.
+
+    But of captions all count where there are `several` columns of them.
+    """
 
     image: tuple[str, ...]
     caption: tuple[str, ...]
     split: tuple[str, ...]
+    several: bool = False
 
     def with_later(self, options: ReaderOptions) -> Columns:
         """Of rows that may bring columns of their own: usual names not seen yet count too.
@@ -62,18 +68,20 @@ class Columns:
             return tuple(dict.fromkeys((*known, *later)))
 
         split = more("split", self.split) if self.split else ()
-        return Columns(more("image", self.image), more("caption", self.caption), split)
+        captions = self.caption if self.several else more("caption", self.caption)
+        return Columns(more("image", self.image), captions, split, self.several)
 
     def describe(self, columns: Iterable[str]) -> str:
         """For people: what was taken for what, and what else there is."""
-        taken = {*self.image[:1], *self.caption[:1], *self.split[:1], ID}
+        captions = self.caption if self.several else self.caption[:1]
+        taken = {*self.image[:1], *captions, *self.split[:1], ID}
         further = [name for name in columns if name not in taken]
         parts = [
-            f"{what} from '{_listed(names[:1])}'" if names else f"no {what} column"
+            f"{what} from '{_listed(names)}'" if names else f"no {what} column"
             for what, names in (
-                ("image", self.image),
-                ("captions", self.caption),
-                ("split", self.split),
+                ("image", self.image[:1]),
+                ("captions", captions),
+                ("split", self.split[:1]),
             )
         ]
         if further:
@@ -84,7 +92,7 @@ class Columns:
 
 def recognised_names(options: ReaderOptions) -> frozenset[str]:
     """All names, in lower case, that a column of pairs may have."""
-    told = (name.lower() for name in _told(options).values() if name is not None)
+    told = (name.lower() for names in _told(options).values() for name in names or ())
     return frozenset((*itertools.chain(*_USUAL.values()), ID, *told))
 
 
@@ -92,12 +100,18 @@ def guess_columns(columns: Sequence[str], options: ReaderOptions) -> Columns:
     """Columns by their usual names or as `options` say; a meaning without column is empty."""
     lower = {name.lower().strip(): name for name in reversed(columns)}
 
-    def pick(what: str, told: str | None) -> tuple[str, ...]:
+    def pick(what: str, told: tuple[str, ...] | None) -> tuple[str, ...]:
         if told is not None:
-            return (told,) if told in columns else ()
+            return told if set(told) <= set(columns) else ()
         return tuple(lower[name] for name in _USUAL[what] if name in lower)
 
-    return Columns(**{what: pick(what, told) for what, told in _told(options).items()})
+    told = _told(options)
+    found = {what: pick(what, names) for what, names in told.items()}
+    several = len(told["caption"] or ()) > 1
+    if told["caption"] is None and not found["caption"]:
+        numbered = [name for name in columns if _NUMBERED.fullmatch(name.strip().lower())]
+        found["caption"], several = tuple(numbered), len(numbered) > 1
+    return Columns(found["image"], found["caption"], found["split"], several)
 
 
 def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) -> Columns:
@@ -108,7 +122,8 @@ def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) 
         if getattr(guessed, what):
             continue
         if told is not None:
-            raise DataError(f"{where} has no column '{told}' for the {what}; columns: {found}")
+            lacking = next(name for name in told if name not in columns)
+            raise DataError(f"{where} has no column '{lacking}' for the {what}; columns: {found}")
         if what != "split":
             raise DataError(
                 f"{where} has no recognised {what} column; columns: {found}; name it with "
@@ -118,11 +133,12 @@ def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) 
     return guessed
 
 
-def _told(options: ReaderOptions) -> dict[str, str | None]:
+def _told(options: ReaderOptions) -> dict[str, tuple[str, ...] | None]:
+    image, split = options.image_column, options.split_column
     return {
-        "image": options.image_column,
-        "caption": options.caption_column,
-        "split": options.split_column,
+        "image": None if image is None else (image,),
+        "caption": options.caption_columns,
+        "split": None if split is None else (split,),
     }
 
 
@@ -138,6 +154,18 @@ def take(values: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, A
         if value is not None:
             return name, value
     return None, None
+
+
+def take_captions(
+    values: Mapping[str, Any], columns: Columns
+) -> tuple[tuple[str | None, ...], tuple[Any, ...]]:
+    """The columns that captions come from, and the captions; blank cells of several are none."""
+    if not columns.several:
+        name, value = take(values, columns.caption)
+        return (name,), captions_of(value)
+    cells = [cell for name in columns.caption for cell in captions_of(values.get(name))]
+    found = (cell for cell in cells if not isinstance(cell, str) or cell.strip())
+    return columns.caption, tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -161,12 +189,11 @@ class Cells:
 def cells_of(values: Mapping[str, Any], columns: Columns) -> Cells:
     """Sort the values of a row; `DataError` where it has neither an image nor a caption."""
     image_column, image = take(values, columns.image)
-    caption_column, value = take(values, columns.caption)
+    caption_columns, captions = take_captions(values, columns)
     split_column, split = take(values, columns.split)
-    captions = captions_of(value)
     if image is None and not captions:
         raise DataError(_NOTHING)
-    used = {image_column, caption_column, split_column, ID}
+    used = {image_column, *caption_columns, split_column, ID}
     return Cells(image, captions, split, {n: v for n, v in values.items() if n not in used})
 
 

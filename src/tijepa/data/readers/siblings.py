@@ -8,15 +8,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tijepa.data.pairs import Rejected
-from tijepa.data.readers.columns import guess_columns, take
+from tijepa.data.readers.columns import guess_columns, take, take_captions
 from tijepa.data.readers.files import (
     IMAGE_SUFFIXES,
-    captions_of,
     digest_of_files,
     extra_of,
     printable,
@@ -79,8 +78,10 @@ class SiblingsReader(Reader):
 
     def describe(self) -> str:
         """See `Reader.describe`."""
-        named = self._options.caption_column
-        captions = ".txt files of the same name (one a line)" if named is None else f"'{named}'"
+        named = self._options.caption_columns
+        captions = ".txt files of the same name (one a line)"
+        if named is not None:
+            captions = f"'{', '.join(named)}'"
         return f"{self._root}: images, captions from {captions}, further columns from .json files"
 
     def fingerprint(self) -> str:
@@ -169,23 +170,23 @@ def read_sidecar(
     UTF-8 becomes lone surrogates, for the check to find. Raises `DataError` if `json` is invalid or
     lacks that key.
     """
-    named = options.caption_column
+    named = options.caption_columns
     texts = _texts(text, line_by_line) if named is None else ()
     values = {} if json is None else read_json(json)
     if not isinstance(values, dict):
         values = {"captions": values} if _is_text(values) else {"json": values}
     columns = guess_columns(tuple(values), options)
-    if named is not None and named not in values:
-        raise DataError(f"there is no '{named}' for the caption")
-    names = columns.caption
+    for name in named or ():
+        if name not in values:
+            raise DataError(f"there is no '{name}' for the caption")
     if texts:
-        names = tuple(name for name in names if name.lower() in _BESIDE_TEXT)
-    caption_column, value = take(values, names)
+        beside = tuple(name for name in columns.caption if name.lower() in _BESIDE_TEXT)
+        columns = replace(columns, caption=beside, several=False)
+    caption_columns, captions = take_captions(values, columns)
     split_column, split = take(values, columns.split)
-    captions = captions_of(value)
     stripped = {caption.strip() for caption in captions if isinstance(caption, str)}
     further = tuple(caption for caption in texts if caption.strip() not in stripped)
-    used = {caption_column, split_column}
+    used = {*caption_columns, split_column}
     return Sidecar(
         captions=further + captions,
         split=None if split is None else split_of_value(split),

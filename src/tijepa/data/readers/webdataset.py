@@ -83,8 +83,10 @@ class WebDatasetReader(Reader):
 
     def describe(self) -> str:
         """See `Reader.describe`."""
-        named = self._options.caption_column
-        captions = "txt, or 'caption' of json" if named is None else f"'{named}' of json"
+        named = self._options.caption_columns
+        captions = "txt, or 'caption' of json"
+        if named is not None:
+            captions = f"'{', '.join(named)}' of json"
         return (
             f"{self._source}: {len(self._shards):,} tar shards; image from "
             f"{', '.join(_IMAGES)}; captions from {captions}"

@@ -69,7 +69,7 @@ def prepare(
     append: bool = False,
     reader: str | None = None,
     image_column: str | None = None,
-    caption_column: str | None = None,
+    caption_column: str | Sequence[str] | None = None,
     split_column: str | None = None,
     first: int | None = None,
     max_bad: float = 0.01,
@@ -93,7 +93,7 @@ def prepare(
         raise ConfigError(f"`out` {out} does not end with .lance: name it {out.rstrip('/')}.lance")
     if append and duplicates != "keep":
         raise ConfigError("`duplicates=skip` has no effect with `append`: leave one of them")
-    options = ReaderOptions(image_column, caption_column, split_column)
+    options = ReaderOptions.of(image_column, caption_column, split_column)
     opened = open_reader(source, reader=reader, options=options)
     reporter.say(f"reading   {opened.describe()}")
     if first is not None:

@@ -57,7 +57,7 @@ def doctor(
     *,
     reader: str | None = None,
     image_column: str | None = None,
-    caption_column: str | None = None,
+    caption_column: str | Sequence[str] | None = None,
     split_column: str | None = None,
     max_bad: float = 0.01,
     max_tokens: int | None = None,
@@ -79,7 +79,7 @@ def doctor(
     Raises `DataError` where the source cannot be read or `out` holds something else, and
     `ConfigError` for an option that has no effect.
     """
-    options = ReaderOptions(image_column, caption_column, split_column)
+    options = ReaderOptions.of(image_column, caption_column, split_column)
     name = Path(source).name or Path(source).resolve().name or "source"
     return diagnose(
         open_reader(source, reader=reader, options=options),

@@ -265,8 +265,8 @@ def reading_words(reader: str | None, options: ReaderOptions) -> list[str]:
     return [
         word
         for name, value in given.items()
-        if value is not None
-        for word in (f"--{name.replace('_', '-')}", value)
+        for one in ((value,) if isinstance(value, str) else value or ())
+        for word in (f"--{name.replace('_', '-')}", one)
     ]
 
 
