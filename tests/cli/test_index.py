@@ -19,6 +19,7 @@ from tijepa.cli import main
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
+from tijepa.search.where import rows_where
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,15 @@ def test_markup_in_a_question_is_shown_and_not_interpreted(
     page = tmp_path / "gallery.html"
     assert main([*asked, "<script>alert(1)</script>", "--html", str(page)]) == 0
     assert "<script>" not in page.read_text()
+
+
+def test_numbers_of_a_table_are_compared_as_numbers_with_decimal_commas_too(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text(
+        "image;caption;price\n" + "".join(f";a cup {k};{k},50\n" for k in range(30))
+    )
+    store = str(tmp_path / "cups.lance")
+    tijepa.prepare(str(tmp_path), store)
+    assert len(rows_where(Store(store), "price > 27.2")) == 3
 
 
 def test_a_condition_that_nothing_meets_says_so(

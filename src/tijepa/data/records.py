@@ -37,6 +37,28 @@ class Record:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Numeral(str):
+    """A cell of a table that reads as a number, and `number` that one; text where others do not.
+
+    Leading zeros make none (007, a postcode), so the text can be told from the number.
+    """
+
+    number: int | float
+
+    @classmethod
+    def of(cls, cell: str, *, comma: bool) -> str:
+        """The cell, as a numeral where it is one; with `comma` 12,50 is one too."""
+        found = _NUMERAL.fullmatch(cell)
+        if found is None or (found[2] == "," and not comma):
+            return cell
+        made = cls(cell)
+        made.number = int(cell) if found[2] is None else float(cell.replace(",", "."))
+        return made
+
+
+_NUMERAL = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:([.,])\d{1,17})?")
+
+
 @dataclass(frozen=True)
 class ReaderOptions:
     """What a user may say about a source; None where the reader shall find out by itself.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tijepa.data.records import Numeral
 from tijepa.data.store.schema import REST, ExtraColumns
 
 SCALARS = st.sampled_from(
@@ -84,3 +86,36 @@ def test_beyond_256_columns_values_share_one() -> None:
     assert len(columns.fields) == 257
     assert columns.fields[-1].name == REST
     assert columns.rows(batch(columns, [row])) == [row]
+
+
+def test_cells_that_read_as_numbers_are_numbers_where_all_of_the_column_do() -> None:
+    """Of a semicolon table 12,50 is one; 007 is a code; one word makes a column text."""
+    rows = [
+        {"price": "12,50", "count": "3", "code": "007", "mixed": "1"},
+        {"price": "7", "count": "-4", "code": "12", "mixed": "none"},
+    ]
+    read = [{k: Numeral.of(v, comma=True) for k, v in row.items()} for row in rows]
+    columns = ExtraColumns.infer(read)
+    kinds = {column.name: column.kind for column in columns.columns}
+    assert kinds == {"price": "number", "count": "integer", "code": "text", "mixed": "text"}
+    later = [*read, {"price": Numeral.of("1", comma=True), "count": "many", "code": "x"}]
+    arrays = columns.arrays(later)
+    assert arrays[0].to_pylist() == [12.5, 7.0, 1.0]
+    assert arrays[1].to_pylist() == [3, -4, None]
+    assert arrays[2].to_pylist() == ["007", "12", "x"]
+    assert arrays[3].to_pylist() == ["1", "none", None]
+    assert json.loads(arrays[4].to_pylist()[2]) == {"count": "many"}  # nothing is lost
+
+
+@pytest.mark.parametrize(
+    ("cell", "comma", "number"),
+    [
+        ("0", False, 0), ("-12", False, -12), ("0.5", False, 0.5), ("1,5", True, 1.5),
+        ("1,5", False, None), ("1.000,5", True, None), ("007", True, None), ("1e5", True, None),
+        ("", True, None), (" 3", True, None), ("12345678901234567890", True, None),
+    ],
+)  # fmt: skip
+def test_what_reads_as_a_number(cell: str, comma: bool, number: float | None) -> None:
+    found = Numeral.of(cell, comma=comma)
+    assert found == cell
+    assert getattr(found, "number", None) == number

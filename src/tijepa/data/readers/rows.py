@@ -10,6 +10,7 @@ from typing import TextIO
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers.columns import Row
 from tijepa.data.readers.files import read_json
+from tijepa.data.records import Numeral
 from tijepa.errors import DataError
 
 JSON_LINES = (".jsonl", ".ndjson")
@@ -89,7 +90,10 @@ def _read_separated(file: Path, known: frozenset[str]) -> Iterator[Row | Rejecte
             if problem:
                 yield Rejected(f"line {lines.first}", problem)
             else:
-                values = [cell if cell.strip() else None for cell in cells]
+                values = [
+                    Numeral.of(cell, comma=separator != ",") if cell.strip() else None
+                    for cell in cells
+                ]
                 yield Row(lines.first, dict(zip(header, values, strict=True)))
 
 

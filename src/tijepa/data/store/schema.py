@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from tijepa.data.records import Numeral
 from tijepa.errors import DataError
 
 _LENGTH = 4  # bytes
@@ -108,6 +109,8 @@ class ExtraColumns:
                 value = row.get(column.name)
                 if not column.fits(value):
                     rest.setdefault(number, {})[column.name], value = value, None
+                elif isinstance(value, Numeral) and column.kind in ("integer", "number"):
+                    value = value.number
                 elif column.kind == "json" and value is not None:
                     value = json.dumps(value)
                 values.append(value)
@@ -146,6 +149,8 @@ def _kinds(value: Any) -> set[str]:
     """The kinds that hold `value` without loss, json apart."""
     if isinstance(value, bool):
         return {"boolean"}
+    if isinstance(value, Numeral):
+        return {"text", *_kinds(value.number)}
     if isinstance(value, int):
         kinds = {"integer"} if -(2**63) <= value < 2**63 else set()
         return kinds | ({"number"} if abs(value) <= _EXACT else set())
