@@ -22,6 +22,7 @@ test test-all: export OMP_WAIT_POLICY ?= PASSIVE
 test: .venv/.ready ## run the tests, except those over 20 seconds
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
+test-all: export TIJEPA_EXAMPLES = many
 test-all: .venv/.ready ## run all tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m ""
 

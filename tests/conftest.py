@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 assert "tijepa" not in sys.modules, "the import hook must come before tijepa"
@@ -23,6 +24,10 @@ from tijepa.data.scenes import Scenes  # noqa: E402
 from tijepa.io.progress import SILENT  # noqa: E402
 
 torch.set_num_threads(1)
+# a busy machine is no fault of the code: no deadlines; `make test-all` tries more examples
+settings.register_profile("few", deadline=None, max_examples=30)
+settings.register_profile("many", deadline=None, max_examples=200)
+settings.load_profile(os.environ.get("TIJEPA_EXAMPLES", "few"))
 
 FROZEN = """
     data.max_tokens=16 model.image.pool=grid model.embed_dim=8 model.head.hidden=16
