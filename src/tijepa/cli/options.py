@@ -84,7 +84,7 @@ source_options = together(
         metavar="NAME",
         multiple=True,
         callback=lambda _, __, given: given or None,
-        help="Column of the captions; more than once where several hold one.",
+        help="Column of captions; may be repeated.",
     ),
     option("--split-column", metavar="NAME", help="Column of the split."),
     option(
