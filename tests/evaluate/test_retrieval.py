@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tijepa.errors import DataError
-from tijepa.evaluate.retrieval import image_to_text_ranks, retrieval, text_to_image_ranks
+from tijepa.evaluate.retrieval import (
+    image_to_text_ranks,
+    intervals_in_words,
+    retrieval,
+    text_to_image_ranks,
+)
+from tijepa.inference.results import Direction, Retrieval
 
 
 def test_ranks_of_a_small_matrix_equal_the_hand_count() -> None:
@@ -173,3 +179,13 @@ def test_ranks_equal_a_plain_count(problem: tuple[Tensor, Tensor]) -> None:
     ]
     assert image_to_text_ranks(energy, owners).tolist() == forward
     assert text_to_image_ranks(energy, owners).tolist() == backward
+
+
+def test_recall_among_few_images_says_how_sure_it_is() -> None:
+    """8 of 16: centre ½ and half width 0.22 by Wilson's formula; 0 of 16 ends at 19 %."""
+    few = Retrieval(Direction(recall_at_1=0.5), Direction(recall_at_1=0.0), 16, 80)
+    assert intervals_in_words(few) == (
+        "R@1 of 16 images, 95 % intervals: 28 to 72 % image → text, 0 to 19 % text → image"
+    )
+    assert intervals_in_words(Retrieval(Direction(0.5), Direction(0.5), 500, 500)) is None
+    assert intervals_in_words(Retrieval()) is None

@@ -134,13 +134,3 @@ def test_trouble_at_the_end_of_training_is_told_beside_a_verdict_on_the_kept_mod
     assert trouble_in_training(healthy, HEALTH) == "degrading"
     assert trouble_in_training(healthy, Health(verdict="early")) is None
     assert RunResults(collapse=unjudged, health=HEALTH).trouble is None
-
-
-def test_recall_among_few_images_says_how_sure_it_is() -> None:
-    """8 of 16: centre ½ and half width 0.22 by Wilson's formula; 0 of 16 ends at 19 %."""
-    few = Retrieval(Direction(recall_at_1=0.5), Direction(recall_at_1=0.0), 16, 80)
-    assert few.intervals_in_words == (
-        "R@1 of 16 images, 95 % intervals: 28 to 72 % image → text, 0 to 19 % text → image"
-    )
-    assert Retrieval(Direction(0.5), Direction(0.5), 500, 500).intervals_in_words is None
-    assert Retrieval().intervals_in_words is None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tijepa.cli.options import (
+    EMBEDDED,
     FOLDER,
     RUN,
     F,
@@ -22,8 +23,6 @@ from tijepa.cli.options import (
 
 if TYPE_CHECKING:
     from tijepa.search.filter import Filtered, Paired
-
-_GOES_ON = "what is embedded is kept; the same command goes on"
 
 
 def _judging(
@@ -77,7 +76,7 @@ def filter_(store: str, run: Path, out: Path, **options: Any) -> None:
     from tijepa.io.formatting import energy_name
     from tijepa.search.filter import filter_store
 
-    with stopping(_GOES_ON):
+    with stopping(EMBEDDED):
         done = filter_store(run, store, out, reporter=ConsoleReporter(), **options)
     click.echo(
         f"kept      {done.kept:,} of {done.pairs:,} pairs, those of energy up to"
@@ -108,7 +107,7 @@ def pair(store: str, run: Path, out: Path, **options: Any) -> None:
     from tijepa.io.formatting import energy_name
     from tijepa.search.filter import pair_store
 
-    with stopping(_GOES_ON):
+    with stopping(EMBEDDED):
         done = pair_store(run, store, out, reporter=ConsoleReporter(), **options)
     click.echo(
         f"matched   {done.images:,} images and {done.texts:,} texts by energy"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tijepa.cli.options import (
+    EMBEDDED,
     FILE,
     THERE,
     checkpoint_option,
@@ -24,8 +25,6 @@ from tijepa.io.formatting import plain
 
 if TYPE_CHECKING:
     from tijepa.search import Index
-
-_GOES_ON = "what is embedded is kept; the same command goes on"
 
 
 @click.command()
@@ -47,7 +46,7 @@ def index(run: Path, store: str, **options: Any) -> None:
     from tijepa.cli.terminal import ConsoleReporter
     from tijepa.search.index import index as index_store
 
-    with stopping(_GOES_ON):
+    with stopping(EMBEDDED):
         built = index_store(run, store, reporter=ConsoleReporter(), **options)
     _conclude(built, run, store)
 
@@ -174,7 +173,7 @@ def embed(
     model = load(run, checkpoint=checkpoint)
     sides: tuple[Literal["images", "texts"], ...] = (only,) if only else ("images", "texts")
     with (
-        stopping(_GOES_ON),
+        stopping(EMBEDDED),
         embedded_store(model, store, form, threads=threads, reporter=ConsoleReporter()) as embedded,
     ):
         count = write_embeddings(embedded.vector_store, embedded.store, out, sides)

@@ -109,6 +109,9 @@ settings_options = together(
 )
 
 
+EMBEDDED = "what is embedded is kept; the same command goes on"
+
+
 @contextmanager
 def stopping(kept: str) -> Iterator[None]:
     """After Ctrl-C say in one line what is kept and what the same command does then."""

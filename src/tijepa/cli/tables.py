@@ -144,8 +144,10 @@ def _title(reported: Retrieval, split: str | None) -> str:
 
 
 def _readings(results: RunResults) -> Text:
+    from tijepa.evaluate.retrieval import intervals_in_words
+
     collapse, lines = results.collapse, Text()
-    doubt = None if results.retrieval is None else results.retrieval.intervals_in_words
+    doubt = None if results.retrieval is None else intervals_in_words(results.retrieval)
     for said in (doubt, results.added_in_words):
         lines.append("" if said is None else f"{said}\n")
     if collapse is None:

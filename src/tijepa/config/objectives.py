@@ -120,6 +120,21 @@ class TIJEPAConfig(ObjectiveConfig):
 # that contradicts them is an error, since the run would no longer be what its name says. What
 # stands not here stays free.
 
+_POOLED_ALONE: dict[str, Any] = {  # each pooled embedding predicted from the other's
+    "objective.tasks.text_to_image.pooled": 1.0,
+    "objective.tasks.text_to_image.tokens": 0.0,
+    "objective.tasks.image_to_text.pooled": 1.0,
+    "objective.tasks.image_to_text.tokens": 0.0,
+    "objective.tasks.image_infill": 0.0,
+    "objective.tasks.text_infill": 0.0,
+    "objective.tasks.image_only": 0.0,
+    "objective.tasks.text_only": 0.0,
+    "objective.tasks.fusion_infill": 0.0,
+    "objective.energy": "squared_l2",
+    "objective.pooled_targets": "stop_gradient",
+    "objective.pooled_target_norm": "none",
+}
+
 FIXED: dict[str, dict[str, Any]] = {
     # I-JEPA, arXiv 2301.08243: blocks of patches from a context block, EMA targets, no regularizer
     "ijepa": {
@@ -138,18 +153,7 @@ FIXED: dict[str, dict[str, Any]] = {
     },
     # LeVLJEPA, arXiv 2607.00784: pooled embeddings, each predicted from the other's, SIGReg on both
     "levljepa": {
-        "objective.tasks.text_to_image.pooled": 1.0,
-        "objective.tasks.text_to_image.tokens": 0.0,
-        "objective.tasks.image_to_text.pooled": 1.0,
-        "objective.tasks.image_to_text.tokens": 0.0,
-        "objective.tasks.image_infill": 0.0,
-        "objective.tasks.text_infill": 0.0,
-        "objective.tasks.image_only": 0.0,
-        "objective.tasks.text_only": 0.0,
-        "objective.tasks.fusion_infill": 0.0,
-        "objective.energy": "squared_l2",
-        "objective.pooled_targets": "stop_gradient",
-        "objective.pooled_target_norm": "none",
+        **_POOLED_ALONE,
         "objective.regularize_image.name": "sigreg",
         "objective.regularize_image.weight": 0.02,
         "objective.regularize_image.by_batch": True,
@@ -168,18 +172,7 @@ FIXED: dict[str, dict[str, Any]] = {
     },
     # linear prediction of each pooled token by the other, solved instead of trained
     "closed_form": {
-        "objective.tasks.text_to_image.pooled": 1.0,
-        "objective.tasks.text_to_image.tokens": 0.0,
-        "objective.tasks.image_to_text.pooled": 1.0,
-        "objective.tasks.image_to_text.tokens": 0.0,
-        "objective.tasks.image_infill": 0.0,
-        "objective.tasks.text_infill": 0.0,
-        "objective.tasks.image_only": 0.0,
-        "objective.tasks.text_only": 0.0,
-        "objective.tasks.fusion_infill": 0.0,
-        "objective.energy": "squared_l2",
-        "objective.pooled_targets": "stop_gradient",
-        "objective.pooled_target_norm": "none",
+        **_POOLED_ALONE,
         "objective.regularize_image.name": "none",
         "objective.regularize_text.name": "none",
         "model.head.depth": 0,

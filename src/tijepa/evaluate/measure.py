@@ -184,9 +184,8 @@ def solve_closed_form(
     pooled = None if unseen is None else (unseen.of_images.direct, unseen.of_texts.direct)
     found = fit_closed_form(moments, pooled)
     solve(embedder.model, moments, found)
-    if held_out is None:
-        return found
-    return _with_match(embedder, found, _aligned(embedder, held_out))
+    # its energy reads pooled tokens alone, which solving does not change
+    return found if unseen is None else _with_match(embedder, found, unseen)
 
 
 def closed_form_retrieval(

@@ -11,6 +11,7 @@ so every figure speaks of a prior of one half.
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import replace
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from tijepa.errors import DataError
 from tijepa.inference.embeddings import SearchEnergies
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
 from tijepa.inference.results import Bin, Direction, Match, Retrieval
+
+DOUBTFUL = 500  # images of a test split, below which figures come with their intervals
 
 
 def retrieval(
@@ -180,3 +183,29 @@ def roc_auc(matched: Float[Tensor, " n"], shuffled: Float[Tensor, " m"]) -> floa
     above = len(ordered) - torch.searchsorted(ordered, matched, right=True)
     not_below = len(ordered) - torch.searchsorted(ordered, matched)
     return float((above + not_below).double().mean()) / (2 * len(ordered))
+
+
+def intervals_in_words(found: Retrieval) -> str | None:
+    """Between which shares recall at 1 lies with 95 %, where so few images leave doubt.
+
+    Wilson's interval (1927) for as many independent queries as there are images, also where an
+    image has several captions; None from 500 images on.
+    """
+    if not 0 < found.num_images < DOUBTFUL:
+        return None
+    ranges = []
+    for one in found.directions.values():
+        low, high = wilson(one.recall_at_1, round(found.num_images))
+        ranges.append(f"{100 * low:.0f} to {100 * high:.0f} %")
+    return (
+        f"R@1 of {found.num_images:.0f} images, 95 % intervals: {ranges[0]} image → text,"
+        f" {ranges[1]} text → image"
+    )
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share of `count` independent trials."""
+    centre = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    size = 1 + z * z / count
+    return max(0.0, (centre - spread) / size), min(1.0, (centre + spread) / size)

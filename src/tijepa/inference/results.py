@@ -65,9 +65,6 @@ class Direction:
         return self.recall_at_1, self.recall_at_5, self.recall_at_10
 
 
-DOUBTFUL = 500  # images of a test split, below which figures come with their intervals
-
-
 @dataclass(frozen=True)
 class Retrieval:
     """Both directions among the same images and texts.
@@ -94,32 +91,6 @@ class Retrieval:
     def mean_recall_at_1(self) -> float:
         """Mean of both directions."""
         return (self.image_to_text.recall_at_1 + self.text_to_image.recall_at_1) / 2
-
-    @property
-    def intervals_in_words(self) -> str | None:
-        """Between which shares recall at 1 lies with 95 %, where so few images leave doubt.
-
-        Wilson's interval (1927) for as many independent queries as there are images, also where an
-        image has several captions; None from 500 images on.
-        """
-        if not 0 < self.num_images < DOUBTFUL:
-            return None
-        ranges = []
-        for one in self.directions.values():
-            low, high = wilson(one.recall_at_1, round(self.num_images))
-            ranges.append(f"{100 * low:.0f} to {100 * high:.0f} %")
-        return (
-            f"R@1 of {self.num_images:.0f} images, 95 % intervals: {ranges[0]} image → text,"
-            f" {ranges[1]} text → image"
-        )
-
-
-def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share of `count` independent trials."""
-    centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    size = 1 + z * z / count
-    return max(0.0, (centre - spread) / size), min(1.0, (centre + spread) / size)
 
 
 @dataclass(frozen=True)

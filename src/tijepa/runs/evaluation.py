@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tijepa.config import RunConfig, load_config
@@ -32,7 +31,8 @@ from tijepa.evaluate.measure import (
 from tijepa.evaluate.retrieval import match_results, retrieval
 from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_prompts, zero_shot
 from tijepa.inference.embedder import Embedder
-from tijepa.inference.embeddings import SearchEnergies
+from tijepa.inference.embeddings import Embeddings
+from tijepa.inference.energies import search_energies
 from tijepa.inference.feature_cache import cached_split
 from tijepa.inference.inputs import energy_of_labels, prompt_list
 from tijepa.inference.loading import MODEL_FILES, checkpoint_folder, load
@@ -267,12 +267,11 @@ def _own_cosine(embedder: Embedder, measured: Measured, judged: EvaluationSet) -
     towers = embedder.model.context.image, embedder.model.context.text
     if any(getattr(tower, "pooling", None) != "projected" for tower in towers):
         return None
-    e = measured.embeddings
-    image, text = e.of_images.direct.embedding, e.of_texts.direct.embedding
-    if image.shape[1] != text.shape[1]:
+    images, texts = measured.embeddings.of_images.direct, measured.embeddings.of_texts.direct
+    if images.embedding.shape[1] != texts.embedding.shape[1]:
         return None
-    energy = 1 - F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
-    return retrieval(SearchEnergies(energy, energy), judged.image_of_text)
+    own = Embeddings.of(images, texts)
+    return retrieval(search_energies(own, "cosine", None), judged.image_of_text)
 
 
 def _calibration_sets(

@@ -211,10 +211,14 @@ def trained_on(model: object, store: Store) -> bool:
     path = Path(model) / "environment.json" if isinstance(model, (str, Path)) else None
     if path is None or not path.is_file():
         return False
-    environment = read_json(path)
-    held = environment.get("store") if isinstance(environment, dict) else None
-    uri = held.get("uri") if isinstance(held, dict) else None
+    uri = _store_of(path).get("uri")
     return isinstance(uri, str) and _same_place(uri, store.uri)
+
+
+def _store_of(environment: Path) -> Mapping[str, Any]:
+    """The store that an `environment.json` names; nothing where it names none."""
+    found = read_json(environment)
+    return part(found, "store") if isinstance(found, dict) else {}
 
 
 def _same_place(one: str, other: str) -> bool:
@@ -228,10 +232,7 @@ def _recorded(run: Path, source: str) -> Mapping[str, Any]:
     from tijepa.data.store.schema import is_store
 
     path = run / "environment.json"
-    environment = read_json(path) if path.exists() or is_store(source) else {}
-    store = environment.get("store") if isinstance(environment, dict) else None
-    if not isinstance(store, dict):
-        store = {}
+    store = _store_of(path) if path.exists() or is_store(source) else {}
     if not is_store(source):
         return {"state": str(store["state"])} if "state" in store else {}
     if not {"uri", "version"} <= store.keys():

@@ -116,10 +116,10 @@ def filter_store(
     check_new_store(new_store)
     embedder = opened_model(model, checkpoint)
     opened = Store(check_store(store))
-    rows = None if where is None else rows_where(opened, where)
-    if not all_splits:
-        train = rows_where(opened, "split = 'train'")
-        rows = train if rows is None else np.intersect1d(rows, train)
+    if all_splits:
+        rows = None if where is None else rows_where(opened, where)
+    else:
+        rows = _training_rows(opened, where)
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
         scores = score_pairs(embedded.vector_store, embedded.form, rows)
     judged: str = ""
@@ -209,10 +209,7 @@ def pair_store(
     embedder = opened_model(model, checkpoint)
     if keep is not None:
         check_keep(keep)
-    opened = Store(check_store(store))
-    rows = rows_where(opened, "split = 'train'")
-    if where is not None:
-        rows = np.intersect1d(rows, rows_where(opened, where))
+    rows = _training_rows(Store(check_store(store)), where)
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
         alone = unpaired(embedded.vector_store, rows)
         with reporter.bar("comparing images", len(alone["images"])) as advance:
@@ -274,6 +271,12 @@ def pair_store(
         partners=partners,
         written=write_new_store(PseudoPairReader, partners, store, new_store, threads, reporter),
     )
+
+
+def _training_rows(store: Store, where: str | None) -> NDArray[np.int64]:
+    """Rows of the train split, those that meet `where`."""
+    rows = rows_where(store, "split = 'train'")
+    return rows if where is None else np.intersect1d(rows, rows_where(store, where))
 
 
 def _by_row(rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> dict[int, list[int]]:

@@ -105,10 +105,11 @@ class FoldedScores:
         self, rows: NDArray[np.int64], captions: NDArray[np.int64]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pooled tokens of the images and of the captions with these numbers."""
-        images, texts = self._features["image"], self._features["text"]
-        x = torch.cat([images.pooled(row) for row in rows.tolist()])
-        numbers = zip(rows.tolist(), captions.tolist(), strict=True)
-        return x, torch.stack([texts.pooled(row)[number] for row, number in numbers])
+        own, of = np.unique(rows, return_inverse=True)
+        x = torch.cat([self._features["image"].pooled(row) for row in own.tolist()])
+        texts = [self._features["text"].pooled(row) for row in own.tolist()]
+        first = np.cumsum([0, *map(len, texts[:-1])])
+        return x[of], torch.cat(texts)[first[of] + captions]
 
 
 def judged_by(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens, pool
 from tijepa.model.pretrained.trainable import Tuning
-from tijepa.model.pretrained.transformers_backend import config_of, new_network
+from tijepa.model.pretrained.transformers_backend import config_of, new_network, projection
 
 
 class TextBackbone(nn.Module):
@@ -43,20 +43,19 @@ class TextBackbone(nn.Module):
         assert pooling in ("mean", "class", "layers", "projected"), pooling
         built = config_of(net)
         self.net = new_network(net, built)
-        if net.get("linear"):
-            self.net.projection = nn.Linear(int(net["width"]), int(net["projected"]), bias=False)
-        # CLIP looks for its end token, SigLIP takes the last one of its full length
-        self._pad_to = built.max_position_embeddings if "siglip" in built.model_type else 0
-        self._pad_id = int(built.pad_token_id or 0)
+        self.width = int(net["width"])
+        self.pooled_width = self.width * (3 if pooling == "layers" else 1)
+        self._pad_to, self._pad_id = 0, int(built.pad_token_id or 0)
+        if pooling == "projected":
+            self.pooled_width = int(net["projected"])
+            self.net.projection = projection(net, self.width)
+            if not net["linear"]:  # SigLIP takes the last token of its full length, CLIP its end
+                self._pad_to = int(built.max_position_embeddings)
         Tuning(mode, layers, rank).apply(self.net)
         self.mode = mode
         self.pooling = pooling
         self.normalise = normalise
         self.max_tokens = max_tokens
-        self.width = int(net["width"])
-        self.pooled_width = self.width * (3 if pooling == "layers" else 1)
-        if pooling == "projected":
-            self.pooled_width = int(net["projected"])
         self.train()
 
     @property
@@ -78,7 +77,7 @@ class TextBackbone(nn.Module):
             seen = torch.zeros_like(mask, dtype=torch.long)
             seen = seen.scatter_add(1, visible.index, visible.mask.long()).bool()
         layers = self.pooling == "layers"
-        if self._pad_to and self.pooling == "projected":
+        if self._pad_to:
             out = self.net(input_ids=self._padded(ids, mask))
         else:
             more = {"output_hidden_states": True} if layers else {}  # not every network knows it
@@ -92,10 +91,7 @@ class TextBackbone(nn.Module):
             earlier = [gather_tokens(one, visible.index) for one in earlier]
         pooled = tokens[:, 0] if self.pooling == "class" else pool(tokens, mask)
         if self.pooling == "projected":
-            pooled = out.pooler_output
-            if isinstance(getattr(self.net, "projection", None), nn.Module):
-                pooled = self.net.projection(pooled)  # type: ignore[operator]
-            pooled = pooled.float()
+            pooled = self.net.projection(out.pooler_output).float()  # type: ignore[operator]
         if layers:
             pooled = torch.cat([*(pool(one, mask) for one in earlier), pooled], dim=1)
         if self.normalise:

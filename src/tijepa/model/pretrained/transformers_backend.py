@@ -77,19 +77,19 @@ def describe(
     kind = config["model_type"]
     shared: dict[str, Any] = {}
     if kind in _HALVES:
-        section, half = _HALVES[kind][modality]
-        whole = config_of({"config": config, "code": None})
-        own = getattr(whole, section)
-        config = {**config.get(section, {}), "model_type": half}
         if projected:
+            whole = config_of({"config": config, "code": None})
             linear = kind == "clip"
             width = whole.projection_dim if linear else whole.vision_config.hidden_size
             shared = {"projected": int(width), "linear": linear}
-            if not linear and modality == "text" and own.projection_size != width:
+            own = width if linear else whole.text_config.projection_size
+            if modality == "text" and own != width:
                 raise ConfigError(
-                    f"backbone '{folder.name}' projects texts to {own.projection_size} numbers and"
-                    f" images to {width}: leave out pool=projected"
+                    f"backbone '{folder.name}' projects texts to {own} numbers and images to"
+                    f" {width}: leave out pool=projected"
                 )
+        section, half = _HALVES[kind][modality]
+        config = {**config.get(section, {}), "model_type": half}
     elif projected:
         raise ConfigError(
             f"backbone '{folder.name}' is of model_type '{kind}', not a text-image model of"
@@ -131,6 +131,13 @@ def new_network(description: Mapping[str, Any], config: Any) -> nn.Module:
     return _without_pooler(net)
 
 
+def projection(description: Mapping[str, Any], width: int) -> nn.Module:
+    """The map of a half's pooled token, `width` wide, into the shared space; else the identity."""
+    if not description.get("linear"):
+        return nn.Identity()
+    return nn.Linear(width, int(description["projected"]), bias=False)
+
+
 def projection_of(
     folder: BackboneFolder, modality: Half, description: Mapping[str, Any]
 ) -> dict[str, Tensor]:
@@ -138,7 +145,7 @@ def projection_of(
     if not description.get("linear"):
         return {}
     name = f"{_PROJECTIONS[modality]}.weight"
-    weights = read_weights(weight_files(folder))
+    weights = read_weights(weight_files(folder), only=name)
     if name not in weights:
         raise ConfigError(f"backbone '{folder.name}' lacks {name}: copy it anew")
     return {PROJECTION: weights[name]}
@@ -248,10 +255,8 @@ class TransformersImageNet(ImageNet):
             )
         self.width = int(built.hidden_size)
         self.grid = image_size // int(built.patch_size)
-        self.projection: nn.Linear | None = None
         self.projected_width = int(description.get("projected", 0))
-        if description.get("linear"):
-            self.projection = nn.Linear(self.width, self.projected_width, bias=False)
+        self.projection = projection(description, self.width)
         pools = kind in _POOLED and getattr(built, "vision_use_head", True)
         self._pooled = pools
         self.has_summary = pools or (kind not in (*_NO_SUMMARY, *_POOLED))
@@ -274,8 +279,7 @@ class TransformersImageNet(ImageNet):
         summary = None
         if self.has_summary:
             summary = out.pooler_output if self._pooled else hidden[:, 0]
-            if self.projection is not None:
-                summary = self.projection(summary)
+            summary = self.projection(summary)
         return patches_of(hidden[:, prefix:], visible, summary)
 
     def _drop_hidden(self, module: nn.Module, inputs: Any, out: Tensor) -> Tensor:

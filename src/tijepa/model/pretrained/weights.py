@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -43,14 +42,16 @@ def weight_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def read_weights(files: Iterable[Path]) -> dict[str, Tensor]:
-    """All tensors in float32."""
+def read_weights(files: Iterable[Path], only: str | None = None) -> dict[str, Tensor]:
+    """All tensors in float32, or the one that is called `only`."""
     weights: dict[str, Tensor] = {}
     for file in files:
-        _opened(file)  # one error for all kinds of damage
+        with _opened(file) as opened:
+            names = [name for name in opened.keys() if only in (None, name)]  # noqa: SIM118
+            found = {name: opened.get_tensor(name) for name in names}
         weights |= {
             name: value.float() if value.is_floating_point() else value
-            for name, value in safetensors.torch.load_file(file).items()
+            for name, value in found.items()
         }
     return weights
 
