@@ -48,7 +48,7 @@ def a_while(display: Display) -> None:
 def test_without_a_terminal_lines_are_plain_and_whole() -> None:
     """No control codes, no wrapping at 100 columns."""
     first, second, rest = shown(a_while, terminal=False).split("\n")
-    assert first.startswith("step     20 of 40  loss 1.2500 · 210 pairs/s · 0 min 00 s left")
+    assert first.startswith("step     20 of 40  loss 1.2500 · 210 pairs/s · 0 s left")
     assert second.replace("\N{NO-BREAK SPACE}", " ") == (
         "step     30  held-out recall@1 image→text 50.0 %, text→image 25.0 % (chance 0.2 %)"
         "  rank 12.0/12.0 of 64  healthy"
@@ -109,7 +109,7 @@ def test_a_reading_that_is_not_finite_is_a_dash(terminal: bool) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 min 00 s"), (67.0, "1 min 07 s"), (59.6, "1 min 00 s"), (7500.0, "2 h 05 min")],
+    [(0.4, "0 s"), (67.0, "1 min 07 s"), (59.6, "1 min 00 s"), (7500.0, "2 h 05 min")],
 )
 def test_durations_are_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text

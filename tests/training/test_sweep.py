@@ -12,8 +12,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig
 from tijepa.config.yaml_io import read_yaml
 from tijepa.errors import ConfigError
+from tijepa.io.progress import Reporter
 from tijepa.training.sweep import (
     Cell,
     cells_of,
@@ -146,6 +148,31 @@ def test_ctrl_c_lets_the_running_one_save_and_the_sweep_goes_on_later(tmp_path: 
     done(tmp_path)
     sweep(tmp_path, cells("seed=0,1"))
     assert done(tmp_path) == ["seed=0 resumed", "seed=1 new"]
+
+
+def test_what_a_run_measures_is_said_while_it_runs_and_its_steps_are_counted_once(
+    tmp_path: Path,
+) -> None:
+    """Three steps of each of two runs, read off their metrics; a bar counts all twelve."""
+    counted: list[tuple[int | None, int]] = []
+
+    class Counting(Reporter):
+        @contextmanager
+        def bar(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+            yield lambda count: counted.append((total, count))
+
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    said: list[str] = []
+    run_sweep(cells("seed=0,1"), tmp_path, command_of({"seed=1": 0.25}), Counting())
+    assert {total for total, _ in counted} == {12}
+    assert sum(count for _, count in counted) == 6
+    measured = [line for line in said if line.startswith("at work")]
+    assert measured == [
+        f"at work   seed={seed}: step 3 of 6, held-out R@1 {recall} / {recall} %"
+        for seed, recall in ((0, "50.0"), (1, "25.0"))
+    ]
 
 
 def test_a_run_without_checkpoint_starts_anew(tmp_path: Path) -> None:

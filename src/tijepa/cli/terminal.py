@@ -20,11 +20,12 @@ from rich.progress import (
 from rich.text import Text
 
 from tijepa.cli.options import in_flags
-from tijepa.io.formatting import printable
+from tijepa.io.formatting import duration, printable
 from tijepa.io.progress import Reporter
 
 BAR = 24  # columns of a bar
 _EVERY = 0.1  # seconds between two updates of a bar
+_SILENT_FOR = 2.0  # seconds without a line, at most, while work is young
 
 
 def print_line(console: Console, line: str | Text) -> None:
@@ -55,10 +56,10 @@ class ConsoleReporter(Reporter):
 
     @contextmanager
     def bar(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A bar on a terminal, one line elsewhere."""
+        """A bar on a terminal; elsewhere a line after two seconds, and ever rarer ones later."""
         if not self.console.is_terminal:
             self.say(f"{text} …")
-            yield lambda count: None
+            yield _Lines(self.say, text, total).advance
             return
         words = TextColumn("{task.description}", markup=False)
         with progress(self.console, words, BarColumn(BAR), MofNCompleteColumn()) as bar:
@@ -80,6 +81,29 @@ class ConsoleReporter(Reporter):
         from tijepa.cli.tables import print_summary
 
         print_summary(self.console, results, run_dir)
+
+
+class _Lines:
+    """How far counted work is, in plain lines: for a file or a pipe, which keeps all of them."""
+
+    def __init__(self, say: Callable[[str], None], text: str, total: int | None) -> None:
+        self._say, self._text, self._total = say, text, total
+        self._done, self._began = 0, time.monotonic()
+        self._next = _SILENT_FOR
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self._done += count
+        took = time.monotonic() - self._began
+        if took < self._next:
+            return
+        self._next = took + max(_SILENT_FOR, took / 10)
+        of = left = ""
+        if self._total is not None:
+            of = f" of {self._total:,}"
+            if self._done:
+                left = f", {duration(took * max(0, self._total / self._done - 1))} left"
+        self._say(f"{self._text} {self._done:,}{of}{left}")
 
 
 def progress(console: Console, *columns: ProgressColumn) -> Progress:

@@ -124,7 +124,9 @@ def without_nan(value: Any) -> Any:
 
 
 def duration(seconds: float) -> str:
-    """Rounded to whole seconds: 4 min 07 s, 2 h 05 min."""
+    """Rounded to whole seconds: 19 s, 4 min 07 s, 2 h 05 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if not hours and not minutes:
+        return f"{rest} s"
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -31,7 +31,7 @@ from tijepa.errors import ConfigError
 from tijepa.inference.results import Retrieval, RunResults
 from tijepa.io.files import writing
 from tijepa.io.formatting import duration, without_nan
-from tijepa.io.progress import Interrupt, Reporter
+from tijepa.io.progress import SILENT, Interrupt, Reporter
 from tijepa.model.saving import write_json
 from tijepa.runs.compare import best_validation
 from tijepa.runs.record import read_run
@@ -50,12 +50,13 @@ def run_grid(
     *,
     at_once: int,
     stop: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Do `jobs` in their order on `executor`, `at_once` of them; `ended` is told of each at once.
 
-    After Ctrl-C no further job begins, `stop` may tell the running ones, and once they are through
-    `KeyboardInterrupt` is raised; a second Ctrl-C raises it without waiting. An error of a job is
-    raised when it ends.
+    `meanwhile` is called again and again, many times a second. After Ctrl-C no further job begins,
+    `stop` may tell the running ones, and once they are through `KeyboardInterrupt` is raised; a
+    second Ctrl-C raises it without waiting. An error of a job is raised when it ends.
     """
     waiting = list(jobs)
     running: dict[Future[R], J] = {}
@@ -70,6 +71,7 @@ def run_grid(
                 stop()
             for future in wait(running, PAUSE, FIRST_COMPLETED).done:
                 ended(running.pop(future), future.result())
+            meanwhile()
     if interrupt.requested:
         raise KeyboardInterrupt
 
@@ -194,6 +196,8 @@ class Outcome:
     validation: float | None = None
     best_step: int | None = None
     results: RunResults = field(default_factory=RunResults)
+    step: int = 0  # of the last line that was read of its metrics.jsonl
+    seen: int = 0  # bytes read of it
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for sweep.json."""
@@ -266,6 +270,9 @@ def run_sweep(
             _read(one)
     waiting = [one for one in outcomes if one.status != "finished"]
     done = len(outcomes) - len(waiting)
+    for one in waiting:
+        if states[one.cell.name] == "started":
+            _follow(one, SILENT)
     reporter.say(f"sweep     {out}: {len(outcomes)} runs, {done} of them finished, {jobs} at once")
     running: list[subprocess.Popen[bytes]] = []
     stopping = False
@@ -291,8 +298,12 @@ def run_sweep(
         reporter.say("stopping: the running ones save first; Ctrl-C again stops at once")
         interrupt()
 
+    steps = sum(one.cell.config.optim.steps - one.step for one in waiting)
     try:
-        with ThreadPoolExecutor(jobs) as threads:  # each waits for one process
+        with (
+            reporter.bar("steps of all runs", steps) as advance,
+            ThreadPoolExecutor(jobs) as threads,  # each waits for one process
+        ):
             try:
                 run_grid(
                     waiting,
@@ -301,6 +312,7 @@ def run_sweep(
                     lambda *_: _write(out, outcomes),
                     at_once=jobs,
                     stop=stop,
+                    meanwhile=lambda: advance(sum(_follow(one, reporter) for one in waiting)),
                 )
             finally:
                 interrupt()
@@ -338,6 +350,30 @@ def _conclude(one: Outcome, code: int, took: float, reporter: Reporter, *, stopp
     else:
         one.status, one.problem = "failed", _last_line(_log(one), code)
         reporter.say(f"failed    {one.cell.name}: {one.problem}; see {_log(one)}")
+
+
+def _follow(one: Outcome, reporter: Reporter) -> int:
+    """Steps since the last look at a run's metrics; what it measured meanwhile is said."""
+    path, before = one.folder / "metrics.jsonl", one.step
+    size = path.stat().st_size if path.is_file() else one.seen
+    if size == one.seen:
+        return 0
+    start = one.seen if size > one.seen else 0  # a run that went back has cut its lines
+    with path.open("rb") as file:
+        file.seek(start)
+        lines = file.read()
+    lines = lines[: lines.rfind(b"\n") + 1]  # the last one may not be whole yet
+    one.seen = start + len(lines)
+    for line in map(json.loads, lines.splitlines()):
+        one.step = max(one.step, line["step"])
+        found = RunResults.from_json(line).retrieval if line["kind"] == "eval" else None
+        if found is not None:
+            forth, back = (100 * way.recall_at_1 for way in found.directions.values())
+            reporter.say(
+                f"{'at work':<10}{one.cell.name}: step {line['step']:,} of"
+                f" {one.cell.config.optim.steps:,}, held-out R@1 {forth:.1f} / {back:.1f} %"
+            )
+    return one.step - before
 
 
 def _log(outcome: Outcome) -> Path:
