@@ -11,9 +11,11 @@ from typing import Any
 from torch import Tensor
 
 from tijepa.errors import ConfigError
+from tijepa.model.pretrained.open_clip import preprocessing
 from tijepa.model.pretrained.transformers_backend import (
     config_of,
     describe,
+    network_config,
     pretrained,
     projection_of,
 )
@@ -69,7 +71,7 @@ def open_image_source(
     where it needs a package that is not installed.
     """
     folder = find_backbone(name)
-    config = folder.json("config.json")
+    config = network_config(folder)
     if "model_type" in config or projected:
         return _transformers(folder, trust_remote_code, projected)
     files = weight_files(folder)
@@ -122,7 +124,7 @@ def _transformers(folder: BackboneFolder, trust_remote_code: bool, projected: bo
             f"backbone '{folder.name}' is no vision transformer (model_type "
             f"'{built.model_type}'): use ViT, I-JEPA, DINOv2, DINOv3, CLIP or SigLIP"
         )
-    expected = folder.json("preprocessor_config.json")
+    expected = folder.json("preprocessor_config.json") or preprocessing(folder)
     mean, std = expected.get("image_mean"), expected.get("image_std")
     patch = int(built.patch_size)
 
@@ -194,7 +196,7 @@ def open_text_source(
     of an unknown kind.
     """
     folder = find_backbone(name)
-    if "model_type" not in folder.json("config.json"):
+    if "model_type" not in network_config(folder):
         raise ConfigError(
             f"backbone '{name}' has no config.json with a model_type in {folder.path}: give a text "
             "model of transformers or sentence-transformers"

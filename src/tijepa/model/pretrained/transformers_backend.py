@@ -21,6 +21,12 @@ from torch import Tensor, nn
 from tijepa.errors import ConfigError, MissingExtraError
 from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
 from tijepa.model.pretrained.backbone_output import ImageNet, patches_of
+from tijepa.model.pretrained.open_clip import (
+    WEIGHTS,
+    by_transformers_names,
+    clip_config,
+    is_open_clip,
+)
 from tijepa.model.pretrained.weights import BackboneFolder, read_weights, weight_files
 
 # where the class that AutoModel takes is more than an encoder
@@ -73,7 +79,7 @@ def describe(
     instead, that must be allowed.
     """
     transformers = library()
-    config = folder.json("config.json")
+    config = network_config(folder)
     kind = config["model_type"]
     shared: dict[str, Any] = {}
     if kind in _HALVES:
@@ -93,8 +99,8 @@ def describe(
     elif projected:
         raise ConfigError(
             f"backbone '{folder.name}' is of model_type '{kind}', not a text-image model of"
-            f" transformers ({', '.join(_HALVES)}): set model.image.backbone and"
-            " model.text.backbone instead; models of open_clip have to be converted first"
+            f" transformers ({', '.join(_HALVES)}) or a CLIP of open_clip: set"
+            " model.image.backbone and model.text.backbone instead"
         )
     if config["model_type"] in transformers.CONFIG_MAPPING:
         return {"config": config, "code": None, **shared}
@@ -111,6 +117,11 @@ def describe(
     code = str(folder.path.absolute())
     _trusted.add(code)
     return {"config": config, "code": code}
+
+
+def network_config(folder: BackboneFolder) -> dict[str, Any]:
+    """The `config.json` of a folder, or the one that open_clip's configuration amounts to."""
+    return clip_config(folder) if is_open_clip(folder) else folder.json("config.json")
 
 
 def config_of(description: Mapping[str, Any]) -> Any:
@@ -145,7 +156,7 @@ def projection_of(
     if not description.get("linear"):
         return {}
     name = f"{_PROJECTIONS[modality]}.weight"
-    weights = read_weights(weight_files(folder), only=name)
+    weights = _open_clip_weights(folder) or read_weights(weight_files(folder), only=name)
     if name not in weights:
         raise ConfigError(f"backbone '{folder.name}' lacks {name}: copy it anew")
     return {PROJECTION: weights[name]}
@@ -156,9 +167,11 @@ def pretrained(folder: BackboneFolder, description: Mapping[str, Any]) -> dict[s
 
     Raises `ConfigError` where weights of the network are missing there.
     """
+    own = _open_clip_weights(folder)
     with _quiet():
         model, report = _class_of(description).from_pretrained(
-            folder.path,
+            folder.path if own is None else None,
+            state_dict=own,
             config=config_of(description),
             use_safetensors=True,
             local_files_only=True,
@@ -174,6 +187,12 @@ def pretrained(folder: BackboneFolder, description: Mapping[str, Any]) -> dict[s
         )
     state: dict[str, Tensor] = _without_pooler(model).state_dict()
     return state
+
+
+def _open_clip_weights(folder: BackboneFolder) -> dict[str, Tensor] | None:
+    if not is_open_clip(folder):
+        return None
+    return by_transformers_names(read_weights(weight_files(folder, WEIGHTS)))
 
 
 def _class_of(description: Mapping[str, Any]) -> Any:

@@ -18,10 +18,10 @@ from tijepa.errors import ConfigError, MissingExtraError
 from tijepa.io.formatting import first_line
 
 
-def weight_files(folder: BackboneFolder) -> list[Path]:
+def weight_files(folder: BackboneFolder, single: str = "model.safetensors") -> list[Path]:
     """The safetensors files of the folder, one or several shards; `ConfigError` without any."""
     index = folder.json("model.safetensors.index.json").get("weight_map", {})
-    names = sorted(set(index.values())) or ["model.safetensors"]
+    names = sorted(set(index.values())) or [single]
     files = [folder.path / name for name in names]
     missing = [file for file in files if not file.is_file()]
     if missing:
