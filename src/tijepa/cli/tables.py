@@ -144,11 +144,13 @@ def _title(reported: Retrieval, split: str | None) -> str:
 
 
 def _readings(results: RunResults) -> Text:
+    from tijepa.evaluate.forgetting import forgetting_in_words
     from tijepa.evaluate.retrieval import intervals_in_words
 
     collapse, lines = results.collapse, Text()
     doubt = None if results.retrieval is None else intervals_in_words(results.retrieval)
-    for said in (doubt, results.added_in_words):
+    forgotten = forgetting_in_words(results.forgetting)
+    for said in (doubt, results.added_in_words, forgotten):
         lines.append("" if said is None else f"{said}\n")
     if collapse is None:
         return lines.append("Collapse: not measured")

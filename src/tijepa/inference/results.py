@@ -252,6 +252,18 @@ class ZeroShot:
     labels: Annotated[tuple[LabelScore, ...], _listed(dict)] = ()
 
 
+@dataclass(frozen=True)
+class Forgetting:
+    """On scenes: what a text-image model found as it came, and what the run finds.
+
+    `agreement_at_10` is the share of the ten nearest that both name.
+    """
+
+    before: Annotated[Retrieval, _PART] = Retrieval()
+    after: Annotated[Retrieval, _PART] = Retrieval()
+    agreement_at_10: Number = math.nan
+
+
 class Judgement(NamedTuple):
     """A verdict and its reason, None where nothing is recorded."""
 
@@ -266,7 +278,8 @@ class RunResults:
     `retrieval` is by the energy of the default `form`, `energies` has it for every form; `health`
     is the guard's last word before it. `closed_form` is what regression alone finds among the same
     pairs, without any training, where both encoders are frozen, and `own_cosine` what a pretrained
-    text-image model finds by the cosine of its projections, as it does without tijepa.
+    text-image model finds by the cosine of its projections, as it does without tijepa;
+    `forgetting` is what training on top of one did to another domain.
     """
 
     step: Annotated[int | None, _only(int, otherwise=lambda: None)] = None
@@ -282,6 +295,7 @@ class RunResults:
     seconds: Number = math.nan
     closed_form: Annotated[Retrieval | None, _OPTIONAL] = None
     own_cosine: Annotated[Retrieval | None, _OPTIONAL] = None
+    forgetting: Annotated[Forgetting | None, _OPTIONAL] = None
     match_probability: Annotated[Match | None, _OPTIONAL] = None
     health: Annotated[Health | None, _OPTIONAL] = None
     novel: Annotated[Novel | None, _OPTIONAL] = None

@@ -18,6 +18,7 @@ from tijepa.data.scenes import Scenes
 from tijepa.errors import CheckpointError, DataError
 from tijepa.evaluate.collapse_metrics import watched
 from tijepa.evaluate.figures import EvaluatedPairs, figures
+from tijepa.evaluate.forgetting import compares_projections, forgetting, own_cosine
 from tijepa.evaluate.grounding import hard_negatives, pointing_on_scenes
 from tijepa.evaluate.measure import (
     EvaluationSet,
@@ -31,12 +32,10 @@ from tijepa.evaluate.measure import (
 from tijepa.evaluate.retrieval import match_results, retrieval
 from tijepa.evaluate.zero_shot import default_prompts, labelled_images, read_prompts, zero_shot
 from tijepa.inference.embedder import Embedder
-from tijepa.inference.embeddings import Embeddings
-from tijepa.inference.energies import search_energies
 from tijepa.inference.feature_cache import cached_split
 from tijepa.inference.inputs import energy_of_labels, prompt_list
 from tijepa.inference.loading import MODEL_FILES, checkpoint_folder, load
-from tijepa.inference.results import Match, Novel, Retrieval, RunResults, ZeroShot
+from tijepa.inference.results import Forgetting, Match, Novel, Retrieval, RunResults, ZeroShot
 from tijepa.io.files import whole_folder
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import FROZEN, link_or_copy, write_json
@@ -128,10 +127,12 @@ def finish_run(
     splits: PairSplits,
     reporter: Reporter,
     device: torch.device | str = "cpu",
+    original: Embedder | None = None,
 ) -> None:
     """Keep the best checkpoint as the run's model, evaluate it, write results and report.
 
-    A source without a `final_split` gets a model and a report without results. Raises
+    `original` has the towers of a text-image model as they came, where training changed them. A
+    source without a `final_split` gets a model and a report without results. Raises
     `CheckpointError`.
     """
     kept = checkpoint_folder(run, "best") or checkpoint_folder(run, "last")
@@ -162,6 +163,7 @@ def finish_run(
         checkpoint=kept.name,
         closed_form=_closed_form(embedder, splits, evaluation, config, reporter),
         own_cosine=_own_cosine(embedder, measured, evaluation),
+        forgetting=_forgetting(embedder, original, config, reporter),
         match_probability=match,
         health=read_run(run).health,
         extra=figures(config.evaluations, _evaluated_pairs(measured, evaluation)),
@@ -263,15 +265,21 @@ def _closed_form(
 
 
 def _own_cosine(embedder: Embedder, measured: Measured, judged: EvaluationSet) -> Retrieval | None:
-    """By the cosine of pooled tokens, where both are projections of one text-image model."""
-    towers = embedder.model.context.image, embedder.model.context.text
-    if any(getattr(tower, "pooling", None) != "projected" for tower in towers):
+    """What a text-image model finds by the cosine of its projections."""
+    if not compares_projections(embedder.model):
         return None
-    images, texts = measured.embeddings.of_images.direct, measured.embeddings.of_texts.direct
-    if images.embedding.shape[1] != texts.embedding.shape[1]:
+    return retrieval(own_cosine(measured.embeddings), judged.image_of_text)
+
+
+def _forgetting(
+    embedder: Embedder, original: Embedder | None, config: RunConfig, reporter: Reporter
+) -> Forgetting | None:
+    """What training on top of a text-image model did to scenes; None where nothing was trained."""
+    trained = config.objective.name != CLOSED_FORM and config.data.source != "scenes"
+    if not trained or not compares_projections(embedder.model):
         return None
-    own = Embeddings.of(images, texts)
-    return retrieval(search_energies(own, "cosine", None), judged.image_of_text)
+    with reporter.phase("evaluating on scenes, another domain"):
+        return forgetting(embedder, original)
 
 
 def _calibration_sets(

@@ -22,6 +22,7 @@ from tijepa.data.features import SplitFeatures
 from tijepa.data.pairs import PairSplits, Rejected, rejected_file
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CollapseError, ConfigError, DataError
+from tijepa.evaluate.forgetting import compares_projections
 from tijepa.evaluate.measure import (
     EvaluationSet,
     calibration_pairs,
@@ -32,6 +33,7 @@ from tijepa.inference.embedder import Embedder
 from tijepa.io.files import write_whole, writing
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import ModelCard, read_card, write_json
+from tijepa.model.text_image_model import TextImageModel
 from tijepa.registry import part as registered
 from tijepa.runs.evaluation import final_split, finish_run
 from tijepa.runs.record import open_run_data
@@ -219,10 +221,31 @@ def train(
     final = final_split(splits)
     if final is not None:  # cached for the evaluation of this run and of every later one
         split_features(cache, splits, final)
-    finish_run(run_dir, config, splits, reporter, compute.device)
+    original = _as_it_came(config, model, tokenizer, card, compute.device, reporter)
+    finish_run(run_dir, config, splits, reporter, compute.device, original)
     if collapse is not None:
         raise collapse
     return run_dir
+
+
+def _as_it_came(
+    config: RunConfig,
+    model: TextImageModel,
+    tokenizer: Tokenizer,
+    card: ModelCard,
+    device: torch.device,
+    reporter: Reporter,
+) -> Embedder | None:
+    """A text-image model before training, where that changed its towers."""
+    tuned = {tower.train for tower in (config.model.image, config.model.text)} != {"frozen"}
+    if not tuned or not compares_projections(model):
+        return None
+    try:
+        original = build_model(config, tokenizer.vocab_size).to(device)
+    except ConfigError as error:  # a resumed run may have lost its source
+        reporter.say(f"what was forgotten is not measured: {error}")
+        return None
+    return Embedder(original, tokenizer, card, device=device)
 
 
 def _validation_pairs(

@@ -14,6 +14,7 @@ import tijepa
 from tijepa.config import load_config
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError
+from tijepa.evaluate.forgetting import forgetting
 from tijepa.model.pretrained.image_backbone import ImageBackbone
 from tijepa.model.pretrained.sources import open_image_source, open_text_source
 from tijepa.model.pretrained.text_backbone import TextBackbone
@@ -109,3 +110,34 @@ def test_nothing_is_trained_and_its_own_cosine_stands_beside_the_calibrated_ener
     torch.testing.assert_close(
         again.energy(image, TEXTS), run.model.energy(image, TEXTS), atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("train", ["frozen", "lora"])
+def test_training_on_top_says_what_it_did_to_another_domain(
+    train: str, tmp_path: Path, pairs_folder: Path
+) -> None:
+    """The towers as they came are those of the folder, also where LoRA has changed the run's."""
+    write_text_image_model(tmp_path / "clip", "clip")
+    run = tijepa.train(
+        pairs_folder,
+        preset="photos-frozen",
+        out=tmp_path / "run",
+        model__backbone=str(tmp_path / "clip"),
+        model__image__train=train,
+        model__embed_dim=8,
+        model__head__hidden=8,
+        data__image_size=32,
+        data__max_tokens=12,
+        optim__batch_size=4,
+        optim__steps=3,
+        optim__lr=0.1,
+        compute__threads=1,
+    )
+    found = run.results.forgetting
+    assert found is not None
+    assert found.before.num_images == found.after.num_images == 200
+    assert 0 <= found.agreement_at_10 < 1
+    assert "another domain, R@1 went from" in run.report.read_text()
+    untouched = tijepa.load(tmp_path / "run")
+    again = forgetting(untouched)
+    assert (again.after, again.before == found.before) == (found.after, train == "frozen")

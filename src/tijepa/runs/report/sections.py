@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tijepa.config.objectives import CLOSED_FORM
 from tijepa.config.unused_settings import PREDICTIVE
+from tijepa.evaluate.forgetting import forgetting_in_words
 from tijepa.evaluate.retrieval import intervals_in_words, retrieval
 from tijepa.inference.results import Retrieval
 from tijepa.io.formatting import DASH, count, number, percent, plain, plural, rank
@@ -176,7 +177,8 @@ def results(run: RunRecord) -> dict[str, Any] | str:
         groups=(("", 1), *((title, 4) for _, title in DIRECTIONS)),
         states=states,
     )
-    said = (intervals_in_words(found), measured.added_in_words)
+    forgotten = forgetting_in_words(measured.forgetting)
+    said = (intervals_in_words(found), measured.added_in_words, forgotten)
     return {
         "problem": run.problems.get("results.json"),
         "table": table,
