@@ -92,7 +92,7 @@ def main() -> None:
             "training_scenes": items,
             "samples": samples,
             "ratio_to_best_contrastive": ratios(summary),
-            "ratio_to_clip": ratios(summary, "clip"),
+            "ratio_to_clip": ratios(summary, ("clip",)),
             "lr_robustness": {
                 "what": "1 - mean / best of validation over rates from 1/4 to 4 times the best",
                 "by_batch": loss,

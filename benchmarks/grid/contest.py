@@ -15,7 +15,7 @@ from rich.table import Table
 from grid.job import Job
 from grid.runner import Runner
 
-__all__ = ["RATES", "RIVALS", "Contest", "Outcome", "best_rival", "losses", "ratios"]
+__all__ = ["RATES", "RIVALS", "Contest", "Outcome", "losses", "ratios"]
 
 RATES = tuple(1.25e-4 * 2**k for k in range(-4, 9))  # 7.8e-6 to 3.2e-2
 RIVALS = ("clip", "siglip")
@@ -25,6 +25,9 @@ Entry = tuple[str, str]  # objective, cell
 @dataclass(frozen=True)
 class Contest:
     """Who takes part, and how. `job(objective, cell, lr, seed)` makes a run.
+
+    `view(objective, result)` is what counts of its result: two that make the same runs may be
+    judged differently.
 
     The search of an entry's rate starts at `first` and its neighbours, and walks on until the best
     one has been tried with `reach` rates on either side, each twice the last: with two the rates
@@ -39,6 +42,7 @@ class Contest:
     seeds: Sequence[int]
     reach: int = 2
     finalists: int = 1
+    view: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _, result: result
 
     @property
     def entries(self) -> list[Entry]:
@@ -83,9 +87,12 @@ class Contest:
     ) -> dict[tuple[Entry, int], list[dict[str, Any]]]:
         wanted = [(entry, k) for entry, ks in rates.items() for k in sorted(ks)]
         jobs = [self.job(*entry, RATES[k], seed) for entry, k in wanted for seed in seeds]
+        names = [name for (name, _), _ in wanted for _ in seeds]
         results = [
-            {"seed": job.seed, "steps": job.steps, **result}
-            for job, result in zip(jobs, runner.results(jobs, _validation), strict=True)
+            {"seed": job.seed, "steps": job.steps, **self.view(name, result)}
+            for name, job, result in zip(
+                names, jobs, runner.results(jobs, _validation), strict=True
+            )
         ]
         return {key: results[k * len(seeds) :][: len(seeds)] for k, key in enumerate(wanted)}
 
@@ -176,17 +183,13 @@ class Outcome:
         return table
 
 
-def best_rival(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The contrastive objective with the higher mean."""
-    return max((name for name in RIVALS if name in rows), key=lambda name: rows[name]["mean"])
-
-
 def ratios(
-    summary: Mapping[str, Mapping[str, Mapping[str, Any]]], rival: str | None = None
+    summary: Mapping[str, Mapping[str, Mapping[str, Any]]], rivals: Sequence[str] = RIVALS
 ) -> dict[str, float]:
-    """For each cell our mean over that of `rival`, by default the better contrastive one."""
+    """For each cell our mean over that of the best of `rivals` that take part."""
     return {
-        cell: rows["tijepa"]["mean"] / max(1e-9, rows[rival or best_rival(rows)]["mean"])
+        cell: rows["tijepa"]["mean"]
+        / max(1e-9, *(rows[name]["mean"] for name in rivals if name in rows))
         for cell, rows in summary.items()
     }
 

@@ -11,6 +11,7 @@ from tijepa.errors import NonFiniteError
 from tijepa.evaluate.measure import EvaluationSet
 from tijepa.evaluate.retrieval import retrieval
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.energies import Form
 
 __all__ = ["Judge", "recalls", "trained_recalls"]
 
@@ -18,14 +19,17 @@ Judge = Callable[[Embedder, EvaluationSet, str], dict[str, Any]]
 _ENDS = ("", "_image_to_text", "_text_to_image")
 
 
-def recalls(embedder: Embedder, data: EvaluationSet, name: str) -> dict[str, Any]:
-    """Under `name` the mean of both directions by the model's default energy; each; by cosine."""
+def recalls(
+    embedder: Embedder, data: EvaluationSet, name: str, form: Form | None = None
+) -> dict[str, Any]:
+    """Under `name` the mean of both directions by `form`, the model's default; each; by cosine."""
     e = embedder.embeddings_of_inputs(data.images, data.texts)
+    form = form or embedder.default_form
     by_form = {
         form: retrieval(embedder.search_energies_of(e, form), data.image_of_text)
-        for form in dict.fromkeys((embedder.default_form, "cosine"))
+        for form in dict.fromkeys((form, "cosine"))
     }
-    found = by_form[embedder.default_form]
+    found = by_form[form]
     ways = (found.image_to_text, found.text_to_image)
     return {
         name: found.mean_recall_at_1,

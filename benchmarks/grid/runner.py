@@ -44,7 +44,8 @@ class Runner:
         console: Console | None = None,
     ) -> None:
         self.console = console or Console()
-        self._work, self._folder, self._journal, self._base = work, folder, journal, base
+        self.folder = folder
+        self._work, self._journal, self._base = work, journal, base
         self._processes = max(1, processes)
         self._digests: dict[Job, str] = {}
 
@@ -100,7 +101,7 @@ class Runner:
                 rate = f"{result['pairs_per_second']:.0f} pairs/s" if "seconds" in result else ""
                 self.console.print(f"{job}: {say(result)}  {rate}", highlight=False)
 
-            work = partial(self._work, folder=self._folder)
+            work = partial(self._work, folder=self.folder)
             run_grid(missing, work, self._executor, finished, at_once=self._processes)
         return [result for job in jobs if (result := known[job]) is not None]
 

@@ -242,7 +242,7 @@ def test_a_plateau_before_a_cliff_loses_little_over_the_best_range() -> None:
 def test_our_ratio_is_to_the_better_rival() -> None:
     rows = {"tijepa": {"mean": 0.6}, "clip": {"mean": 0.4}, "siglip": {"mean": 0.5}}
     assert ratios({"8": rows}) == pytest.approx({"8": 1.2})
-    assert ratios({"8": rows}, "clip") == pytest.approx({"8": 1.5})
+    assert ratios({"8": rows}, ("clip",)) == pytest.approx({"8": 1.5})
 
 
 def test_a_runner_does_only_what_its_journal_lacks(tmp_path: Path) -> None:
