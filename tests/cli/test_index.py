@@ -53,9 +53,9 @@ def test_search_prints_hits_best_first(
     facts = json.loads(capsys.readouterr().out)
     assert (facts["among"], facts["rows"], facts["behind"]) == ("images", 56, 0)
     assert facts["recall_at_10"] is None
-    energies = [hit["energy"] for hit in facts["hits"]]
-    assert energies == sorted(energies)
-    assert len(energies) == 3
+    scores = [hit["score"] for hit in facts["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 3
     assert main([*asked, "a red circle", "--k", "3"]) == 0
     out = capsys.readouterr().out
     assert [out.index(hit["id"]) for hit in facts["hits"]] == sorted(
@@ -89,11 +89,11 @@ def test_an_image_asks_for_images_like_it(
     assert main([*asked, "--like", str(image), "--json", "--html", str(page)]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["among"], facts["alike"], facts["form"]) == ("images", True, "cosine")
-    energies = [hit["energy"] for hit in facts["hits"]]
-    assert energies == sorted(energies)
+    scores = [hit["score"] for hit in facts["hits"]]
+    assert scores == sorted(scores, reverse=True)
     assert "Images like red.png" in page.read_text()
     assert main([*asked, "--like", str(image)]) == 0
-    assert "distance" in capsys.readouterr().out
+    assert "score (cosine)" in capsys.readouterr().out
     assert main([*asked, "red", "--like", str(image)]) == 2
 
 

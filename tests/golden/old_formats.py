@@ -75,11 +75,14 @@ def _search() -> Any:
 
 
 def _hits(*arguments: str) -> Any:
-    """Without the order of equal energies, which nothing promises."""
+    """Without the order of equal ones, which nothing promises.
+
+    What a calibrated search ranks by was named energy then, with the other sign.
+    """
     answer = json.loads(succeed(*arguments))
     assert answer["behind"] == 0
-    keys = ("id", "row", "caption", "split", "energy", "probability")
-    hits = [{key: hit[key] for key in keys} for hit in answer["hits"]]
+    keys = ("id", "row", "caption", "split", "probability")
+    hits = [{**{key: hit[key] for key in keys}, "energy": -hit["score"]} for hit in answer["hits"]]
     return sorted(hits, key=lambda hit: (round(hit["energy"], 4), hit["id"], hit["caption"]))
 
 

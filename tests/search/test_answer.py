@@ -19,10 +19,10 @@ def test_an_empty_text_is_no_question(index: Index) -> None:
 
 
 def test_ids_and_captions_stand_whole_in_a_terminal_of_80_columns(index: Index) -> None:
-    """Beside energy and probability a cell has some 47 columns, which an id of 45 fills."""
+    """Beside score and probability a cell has some 47 columns, which an id of 45 fills."""
     item = "photos/2026-11-28/holiday_at_the_sea/0001.jpg"
     caption = "two dogs, one of them wet, run along the sea and look at a bird that flies away"
-    answer = Answer("dogs", None, None, [Hit(item, 3, -25.8, 0.854, caption, "train")])
+    answer = Answer("dogs", None, None, [Hit(item, 3, 25.8, -8.8, 0.854, caption, "train")])
     out = io.StringIO()
     print_answer(Console(file=out, width=80), answer, index)
     lines = [line.strip() for line in out.getvalue().splitlines()]
@@ -31,7 +31,7 @@ def test_ids_and_captions_stand_whole_in_a_terminal_of_80_columns(index: Index) 
 
 
 def test_control_characters_of_a_caption_are_shown_and_not_obeyed(index: Index) -> None:
-    hostile = Hit("a\x1b]0;b.jpg", 3, 1.0, 0.5, "red \x1b[31m and [bold]loud[/]\r", "train")
+    hostile = Hit("a\x1b]0;b.jpg", 3, 1.0, None, 0.5, "red \x1b[31m and [bold]loud[/]\r", "train")
     out = io.StringIO()
     print_answer(Console(file=out, width=80), Answer("dogs", None, None, [hostile]), index)
     assert "\x1b" not in out.getvalue()

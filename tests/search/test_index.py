@@ -69,10 +69,10 @@ def test_hits_are_the_images_of_lowest_energy_in_order(
         assert [hit.row for hit in hits] == order
         assert [hit.id for hit in hits] == [ids[row] for row in order]
         assert [hit.caption for hit in hits] == [captions[row][0] for row in order]
-        assert [hit.energy for hit in hits] == pytest.approx(by_hand[order, query].tolist(), 1e-4)
+        assert [hit.score for hit in hits] == pytest.approx((-by_hand[order, query]).tolist(), 1e-4)
 
 
-def test_energy_and_probability_of_a_hit_are_those_of_the_direction_that_is_searched(
+def test_a_hit_has_score_and_probability_of_its_search_and_the_energy_of_the_pair(
     index: Index, embedder: Embedder, prepared: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "asked.png").write_bytes(contents(prepared)[2][3])
@@ -80,19 +80,25 @@ def test_energy_and_probability_of_a_hit_are_those_of_the_direction_that_is_sear
     rows = embedder.encode_image(tmp_path / "asked.png", form=index.form)
     hits = index.search(rows, k=200, among="texts")[0]
     (hit,) = (hit for hit in hits if hit.caption == text and hit.row == 3)
+    assert hit.energy is not None
     e = embedder.embeddings(tmp_path / "asked.png", text)
-    energy = embedder.search_energies_of(e, index.form).texts
+    both = embedder.search_energies_of(e, index.form)
     assert embedder.calibration is not None
     assert embedder.calibration.match is not None
     match = embedder.calibration.match.texts
-    assert hit.energy == pytest.approx(energy.item(), abs=1e-3)
-    assert hit.probability == pytest.approx(match.probability(energy).item(), abs=1e-4)
+    assert hit.score == pytest.approx(-both.texts.item(), abs=1e-3)
+    assert hit.energy == pytest.approx(both.pair.item(), abs=1e-3)
+    assert hit.energy == pytest.approx(
+        embedder.energy(tmp_path / "asked.png", text).item(), abs=1e-3
+    )
+    assert abs(hit.energy + hit.score) > 1e-2
+    assert hit.probability == pytest.approx(match.probability(both.texts).item(), abs=1e-4)
 
 
 def test_an_image_finds_images_of_which_the_same_texts_are_expected(
     index: Index, embedder: Embedder, prepared: Path, tmp_path: Path
 ) -> None:
-    """Itself first, at a distance of 0; the others by the cosine of the halves without ends."""
+    """Itself first, of cosine 1; the others by the cosine of the halves without ends."""
     paths = []
     for number, data in enumerate(contents(prepared)[2]):
         paths.append(tmp_path / f"{number}.png")
@@ -101,12 +107,12 @@ def test_an_image_finds_images_of_which_the_same_texts_are_expected(
     hits = index.search_alike(rows[7:9], k=5)
     half = torch.nn.functional.normalize(rows[:, : rows.shape[1] // 2 - 2], dim=1)
     for query, found in zip((7, 8), hits, strict=True):
-        distance = 1 - half @ half[query]
-        assert found[0].energy == pytest.approx(0.0, abs=1e-5)
-        expected = distance.sort().values[:5].tolist()
-        assert [hit.energy for hit in found] == pytest.approx(expected, abs=1e-5)
-        assert [float(distance[hit.row]) for hit in found] == pytest.approx(expected, abs=1e-5)
-        assert {hit.probability for hit in found} == {None}
+        cosine = half @ half[query]
+        assert found[0].score == pytest.approx(1.0, abs=1e-5)
+        expected = cosine.sort(descending=True).values[:5].tolist()
+        assert [hit.score for hit in found] == pytest.approx(expected, abs=1e-5)
+        assert [float(cosine[hit.row]) for hit in found] == pytest.approx(expected, abs=1e-5)
+        assert {(hit.energy, hit.probability) for hit in found} == {(None, None)}
     tested = index.search_alike(rows[7:8], k=100, where="split = 'test'")[0]
     assert {hit.split for hit in tested} == {"test"}
     assert len(tested) == 12
@@ -125,7 +131,7 @@ def test_an_image_finds_captions_each_with_its_own_item(
     assert {(hit.row, hit.caption) for hit in hits} == {
         (row, text) for row, own in enumerate(captions) for text in own
     }
-    assert [hit.energy for hit in hits] == sorted(hit.energy for hit in hits)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert index.images([hits[0].row, hits[0].row, 7]) == [images[hits[0].row]] * 2 + [images[7]]
 
 
@@ -150,6 +156,7 @@ def test_a_model_without_calibration_is_searched_by_cosine(
     path = tmp_path / "hit.png"
     path.write_bytes(index.images([hit.row])[0] or b"")
     assert hit.energy == pytest.approx(plain.energy(path, QUERIES[0]).item(), abs=1e-5)
+    assert hit.score == pytest.approx(1 - hit.energy, abs=1e-6)
     assert hit.probability is None
 
 
@@ -188,7 +195,7 @@ def test_an_interrupt_loses_one_chunk_and_the_next_call_goes_on(
     assert sum(seen) == 36
     rows = embedder.encode_text(QUERIES, form=index.form)
     for ours, theirs in zip(again.search(rows, 56)[0], index.search(rows, 56)[0], strict=True):
-        assert ours.energy == pytest.approx(theirs.energy, abs=1e-4)
+        assert ours.score == pytest.approx(theirs.score, abs=1e-4)
 
 
 def test_what_a_stopped_process_wrote_beyond_its_journal_is_cut_off(

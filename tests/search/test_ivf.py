@@ -47,7 +47,7 @@ def test_energies_of_candidates_are_exact(made: Lists) -> None:
     exact = exact_search(IMAGES, TEXTS, 3)
     same = found.positions == exact.positions
     assert same.mean() > 0.95
-    assert np.array_equal(found.energies[same], exact.energies[same])
+    assert np.array_equal(found.scores[same], exact.scores[same])
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 300])

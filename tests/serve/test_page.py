@@ -143,7 +143,7 @@ def search(page: Any, words: str = WORDS) -> None:
     page.wait_for_selector("#results .meta")
 
 
-def test_words_find_images_with_their_energies_and_probabilities(
+def test_words_find_images_with_their_scores_and_probabilities(
     open_page: Callable[..., Any], address: str, shots: Path, served_model: Embedder
 ) -> None:
     page = open_page(address)
@@ -153,8 +153,8 @@ def test_words_find_images_with_their_energies_and_probabilities(
     assert page.locator("#results li").count() == 24
     assert "24 of 56 items in" in page.inner_text("#search-status")
     shown = page.locator("#results .meta span").all_inner_texts()
-    energies = [float(one.split()[0].replace("\u2212", "-")) for one in shown]
-    assert energies == sorted(energies)
+    scores = [float(one.split()[1].replace("\u2212", "-")) for one in shown]
+    assert scores == sorted(scores, reverse=True)
     assert all(re.fullmatch(r"[<>]?\s?\d+\.\d\s%", one.replace("\u00a0", " "))
                for one in page.locator("#results .meta b").all_inner_texts())  # fmt: skip
     shoot(page, shots / "search.png")
@@ -254,7 +254,7 @@ def test_an_image_that_is_given_is_searched_by(
     assert "most alike first" in page.inner_text("#search-status")
     assert page.eval_on_selector("#asked-thumb", "shown => shown.naturalWidth") > 0
     page.select_option("#by", "captions")
-    until(page, "document.querySelector('#search-status').innerText.includes('with the image')")
+    until(page, "document.querySelector('#search-status').innerText.includes('for the image')")
     page.click("#drop-image")
     page.wait_for_selector("#start:not([hidden])")
 

@@ -27,9 +27,10 @@ def test_hits_are_those_of_the_index(
     rows = served_model.encode_text("a red circle", form=served_index.form)
     expected = served_index.search(rows, 5)[0]
     assert [hit["row"] for hit in answer["hits"]] == [hit.row for hit in expected]
-    assert [hit["energy"] for hit in answer["hits"]] == pytest.approx(
-        [hit.energy for hit in expected], rel=1e-4, abs=1e-4
-    )
+    for name in ("score", "energy"):
+        assert [hit[name] for hit in answer["hits"]] == pytest.approx(
+            [getattr(hit, name) for hit in expected], rel=1e-4, abs=1e-4
+        )
     assert answer["hits"][0]["caption"] == expected[0].caption
     assert answer["items"] == 56
     posted = client.post("/search", data={"text": "a red circle", "k": 5}).json()
@@ -57,8 +58,8 @@ def test_an_image_finds_images_like_it(client: TestClient) -> None:
     answer = client.post("/search", files={"image": data}, data={"k": 9, "by": "likeness"}).json()
     assert answer["form"] == "cosine"
     assert len(answer["hits"]) == 9
-    energies = [hit["energy"] for hit in answer["hits"]]
-    assert energies == sorted(energies)
+    scores = [hit["score"] for hit in answer["hits"]]
+    assert scores == sorted(scores, reverse=True)
     assert 3 in [hit["row"] for hit in answer["hits"][:2]]
     words = client.post("/search", data={"text": "red", "by": "likeness"})
     assert words.status_code == 422
@@ -78,8 +79,8 @@ def test_an_image_finds_items_by_their_nearest_caption_each_once(
         served_model.encode_image(pixels, form=served_index.form), 112, among="texts"
     )[0]
     assert rows == list(dict.fromkeys(hit.row for hit in ranked))
-    energies = [hit["energy"] for hit in answer["hits"]]
-    assert energies == sorted(energies)
+    scores = [hit["score"] for hit in answer["hits"]]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_a_condition_leaves_items_out(client: TestClient) -> None:

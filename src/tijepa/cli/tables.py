@@ -25,6 +25,7 @@ from tijepa.io.formatting import (
     points,
     printable,
     rank,
+    score_name,
     times_chance,
 )
 
@@ -361,10 +362,10 @@ def print_answer(console: Console, answer: Answer, index: Index) -> None:
         console.print(Text(answer.nothing))
         return
     table = _table(None)
-    nats = " (nats)" if index.form == "calibrated" and not answer.alike else ""
-    _figures(table, "", "distance" if answer.alike else f"energy{nats}", "match")
+    unit = score_name("cosine" if answer.alike else index.form)
+    _figures(table, "", f"score ({unit})", "match")
     table.add_column("item and caption", overflow="fold")
     for place, hit in enumerate(answer.hits, start=1):
         what = _text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long
-        table.add_row(str(place), number(hit.energy), or_dash(hit.probability, percent), what)
+        table.add_row(str(place), number(hit.score), or_dash(hit.probability, percent), what)
     console.print(table)

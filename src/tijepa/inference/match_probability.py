@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tijepa.errors import ConfigError
 
+BASE_RATE = 0.5  # of matched pairs among those that the fit tells apart
 _STEPS = 50  # of Newton's method, which needs about ten
 
 
@@ -30,7 +31,7 @@ class MatchProbability:
     intercept: float
 
     def probability(
-        self, energy: Float[Tensor, "*pairs"], prior: float = 0.5
+        self, energy: Float[Tensor, "*pairs"], prior: float = BASE_RATE
     ) -> Float[Tensor, "*pairs"]:
         """P(match) where a share `prior` of pairs is matched; `ConfigError` outside (0, 1)."""
         if not 0.0 < prior < 1.0:

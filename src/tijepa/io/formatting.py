@@ -91,6 +91,11 @@ def energy_name(form: object) -> str:
     return f"{plain(form)}, nats" if form == "calibrated" else plain(form)
 
 
+def score_name(form: object) -> str:
+    """What a search by this form of energy ranks by, with its unit: cosine; nats."""
+    return "nats" if form == "calibrated" else "cosine"
+
+
 def date(text: str) -> str:
     """An ISO time for reading: 2 January 2025, 03:04 UTC. Another text stays as it is."""
     try:

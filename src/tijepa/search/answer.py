@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tijepa.data.images import viewable
 from tijepa.errors import ConfigError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.inputs import check_text
-from tijepa.io.formatting import energy_name, number, percent, plural
+from tijepa.io.formatting import number, percent, plural, score_name
 from tijepa.io.page import thumbnail, write_page
 from tijepa.search.exact import Hit
 from tijepa.search.index import Index, opened_model
@@ -57,7 +57,7 @@ def search(
     backend: str | None = None,
     checkpoint: str | None = None,
 ) -> Answer:
-    """The k images of `store` of lowest energy for `text`, or the captions for the file `image`.
+    """The k images of `store` that score highest for `text`, or the captions for the file `image`.
 
     With `alike` the file asks for images instead, for those that are like it.
 
@@ -66,7 +66,7 @@ def search(
     keep the `Index`.
 
         answer = tijepa.search("runs/photos", "photos.lance", "two dogs", where="split = 'test'")
-        [(hit.id, hit.energy, hit.caption) for hit in answer.hits]
+        [(hit.id, hit.score, hit.caption) for hit in answer.hits]
 
     Raises `ConfigError` where not one of text and image is given, and as `ask` and `Index.open`.
     """
@@ -134,13 +134,13 @@ def write_answer(path: Path, answer: Answer, index: Index) -> None:
         if asked is None
         else f"{'Images like' if answer.alike else 'Captions for'} {asked.name}",
         found=plural(len(answer.hits), "item", "items"),
-        energy=energy_name("cosine" if answer.alike else index.form),
+        score=score_name("cosine" if answer.alike else index.form),
         store=f"{index.card.rows:,} rows of {index.store.uri}, version {index.card.version}",
         where=answer.where,
         asked=None if asked is None else thumbnail(viewable(asked.read_bytes(), _SIDE), _SIDE),
         nothing=answer.nothing,
         cards=[
-            Card.of(image, hit.id, hit.caption, hit.energy, hit.probability)
+            Card.of(image, hit.id, hit.caption, "score", hit.score, hit.probability)
             for hit, image in zip(answer.hits, images, strict=True)
         ],
     )
@@ -157,9 +157,14 @@ class Card:
 
     @staticmethod
     def of(
-        image: bytes | None, id: str, caption: str | None, energy: float, probability: float | None
+        image: bytes | None,
+        id: str,
+        caption: str | None,
+        name: Literal["energy", "score"],
+        value: float,
+        probability: float | None,
     ) -> Card:
         """From the bytes of its image, which may be damaged, and what the model says of it."""
         match = "" if probability is None else f", match {percent(probability)}"
         uri = thumbnail(viewable(image, _SIDE), _SIDE)
-        return Card(uri, id, caption, f"energy {number(energy)}{match}")
+        return Card(uri, id, caption, f"{name} {number(value)}{match}")

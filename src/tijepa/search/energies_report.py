@@ -32,7 +32,7 @@ from tijepa.runs.report.charts import (
 )
 from tijepa.search.answer import Card
 from tijepa.search.embed_store import Embedded
-from tijepa.search.pair_scores import match_probabilities
+from tijepa.search.pair_energies import match_probabilities
 
 BINS = 40
 EXAMPLES = 24  # shown at either end
@@ -152,7 +152,7 @@ def _cards(store: Store, pairs: list[dict[str, Any]]) -> list[Card]:
     rows = np.unique([pair["row"] for pair in pairs])
     images = dict(zip(rows.tolist(), store.images(rows), strict=True))
     return [
-        Card.of(images[p["row"]], p["id"], p["caption"], p["energy"], p["probability"])
+        Card.of(images[p["row"]], p["id"], p["caption"], "energy", p["energy"], p["probability"])
         for p in pairs
     ]
 

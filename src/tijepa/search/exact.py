@@ -15,10 +15,10 @@ _BLOCK = 262_144  # vectors multiplied at once
 
 
 class Found(NamedTuple):
-    """For each query the positions found, best first, and minus the inner products."""
+    """For each query the positions found, best first, and the inner products, or cosines."""
 
     positions: NDArray[np.int64]
-    energies: NDArray[np.float64]
+    scores: NDArray[np.float64]
 
 
 def exact_search(
@@ -27,7 +27,7 @@ def exact_search(
     k: int,
     allowed: NDArray[np.int64] | None = None,
 ) -> Found:
-    """The k lowest energies, minus the inner products, of each of q queries; fewer where n < k.
+    """The k largest inner products of each of q queries; fewer where n < k.
 
     Among the n rows of `values`, or those at the positions `allowed` alone. Reads the rows block by
     block, so they may lie on disk.
@@ -55,13 +55,16 @@ def rerank(
     candidates: NDArray[np.int64],
     k: int,
 ) -> Found:
-    """The k best of (q, c) candidate positions by energies in float64; -1 marks no candidate."""
+    """The k best of (q, c) candidate positions by products in float64; -1 marks no candidate."""
     rows = values[candidates.clip(0)].astype(np.float64)
-    energies = -np.einsum("qcj,qj->qc", rows, queries.astype(np.float64))
-    energies = np.where(candidates < 0, np.inf, energies)
-    # equal energies by position, so that answers do not depend on the way they were found
-    order = np.lexsort((candidates, energies), axis=1)[:, :k]
-    return Found(np.take_along_axis(candidates, order, 1), np.take_along_axis(energies, order, 1))
+    scores = np.einsum("qcj,qj->qc", rows, queries.astype(np.float64))
+    return _best(candidates, np.where(candidates < 0, -np.inf, scores), k)
+
+
+def _best(places: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> Found:
+    """The k highest, equal ones by position: answers do not depend on how they were found."""
+    order = np.lexsort((places, -scores), axis=1)[:, :k]
+    return Found(np.take_along_axis(places, order, 1), np.take_along_axis(scores, order, 1))
 
 
 def most_alike(
@@ -70,7 +73,7 @@ def most_alike(
     k: int,
     allowed: NDArray[np.int64] | None = None,
 ) -> Found:
-    """The k rows of largest cosine with each query, best first; energies are 1 minus that.
+    """The k rows of largest cosine with each query, best first.
 
     Among the n rows of `values`, or those at the positions `allowed` alone, all of them compared.
     """
@@ -80,13 +83,9 @@ def most_alike(
     for start in range(0, len(places), _BLOCK):
         some = places[start : start + _BLOCK]
         block = values[start : start + _BLOCK] if allowed is None else values[some]
-        distances = 1 - asked @ _unit(block).T
-        positions = np.concatenate([best.positions, np.broadcast_to(some, distances.shape)], axis=1)
-        energies = np.concatenate([best.energies, distances], axis=1)
-        order = np.lexsort((positions, energies), axis=1)[:, :k]
-        best = Found(
-            np.take_along_axis(positions, order, 1), np.take_along_axis(energies, order, 1)
-        )
+        cosines = asked @ _unit(block).T
+        positions = np.concatenate([best.positions, np.broadcast_to(some, cosines.shape)], axis=1)
+        best = _best(positions, np.concatenate([best.scores, cosines], axis=1), k)
     return best
 
 
@@ -99,7 +98,7 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 class SearchBackend(Protocol):
-    """Finds candidates among vectors; energies are computed exactly afterwards.
+    """Finds candidates among vectors; their scores are computed exactly afterwards.
 
     It is made of n vectors (n, j), which may lie on disk.
     """
@@ -135,18 +134,20 @@ class ExactBackend:
 
 @dataclass(frozen=True)
 class Hit:
-    """One item of the store; hits of a query come lowest energy first.
+    """One item of the store; hits of a query come highest score first.
 
-    `row` is the item's row in the store, by which `Index.images` gives its bytes. `energy` is in
-    the index's form, in nats where that is calibrated; of images that are alike it is 1 minus a
-    cosine. `probability` is that of a match at equal
-    odds, None where the model has none. `caption` is the caption found, where texts are searched;
-    else the item's first, None where it has none.
+    `row` is the item's row in the store, by which `Index.images` gives its bytes. `score` is what
+    the search ranks by: by calibrated energy log p(item | query) − log p(item) in nats, else the
+    cosine. `energy` is that of the pair, as `Embedder.energy` gives it in the index's form (nearly
+    so where rows are compressed); None of images that are alike. `probability` is that of a match
+    where one of two pairs is matched (`BASE_RATE`), None where the model has none. `caption` is
+    the caption found, where texts are searched; else the item's first, None where it has none.
     """
 
     id: str
     row: int
-    energy: float
+    score: float
+    energy: float | None
     probability: float | None
     caption: str | None
     split: str

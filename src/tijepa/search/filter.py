@@ -27,7 +27,13 @@ from tijepa.search.embed_store import embedded_store
 from tijepa.search.energies_report import write_report
 from tijepa.search.index import opened_model
 from tijepa.search.manifest import check_store
-from tijepa.search.pair_scores import check_keep, folded_scores, judged_by, keep_best, score_pairs
+from tijepa.search.pair_energies import (
+    caption_energies,
+    check_keep,
+    folded_energies,
+    judged_by,
+    keep_best,
+)
 from tijepa.search.pseudo_pairs import find_pseudo_pairs, unpaired
 from tijepa.search.where import rows_where
 
@@ -98,7 +104,7 @@ def filter_store(
 
     Held-out splits are left alone, unless `all_splits`: what a model is measured on is not chosen
     by a model. Few pairs that the run was trained on are judged by the closed form of the others
-    (`FoldedScores`), for it has memorised them; the page and `filter.json` say how it was done.
+    (`FoldedEnergies`), for it has memorised them; the page and `filter.json` say how it was done.
 
     `kept.jsonl` and `dropped.jsonl` have one line for each pair: id, row, caption and its number in
     the row, energy and, where the model has one, probability of match. `filter.json` counts,
@@ -121,27 +127,27 @@ def filter_store(
     else:
         rows = _training_rows(opened, where)
     with embedded_store(embedder, store, threads=threads, reporter=reporter) as embedded:
-        scores = score_pairs(embedded.vector_store, embedded.form, rows)
+        measured = caption_energies(embedded.vector_store, embedded.form, rows)
     judged: str = ""
     match = embedder.match
     if trained_on(model, opened):
         features = FeatureCache.open(embedder, embedded.store, reporter).rows()
-        judged = judged_by(features, scores.rows)
+        judged = judged_by(features, measured.rows)
         if judged == "folds":
-            folded = folded_scores(embedder, features, scores.rows, scores.captions)
-            scores, match = replace(scores, energies=folded.energies), folded.match
+            folded = folded_energies(embedder, features, measured.rows, measured.captions)
+            measured, match = replace(measured, energies=folded.energies), folded.match
         reporter.say(_JUDGED[judged])
-    kept = keep_best(scores, keep)
-    pairs, left = len(scores), int(kept.sum())
+    kept = keep_best(measured, keep)
+    pairs, left = len(measured), int(kept.sum())
 
     def about(some: NDArray[np.int64]) -> list[dict[str, Any]]:
-        taken = embedded.store.take_each(scores.rows[some], ["id", "captions"]).to_pylist()
+        taken = embedded.store.take_each(measured.rows[some], ["id", "captions"]).to_pylist()
         return [
             {
                 "id": own["id"],
-                "row": int(scores.rows[pair]),
-                "number": int(scores.captions[pair]),
-                "caption": own["captions"][int(scores.captions[pair])],
+                "row": int(measured.rows[pair]),
+                "number": int(measured.captions[pair]),
+                "caption": own["captions"][int(measured.captions[pair])],
             }
             for pair, own in zip(some, taken, strict=True)
         ]
@@ -151,7 +157,7 @@ def filter_store(
         "filter",
         match,
         embedded,
-        scores.energies,
+        measured.energies,
         kept,
         about,
         facts={
@@ -164,14 +170,14 @@ def filter_store(
             "dropped": pairs - left,
         },
         lists={"kept": np.flatnonzero(kept), "dropped": np.flatnonzero(~kept)},
-        order=np.argsort(scores.energies, kind="stable"),
+        order=np.argsort(measured.energies, kind="stable"),
         title="Filter",
         lead=f"{pairs:,} {'' if all_splits else 'training '}pairs"
         f"{f' where {where}' if where else ''}, judged in store version {embedded.store.version}."
         f"{' ' if judged else ''}{_JUDGED.get(judged, '').capitalize()}",
         tiles={"Pairs": pairs, "Kept": left, "Dropped": pairs - left},
     )
-    dropped = _by_row(scores.rows[~kept], scores.captions[~kept])
+    dropped = _by_row(measured.rows[~kept], measured.captions[~kept])
     return Filtered(
         pairs=pairs,
         kept=left,

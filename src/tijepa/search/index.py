@@ -16,7 +16,6 @@ from tijepa.errors import ConfigError, DataError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.energies import Form
 from tijepa.inference.loading import load
-from tijepa.inference.match_probability import MatchProbability
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.registry import part
 from tijepa.search.embed_store import embedded_store, verified
@@ -193,7 +192,7 @@ class Index:
         among: Side = "images",
         where: str | None = None,
     ) -> list[list[Hit]]:
-        """The k hits of lowest energy for each query, best first; fewer where fewer exist.
+        """The k hits of highest score for each query, best first; fewer where fewer exist.
 
         Rows of texts search among the images, rows of images among the "texts"; by calibrated
         energy each by its own half of the rows (`search/ivf.py`). `where` is a condition on the
@@ -201,13 +200,17 @@ class Index:
         1, rows of another length, and a condition that is none.
         """
         self._check(queries, k)
-        found = self._find(queries.detach().cpu().float().numpy(), k, among, where)
-        if self.form == "cosine":
-            found = found._replace(energies=1 + found.energies)
-        if self.form == "calibrated":
-            found = found._replace(energies=2 * found.energies)
+        rows = queries.detach().cpu().float().numpy()
+        found = self._find(rows, k, among, where)
+        halves, nothing = (2, 0) if self.form == "calibrated" else (1, 1)
+        found = found._replace(scores=halves * found.scores)
+        whole = self._vectors[among].values[found.positions].astype(np.float64)
+        energies = nothing - np.einsum("qkj,qj->qk", whole, rows.astype(np.float64))
         match = self.embedder.match_among("image" if among == "images" else "text")
-        return self._hits(found, among, match)
+        chances = None
+        if match is not None:
+            chances = match.probability(torch.from_numpy(nothing - found.scores)).numpy()
+        return self._hits(found, among, energies, chances)
 
     def search_alike(
         self, queries: Float[Tensor, "q j"], k: int = 10, *, where: str | None = None
@@ -223,7 +226,7 @@ class Index:
         values = searched(vectors.values, self.form, "images")[:, :ends]
         asked = searched(queries.detach().cpu().float().numpy(), self.form, "images")[:, :ends]
         found = most_alike(values, np.asarray(asked, np.float32), k, self._allowed(vectors, where))
-        return self._hits(found, "images", None)
+        return self._hits(found, "images", None, None)
 
     def images(self, rows: Sequence[int]) -> list[bytes | None]:
         """The image files of some rows of the store, None where a row has none."""
@@ -258,25 +261,33 @@ class Index:
             return exact_search(values, asked, k, allowed)
         return rerank(values, asked, lists.search(values, asked, k, allowed), k)
 
-    def _hits(self, found: Found, among: Side, match: MatchProbability | None) -> list[list[Hit]]:
+    def _hits(
+        self,
+        found: Found,
+        among: Side,
+        energies: NDArray[np.float64] | None,
+        chances: NDArray[np.float64] | None,
+    ) -> list[list[Hit]]:
         vectors = self._vectors[among]
         used = np.unique(found.positions)
         rows, numbers = vectors.rows[used], vectors.numbers(used)
         taken = self.store.take_each(rows, ["id", "captions", "split"]).to_pylist()
         details = dict(zip(used.tolist(), zip(rows, numbers, taken, strict=True), strict=True))
 
-        def hit(place: int, energy: float, probability: float | None) -> Hit:
-            row, number, own = details[place]
-            caption = own["captions"][number] if own["captions"] else None
-            return Hit(own["id"], int(row), energy, probability, caption, own["split"])
+        def hit(query: int, place: int) -> Hit:
+            row, number, own = details[int(found.positions[query, place])]
+            return Hit(
+                id=own["id"],
+                row=int(row),
+                score=float(found.scores[query, place]),
+                energy=None if energies is None else float(energies[query, place]),
+                probability=None if chances is None else float(chances[query, place]),
+                caption=own["captions"][number] if own["captions"] else None,
+                split=own["split"],
+            )
 
-        hits = []
-        for places, energies in zip(found.positions, found.energies, strict=True):
-            chances: Sequence[float | None] = [None] * len(energies)
-            if match is not None:
-                chances = match.probability(torch.from_numpy(energies)).tolist()
-            hits.append(list(map(hit, places.tolist(), energies.tolist(), chances)))
-        return hits
+        queries, hits = found.positions.shape
+        return [[hit(query, place) for place in range(hits)] for query in range(queries)]
 
 
 def opened_model(model: Embedder | str | Path, checkpoint: str | None = None) -> Embedder:

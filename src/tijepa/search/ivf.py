@@ -168,8 +168,8 @@ class Lists:
         def recall(some: NDArray[np.int64], probes: int) -> float:
             candidates = self.search(values, queries[some], k, probes=probes)
             found = rerank(values, queries[some], candidates, k)
-            # by energy, so that one of two equal images counts for the other
-            return float((found.energies <= exact.energies[some, -1:] + 1e-9).mean())
+            # by score, so that one of two equal images counts for the other
+            return float((found.scores >= exact.scores[some, -1:] - 1e-9).mean())
 
         probes = 1
         while probes < self.card.lists and recall(choose, probes) < TARGET:

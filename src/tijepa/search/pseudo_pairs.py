@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tijepa.errors import DataError
 from tijepa.inference.energies import Form
-from tijepa.search.pair_scores import kept_count, pair_energies
+from tijepa.search.pair_energies import energies_of_rows, kept_count
 from tijepa.search.vector_store import SIDES, Side, Vectors, VectorStore
 
 _BLOCK = 8192  # images and texts multiplied at once: 256 MiB of products
@@ -76,7 +76,7 @@ def find_pseudo_pairs(
     rows, means = _row_means(texts, alone["texts"])
     values = images.values[alone["images"]].astype(np.float32)
     at_image, at_text, mutual = nearest_pairs(values, means, advance)
-    energies = pair_energies(values, at_image, means, at_text, form)
+    energies = energies_of_rows(values, at_image, means, at_text, form)
     order = np.argsort(energies, kind="stable")
     return PseudoPairs(
         images.rows[alone["images"][at_image[order]]],

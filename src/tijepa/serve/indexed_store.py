@@ -71,7 +71,7 @@ class IndexedStore:
     def search(
         self, query: Float[Tensor, "1 j"], among: Among, k: int, where: str | None
     ) -> list[Hit]:
-        """At most k items, each once, lowest energy first.
+        """At most k items, each once, highest score first.
 
         The texts of an item are several: among them an item stands by the nearest. An image among
         images finds those that are like it. Raises `ConfigError` for a condition that is none.

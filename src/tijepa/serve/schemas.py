@@ -71,14 +71,17 @@ class Found(_Answer):
 
     row: int = Field(description="Number of the item in the store; see /items/{row}.")
     id: str = Field(description="Name of the item in the store.")
-    energy: float = Field(description="Energy of the item with the query; low = compatible.")
+    score: float = Field(description="What the search ranks by; high = fits.")
+    energy: float | None = Field(
+        description="Energy of the pair, as /energy gives it; null of images that are alike."
+    )
     probability: float | None = Field(description=_PROBABILITY)
     caption: str | None = Field(description="The caption found, or the item's first one.")
     split: str = Field(description="Split of the store that the item belongs to.")
 
 
 class SearchAnswer(_Answer):
-    """Items in order of energy, lowest first."""
+    """Items in order of their score, highest first."""
 
     form: FormName = Field(description=_FORM)
     items: int = Field(description="Number of items that were searched.")

@@ -38,7 +38,7 @@ async def search_by_text(
     k: Annotated[int, Query(ge=1, le=MOST_HITS, description="Items to return at most.")] = 24,
     where: Annotated[str | None, Query(max_length=2000, description=_WHERE)] = None,
 ) -> SearchAnswer:
-    """Images in order of their energy with the text."""
+    """Images in order of their score for the text."""
     return await _search(request, None, text, k, where, "images")
 
 
@@ -51,7 +51,7 @@ async def search_by_image(
     where: Annotated[str | None, Form(max_length=2000, description=_WHERE)] = None,
     by: Annotated[Literal["captions", "likeness"], Form(description=_BY)] = "captions",
 ) -> SearchAnswer:
-    """Items by the energy of their nearest caption with the image, or by likeness to it."""
+    """Items by the score of their nearest caption for the image, or by likeness to it."""
     if (image is None) == (text is None):
         raise HTTPException(422, "send either an image as image, or a text")
     if text is not None and by == "likeness":

@@ -2,7 +2,7 @@
 
 import { get, imageFile, post, showImage } from "./api.js";
 import { EnergyMap, rampGradient } from "./map.js";
-import { complain, element, energy, mosaic, percent, unit } from "./words.js";
+import { complain, element, fixed, mosaic, percent, unit } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const words = $("look-words"), image = $("image"), canvas = $("map");
@@ -161,14 +161,14 @@ function show() {
   const one = found.maps[0], { form } = found;
   $("reading").hidden = false;
   map.show(one, found);
-  $("pair").replaceChildren(energy(one.pair, form), " ", element("small", {}, unit(form)));
+  $("pair").replaceChildren(fixed(one.pair, form), " ", element("small", {}, unit(form)));
   $("chance-part").hidden = one.probability === null;
   if (one.probability !== null) {
     $("chance").textContent = percent(one.probability);
     $("chance-bar").style.width = `${100 * one.probability}%`;
   }
-  $("low").textContent = energy(map.low, form);
-  $("high").textContent = energy(map.high, form);
+  $("low").textContent = fixed(map.low, form);
+  $("high").textContent = fixed(map.high, form);
   $("unit").textContent = unit(form);
   canvas.setAttribute("aria-label", `Energy map of “${one.text}”: lowest ${cellInWords(one.row, one.column)}. Arrow keys read single cells.`);
   read(null);
@@ -188,7 +188,7 @@ function read(cell) {
   const value = one.energy[r][c];
   $("pointer").hidden = cell === null;
   $("pointer").style.left = `${100 * map.level(value)}%`;
-  $("cell").textContent = cell ? `${cellInWords(r, c)}: ${energy(value, found.form)}` : `Lowest in ${cellInWords(r, c)}`;
+  $("cell").textContent = cell ? `${cellInWords(r, c)}: ${fixed(value, found.form)}` : `Lowest in ${cellInWords(r, c)}`;
 }
 
 function cellInWords(r, c) {

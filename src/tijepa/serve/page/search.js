@@ -1,7 +1,7 @@
 // The view that searches: by words as they are typed, or by an image.
 
 import { get, post, showImage } from "./api.js";
-import { bar, complain, count, element, energy, mosaic, percent, seconds, unit } from "./words.js";
+import { bar, complain, count, element, energy, fixed, mosaic, percent, seconds, unit } from "./words.js";
 
 const PATIENCE = 240; // milliseconds without a key until words are searched
 const FEW = 24;
@@ -159,8 +159,8 @@ function skeleton() {
 
 function show(found, text) {
   list.removeAttribute("aria-busy");
-  const what = !image ? "lowest energy first"
-    : by.value === "likeness" ? "most alike first" : "by their captions' energy with the image";
+  const what = !image ? "highest score first"
+    : by.value === "likeness" ? "most alike first" : "by the score of their captions for the image";
   $("search-status").textContent = found.hits.length
     ? `${count(found.hits.length)} of ${count(found.items)} items in ${seconds(found.seconds)}, ${what}`
     : "Nothing is left under this filter.";
@@ -177,11 +177,9 @@ function card(hit, form, text) {
   image.addEventListener("error", none);
   showImage(image, hit.row, 320).catch(none);
   const query = new URLSearchParams({ row: hit.row, text: text || (hit.caption ?? "") });
-  const alike = !text && by.value === "likeness"; // only an image asks without words
-  const figure = `${energy(hit.energy, form)} ${alike ? "apart" : unit(form)}`;
-  const meta = hit.probability === null
-    ? [element("span", {}, figure)]
-    : [element("b", {}, percent(hit.probability)), element("span", {}, figure)];
+  const score = element("span", {}, `score ${fixed(hit.score, form)}`);
+  if (hit.energy !== null) score.title = `Energy of the pair: ${energy(hit.energy, form)}`;
+  const meta = hit.probability === null ? [score] : [element("b", {}, percent(hit.probability)), score];
   const link = element("a", { className: "card", href: `#/look?${query}` }, thumb,
     element("span", { className: "caption" }, hit.caption ?? hit.id),
     element("span", { className: "meta" }, ...meta));

@@ -3,8 +3,13 @@
 const MINUS = "\u2212";
 const THIN = "\u00a0";
 
-/** 1 decimal for nats, 2 below ten, 3 for the other forms. */
+/** An energy with its unit: 12.3 nats; 0.812 (cosine). */
 export function energy(value, form) {
+  return form === "calibrated" ? `${fixed(value, form)}${THIN}nats` : `${fixed(value, form)}${THIN}(${unit(form)})`;
+}
+
+/** 1 decimal for nats, 2 below ten, 3 for the other forms. */
+export function fixed(value, form) {
   const digits = form !== "calibrated" ? 3 : Math.abs(value) < 9.995 ? 2 : 1;
   const shown = Math.abs(value).toFixed(digits);
   return (value < 0 && Number(shown) !== 0 ? MINUS : "") + shown;

@@ -13,15 +13,15 @@ from tijepa.data.features import FeatureTable, RowFeatures, StoreFeatures
 from tijepa.errors import ConfigError, DataError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.moments import Moments
-from tijepa.search.pair_scores import (
-    FoldedScores,
-    PairScores,
+from tijepa.search.pair_energies import (
+    FoldedEnergies,
+    PairEnergies,
+    caption_energies,
     check_keep,
-    folded_scores,
+    folded_energies,
     judged_by,
     keep_best,
     match_probabilities,
-    score_pairs,
 )
 from tijepa.search.vector_store import Chunk, VectorStore
 
@@ -43,24 +43,24 @@ def vector_store(tmp_path: Path) -> VectorStore:
 
 def test_energies_by_hand(vector_store: VectorStore) -> None:
     """−(1·5 + 0·5) = −5 for row 0; −3·2 = −6 and 3 for the captions of row 3; 1 and 2 no pairs."""
-    scores = score_pairs(vector_store, "calibrated")
-    assert scores.rows.tolist() == [0, 3, 3]
-    assert scores.captions.tolist() == [0, 0, 1]
-    assert scores.energies.tolist() == [-5, -6, 3]
-    assert score_pairs(vector_store, "cosine").energies.tolist() == [-4, -5, 4]
+    measured = caption_energies(vector_store, "calibrated")
+    assert measured.rows.tolist() == [0, 3, 3]
+    assert measured.captions.tolist() == [0, 0, 1]
+    assert measured.energies.tolist() == [-5, -6, 3]
+    assert caption_energies(vector_store, "cosine").energies.tolist() == [-4, -5, 4]
 
 
 def test_only_the_rows_that_were_asked_for_are_judged(vector_store: VectorStore) -> None:
-    assert score_pairs(vector_store, "calibrated", np.array([1, 2, 3])).rows.tolist() == [3, 3]
+    assert caption_energies(vector_store, "calibrated", np.array([1, 2, 3])).rows.tolist() == [3, 3]
     with pytest.raises(DataError, match="no pair of an image and a caption"):
-        score_pairs(vector_store, "calibrated", np.array([1, 2]))
+        caption_energies(vector_store, "calibrated", np.array([1, 2]))
 
 
 def test_the_share_of_lowest_energy_is_kept() -> None:
     """0.6 of four is 2.4, so 2; of the two energies of 1 the first; at least one stays."""
-    scores = PairScores(np.arange(4), np.zeros(4, np.int64), np.array([1.0, 5.0, 1.0, -2.0]))
-    assert keep_best(scores, 0.6).tolist() == [True, False, False, True]
-    assert keep_best(scores, 0.01).tolist() == [False, False, False, True]
+    measured = PairEnergies(np.arange(4), np.zeros(4, np.int64), np.array([1.0, 5.0, 1.0, -2.0]))
+    assert keep_best(measured, 0.6).tolist() == [True, False, False, True]
+    assert keep_best(measured, 0.01).tolist() == [False, False, False, True]
 
 
 @pytest.mark.parametrize("keep", [0.0, 1.0, -0.2, 80.0, float("nan")])
@@ -97,7 +97,7 @@ def planted(
 
 def test_out_of_sample_energies_tell_wrong_pairs_that_were_trained_on() -> None:
     features, rows, captions, bad = planted(200, 12, wrong=0.2)
-    folded = FoldedScores(features, rows, captions, 0.1, 0.03)
+    folded = FoldedEnergies(features, rows, captions, 0.1, 0.03)
     worst = np.argsort(folded.energies)[-bad.sum() :]
     assert bad[worst].mean() > 0.9
     chances = match_probabilities(folded.match, folded.energies)
@@ -112,7 +112,7 @@ def test_no_pair_is_judged_by_itself() -> None:
     the same captions shuffled once more.
     """
     features, rows, captions, _ = planted(60, 60, wrong=1.0)
-    folded = FoldedScores(features, rows, captions, 0.01, 0.001)
+    folded = FoldedEnergies(features, rows, captions, 0.01, 0.001)
     inside = Moments(60, 60)
     x, y = folded._tokens(rows, captions)
     inside.add(x, y)
@@ -126,9 +126,9 @@ def test_no_pair_is_judged_by_itself() -> None:
 def test_a_caption_of_the_same_row_lies_in_the_same_fold() -> None:
     """Or the other caption of its image would give it away: both rows of equal energies."""
     features, rows, captions, _ = planted(40, 6, wrong=0.0)
-    energies = FoldedScores(features, rows, captions, 0.1, 0.03).energies
+    energies = FoldedEnergies(features, rows, captions, 0.1, 0.03).energies
     back = np.arange(len(rows))[::-1]
-    again = FoldedScores(features, rows[back], captions[back], 0.1, 0.03).energies
+    again = FoldedEnergies(features, rows[back], captions[back], 0.1, 0.03).energies
     np.testing.assert_allclose(again[back], energies)
 
 
@@ -147,5 +147,5 @@ def test_folds_take_the_shrinkage_that_the_model_chose() -> None:
     features, rows, captions, _ = planted(40, 6, wrong=0.0)
     embedder = Embedder.__new__(Embedder)
     embedder.calibration = None
-    found = folded_scores(embedder, features, rows, captions).energies
-    np.testing.assert_allclose(found, FoldedScores(features, rows, captions, 0.35, 0.03).energies)
+    found = folded_energies(embedder, features, rows, captions).energies
+    np.testing.assert_allclose(found, FoldedEnergies(features, rows, captions, 0.35, 0.03).energies)

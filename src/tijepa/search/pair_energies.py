@@ -25,7 +25,7 @@ MANY = 1.5  # pairs for each number of both pooled tokens, from which folds tell
 
 
 @dataclass(frozen=True)
-class PairScores:
+class PairEnergies:
     """n pairs: the store row of each, the number of its caption among the row's, its energy."""
 
     rows: NDArray[np.int64]
@@ -36,9 +36,9 @@ class PairScores:
         return len(self.rows)
 
 
-def score_pairs(
+def caption_energies(
     vector_store: VectorStore, form: Form, rows: NDArray[np.int64] | None = None
-) -> PairScores:
+) -> PairEnergies:
     """The energy of every caption with its own image, of some store rows or of all.
 
     Items that lack an image or captions are no pairs. Raises `DataError` where no pair is left.
@@ -51,11 +51,11 @@ def score_pairs(
     if not len(chosen):
         raise DataError("there is no pair of an image and a caption to judge")
     own = np.searchsorted(images.rows, texts.rows[chosen])
-    energies = pair_energies(images.values, own, texts.values, chosen, form)
-    return PairScores(texts.rows[chosen], texts.numbers(chosen), energies)
+    energies = energies_of_rows(images.values, own, texts.values, chosen, form)
+    return PairEnergies(texts.rows[chosen], texts.numbers(chosen), energies)
 
 
-class FoldedScores:
+class FoldedEnergies:
     """Energies of pairs by the closed form between pooled tokens, fitted without their own fold.
 
     What a model was trained on it has memorised where pairs are few: its energies there are low for
@@ -131,16 +131,16 @@ def judged_by(
     return "many" if len(rows) >= MANY * numbers else "folds"
 
 
-def folded_scores(
+def folded_energies(
     embedder: Embedder,
     features: StoreFeatures,
     rows: NDArray[np.int64],
     captions: NDArray[np.int64],
-) -> FoldedScores:
+) -> FoldedEnergies:
     """Out-of-sample energies of pairs, with shrinkage and ridge that the model has chosen."""
     direct = embedder.calibration.direct if embedder.calibration else None
     chosen = _FITTED if direct is None else (direct.shrinkage, direct.ridge or _FITTED[1])
-    return FoldedScores(features, rows, captions, *chosen)
+    return FoldedEnergies(features, rows, captions, *chosen)
 
 
 def _paired(fitted: Directions, x: torch.Tensor, y: torch.Tensor) -> NDArray[np.float64]:
@@ -152,7 +152,7 @@ def _paired(fitted: Directions, x: torch.Tensor, y: torch.Tensor) -> NDArray[np.
     return (total / 2).numpy()
 
 
-def pair_energies(
+def energies_of_rows(
     images: NDArray[np.floating],
     image_of_pair: NDArray[np.int64],
     texts: NDArray[np.floating],
@@ -179,11 +179,11 @@ def kept_count(keep: float, total: int) -> int:
     return max(1, round(keep * total))
 
 
-def keep_best(scores: PairScores, keep: float) -> NDArray[np.bool_]:
+def keep_best(measured: PairEnergies, keep: float) -> NDArray[np.bool_]:
     """Which pairs are kept: the share `keep` of lowest energy, of equal energies the first ones."""
-    kept = np.zeros(len(scores), bool)
-    order = np.argsort(scores.energies, kind="stable")
-    kept[order[: kept_count(keep, len(scores))]] = True
+    kept = np.zeros(len(measured), bool)
+    order = np.argsort(measured.energies, kind="stable")
+    kept[order[: kept_count(keep, len(measured))]] = True
     return kept
 
 
