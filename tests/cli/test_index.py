@@ -19,7 +19,7 @@ from tijepa.cli import main
 from tijepa.data.readers import open_reader
 from tijepa.data.store.prepare import write_store
 from tijepa.data.store.source import Store
-from tijepa.search.where import rows_where
+from tijepa.search.columns import rows_where
 
 
 @pytest.fixture(scope="module")
@@ -114,18 +114,35 @@ def test_numbers_of_a_table_are_compared_as_numbers_with_decimal_commas_too(tmp_
     assert len(rows_where(Store(store), "price > 27.2")) == 3
 
 
+def test_columns_of_the_store_stand_under_each_hit(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "gallery.html"
+    arguments = [*asked, "a star", "--k", "2", "--columns", "width, format"]
+    assert main([*arguments, "--html", str(page)]) == 0
+    assert capsys.readouterr().out.count("width 32, format PNG") == 2
+    assert page.read_text().count("width 32, format PNG") == 2
+    assert main([*arguments, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["base_rate"] == 0.5
+    assert facts["fits"] is (facts["hits"][0]["probability"] >= 0.1)
+    assert facts["hits"][0]["columns"]["height"] == 32
+    assert main([*asked, "a star", "--columns", "widht"]) == 2
+    assert "column 'widht' is unknown; did you mean 'width'?" in capsys.readouterr().err
+
+
 def test_a_condition_that_nothing_meets_says_so(
     asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*asked, "a star", "--where", "width > 5000"]) == 0
-    assert "no images meet the condition" in capsys.readouterr().out
+    assert "No images meet the condition" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], r"Give TEXT, --image or --like"),
-        (["a star", "--where", "colour = 1"], r"No field named colour; columns: id, split"),
+        (["a star", "--where", "colour = 1"], r"column 'colour' is unknown"),
         (["a star", "--k", "0"], r"'--k': 0 is not in the range"),
         (["--image", "none.jpg"], r"'none.jpg' does not exist"),
     ],
@@ -263,7 +280,7 @@ def test_held_out_pairs_are_judged_only_where_asked_for(
     [
         (["--keep", "80"], "--keep is 80.0: it must lie between 0 and 1"),
         (["--keep", "0.5", "--store", "clean"], "--store clean does not end with .lance"),
-        (["--keep", "0.5", "--where", "likes > 3"], "No field named likes"),
+        (["--keep", "0.5", "--where", "likes > 3"], "column 'likes' is unknown"),
         (["--keep", "0.5", "--where", "width > 999"], "no pair of an image and a caption"),
     ],
 )

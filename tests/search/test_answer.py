@@ -30,6 +30,21 @@ def test_ids_and_captions_stand_whole_in_a_terminal_of_80_columns(index: Index) 
     assert caption in " ".join(lines)
 
 
+def test_a_search_that_nothing_fits_says_so_with_the_base_rate(index: Index) -> None:
+    """A best hit of 9 % lies below the bound of 10 %, one of 11 % above."""
+    out = io.StringIO()
+    low = Answer("dogs", None, None, [Hit("a", 3, -9.0, 4.0, 0.09, None, "train")])
+    print_answer(Console(file=out, width=200), low, index)
+    said = out.getvalue().replace("\u00a0", " ")
+    assert said.startswith("Nothing fits: the best hit's probability of match, 9.0 %, lies far")
+    assert "base rate 50.0 %" in said
+    assert (low.fits, low.base_rate) == (False, 0.5)
+    high = Answer("dogs", None, None, [Hit("a", 3, 9.0, -4.0, 0.11, None, "train")])
+    assert (high.fits, high.nothing) == (True, None)
+    unknown = Answer("dogs", None, None, [Hit("a", 3, 0.4, 0.6, None, None, "train")])
+    assert (unknown.fits, unknown.base_rate, unknown.nothing) == (None, None, None)
+
+
 def test_control_characters_of_a_caption_are_shown_and_not_obeyed(index: Index) -> None:
     hostile = Hit("a\x1b]0;b.jpg", 3, 1.0, None, 0.5, "red \x1b[31m and [bold]loud[/]\r", "train")
     out = io.StringIO()

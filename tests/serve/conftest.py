@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,9 +33,20 @@ def served_model(tiny_run: Path) -> Embedder:
 
 @pytest.fixture(scope="session")
 def served_store(pairs_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The store of `pairs_folder`: 56 items of two captions each, 32 of them for training."""
-    path = str(tmp_path_factory.mktemp("stores") / "pairs.lance")
-    source = str(pairs_folder)
+    """The store of `pairs_folder`: 56 items of two captions each, 32 of them for training.
+
+    Row r has r % 5 likes, and costs r / 4; `brand name` is Acme or Bolt in turn.
+    """
+    folder = tmp_path_factory.mktemp("stores")
+    path, source = str(folder / "pairs.lance"), str(folder / "pairs")
+    shutil.copytree(pairs_folder, source)
+    lines = (folder / "pairs" / "captions.jsonl").read_text().splitlines()
+    rows = [
+        {**json.loads(line), "likes": k % 5, "price": k / 4, "brand name": ["Acme", "Bolt"][k % 2]}
+        for k, line in enumerate(lines)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "pairs" / "captions.jsonl").write_text(text)
     write_store(open_reader(source), path, source=source, max_bad=0.0, threads=1)
     return path
 

@@ -162,6 +162,49 @@ def test_words_find_images_with_their_scores_and_probabilities(
     until(page, "document.querySelectorAll('#results li').length === 48")
 
 
+def test_columns_are_chosen_from_shown_and_ordered_by(
+    open_page: Callable[..., Any], address: str, shots: Path
+) -> None:
+    """Of the 12 items of the test split, rows 44 to 55, those of even rows are by Acme."""
+    page = open_page(address)
+    search(page)
+    page.click("#filter summary")
+    page.select_option("#facets [data-column=split]", "'test'")
+    page.select_option("#facets [data-column='brand name']", "'Acme'")
+    assert page.input_value("#where") == "split = 'test' AND `brand name` = 'Acme'"
+    until(page, "document.querySelectorAll('#results li').length === 6")
+    page.click("#shown-columns button:text-is('price')")
+    page.select_option("#order", "-price")
+    prices = page.locator("#results .values dd").all_inner_texts()
+    assert prices == ["13.5", "13", "12.5", "12", "11.5", "11"]
+    assert "price, high to low" in page.inner_text("#search-status")
+    shoot(page, shots / "columns.png")
+    page.select_option("#facets [data-column=split]", "")
+    assert page.input_value("#where") == "`brand name` = 'Acme'"
+    page.fill("#where", "likes > 1 OR likes = 0")
+    page.select_option("#facets [data-column='brand name']", "'Bolt'")
+    assert page.input_value("#where") == "(likes > 1 OR likes = 0) AND `brand name` = 'Bolt'"
+    page.fill("#where", "price > 3 AND pri")
+    offered = "document.querySelector('#where-names option').value"
+    assert page.evaluate(offered) == "price > 3 AND price "
+    page.reload()
+    page.wait_for_selector("#results .values")
+
+
+def test_a_search_that_nothing_fits_says_so(open_page: Callable[..., Any], address: str) -> None:
+    """The server's word decides; here it is changed on its way."""
+    page = open_page(address)
+
+    def unfit(route: Any) -> None:
+        answer = route.fetch().json()
+        route.fulfill(json={**answer, "fits": False})
+
+    page.route("**/search?*", unfit)
+    search(page)
+    assert page.inner_text("#search-trouble").startswith("Nothing fits.")
+    assert "where chance gives 50.0" in page.inner_text("#search-trouble").replace("\u00a0", " ")
+
+
 def test_a_result_opens_the_map_of_the_words_and_arrow_keys_read_it(
     open_page: Callable[..., Any], address: str, shots: Path
 ) -> None:
@@ -286,7 +329,7 @@ def test_a_refusal_is_said_in_the_server_s_words(
     assert page.locator("#results li").count() == 12
     assert page.locator("[role=alert]").count() == 0
     page.fill("#where", "split = 'none'")
-    until(page, "document.getElementById('search-status').textContent.includes('Nothing is left')")
+    until(page, "document.getElementById('search-status').textContent.includes('No item meets')")
 
 
 def test_a_server_with_a_key_asks_for_it_until_it_is_right(

@@ -43,6 +43,12 @@ def test_what_is_served_is_described(client: TestClient, serve: Callable[..., Te
     assert (about["items"], about["store"], about["image_size"]) == (56, "pairs.lance", 32)
     assert about["form"] == about["forms"][0] == "calibrated"
     assert about["probability"] is True
+    columns = {one.pop("name"): one for one in about["columns"]}
+    brands = {"written": "`brand name`", "kind": "text", "values": ["Acme", "Bolt"]}
+    assert columns["brand name"] == brands
+    assert columns["likes"] == {"written": "likes", "kind": "integer", "values": [0, 1, 2, 3, 4]}
+    assert columns["price"] == {"written": "price", "kind": "number", "values": None}
+    assert columns["split"]["values"] == ["test", "train", "validation"]
     rows = [one["row"] for one in about["examples"]]
     assert 8 <= len(rows) <= 12
     assert rows == sorted(set(rows))

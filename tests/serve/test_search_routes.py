@@ -37,6 +37,22 @@ def test_hits_are_those_of_the_index(
     assert posted["hits"] == answer["hits"]
 
 
+def test_a_hit_says_what_the_columns_of_the_store_hold(client: TestClient) -> None:
+    hit = client.get("/search", params={"text": "a ball", "where": "price = 2.5"}).json()["hits"][0]
+    assert hit["row"] == 10
+    expected = {"likes": 0, "price": 2.5, "brand name": "Acme", "width": 32, "split": "train"}
+    assert {name: hit["columns"][name] for name in expected} == expected
+
+
+def test_a_search_says_whether_anything_fits_and_the_base_rate(client: TestClient) -> None:
+    answer = client.get("/search", params={"text": "a red circle", "k": 56}).json()
+    assert answer["base_rate"] == 0.5
+    assert answer["fits"] is (answer["hits"][0]["probability"] >= 0.1)
+    data = client.get("/items/3/image").content
+    alike = client.post("/search", files={"image": data}, data={"by": "likeness"}).json()
+    assert (alike["base_rate"], alike["fits"]) == (None, None)
+
+
 def test_a_parameter_that_the_route_lacks_is_refused(client: TestClient) -> None:
     """So that a misspelt `where` does not give what was to be left out."""
     misspelt = client.get("/search", params={"text": "red", "wher": "split = 'test'"})

@@ -65,7 +65,7 @@ def _conclude(built: Index, run: Path, store: str) -> None:
             how = "searched exactly"
         else:
             how = (
-                f"{lists.probes:,} of {lists.lists:,} lists are searched; recall at 10 against"
+                f"searched in {lists.probes:,} of {lists.lists:,} clusters; recall at 10 against"
                 f" exact search {100 * lists.recall_at_10:.1f} % on {lists.queries} other queries"
             )
         click.echo(f"{side:<9} {count:,}: {how}")
@@ -81,6 +81,7 @@ def _conclude(built: Index, run: Path, store: str) -> None:
 @option("--like", "alike", type=THERE, help="An image that asks for images like it.")
 @option("--k", type=click.IntRange(1, 10_000), default=10, show_default=True, metavar="N")
 @option("--where", metavar="CONDITION", help="On columns: \"split = 'test' AND likes > 3\".")
+@option("--columns", default="", metavar="NAMES", help="Shown of each hit: price,brand.")
 @json_option
 @option("--html", type=FILE, help="Write a gallery, offline.")
 @option("--exact", is_flag=True, help="Compare with every item, however many there are.")
@@ -94,6 +95,7 @@ def search(
     alike: Path | None,
     k: int,
     where: str | None,
+    columns: str,
     as_json: bool,
     html: Path | None,
     exact: bool,
@@ -114,21 +116,24 @@ def search(
     from tijepa.inference.loading import load
     from tijepa.search import Index
     from tijepa.search.answer import answer_facts, ask, write_answer
+    from tijepa.search.columns import check_columns
 
     weights = [] if checkpoint is None else ["--checkpoint", checkpoint]
     made_by = shlex.join(["tijepa", "index", str(run), store, *weights])
     model = load(run, checkpoint=checkpoint)
     index = Index.open(model, store, exact=exact, backend=backend, made_by=made_by)
+    shown = [name.strip() for name in columns.split(",") if name.strip()]
+    check_columns(shown, index.store.info)
     answer = ask(index, text=text, image=alike or image, alike=alike is not None, k=k, where=where)
     if as_json:
         click.echo(json.dumps(answer_facts(answer, index), allow_nan=False))
     else:
-        print_answer(Console(), answer, index)
+        print_answer(Console(), answer, index, shown)
         behind = index.stale_rows
         if behind:
             click.echo(f"{behind:,} rows are new and not searched: tijepa index adds them")
     if html is not None:
-        write_answer(html, answer, index)
+        write_answer(html, answer, index, shown)
         click.echo(f"gallery: {html}", err=as_json)
 
 

@@ -27,6 +27,7 @@ from tijepa.io.formatting import (
     rank,
     score_name,
     times_chance,
+    values_in_words,
 )
 
 if TYPE_CHECKING:
@@ -356,16 +357,28 @@ def _print_part(console: Console, found: dict[str, Any], title: str, classes: li
 # Of a search.
 
 
-def print_answer(console: Console, answer: Answer, index: Index) -> None:
-    """A row for each hit, best first."""
+def print_answer(
+    console: Console, answer: Answer, index: Index, columns: Sequence[str] = ()
+) -> None:
+    """A row for each hit, best first, with what `columns` say of it; whether any fits."""
+    if answer.nothing:
+        console.print(Text(answer.nothing[0].upper() + answer.nothing[1:]))
     if not answer.hits:
-        console.print(Text(answer.nothing))
         return
-    table = _table(None)
+    rate = answer.base_rate
+    told = (
+        ""
+        if rate is None
+        else f"match: probability that the two belong together; base rate {percent(rate)}"
+    )
+    table = _table(None, told)
     unit = score_name("cosine" if answer.alike else index.form)
     _figures(table, "", f"score ({unit})", "match")
     table.add_column("item and caption", overflow="fold")
     for place, hit in enumerate(answer.hits, start=1):
-        what = _text(f"{hit.id}\n{hit.caption or DASH}")  # below each other: ids are long
+        lines = [hit.id, hit.caption or DASH]  # below each other: ids are long
+        if columns:
+            lines.append(values_in_words(hit.columns, columns))
+        what = _text("\n".join(lines))
         table.add_row(str(place), number(hit.score), or_dash(hit.probability, percent), what)
     console.print(table)

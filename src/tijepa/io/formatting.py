@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -94,6 +95,12 @@ def energy_name(form: object) -> str:
 def score_name(form: object) -> str:
     """What a search by this form of energy ranks by, with its unit: cosine; nats."""
     return "nats" if form == "calibrated" else "cosine"
+
+
+def values_in_words(values: Mapping[str, Any], names: Iterable[str]) -> str:
+    """What some columns say: price 12.5, brand Acme; a dash where they say nothing."""
+    found = ((name, values.get(name)) for name in names)
+    return ", ".join(f"{name} {DASH if value is None else value}" for name, value in found)
 
 
 def date(text: str) -> str:

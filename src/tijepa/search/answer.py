@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +11,10 @@ from tijepa.data.images import viewable
 from tijepa.errors import ConfigError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.inputs import check_text
-from tijepa.io.formatting import number, percent, plural, score_name
+from tijepa.inference.match_probability import BASE_RATE
+from tijepa.io.formatting import number, percent, plural, score_name, values_in_words, without_nan
 from tijepa.io.page import thumbnail, write_page
-from tijepa.search.exact import Hit
+from tijepa.search.exact import Hit, fits
 from tijepa.search.index import Index, opened_model
 from tijepa.search.vector_store import Side
 
@@ -38,10 +40,28 @@ class Answer:
         return "images" if self.image is None or self.alike else "texts"
 
     @property
-    def nothing(self) -> str:
-        """What is said where there is no hit."""
+    def fits(self) -> bool | None:
+        """Whether anything found fits, as `tijepa.search.exact.fits`."""
+        return fits(self.hits)
+
+    @property
+    def base_rate(self) -> float | None:
+        """How probable a match is by chance, where hits have a probability."""
+        return None if self.fits is None else BASE_RATE
+
+    @property
+    def nothing(self) -> str | None:
+        """What is said where there is no hit, or none that fits."""
         what = "images" if self.among == "images" else "captions"
-        return f"no {what} meet the condition" if self.where else f"the store holds no {what}"
+        if not self.hits:
+            return f"no {what} meet the condition" if self.where else f"the store holds no {what}"
+        if self.fits is not False:
+            return None
+        best = percent(self.hits[0].probability or 0.0)
+        return (
+            f"nothing fits: the best hit's probability of match, {best}, lies far below its base"
+            f" rate of {percent(BASE_RATE)}; the nearest {what} all the same:"
+        )
 
 
 def search(
@@ -93,19 +113,28 @@ def ask(
     Raises `DataError` where the image cannot be read, `ConfigError` for an empty text.
     """
     assert (text is None) != (image is None), "one of text and image"
-    if image is not None:
+    if text is not None:
+        check_text(text)
+        hits = index.search(index.embedder.encode_text(text, form=index.form), k, where=where)[0]
+    else:
+        assert image is not None
         rows = index.embedder.encode_image(image, form=index.form)
-        if alike:
-            return Answer(None, image, where, index.search_alike(rows, k, where=where)[0], True)
-        return Answer(None, image, where, index.search(rows, k, among="texts", where=where)[0])
-    assert text is not None
-    check_text(text)
-    rows = index.embedder.encode_text(text, form=index.form)
-    return Answer(text, None, where, index.search(rows, k, where=where)[0])
+        found = (
+            index.search_alike(rows, k, where=where)
+            if alike
+            else index.search(rows, k, among="texts", where=where)
+        )
+        hits = found[0]
+    return Answer(text, image, where, index.described(hits), alike)
 
 
 def answer_facts(answer: Answer, index: Index) -> dict[str, Any]:
-    """What `--json` prints; `recall_at_10` is None where every energy was computed."""
+    """What `--json` prints.
+
+    `fits` is false where nothing found fits (`fits`), and `base_rate` what a probability of match
+    is by chance; both are None where the model has none. `recall_at_10` is None where every score
+    was computed.
+    """
     lists = None if answer.alike else index.card.lists.get(answer.among)
     return {
         "text": answer.text,
@@ -119,12 +148,17 @@ def answer_facts(answer: Answer, index: Index) -> dict[str, Any]:
         "rows": index.card.rows,
         "behind": index.stale_rows,
         "recall_at_10": None if lists is None else lists.recall_at_10,
-        "hits": [asdict(hit) for hit in answer.hits],
+        "base_rate": answer.base_rate,
+        "fits": answer.fits,
+        "hits": [without_nan(asdict(hit)) for hit in answer.hits],
     }
 
 
-def write_answer(path: Path, answer: Answer, index: Index) -> None:
-    """Write the answer as a gallery, one page; `CheckpointError` where that is not possible."""
+def write_answer(path: Path, answer: Answer, index: Index, columns: Sequence[str] = ()) -> None:
+    """Write the answer as a gallery, one page; `CheckpointError` where that is not possible.
+
+    Under each hit stands what `columns` say of it.
+    """
     asked = answer.image
     images = index.images([hit.row for hit in answer.hits])
     write_page(
@@ -139,8 +173,17 @@ def write_answer(path: Path, answer: Answer, index: Index) -> None:
         where=answer.where,
         asked=None if asked is None else thumbnail(viewable(asked.read_bytes(), _SIDE), _SIDE),
         nothing=answer.nothing,
+        base_rate=answer.base_rate,
         cards=[
-            Card.of(image, hit.id, hit.caption, "score", hit.score, hit.probability)
+            Card.of(
+                image,
+                hit.id,
+                hit.caption,
+                "score",
+                hit.score,
+                hit.probability,
+                values_in_words(hit.columns, columns),
+            )
             for hit, image in zip(answer.hits, images, strict=True)
         ],
     )
@@ -148,12 +191,13 @@ def write_answer(path: Path, answer: Answer, index: Index) -> None:
 
 @dataclass(frozen=True)
 class Card:
-    """One item of the store on a page: its image as data URI, id, caption, and a line about it."""
+    """One item of the store on a page: its image as data URI, id, caption, and lines about it."""
 
     image: str | None
     id: str
     caption: str | None
     note: str
+    values: str = ""
 
     @staticmethod
     def of(
@@ -163,8 +207,9 @@ class Card:
         name: Literal["energy", "score"],
         value: float,
         probability: float | None,
+        values: str = "",
     ) -> Card:
         """From the bytes of its image, which may be damaged, and what the model says of it."""
         match = "" if probability is None else f", match {percent(probability)}"
         uri = thumbnail(viewable(image, _SIDE), _SIDE)
-        return Card(uri, id, caption, f"{name} {number(value)}{match}")
+        return Card(uri, id, caption, f"{name} {number(value)}{match}", values)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tijepa.registry import register
 
+FITS_FROM = 0.1  # probability of match of the best hit, below which nothing fits
 _BLOCK = 262_144  # vectors multiplied at once
 
 
@@ -140,8 +142,9 @@ class Hit:
     the search ranks by: by calibrated energy log p(item | query) − log p(item) in nats, else the
     cosine. `energy` is that of the pair, as `Embedder.energy` gives it in the index's form (nearly
     so where rows are compressed); None of images that are alike. `probability` is that of a match
-    where one of two pairs is matched (`BASE_RATE`), None where the model has none. `caption` is
+    where every second pair is matched, None where the model has none. `caption` is
     the caption found, where texts are searched; else the item's first, None where it has none.
+    `columns` are the store's further values of the item by name, which `Index.described` reads.
     """
 
     id: str
@@ -151,3 +154,15 @@ class Hit:
     probability: float | None
     caption: str | None
     split: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fits(hits: Sequence[Hit]) -> bool | None:
+    """Whether anything found fits; None where nothing tells.
+
+    Whatever is asked for, something scores highest. Nothing fits where even its probability of
+    match lies under 10 %, far below the base rate (docs/log.md has how often that is right).
+    """
+    if not hits or hits[0].probability is None:
+        return None
+    return hits[0].probability >= FITS_FROM

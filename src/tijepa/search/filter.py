@@ -17,6 +17,7 @@ from tijepa.inference.energies import Form
 from tijepa.inference.feature_cache import FeatureCache
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.runs.record import trained_on
+from tijepa.search.columns import rows_where
 from tijepa.search.derived_reader import (
     FilteredReader,
     PseudoPairReader,
@@ -35,7 +36,6 @@ from tijepa.search.pair_energies import (
     keep_best,
 )
 from tijepa.search.pseudo_pairs import find_pseudo_pairs, unpaired
-from tijepa.search.where import rows_where
 
 _JUDGED = {
     "folds": "the run was trained on these pairs, which are few: each was judged by the closed form"

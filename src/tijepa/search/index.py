@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tijepa.inference.energies import Form
 from tijepa.inference.loading import load
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.registry import part
+from tijepa.search.columns import rows_where, values_of
 from tijepa.search.embed_store import embedded_store, verified
 from tijepa.search.exact import Found, Hit, SearchBackend, exact_search, most_alike, rerank
 from tijepa.search.ivf import EXACT_UP_TO, Lists, need_faiss, searched
@@ -33,7 +35,6 @@ from tijepa.search.manifest import (
     write_card,
 )
 from tijepa.search.vector_store import SIDES, Side, Vectors, VectorStore
-from tijepa.search.where import rows_where
 
 
 def index(
@@ -146,7 +147,7 @@ class Index:
     ) -> Index:
         """Open what `build` made, at the version of the store that it covers.
 
-        `exact` leaves inverted lists aside, and then faiss is not needed; so does `backend`, the
+        `exact` does without inverted lists and needs no faiss; so does `backend`, the
         name of a registered search backend, which finds candidates instead. `made_by` is the
         command that makes the index, for the error where there is none. Raises `DataError` where
         the model has no index on the store, or that version is gone, and `MissingExtraError`.
@@ -227,6 +228,11 @@ class Index:
         asked = searched(queries.detach().cpu().float().numpy(), self.form, "images")[:, :ends]
         found = most_alike(values, np.asarray(asked, np.float32), k, self._allowed(vectors, where))
         return self._hits(found, "images", None, None)
+
+    def described(self, hits: Sequence[Hit]) -> list[Hit]:
+        """The same hits with what the store's columns say of each."""
+        found = values_of(self.store, np.array([hit.row for hit in hits], np.int64))
+        return [replace(hit, columns=own) for hit, own in zip(hits, found, strict=True)]
 
     def images(self, rows: Sequence[int]) -> list[bytes | None]:
         """The image files of some rows of the store, None where a row has none."""

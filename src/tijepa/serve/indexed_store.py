@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from tijepa.search.columns import Column, with_values
 from tijepa.serve.images import shown
 
 if TYPE_CHECKING:
@@ -77,12 +78,13 @@ class IndexedStore:
         images finds those that are like it. Raises `ConfigError` for a condition that is none.
         """
         if among == "alike":
-            return self._index.search_alike(query, k, where=where)[0]
+            hits = self._index.search_alike(query, k, where=where)[0]
+            return self._index.described(hits)
         wanted = k if among == "images" else k * CAPTIONS
         nearest: dict[int, Hit] = {}
         for hit in self._index.search(query, wanted, among=among, where=where)[0]:
             nearest.setdefault(hit.row, hit)
-        return list(nearest.values())[:k]
+        return self._index.described(list(nearest.values())[:k])
 
     def item(self, row: int) -> Item | None:
         """The item in this row; None where the store has no such row."""
@@ -121,6 +123,11 @@ class IndexedStore:
         rows = np.linspace(0, len(self) - 1, min(LOOKED_AT, len(self))).astype(int)
         whole = [i for i in self._items(np.unique(rows)) if i.captions and i.width is not None]
         return whole[:: max(1, len(whole) // EXAMPLES)][:EXAMPLES]
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """The columns of the store, with their values where these are few; read once."""
+        return with_values(self._index.store)
 
     def _items(self, rows: Any) -> list[Item]:
         columns = ["id", "captions", "split", "width", "height"]

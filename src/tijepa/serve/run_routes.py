@@ -17,7 +17,7 @@ from tijepa.runs.report.curves import curves, sign_of
 from tijepa.runs.report.curves import health as health_section
 from tijepa.serve.dependencies import service_of
 from tijepa.serve.errors import REFUSALS
-from tijepa.serve.schemas import About, Direction, Example, Health, RunAnswer
+from tijepa.serve.schemas import About, ColumnAnswer, Direction, Example, Health, RunAnswer
 from tijepa.version import __version__
 
 router = APIRouter(tags=["server"], responses=REFUSALS)
@@ -44,9 +44,10 @@ async def about(request: Request) -> About:
     """Model, store, limits, and some items to begin with."""
     service = service_of(request)
     embedder, catalogue, limits = service.embedder, service.catalogue, service.limits
-    examples = []
+    examples, columns = [], []
     if catalogue is not None:
         examples = await service.in_thread(lambda: catalogue.examples)
+        columns = await service.in_thread(lambda: catalogue.columns)
     return About(
         run=service.run.resolve().name,
         version=__version__,
@@ -58,6 +59,15 @@ async def about(request: Request) -> About:
         items=None if catalogue is None else len(catalogue),
         store=None if catalogue is None else catalogue.name,
         examples=[Example(row=i.row, caption=min(i.captions, key=len)) for i in examples],
+        columns=[
+            ColumnAnswer(
+                name=c.name,
+                written=c.written,
+                kind=c.kind,
+                values=None if c.values is None else list(c.values),
+            )
+            for c in columns
+        ],
         upload_bytes=limits.upload_bytes,
         pixels=limits.pixels,
         text_length=limits.text_length,

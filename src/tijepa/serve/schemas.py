@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -78,6 +78,7 @@ class Found(_Answer):
     probability: float | None = Field(description=_PROBABILITY)
     caption: str | None = Field(description="The caption found, or the item's first one.")
     split: str = Field(description="Split of the store that the item belongs to.")
+    columns: dict[str, Any] = Field(description="What else the store says of the item, by name.")
 
 
 class SearchAnswer(_Answer):
@@ -86,6 +87,12 @@ class SearchAnswer(_Answer):
     form: FormName = Field(description=_FORM)
     items: int = Field(description="Number of items that were searched.")
     seconds: float = Field(description="Time it took, from request to answer.")
+    base_rate: float | None = Field(
+        description="Probability of match by chance; null where hits have none."
+    )
+    fits: bool | None = Field(
+        description="False where even the best probability is under 0.1; null where hits have none."
+    )
     hits: list[Found] = Field(description="The items found.")
 
 
@@ -107,6 +114,19 @@ class Example(_Answer):
     caption: str = Field(description="Its shortest caption.")
 
 
+class ColumnAnswer(_Answer):
+    """A column of the store that a condition may name."""
+
+    name: str = Field(description="Its name, as in `columns` of a hit.")
+    written: str = Field(description="The same as a condition writes it.")
+    kind: Literal["boolean", "integer", "number", "text", "texts", "json"] = Field(
+        description="What it holds; json: values of several kinds, as text."
+    )
+    values: list[bool | int | str] | None = Field(
+        description="The values that occur, where they are few; else null."
+    )
+
+
 class About(_Answer):
     """What is served, and within which limits."""
 
@@ -120,6 +140,7 @@ class About(_Answer):
     items: int | None = Field(description="Items that can be searched; null without a store.")
     store: str | None = Field(description="Name of the store; null without one.")
     examples: list[Example] = Field(description="Some items to begin with.")
+    columns: list[ColumnAnswer] = Field(description="Columns of the store.")
     upload_bytes: int = Field(description="Most bytes of a request.")
     pixels: int = Field(description="Most pixels of an image.")
     text_length: int = Field(description="Most characters of a text.")

@@ -10,6 +10,9 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from tijepa.inference.energies import joint_of
+from tijepa.inference.match_probability import BASE_RATE
+from tijepa.io.formatting import without_nan
+from tijepa.search.exact import fits
 from tijepa.serve.dependencies import (
     check_texts,
     contents,
@@ -120,7 +123,9 @@ async def _search(
         form="cosine" if among == "alike" else catalogue.form,
         items=len(catalogue),
         seconds=time.perf_counter() - started,
-        hits=[Found(**vars(hit)) for hit in hits],
+        base_rate=None if fits(hits) is None else BASE_RATE,
+        fits=fits(hits),
+        hits=[Found(**without_nan(vars(hit))) for hit in hits],
     )
 
 

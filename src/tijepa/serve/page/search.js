@@ -1,6 +1,7 @@
 // The view that searches: by words as they are typed, or by an image.
 
 import { get, post, showImage } from "./api.js";
+import * as columns from "./columns.js";
 import { bar, complain, count, element, energy, fixed, mosaic, percent, seconds, unit } from "./words.js";
 
 const PATIENCE = 240; // milliseconds without a key until words are searched
@@ -15,6 +16,7 @@ let image = null; // a File, or null
 let wanted = FEW;
 let running = null; // of the request under way
 let shown = null; // what the results on the page belong to
+let found = null; // the answer on the page
 let timer = 0;
 
 export function start(served) {
@@ -38,6 +40,10 @@ export function start(served) {
   words.addEventListener("input", () => later());
   where.addEventListener("input", () => later());
   by.addEventListener("change", () => search());
+  columns.start(about.columns, search, () => {
+    history.replaceState(null, "", address(words.value.trim()));
+    if (found) show(words.value.trim());
+  });
   words.addEventListener("keydown", (event) => {
     if (event.key === "Escape") words.value = "", later();
     if (event.key === "Backspace" && words.value === "" && image) setImage(null);
@@ -58,8 +64,7 @@ export function start(served) {
 export function open(query) {
   if (about.items === null) return;
   const text = query.get("text") ?? "";
-  where.value = query.get("where") ?? where.value;
-  $("filter").open = where.value !== "";
+  columns.open(query);
   if (image && !query.has("image")) setImage(null, false);
   if (text !== words.value) words.value = text;
   search();
@@ -105,6 +110,7 @@ function address(text) {
   if (text) query.set("text", text);
   if (image) query.set("image", "");
   if (where.value.trim()) query.set("where", where.value.trim());
+  if (columns.names()) query.set("columns", columns.names());
   return `#/${query.size ? `?${query}` : ""}`;
 }
 
@@ -112,6 +118,7 @@ async function search() {
   const text = words.value.trim();
   const key = JSON.stringify([text, image && [image.name, image.size, image.lastModified, by.value], where.value.trim()]);
   if (key !== shown?.key) wanted = FEW;
+  columns.mark();
   history.replaceState(null, "", address(text));
   running?.abort();
   $("search-trouble").replaceChildren();
@@ -124,11 +131,11 @@ async function search() {
   const slow = setTimeout(skeleton, key === shown?.key ? 1e9 : 160);
   const query = { k: wanted, where: where.value.trim() };
   try {
-    const found = image
+    found = image
       ? await post("/search", { ...query, image, by: by.value }, signal)
       : await get("/search", { ...query, text }, signal);
     shown = { key, wanted };
-    show(found, text);
+    show(text);
   } catch (error) {
     if (error.name === "AbortError") return;
     clear();
@@ -139,7 +146,8 @@ async function search() {
 }
 
 function clear() {
-  shown = null;
+  shown = found = null;
+  $("order-part").hidden = true;
   list.replaceChildren();
   list.removeAttribute("aria-busy");
   $("search-status").textContent = "";
@@ -157,15 +165,22 @@ function skeleton() {
   }));
 }
 
-function show(found, text) {
+function show(text) {
   list.removeAttribute("aria-busy");
+  $("search-trouble").replaceChildren();
   const what = !image ? "highest score first"
     : by.value === "likeness" ? "most alike first" : "by the score of their captions for the image";
   $("search-status").textContent = found.hits.length
-    ? `${count(found.hits.length)} of ${count(found.items)} items in ${seconds(found.seconds)}, ${what}`
-    : "Nothing is left under this filter.";
+    ? `${count(found.hits.length)} of ${count(found.items)} items in ${seconds(found.seconds)}, ${columns.orderName() || what}`
+    : "No item meets the condition.";
+  if (found.fits === false) {
+    $("search-trouble").replaceChildren(element("div", { className: "notice plain" }, element("b", {}, "Nothing fits."),
+      element("span", {}, `Even the best result is a match with a probability of ${percent(found.hits[0].probability)}, `
+        + `where chance gives ${percent(found.base_rate)}. The nearest are shown all the same.`)));
+  }
+  $("order-part").hidden = $("order").options.length < 2 || found.hits.length < 2;
   const old = list.childElementCount;
-  list.replaceChildren(...found.hits.map((hit) => element("li", {}, card(hit, found.form, text))));
+  list.replaceChildren(...columns.ordered([...found.hits]).map((hit) => element("li", {}, card(hit, found.form, text))));
   if (wanted > FEW && old < list.childElementCount) list.children[old]?.firstChild.focus({ preventScroll: true });
   $("more").hidden = found.hits.length < wanted || wanted >= MOST;
 }
@@ -185,8 +200,10 @@ function card(hit, form, text) {
     element("span", { className: "meta" }, ...meta));
   link.title = hit.caption ?? hit.id;
   if (hit.probability !== null) {
-    link.append(bar(hit.probability));
-    meta[0].title = "Probability of match, matched and mismatched pairs being equally frequent";
+    link.append(bar(hit.probability, found.base_rate));
+    meta[0].title = `Probability that the two belong together; the mark is its base rate, ${percent(found.base_rate)}`;
   }
+  const told = columns.values(hit);
+  if (told) link.append(told);
   return link;
 }

@@ -44,11 +44,12 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
-/** A meter of a share; the number stands beside it, so it is hidden from screen readers. */
-export function bar(share) {
-  const inner = element("span");
+/** A meter of a probability with a mark at its base rate, grey up to there; its number stands beside it. */
+export function bar(share, rate) {
+  const inner = element("span"), mark = element("i");
   inner.style.width = `${100 * share}%`;
-  const outer = element("span", { className: "bar" }, inner);
+  mark.style.left = `${100 * rate}%`;
+  const outer = element("span", { className: share > rate ? "bar" : "bar low" }, inner, mark);
   outer.setAttribute("aria-hidden", "true");
   return outer;
 }
