@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tijepa.data.batches.order import Order
-from tijepa.data.batches.sample_rng import rngs_at
+from tijepa.data.batches.order import Order, rngs_at
 from tijepa.data.images import normalise
 from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import CLS_ID, Tokenizer

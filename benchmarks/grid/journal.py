@@ -26,7 +26,6 @@ _CODE = (
     "objectives",
     "data/scenes",
     "data/batches/order.py",
-    "data/batches/sample_rng.py",
     "training/build.py",
     "training/optimizer.py",
     "training/step.py",

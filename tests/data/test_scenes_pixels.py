@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.data.scenes import Scene, Scenes
-from tijepa.data.scenes.render import render
 from tijepa.data.scenes.shapes import DISTANCES, OUTLINES, SHAPES, extent
+from tijepa.data.scenes.source import render
 from tijepa.data.scenes.world import COLOURS, Background, SceneObject
 
 shapes = st.sampled_from(SHAPES)

@@ -16,7 +16,7 @@ from rich.console import Console
 from tijepa import load
 from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig, load_config
-from tijepa.data.store.cache import cache_folder
+from tijepa.data.store.prepare import cache_folder
 from tijepa.errors import CheckpointError, ConfigError, DataError
 from tijepa.inference import frozen_encoders
 from tijepa.inference.feature_cache import COMPLETE

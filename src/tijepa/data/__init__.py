@@ -35,6 +35,6 @@ def open_splits(
         from tijepa.data.store.source import open_store
 
         return open_store(source, version)
-    from tijepa.data.store.cache import open_cached
+    from tijepa.data.store.prepare import open_cached
 
     return open_cached(source, max_bad, state, reporter)

@@ -26,7 +26,7 @@ from torch import nn
 
 from tijepa.data.features import FeatureTable, Modality, RowFeatures, SplitFeatures, StoreFeatures
 from tijepa.data.pairs import PairSource
-from tijepa.data.store.cache import cache_folder
+from tijepa.data.store.prepare import cache_folder
 from tijepa.data.store.schema import is_remote
 from tijepa.data.store.source import Store, StoreSource, open_store
 from tijepa.data.tokenizer import Tokenizer

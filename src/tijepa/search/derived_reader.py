@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from tijepa.data.pairs import Rejected
-from tijepa.data.readers.lance_store import LanceStoreReader
+from tijepa.data.readers.own import LanceStoreReader
 from tijepa.data.records import Reader, ReaderOptions, Record
 from tijepa.data.store.prepare import Prepared, write_store
 from tijepa.data.store.schema import is_store, store_exists

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.data.batches.device_crop import crop_on_device
+from tijepa.data.batches.batch_builder import crop_on_device
 from tijepa.data.batches.loader import Loader
 from tijepa.data.images import Crop, normalise, resize_crop
 from tijepa.data.pairs import Batch, Item, PairSource, StoredImage

@@ -14,7 +14,7 @@ from rich.console import Console
 from tijepa.cli.terminal import ConsoleReporter
 from tijepa.data import open_splits
 from tijepa.data.pairs import PairSplits
-from tijepa.data.store.cache import cache_folder
+from tijepa.data.store.prepare import cache_folder
 from tijepa.errors import DataError
 
 

@@ -18,8 +18,7 @@ from typing import Literal
 
 import torch
 
-from tijepa.data.batches.batch_builder import BatchBuilder, BrokenItems, LoaderSpec
-from tijepa.data.batches.device_crop import Uncropped
+from tijepa.data.batches.batch_builder import BatchBuilder, BrokenItems, LoaderSpec, Uncropped
 from tijepa.data.batches.order import Order
 from tijepa.data.features import SplitFeatures
 from tijepa.data.pairs import Batch, PairSource, Rejected
