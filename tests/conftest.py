@@ -122,8 +122,7 @@ def frozen_settings(backbones: dict[str, Path]) -> list[str]:
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Counts the images and captions that pretrained encoders see from here on."""
-    from tijepa.model.pretrained.image_backbone import ImageBackbone
-    from tijepa.model.pretrained.text_backbone import TextBackbone
+    from tijepa.model.pretrained.backbones import ImageBackbone, TextBackbone
 
     seen = {"image": 0, "text": 0}
     for name, kind in (("image", ImageBackbone), ("text", TextBackbone)):

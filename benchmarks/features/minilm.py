@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from tijepa.data.tokenizer import Tokenizer
+from tijepa.model.pretrained.backbones import TextBackbone
 from tijepa.model.pretrained.sources import open_text_source
-from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.pretrained.weights import load_pretrained
 
 __all__ = ["WIDTH", "load_minilm"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tijepa.model.pretrained.image_backbone import ImageBackbone
+from tijepa.model.pretrained.backbones import ImageBackbone
 from tijepa.model.pretrained.sources import open_image_source
 from tijepa.model.pretrained.weights import load_pretrained
 

@@ -10,8 +10,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tijepa.inference.embeddings import Embeddings, embed, pair_features
-from tijepa.inference.energies import cosine_energy, squared_l2_energy
+from tijepa.inference.embeddings import (
+    Embeddings,
+    cosine_energy,
+    embed,
+    pair_features,
+    squared_l2_energy,
+)
 from tijepa.model.mlp import BatchTargetNorm
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.energies import cosine, squared_l2

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tijepa.model.encoders import target_copy, update_ema
-from tijepa.model.text_image_model import TextImageModel
+from tijepa.model.text_image_model import TextImageModel, target_copy, update_ema
 
 
 def model(ema: bool = True) -> TextImageModel:

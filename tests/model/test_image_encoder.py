@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tijepa.model.encoded import TokenSubset
-from tijepa.model.image_encoder import ImageEncoder
+from tijepa.model.encoders import ImageEncoder
 
 PATCH, GRID = 4, 4
 POOLINGS = ("mean", "class")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tijepa.model.image_encoder import STEMS, ConvStem, LinearStem
+from tijepa.model.encoders import STEMS, ConvStem, LinearStem
 
 
 def test_the_linear_stem_maps_each_patch_by_itself() -> None:

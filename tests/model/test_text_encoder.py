@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.model.encoded import TokenSubset
-from tijepa.model.text_encoder import TextEncoder
+from tijepa.model.encoders import TextEncoder
 
 POOLINGS = ("mean", "class")
 LONGEST = 48

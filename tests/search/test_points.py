@@ -7,7 +7,7 @@ import pytest
 from tests.search.rows import calibrated_rows
 
 from tijepa import Embedder
-from tijepa.inference.energies import joint_of
+from tijepa.inference.calibration import joint_of
 from tijepa.search.ivf import as_asked, as_points, as_queries, point_floor, searched
 from tijepa.search.vector_store import SIDES, Side
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tijepa.model.encoders import target_copy
+from tijepa.model.text_image_model import target_copy
 from tijepa.training.optimizer import build_optimizer, set_schedules
 
 

@@ -29,7 +29,7 @@ from tijepa.cli.terminal import ConsoleReporter
 from tijepa.config import RunConfig, resumed_config
 from tijepa.data.validation.image_check import look_at_image
 from tijepa.errors import CheckpointError, ConfigError, DataError, MissingExtraError, NonFiniteError
-from tijepa.inference.energies import joint_of
+from tijepa.inference.calibration import joint_of
 from tijepa.inference.results import RunResults
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.model.saving import load_tensors, read_json

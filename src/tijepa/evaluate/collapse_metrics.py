@@ -19,8 +19,7 @@ from tijepa.data.pairs import Batch
 from tijepa.errors import DataError
 from tijepa.inference.embeddings import Embeddings
 from tijepa.inference.results import ModalityReadings
-from tijepa.model.encoders import Encoders
-from tijepa.model.text_image_model import TextImageModel
+from tijepa.model.text_image_model import Encoders, TextImageModel
 from tijepa.objectives.forward import encode_modality
 from tijepa.objectives.tasks import TASKS
 

@@ -15,8 +15,7 @@ from tijepa.data.scenes import Scenes
 from tijepa.evaluate.measure import evaluation_set
 from tijepa.evaluate.retrieval import retrieval
 from tijepa.inference.embedder import Embedder
-from tijepa.inference.embeddings import Embeddings
-from tijepa.inference.energies import cosine_energy
+from tijepa.inference.embeddings import Embeddings, cosine_energy
 from tijepa.inference.results import Forgetting
 from tijepa.model.text_image_model import TextImageModel
 

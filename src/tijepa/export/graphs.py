@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from tijepa.data.features import Modality
 from tijepa.errors import CheckpointError, MissingExtraError
+from tijepa.inference.backend import OUTPUTS
 from tijepa.inference.embeddings import embed
-from tijepa.inference.onnx_backend import OUTPUTS
 from tijepa.io.formatting import first_line
 from tijepa.model.saving import ModelCard
 from tijepa.model.text_image_model import TextImageModel

@@ -25,12 +25,18 @@ from tijepa.export.graphs import (
     example_tokens,
     write_graph,
 )
-from tijepa.inference.backend import Backend, TorchBackend
+from tijepa.inference.backend import (
+    EXPORT,
+    EXPORT_FORMAT,
+    Backend,
+    OnnxBackend,
+    TorchBackend,
+    graph_name,
+)
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.embeddings import Embedded
-from tijepa.inference.hub.provenance import PROVENANCE, read_provenance
+from tijepa.inference.hub.model_card import PROVENANCE, read_provenance
 from tijepa.inference.loading import load
-from tijepa.inference.onnx_backend import EXPORT, EXPORT_FORMAT, OnnxBackend, graph_name
 from tijepa.inference.results import Retrieval
 from tijepa.io.files import whole_folder, writing
 from tijepa.io.formatting import without_nan

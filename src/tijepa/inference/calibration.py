@@ -44,17 +44,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from tijepa.data.features import Modality
 from tijepa.inference.compression import ROW_NUMBERS, LowRank, fit_low_rank
-from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
+from tijepa.inference.embeddings import (
+    Embedded,
+    Embeddings,
+    SearchEnergies,
+    cosine_energy,
+    squared_l2_energy,
+)
 from tijepa.inference.match_probability import MatchProbability
 
+Form = Literal["calibrated", "cosine", "squared_l2"]
 EXPERTS = ("heads", "direct")
 
 
@@ -293,3 +301,36 @@ def _weighted(blocks: tuple[_Block, ...], weights: tuple[float, ...]) -> _Block:
 
 def _under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value for name, value in named.items()}
+
+
+# The forms of energy, and the joint embeddings whose inner products or distances they are.
+
+
+def search_energies(e: Embeddings, form: Form, calibration: Calibration | None) -> SearchEnergies:
+    """Energies that images and texts are found by: the calibrated one depends on who asks."""
+    if form == "calibrated":
+        assert calibration is not None
+        return calibration.search_energies(e)
+    energy = cosine_energy(e) if form == "cosine" else squared_l2_energy(e)
+    return SearchEnergies(energy, energy)
+
+
+def joint_rows(
+    modality: Modality, e: Embedded, form: Form, calibration: Calibration | None
+) -> Float[Tensor, "n j"]:
+    """Joint embeddings of n items, as `Embedder.encode_image` and `encode_text` give them."""
+    if form == "calibrated":
+        assert calibration is not None
+        return calibration.rows(modality, e)
+    halves = (e.embedding, e.prediction) if modality == "image" else (e.prediction, e.embedding)
+    if form == "squared_l2":
+        return torch.cat(halves, dim=1)
+    return torch.cat([F.normalize(half, dim=1) for half in halves], dim=1) / 2**0.5
+
+
+def joint_of(
+    e: Embeddings, form: Form, calibration: Calibration | None
+) -> tuple[Float[Tensor, "i j"], Float[Tensor, "t j"]]:
+    """The same of images and of texts that were embedded together."""
+    image = joint_rows("image", e.of_images, form, calibration)
+    return image, joint_rows("text", e.of_texts, form, calibration)

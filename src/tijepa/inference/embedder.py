@@ -16,10 +16,9 @@ from tijepa.data.features import Features, Modality
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError, DataError
 from tijepa.inference.backend import Backend, Precision, TorchBackend, check_known
-from tijepa.inference.calibration import Calibration, Matches
+from tijepa.inference.calibration import Calibration, Form, Matches, joint_rows, search_energies
 from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies, pair_features
-from tijepa.inference.energies import Form, joint_rows, search_energies
-from tijepa.inference.hub.provenance import read_provenance
+from tijepa.inference.hub.model_card import read_provenance
 from tijepa.inference.hub.transfer import upload, write_model
 from tijepa.inference.inputs import (
     Encoding,
@@ -31,11 +30,12 @@ from tijepa.inference.inputs import (
     energy_of_labels,
     image_inputs,
     image_list,
+    occluded,
+    occlusion_masks,
     prompt_list,
     text_list,
 )
 from tijepa.inference.match_probability import MatchProbability, known_match
-from tijepa.inference.occlusion import occluded, occlusion_masks
 from tijepa.inference.parallel import encode_images, encode_pairs, encode_texts
 from tijepa.io.progress import SILENT, StderrReporter
 from tijepa.model.saving import ModelCard

@@ -122,6 +122,19 @@ class SearchEnergies(NamedTuple):
         return (self.images + self.texts) / 2
 
 
+def squared_l2_energy(e: Embeddings) -> Float[Tensor, "i t"]:
+    """½ (‖z_I − g(z_T)‖² + ‖g(z_I) − z_T‖²) / d for every image and text."""
+    distance = torch.cdist(e.joint_image, e.joint_text, compute_mode="donot_use_mm_for_euclid_dist")
+    return distance.square() / (2 * e.image.shape[1])
+
+
+def cosine_energy(e: Embeddings) -> Float[Tensor, "i t"]:
+    """½ (1 − cos(z_I, g(z_T)) + 1 − cos(g(z_I), z_T)) for every image and text, from 0 to 2."""
+    to_image = F.normalize(e.image, dim=1) @ F.normalize(e.image_from_text, dim=1).T
+    to_text = F.normalize(e.text_from_image, dim=1) @ F.normalize(e.text, dim=1).T
+    return 1.0 - (to_image + to_text) / 2
+
+
 def embed(model: TextImageModel, modality: Modality, pooled: Float[Tensor, "n p"]) -> Embedded:
     """Embeddings and predictions of n items from their context encoder's pooled tokens.
 

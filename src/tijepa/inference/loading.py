@@ -10,7 +10,7 @@ import torch
 from tijepa.config.layers import load_plugins_of
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError
-from tijepa.inference.backend import PRECISIONS, Precision, check_known, usable_device
+from tijepa.inference.backend import PRECISIONS, OnnxBackend, Precision, check_known, usable_device
 from tijepa.inference.calibration import Calibration
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.hub.transfer import download, is_repo_id
@@ -82,8 +82,6 @@ def _found(run: str | Path, revision: str | None) -> Path:
 
 
 def _load_onnx(folder: Path, device: torch.device, precision: Precision) -> Embedder:
-    from tijepa.inference.onnx_backend import OnnxBackend
-
     backend = OnnxBackend(folder, device, precision)
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     return Embedder(backend, tokenizer, read_card(folder), _calibration(folder), origin=folder)

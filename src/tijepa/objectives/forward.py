@@ -15,8 +15,7 @@ from torch import Tensor
 from tijepa.data.features import Features, Modality
 from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Encoded
-from tijepa.model.encoders import Encoders
-from tijepa.model.text_image_model import TextImageModel
+from tijepa.model.text_image_model import Encoders, TextImageModel
 from tijepa.objectives.base import Encodings, Objective, Pooled
 
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from tijepa.data.features import StoreFeatures
 from tijepa.errors import ConfigError, DataError
-from tijepa.inference.calibration import Directions
+from tijepa.inference.calibration import Directions, Form
 from tijepa.inference.embedder import Embedder
-from tijepa.inference.energies import Form
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
 from tijepa.inference.moments import Moments
 from tijepa.search.vector_store import VectorStore

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tijepa.errors import DataError
-from tijepa.inference.energies import Form
+from tijepa.inference.calibration import Form
 from tijepa.search.pair_energies import energies_of_rows, kept_count
 from tijepa.search.vector_store import SIDES, Side, Vectors, VectorStore
 

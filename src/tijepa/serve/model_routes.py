@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.exceptions import HTTPException
 
-from tijepa.inference.energies import Form as EnergyForm
-from tijepa.inference.energies import joint_of
-from tijepa.inference.occlusion import occluded, occlusion_masks
+from tijepa.inference.calibration import Form as EnergyForm
+from tijepa.inference.calibration import joint_of
+from tijepa.inference.inputs import occluded, occlusion_masks
 from tijepa.serve.dependencies import (
     AnyImages,
     AnyTexts,

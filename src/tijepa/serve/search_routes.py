@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from tijepa.inference.energies import joint_of
+from tijepa.inference.calibration import joint_of
 from tijepa.inference.match_probability import BASE_RATE
 from tijepa.io.formatting import without_nan
 from tijepa.search.exact import fits

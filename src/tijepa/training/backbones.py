@@ -23,17 +23,15 @@ from tijepa.inference.feature_cache import FeatureCache, feature_keys, image_inp
 from tijepa.inference.frozen_encoders import FrozenEncoder, image_pieces, text_pieces
 from tijepa.io.progress import Reporter
 from tijepa.model.encoded import Encoded
-from tijepa.model.encoders import Encoders
-from tijepa.model.pretrained.image_backbone import CHECKPOINTS, ImageBackbone
+from tijepa.model.pretrained.backbones import CHECKPOINTS, ImageBackbone, TextBackbone
 from tijepa.model.pretrained.sources import (
     ImageSource,
     TextSource,
     open_image_source,
     open_text_source,
 )
-from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.pretrained.weights import load_pretrained
-from tijepa.model.text_image_model import TextImageModel
+from tijepa.model.text_image_model import Encoders, TextImageModel
 from tijepa.objectives.tasks import TASKS
 from tijepa.training.step import Compute
 

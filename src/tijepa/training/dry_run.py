@@ -15,8 +15,7 @@ from tijepa.data.features import Features
 from tijepa.data.pairs import Batch, PairSplits
 from tijepa.io.formatting import duration
 from tijepa.io.progress import SILENT
-from tijepa.model.pretrained.image_backbone import ImageBackbone
-from tijepa.model.pretrained.text_backbone import TextBackbone
+from tijepa.model.pretrained.backbones import ImageBackbone, TextBackbone
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.runs.record import open_run_data
 from tijepa.training.backbones import adopted, cached_modalities, tokenizer_of

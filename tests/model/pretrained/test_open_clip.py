@@ -15,10 +15,9 @@ from torch import Tensor
 
 import tijepa
 from tijepa.errors import ConfigError
-from tijepa.model.pretrained.image_backbone import ImageBackbone
+from tijepa.model.pretrained.backbones import ImageBackbone, TextBackbone
 from tijepa.model.pretrained.open_clip import clip_config, is_open_clip
 from tijepa.model.pretrained.sources import open_image_source, open_text_source
-from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.pretrained.weights import BackboneFolder, load_pretrained
 
 pytest.importorskip("transformers")

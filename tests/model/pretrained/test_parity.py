@@ -10,9 +10,8 @@ import torch
 from tests.model.pretrained.tiny import write_tokenizer
 
 from tijepa.model.encoded import TokenSubset
-from tijepa.model.pretrained.image_backbone import ImageBackbone
+from tijepa.model.pretrained.backbones import ImageBackbone, TextBackbone
 from tijepa.model.pretrained.sources import open_image_source, open_text_source
-from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.pretrained.weights import load_pretrained
 
 transformers = pytest.importorskip("transformers")

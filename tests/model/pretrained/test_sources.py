@@ -171,7 +171,7 @@ def test_code_that_comes_with_a_backbone_is_refused_unless_asked_for(
     from tests.model.pretrained.tiny import write_tokenizer
 
     from tijepa.model.pretrained import transformers_backend as library
-    from tijepa.model.pretrained.text_backbone import TextBackbone
+    from tijepa.model.pretrained.backbones import TextBackbone
 
     monkeypatch.setattr(library, "_trusted", set())
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))

@@ -15,9 +15,8 @@ from tijepa.config import load_config
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError
 from tijepa.evaluate.forgetting import forgetting
-from tijepa.model.pretrained.image_backbone import ImageBackbone
+from tijepa.model.pretrained.backbones import ImageBackbone, TextBackbone
 from tijepa.model.pretrained.sources import open_image_source, open_text_source
-from tijepa.model.pretrained.text_backbone import TextBackbone
 from tijepa.model.pretrained.weights import load_pretrained
 
 pytest.importorskip("transformers")

@@ -10,12 +10,12 @@ from tests.model.pretrained.tiny import timm_vit, write_timm_vit
 from torch import nn
 
 from tijepa.errors import ConfigError
-from tijepa.model.encoders import target_copy, update_ema
-from tijepa.model.pretrained.image_backbone import ImageBackbone
+from tijepa.model.pretrained.backbones import ImageBackbone
 from tijepa.model.pretrained.sources import open_image_source
 from tijepa.model.pretrained.trainable import LowRankLinear
 from tijepa.model.pretrained.vit import architecture_of, from_timm
 from tijepa.model.pretrained.weights import hash_of_weights, load_pretrained
+from tijepa.model.text_image_model import target_copy, update_ema
 
 SHAPES = {name: tuple(value.shape) for name, value in timm_vit().items()}
 

@@ -11,8 +11,7 @@ from typing import Any
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CheckpointError, ConfigError, MissingExtraError
 from tijepa.inference.calibration import Calibration
-from tijepa.inference.hub.model_card import page
-from tijepa.inference.hub.provenance import PROVENANCE, Provenance
+from tijepa.inference.hub.model_card import PROVENANCE, Provenance, page
 from tijepa.io.files import writing
 from tijepa.model.saving import FROZEN, ModelCard, save_model, save_tensors, write_json
 from tijepa.model.text_image_model import TextImageModel

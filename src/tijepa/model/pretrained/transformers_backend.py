@@ -19,8 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tijepa.errors import ConfigError, MissingExtraError
-from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
-from tijepa.model.pretrained.backbone_output import ImageNet, patches_of
+from tijepa.model.encoded import Encoded, ImageNet, TokenSubset, gather_tokens, patches_of
 from tijepa.model.pretrained.open_clip import (
     WEIGHTS,
     by_transformers_names,

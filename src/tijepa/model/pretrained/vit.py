@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from tijepa.errors import ConfigError, MissingExtraError
 from tijepa.io.formatting import first_line
-from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
-from tijepa.model.pretrained.backbone_output import ImageNet, patches_of
+from tijepa.model.encoded import Encoded, ImageNet, TokenSubset, gather_tokens, patches_of
 from tijepa.model.transformer import Transformer
 
 _HEAD_WIDTH = 64  # of every plain ViT in timm
