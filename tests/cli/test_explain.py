@@ -31,8 +31,19 @@ def test_the_overlay_and_the_lowest_cell_are_those_of_the_map(
     assert f"lowest energy {float(energy.min()):.3f} in row {row + 1}, column {column + 1}" in out
     pair = float(model.energy(image, "a red circle"))
     assert f"energy of the pair {pair:.3f} (calibrated, nats)" in out
+    assert re.search(r"probability of match \d+\.\d\s%, base rate 50\.0\s%", out)
     with Image.open("overlay.png") as overlay:
         assert overlay.width == 512
+
+
+def test_a_map_that_any_words_have_is_called_flat(
+    tiny_run: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One cell has nothing to differ from."""
+    assert main(["explain", str(tiny_run), str(image), "a red circle", "--grid", "1"]) == 0
+    assert "flat: unrelated words have nearly the same map (correlation 1.00)" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import Tensor
 import tijepa
 from tijepa.data.scenes import Scenes
 from tijepa.data.scenes.wording import phrase
-from tijepa.evaluate.grounding import centres_inside, hits, pointing, pointing_on_scenes
+from tijepa.evaluate.grounding import centres_inside, hits, pointing, pointing_on_scenes, sameness
 
 
 def test_a_cell_is_inside_where_its_centre_is() -> None:
@@ -98,3 +98,14 @@ def test_by_default_the_models_own_maps_are_played(tiny_run: Path) -> None:
     played = pointing_on_scenes(tijepa.load(tiny_run), scenes, 5)
     assert played.grid == 8
     assert played.queries == sum(len(scenes.scene(i).objects) for i in range(2))
+
+
+def test_sameness_is_the_correlation_with_the_mean_map_of_other_words() -> None:
+    """(0 1; 2 3) twice as steep is the same, (3 2; 1 0) the opposite; two that cancel are flat."""
+    energy = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    assert sameness(energy, torch.stack([2 * energy, 2 * energy + 9])) == pytest.approx(1)
+    assert sameness(energy, (3 - energy)[None]) == pytest.approx(-1)
+    assert sameness(energy, torch.stack([energy, 3 - energy])) == 1.0
+    assert sameness(torch.ones(1, 1), torch.zeros(8, 1, 1)) == 1.0
+    turned = torch.tensor([[1.0, 3.0], [0.0, 2.0]])  # products .75 − .75 − .75 + .75
+    assert sameness(energy, turned[None]) == pytest.approx(0)

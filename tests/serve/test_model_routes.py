@@ -4,9 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from tijepa.evaluate.grounding import UNRELATED, sameness
 from tijepa.inference.embedder import Embedder
 
 TEXTS = ["a red circle", "a blue star left of a green ring"]
@@ -68,6 +70,11 @@ def test_the_map_and_its_lowest_cell_are_those_of_the_model(
         assert 4 * one["row"] + one["column"] == int(energy.argmin())
         pair = float(served_model.energy(pixels(image), text))
         assert one["pair"] == pytest.approx(pair, rel=1e-4, abs=1e-3)
+        unrelated = [served_model.energy_map(pixels(image), u, grid=4) for u in UNRELATED]
+        same = sameness(energy, torch.stack(unrelated))
+        assert one["sameness"] == pytest.approx(same, abs=1e-3)
+        assert one["flat"] is (one["sameness"] >= 0.8)
+    assert answer["base_rate"] == 0.5
 
 
 def test_an_item_of_the_store_is_explained_like_its_file(

@@ -117,12 +117,15 @@ def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
 def explain(
     run: Path, image: Path, text: str, out: Path, grid: int, checkpoint: str | None
 ) -> None:
-    """Show where in IMAGE the model of RUN sees TEXT.
+    """Show where a small part of IMAGE fits TEXT, by the model of RUN.
+
+    Any words have a map: it says where they fit best, not whether they do.
 
     \b
     tijepa explain runs/demo image.png "a red circle"
     """
-    from tijepa.io.formatting import energy_name
+    from tijepa.inference.match_probability import BASE_RATE
+    from tijepa.io.formatting import energy_name, percent
     from tijepa.runs.report.images import explain_pair
 
     found = explain_pair(run, image, text, out, grid=grid, checkpoint=checkpoint)
@@ -131,4 +134,12 @@ def explain(
         f" {grid} x {grid} cells, counted from the top left"
     )
     click.echo(f"energy of the pair {found.pair:.3f} ({energy_name(found.form)})")
+    if found.probability is not None:
+        rate = percent(BASE_RATE)
+        click.echo(f"probability of match {percent(found.probability)}, base rate {rate}")
+    if found.flat:
+        click.echo(
+            f"flat: unrelated words have nearly the same map (correlation {found.sameness:.2f}),"
+            " so it may show what stands out in the image rather than where the words are"
+        )
     click.echo(f"overlay: {out}")

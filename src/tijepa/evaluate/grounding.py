@@ -67,6 +67,32 @@ def pointing(
     )
 
 
+# words that hardly an image is of: what the map of other words has in common with theirs, the image
+# alone has made
+UNRELATED = (
+    "quarterly revenue spreadsheet",
+    "a circuit board under a microscope",
+    "sushi platter",
+    "lorem ipsum dolor sit amet",
+    "a stack of pancakes with syrup",
+    "galaxy in deep space",
+    "xyzzy",
+    "chest x-ray of a patient",
+)
+FLAT_FROM = 0.8  # sameness from which on a map may tell nothing of its own words
+
+
+def sameness(energy: Float[Tensor, "g g"], unrelated: Float[Tensor, "u g g"]) -> float:
+    """Correlation of a map with the mean map of u unrelated texts over the same image, −1 to 1.
+
+    1 where either does not vary at all: then the map is flat in the plain sense.
+    """
+    maps = torch.stack([energy, unrelated.mean(dim=0)]).flatten(1).double()
+    own, other = maps - maps.mean(dim=1, keepdim=True)
+    length = float(own.norm() * other.norm())
+    return float(own @ other) / length if length > 1e-12 else 1.0
+
+
 def pointing_on_scenes(
     embedder: Embedder, scenes: Scenes, items: int, maps_of: MapsOf | None = None
 ) -> Pointing:

@@ -8,9 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.exceptions import HTTPException
 
+from tijepa.evaluate.grounding import FLAT_FROM, UNRELATED, sameness
 from tijepa.inference.calibration import Form as EnergyForm
 from tijepa.inference.calibration import joint_of
 from tijepa.inference.inputs import occluded, occlusion_masks
+from tijepa.inference.match_probability import BASE_RATE
 from tijepa.serve.dependencies import (
     AnyImages,
     AnyTexts,
@@ -73,7 +75,7 @@ async def energy(
     )
 
 
-@router.post("/explain", summary="Where in an image a text is")
+@router.post("/explain", summary="Where in an image a text fits")
 async def explain(
     request: Request,
     text: TextsField,
@@ -81,9 +83,10 @@ async def explain(
     row: Annotated[int | None, Form(description="Instead: an item of the store.")] = None,
     grid: Annotated[int, Form(ge=1, le=16, description="Cells a side; grid² images.")] = 8,
 ) -> ExplainAnswer:
-    """Energy of a text with what a small opening shows of the image, cell by cell.
+    """Energy of a text with what an occlusion mask leaves of the image, cell by cell.
 
-    The cells divide the largest centred square of the image, which is what the model sees of it.
+    Any text has a map: it says where the text fits best, not whether it does. The cells divide the
+    largest centred square of the image, which is what the model sees of it.
     """
     service = service_of(request)
     check_texts(text, service.limits)
@@ -104,26 +107,32 @@ async def explain(
     if grid > size // 2:
         raise HTTPException(422, f"grid is {grid}: it must lie between 1 and {size // 2}")
     seen = await service.in_thread(occluded, received.inputs, occlusion_masks(size, grid))
-    e = await service.embeddings([received.inputs, *seen], text)
+    e = await service.embeddings([received.inputs, *seen], [*text, *UNRELATED])
     form = service.embedder.default_form
     values = service.embedder.energy_of(e, form)
     match = service.embedder.match
-    pair = values[0]
+    pair, values = values[0, : len(text)], values[1:]
+    unrelated = values[:, len(text) :].T.reshape(-1, grid, grid)
+    energy = values[:, : len(text)].T.reshape(-1, grid, grid)
+    same = [sameness(one, unrelated) for one in energy]
     probability = [None] * len(text) if match is None else match.probability(pair).tolist()
-    lowest = values[1:].argmin(dim=0).tolist()
+    lowest = energy.flatten(1).argmin(dim=1).tolist()
     return ExplainAnswer(
         form=form,
         grid=grid,
         width=received.width,
         height=received.height,
+        base_rate=None if match is None else BASE_RATE,
         maps=[
             EnergyMap(
                 text=one,
-                energy=values[1:, k].reshape(grid, grid).tolist(),
+                energy=energy[k].tolist(),
                 row=lowest[k] // grid,
                 column=lowest[k] % grid,
                 pair=float(pair[k]),
                 probability=probability[k],
+                sameness=same[k],
+                flat=same[k] >= FLAT_FROM,
             )
             for k, one in enumerate(text)
         ],

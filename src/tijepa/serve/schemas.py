@@ -44,7 +44,7 @@ class EnergyAnswer(_Answer):
 
 
 class EnergyMap(_Answer):
-    """Where one text is in the image."""
+    """Where one text fits in the image."""
 
     text: str = Field(description="The text as sent.")
     energy: list[list[float]] = Field(
@@ -54,6 +54,10 @@ class EnergyMap(_Answer):
     column: int = Field(description="Column of the lowest cell, from 0.")
     pair: float = Field(description="Energy of the text with the whole image.")
     probability: float | None = Field(description=_PROBABILITY)
+    sameness: float = Field(description="Correlation with the map of unrelated words, -1 to 1.")
+    flat: bool = Field(
+        description="Whether sameness is 0.8 or more: the map may tell nothing of the text."
+    )
 
 
 class ExplainAnswer(_Answer):
@@ -63,6 +67,9 @@ class ExplainAnswer(_Answer):
     grid: int = Field(description="Cells a side. They divide the largest centred square.")
     width: int = Field(description="Width of the upright image in pixels.")
     height: int = Field(description="Height of the upright image in pixels.")
+    base_rate: float | None = Field(
+        description="Probability of match by chance; null where the model has none."
+    )
     maps: list[EnergyMap] = Field(description="One map a text, in the order sent.")
 
 

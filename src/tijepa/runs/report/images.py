@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from tijepa.data.images import centre_square
 from tijepa.errors import ConfigError, DataError
-from tijepa.inference.inputs import check_text, read_image
+from tijepa.evaluate.grounding import FLAT_FROM, UNRELATED, sameness
+from tijepa.inference.inputs import check_text, image_inputs, read_image
 from tijepa.inference.loading import load
 from tijepa.io.files import writing
 from tijepa.io.page import data_uri
@@ -102,7 +104,11 @@ SHOWN = 512  # pixels a side of the overlay
 
 @dataclass(frozen=True)
 class Explanation:
-    """The map, its lowest cell (row and column from 0), and the pair's energy, all by one form."""
+    """The map, its lowest cell (row and column from 0), and the pair's energy, all by one form.
+
+    `sameness` is the map's correlation with that of unrelated words: from 0.8 on it is `flat`.
+    `probability` is that of a match of the pair where every second is matched, None where unknown.
+    """
 
     energy_map: Float[Tensor, "g g"]
     row: int
@@ -110,6 +116,13 @@ class Explanation:
     lowest: float
     pair: float
     form: str
+    sameness: float
+    probability: float | None
+
+    @property
+    def flat(self) -> bool:
+        """Whether the map is much like that of unrelated words, and may tell nothing of its own."""
+        return self.sameness >= FLAT_FROM
 
 
 def explain_pair(
@@ -128,7 +141,9 @@ def explain_pair(
         raise ConfigError(f"`out` {out} is the image itself: name another file")
     embedder = load(run, checkpoint=checkpoint)
     photo = read_image(image)
-    energy = embedder.energy_map(photo, text, grid=grid)
+    inputs = image_inputs([photo], slice(0, 1), embedder.card)[0]
+    energy, *unrelated = embedder.energy_maps_of_input(inputs, [text, *UNRELATED], grid=grid)
+    pair = embedder.energy(photo, text)
     lowest = int(energy.argmin())
     shown = centre_square(photo, SHOWN)
     write_overlay(out, Image.fromarray(shown), energy)
@@ -137,8 +152,10 @@ def explain_pair(
         row=lowest // grid,
         column=lowest % grid,
         lowest=float(energy.min()),
-        pair=float(embedder.energy(photo, text)),
+        pair=float(pair),
         form=embedder.default_form,
+        sameness=sameness(energy, torch.stack(unrelated)),
+        probability=None if embedder.match is None else float(embedder.match.probability(pair)),
     )
 
 

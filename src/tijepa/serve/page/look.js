@@ -2,10 +2,11 @@
 
 import { get, imageFile, post, showImage } from "./api.js";
 import { EnergyMap, rampGradient } from "./map.js";
-import { complain, element, fixed, mosaic, percent, unit } from "./words.js";
+import { bar, complain, element, fixed, mosaic, percent, unit } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const words = $("look-words"), image = $("image"), canvas = $("map");
+const DOUBTFUL = 0.1; // probability of match below which words hardly fit
 const map = new EnergyMap(canvas, image);
 
 let about = null;
@@ -161,12 +162,18 @@ function show() {
   const one = found.maps[0], { form } = found;
   $("reading").hidden = false;
   map.show(one, found);
-  $("pair").replaceChildren(fixed(one.pair, form), " ", element("small", {}, unit(form)));
+  $("pair").replaceChildren(fixed(one.pair, form), " ", element("small", {}, `${unit(form)}, low = fits`));
   $("chance-part").hidden = one.probability === null;
   if (one.probability !== null) {
     $("chance").textContent = percent(one.probability);
-    $("chance-bar").style.width = `${100 * one.probability}%`;
+    $("rate").textContent = `base rate ${percent(found.base_rate)}`;
+    $("chance-bar").replaceChildren(bar(one.probability, found.base_rate));
   }
+  const doubts = [
+    one.probability !== null && one.probability < DOUBTFUL && "The words hardly fit the image: the map only shows where they fit least badly.",
+    one.flat && "This map is nearly the same for unrelated words: it may show what stands out in the image rather than where the words are.",
+  ].filter(Boolean);
+  $("look-doubt").replaceChildren(...doubts.map((said) => element("p", { className: "notice plain" }, said)));
   $("low").textContent = fixed(map.low, form);
   $("high").textContent = fixed(map.high, form);
   $("unit").textContent = unit(form);
