@@ -171,8 +171,7 @@ def embed(
     """
     from tijepa.cli.terminal import ConsoleReporter
     from tijepa.inference.loading import load
-    from tijepa.search.embed_store import embedded_store
-    from tijepa.search.export import check_ending, write_embeddings
+    from tijepa.search.embed_store import check_ending, embedded_store, write_embeddings
 
     check_ending(out)
     model = load(run, checkpoint=checkpoint)
