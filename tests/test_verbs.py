@@ -22,7 +22,8 @@ def test_the_verbs_are_functions_with_typed_results(
     index = tijepa.index(tiny_run, store, threads=1)
     assert len(index) == 56
     answer = tijepa.search(tiny_run, store, "a red circle", k=3)
-    assert [hit.energy for hit in answer.hits] == sorted(hit.energy for hit in answer.hits)
+    scores = [hit.score for hit in answer.hits]
+    assert scores == sorted(scores, reverse=True)
     assert len(answer.hits) == 3
     clean = str(tmp_path / "clean.lance")
     filtered = tijepa.filter(tiny_run, store, tmp_path / "out", keep=0.5, new_store=clean)

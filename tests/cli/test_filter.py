@@ -119,7 +119,7 @@ def test_a_second_pairing_keeps_what_the_first_one_said(
     [
         (["--keep", "80"], "--keep is 80.0: it must lie between 0 and 1"),
         (["--store", "more"], "--store more does not end with .lance"),
-        (["--where", "likes > 3"], "No field named likes"),
+        (["--where", "likes > 3"], "column 'likes' is unknown"),
         (["--where", "split = 'test'"], "0 images without caption and 0 captions"),
     ],
 )
