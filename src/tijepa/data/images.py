@@ -295,11 +295,34 @@ def open_image(data: bytes) -> Image.Image:
         raise ImageError("image-too-large", reason) from None
     except UnidentifiedImageError:
         if known != ["PNG"] and not data.startswith(_MAGIC):
-            raise ImageError("image-unknown-format", "not an image of a known format") from None
+            raise ImageError("image-unknown-format", _format_told(data)) from None
         raise ImageError("image-header-damaged", "header is damaged") from None
     except Exception as error:  # noqa: BLE001 (plugins raise anything on damaged headers)
         reason = f"header is damaged: {_first_line(error)}"
         raise ImageError("image-header-damaged", reason) from None
+
+
+_FOREIGN = (
+    (b"ftyphei", "is HEIC, which is not read: convert it to JPEG"),
+    (b"ftyphev", "is HEIC, which is not read: convert it to JPEG"),
+    (b"ftypmif1", "is HEIF, which is not read: convert it to JPEG"),
+    (b"ftypmsf1", "is HEIF, which is not read: convert it to JPEG"),
+    (b"JXL ", "is JPEG XL, which is not read: convert it to JPEG or PNG"),
+    (b"<svg", "is SVG, a drawing without pixels: render it as PNG"),
+    (b"<!doctype html", "is a page of HTML, perhaps an error that was downloaded: get it anew"),
+    (b"<html", "is a page of HTML, perhaps an error that was downloaded: get it anew"),
+    (b"%pdf", "is PDF: render its pages as PNG"),
+)
+
+
+def _format_told(data: bytes) -> str:
+    """What bytes that are no image of a known format are, as far as their beginning tells."""
+    start = data[:512]
+    if start.startswith(b"\xff\x0a"):
+        return "is JPEG XL, which is not read: convert it to JPEG or PNG"
+    low = start.lower()
+    told = (words for mark, words in _FOREIGN if mark.lower() in low)
+    return next(told, "not an image of a known format")
 
 
 def _silence_pillow() -> None:

@@ -76,10 +76,14 @@ class PairSource(ABC):
 
 @dataclass(frozen=True)
 class Rejected:
-    """A broken item: listed with its reason, not used."""
+    """What is listed with its reason and not used: a broken item, or as many as `samples` says.
+
+    0 where no sample is lost by it, as by a member of a shard that nobody needs.
+    """
 
     item: str
     reason: str
+    samples: int = 1
 
 
 def rejected_file(folder: Path) -> Path:

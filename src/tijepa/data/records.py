@@ -11,7 +11,7 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -86,6 +86,62 @@ class ReaderOptions:
         return (named,) if isinstance(named, str) else named
 
 
+@dataclass
+class Account:
+    """What became of every sample of a source, each counted once.
+
+    `held` is how many the reader says there are, None where that is not known without reading.
+    `rejected` includes `copies`, which are sound but were asked to be skipped; `known` stood in the
+    store already.
+    """
+
+    held: int | None = None
+    given: int = 0
+    pairs: int = 0
+    images_only: int = 0
+    texts_only: int = 0
+    rejected: int = 0
+    copies: int = 0
+    known: int = 0
+
+    @property
+    def sound(self) -> int:
+        """Samples that can be used."""
+        return self.pairs + self.images_only + self.texts_only
+
+    @property
+    def items(self) -> int:
+        """Samples that are used or rejected."""
+        return self.sound + self.rejected
+
+    @property
+    def bad_share(self) -> float:
+        """Share of the samples that are broken or were not read."""
+        return (self.rejected - self.copies) / self.items if self.items else 0.0
+
+    def taking(
+        self,
+        items: Iterable[Record | Rejected],
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Record | Rejected]:
+        """The `items` of the source; at the end what it holds beside them, as not read."""
+        for item in items:
+            samples = item.samples if isinstance(item, Rejected) else 1
+            self.given += samples
+            advance(samples)
+            yield item
+        missing = 0 if self.held is None else self.held - self.given
+        assert missing >= 0, f"the reader gave {self.given} samples of {self.held}"
+        if missing:
+            self.given += missing
+            yield Rejected("(not read)", f"{missing:,} samples of the source are not read", missing)
+
+    def settle(self) -> None:
+        """Every sample that was given has become something, and one thing."""
+        became = self.items + self.known
+        assert self.given == became, f"{self.given} samples were given, {became} accounted for"
+
+
 class Reader(ABC):
     """One layout. Raises `DataError` when opened if the source as a whole cannot be used."""
 
@@ -107,7 +163,11 @@ class Reader(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Record | Rejected]:
-        """Records in a fixed order; what cannot even become a record as `Rejected`."""
+        """Records in a fixed order; what cannot even become a record as `Rejected`.
+
+        Every sample of the source is in one of them. A text is a record without an image only where
+        the source has none for it, never because its image was not read.
+        """
 
     def first(self, most: int) -> Iterator[Record | Rejected]:
         """At most `most` records of each split, in the order of all; those without split are one.
@@ -132,7 +192,10 @@ class Reader(ABC):
         """A hex digest that changes when the source changes; cheap (names, sizes, times)."""
 
     def count(self) -> int | None:
-        """Number of records if it is known without reading them, for the progress bar."""
+        """Number of samples if it is known without reading them.
+
+        What is given falls short of it by samples that were not read, which count as rejected.
+        """
         return None
 
 

@@ -47,10 +47,6 @@ class DerivedReader(Reader):
         words = f"{self._store.fingerprint()} {json.dumps(changes)}"
         return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
 
-    def count(self) -> int | None:
-        """Rows of the store that is read, some of which may go."""
-        return self._store.count()
-
     @property
     def _total(self) -> int:
         return sum(map(len, self._changes.values()))

@@ -94,7 +94,7 @@ def test_a_damaged_file_among_others_is_rejected(tmp_path: Path) -> None:
     records, (problem,) = read(tmp_path)
     assert len(records) == 1
     assert problem.item == "a.parquet"
-    assert problem.reason.startswith("cannot be read after row 0: ")
+    assert problem.reason.startswith("cannot be read: ")
     assert "\n" not in problem.reason
 
 
@@ -104,7 +104,8 @@ def test_damaged_pages_end_a_file_and_not_the_reading(tmp_path: Path) -> None:
     content[4:400] = b"\xff" * 396
     path.write_bytes(bytes(content))
     _, rejected = read(path)
-    assert "cannot be read after row" in rejected[-1].reason
+    assert [problem.samples for problem in rejected] == [100]
+    assert rejected[-1].reason.startswith("rows 1 to 100 cannot be read: ")
 
 
 def test_a_file_without_usable_columns_is_refused(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ def test_pickles_are_neither_read_nor_forgotten(tmp_path: Path) -> None:
     records, rejected = read(tar(tmp_path / "a.tar", *members, ("0.pkl", b"x")))
     assert len(records) == 3
     assert rejected == [
-        Rejected("*.pkl", "1 members of this kind are not read"),
-        Rejected("*.pyd", "3 members of this kind are not read"),
+        Rejected("*.pkl", "1 members of this kind are not read", samples=0),
+        Rejected("*.pyd", "3 members of this kind are not read", samples=0),
     ]
 
 
@@ -160,8 +160,8 @@ def test_missing_shards_of_a_pattern_are_told(tmp_path: Path) -> None:
     records, rejected = read(f"{tmp_path}/s-{{00..02}}.tar")
     assert [record.id for record in records] == ["s-01/1"]
     assert rejected == [
-        Rejected("s-00.tar", "file is missing"),
-        Rejected("s-02.tar", "file is missing"),
+        Rejected("s-00.tar", "file is missing: by the others it has about 1 samples"),
+        Rejected("s-02.tar", "file is missing: by the others it has about 1 samples"),
     ]
     with pytest.raises(DataError, match="none of the 3 shards"):
         open_reader(f"{tmp_path}/t-{{00..02}}.tar")

@@ -286,8 +286,9 @@ def test_examples_and_listed_groups_are_bounded(tmp_path: Path) -> None:
 def test_any_number_of_splits_is_counted(tmp_path: Path) -> None:
     """A split column that names every item: the first 999 and the rest in one."""
     with Diagnosis(tmp_path / "d", source="s", description="") as diagnosis:
-        for number in range(1_200):
-            record = Record(str(number), "", None, (str(number),), split=f"s{number}")
+        records = [Record(str(n), "", None, (str(n),), split=f"s{n}") for n in range(1_200)]
+        for record in diagnosis.account.taking(records):
+            assert isinstance(record, Record)
             diagnosis.add(check_record(record))
         report = diagnosis.finish()
     assert len(report.facts["splits"]) == 1_000

@@ -211,7 +211,7 @@ def everything_is_accounted_for(folder: Path, count: int, seed: int) -> Counter[
     sound = []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Diagnosis(folder, source="mutated", description="mutated", max_tokens=8) as diagnosis:
-        for item in validate_parallel(mutated(count, seed), threads=2):
+        for item in validate_parallel(diagnosis.account.taking(mutated(count, seed)), threads=2):
             if not isinstance(item, Rejected) and item.sound is not None:
                 sound.append(item.sound.record.id)
             diagnosis.add(item)

@@ -24,7 +24,7 @@ def records(folder: Path, file: str) -> Iterator[Record]:
 
 def diagnosed(folder: Path, file: str, out: Path) -> Report:
     with Diagnosis(out, source=str(folder), description=file) as diagnosis:
-        for item in validate_parallel(records(folder, file), threads=2):
+        for item in validate_parallel(diagnosis.account.taking(records(folder, file)), threads=2):
             diagnosis.add(item)
         return diagnosis.finish()
 

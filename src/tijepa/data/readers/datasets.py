@@ -26,6 +26,7 @@ from tijepa.errors import DataError, MissingExtraError
 from tijepa.io.formatting import first_line
 from tijepa.registry import register
 
+Rows = Mapping[str, Any]
 _PREFIXES = ("hub:", "hf://datasets/")
 _NAME = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")
 
@@ -174,17 +175,18 @@ def _rows(split: Any, label: str) -> Iterator[Row | Rejected]:
     import pyarrow
 
     number = 0
+    classes = _class_names(split)
     try:
         split.data.validate(full=True)  # damaged offsets would lead out of the memory
         for number, values in enumerate(split, start=1):
-            yield Row(number, values)
+            yield Row(number, _named(values, classes))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = f"this row and those after it cannot be read: {first_line(error)}"
-        yield Rejected(f"{label}:{number + 1}", reason)
+        yield Rejected(f"{label}:{number + 1}", reason, samples=split.num_rows - number)
 
 
 def _undecoded(split: Any) -> Any:
-    """The split with image columns as bytes and path instead of decoded images."""
+    """The split with images as bytes and path instead of decoded."""
     datasets = import_datasets()
     for name, feature in split.features.items():
         if isinstance(feature, datasets.Image):
@@ -192,10 +194,28 @@ def _undecoded(split: Any) -> Any:
     return split.with_format(None)
 
 
+def _class_names(split: Any) -> dict[str, list[str]]:
+    """The names of classes by the columns that hold their numbers."""
+    datasets = import_datasets()
+    return {
+        name: list(feature.names)
+        for name, feature in split.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+
+
+def _named(values: Rows, classes: Mapping[str, list[str]]) -> Rows:
+    """A row with the names of its classes; a number that has none, such as -1, is none."""
+    names = {
+        column: names[values[column]] if values[column] in range(len(names)) else None
+        for column, names in classes.items()
+    }
+    return {**values, **names}
+
+
 PREFIX = "memory:"
 _WHERE = "the data given"
 
-Rows = Mapping[str, Any]
 _given: dict[str, _Items | _Datasets] = {}
 
 

@@ -21,9 +21,23 @@ from tijepa.data.records import canonical_split
 from tijepa.errors import DataError
 
 MAX_FILE_BYTES = 256_000_000  # larger images are not read into memory
+# names of images; those of formats that are not read are rejected one by one by the check
 IMAGE_SUFFIXES = frozenset(
-    f".{name}" for name in ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
-)
+    f".{name}"
+    for name in (
+        "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2",
+        "ppm", "pgm", "heic", "heif", "jxl",
+    )
+)  # fmt: skip
+_CLUTTER = frozenset(("thumbs.db", "desktop.ini", "readme", "license", "notice"))
+
+
+def is_clutter(path: str) -> bool:
+    """Whether it is no sample: hidden files (also macOS' ._NAME), `__MACOSX`, a read-me."""
+    *folders, name = path.split("/")
+    return name.startswith(".") or name.lower() in _CLUTTER or "__MACOSX" in folders
+
+
 _MAX_DEPTH = 64
 _MAX_BYTES = 4_000_000_000  # parsed, it takes several times as much memory
 
@@ -130,7 +144,7 @@ def _walk(
         return
     yield folder, [name for name, is_folder in kinds if not is_folder]
     for name, is_folder in kinds:
-        if is_folder and not name.startswith("."):
+        if is_folder and not name.startswith(".") and name != "__MACOSX":
             yield from _walk(root, os.path.join(folder, name), (*above, here))
 
 

@@ -18,6 +18,7 @@ from tijepa.data.readers.files import (
     IMAGE_SUFFIXES,
     digest_of_files,
     extra_of,
+    is_clutter,
     printable,
     read_file,
     read_json,
@@ -102,9 +103,10 @@ class SiblingsReader(Reader):
             for stem in _by_stem(*step):
                 if stem.images:
                     yield stem
-                elif stem.text is not None:
-                    text = printable(os.path.join(stem.folder, stem.text))
-                    yield Rejected(text, "text without an image of the same name")
+                else:
+                    lone = printable(os.path.join(stem.folder, stem.text or stem.json or ""))
+                    kind = "JSON" if stem.text is None else "text"
+                    yield Rejected(lone, f"{kind} without an image of the same name")
                 for other in stem.images[1:]:
                     reason = f"{printable(stem.images[0])} has the same name and is used"
                     yield Rejected(printable(os.path.join(stem.folder, other)), reason)
@@ -140,6 +142,8 @@ def _by_stem(folder: str, names: list[str]) -> Iterable[_Stem]:
     for name in names:
         base, ending = os.path.splitext(name)
         ending = ending.lower()
+        if is_clutter(name) or name.endswith("_stats.json"):  # img2dataset's, of a whole shard
+            continue
         if ending not in IMAGE_SUFFIXES and ending not in (".txt", ".json"):
             continue
         stem = stems.setdefault(base, _Stem(folder))

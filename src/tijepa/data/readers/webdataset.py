@@ -1,9 +1,13 @@
 """WebDataset: tar shards in which the files of one sample share a name up to its first dot.
 
+Where names hold dots of their own (`a.1.jpg` and `a.2.jpg`), samples are told apart by all before
+the last one. `key.jpg` is the image before `key.depth.png`. Links inside a shard are followed.
+
 The layout is described at https://github.com/webdataset/webdataset and is what img2dataset writes
-(its .parquet and _stats.json files beside the shards are ignored). Images are .jpg, .jpeg, .png
-or .webp; .txt is the caption; .json may hold captions, a split and further columns; .cls, .id and
-.url are kept as text. Anything else, pickles above all, is not read and told at the end.
+(its .parquet and _stats.json files beside the shards are ignored). Images are those of
+`IMAGE_SUFFIXES`; .txt is the caption; .json may hold captions, a split and further columns; .cls,
+.id and .url are kept as text. Anything else, pickles above all, is not read and told at the end;
+a sample without image that holds such a member is rejected, for its image may be in there.
 """
 
 from __future__ import annotations
@@ -15,19 +19,25 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from tijepa.data.pairs import Rejected
-from tijepa.data.readers.files import check_size, digest_of_files, printable
+from tijepa.data.readers.files import (
+    IMAGE_SUFFIXES,
+    check_size,
+    digest_of_files,
+    is_clutter,
+    printable,
+)
 from tijepa.data.readers.siblings import read_sidecar
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_names
 from tijepa.errors import DataError
 from tijepa.io.formatting import first_line
 from tijepa.registry import register
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
+_IMAGES = frozenset(ending[1:] for ending in IMAGE_SUFFIXES)
 _TEXTS = ("cls", "id", "url")
 _MAX_SHARDS = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -67,19 +77,27 @@ class WebDatasetReader(Reader):
 
     def __iter__(self) -> Iterator[Record | Rejected]:
         unread: Counter[str] = Counter()
+        whole, read = 0, 0  # shards read to their end, and the samples in them
+        missing: list[Rejected] = []
         for path in self._shards:
             shard = index_shard(path)
             label = self._label(path)
             if shard.samples:
                 yield from self._samples(path, label, shard, unread)
-            for name, offset in shard.repeated:
-                yield Rejected(
-                    printable(f"{label}/{name}"), f"stands again at byte {offset:,} of the shard"
-                )
-            if shard.damage:
-                yield Rejected(f"{label}.tar", shard.damage)
+            for name, reason in shard.unusable:
+                yield Rejected(printable(f"{label}/{name}"), reason)
+            if not shard.damage:
+                whole, read = whole + 1, read + len(shard.samples)
+            elif shard.lost is None:
+                missing.append(Rejected(f"{label}.tar", shard.damage))
+            else:
+                yield Rejected(f"{label}.tar", shard.damage, shard.lost)
+        mean = max(1, round(read / max(1, whole)))
+        for one in missing:
+            reason = f"{one.reason}: by the others it has about {mean:,} samples"
+            yield replace(one, reason=reason if whole else one.reason, samples=mean)
         for ending, count in sorted(unread.items()):
-            yield Rejected(f"*.{ending}", f"{count:,} members of this kind are not read")
+            yield Rejected(f"*.{ending}", f"{count:,} members of this kind are not read", samples=0)
 
     def describe(self) -> str:
         """See `Reader.describe`."""
@@ -88,8 +106,8 @@ class WebDatasetReader(Reader):
         if named is not None:
             captions = f"'{', '.join(named)}' of json"
         return (
-            f"{self._source}: {len(self._shards):,} tar shards; image from "
-            f"{', '.join(_IMAGES)}; captions from {captions}"
+            f"{self._source}: {len(self._shards):,} tar shards; image from jpg, png and the like; "
+            f"captions from {captions}"
         )
 
     def fingerprint(self) -> str:
@@ -121,13 +139,17 @@ class WebDatasetReader(Reader):
         unread: Counter[str],
     ) -> Record:
         by_kind: dict[str, tuple[str, Member]] = {}
-        for ending, member in members.items():
+        other = ""
+        for ending, member in sorted(members.items(), key=lambda one: one[0].count(".")):
             kind = ending.rpartition(".")[2]
             kind = "image" if kind in _IMAGES else kind
             if kind in by_kind or kind not in ("image", "txt", "json", *_TEXTS):
                 unread[printable(ending)] += 1
+                other = other or printable(ending)
             else:
                 by_kind[kind] = (ending, member)
+        if "image" not in by_kind and other:
+            raise DataError(f"has no image, and a member .{other} that is not read")
         content = {kind: _read(file, *found) for kind, found in by_kind.items()}
         try:
             sidecar = read_sidecar(
@@ -154,6 +176,8 @@ class WebDatasetReader(Reader):
 
 
 def _read(file: BinaryIO, ending: str, member: Member) -> bytes:
+    if member.problem:
+        raise DataError(f".{ending} {member.problem}")
     check_size(member.size)
     file.seek(member.offset)
     data = file.read(member.size)
@@ -167,19 +191,25 @@ def _read(file: BinaryIO, ending: str, member: Member) -> bytes:
 
 @dataclass(frozen=True)
 class Member:
-    """A file in a shard: where its bytes are."""
+    """A file in a shard: where its bytes are, or why they cannot be had."""
 
     offset: int
     size: int
+    problem: str = ""
 
 
 @dataclass
 class Shard:
-    """What one shard holds, by key and then by ending, both in the order of the file."""
+    """What one shard holds, by key and then by ending, both in the order of the file.
+
+    `damage` says why the rest of the file could not be read, and `lost` about how many samples are
+    in there: as many as in as many bytes before, None where nothing at all could be read.
+    """
 
     samples: dict[str, dict[str, Member]] = field(default_factory=dict)
-    repeated: list[tuple[str, int]] = field(default_factory=list)  # name, offset
-    damage: str | None = None  # why the rest of the file could not be read
+    unusable: list[tuple[str, str]] = field(default_factory=list)  # name, reason
+    damage: str | None = None
+    lost: int | None = None
 
 
 def find_shards(source: str) -> list[str]:
@@ -223,11 +253,22 @@ def index_shard(path: str) -> Shard:
     """
     shard = Shard()
     size = offset = 0
+    files: dict[str, Member] = {}
+    links: list[tuple[str, str]] = []  # name, what it links to
     try:
         size = os.path.getsize(path)
         with tarfile.open(path, "r:", errorlevel=2) as archive:
-            for offset, name, member in _members(archive):
-                _add(shard, offset, name, member)
+            for offset, name, member, target in _members(archive):
+                if is_clutter(name):
+                    continue
+                if target is not None:
+                    links.append((name, target))
+                    member = Member(-1, 0, f"links to {printable(target)}, which is not there")
+                if name in files:
+                    reason = f"stands again at byte {offset:,} of the shard"
+                    shard.unusable.append((name, reason))
+                else:
+                    files[name] = member
             offset = archive.offset
         shard.damage = _damage_at_end(path, offset, size)
     except FileNotFoundError:
@@ -237,11 +278,25 @@ def index_shard(path: str) -> Shard:
     except Exception as error:  # noqa: BLE001 (damaged headers make tarfile raise anything)
         reason = first_line(error)
         shard.damage = f"damaged after byte {offset:,} of {size:,}: {reason}"
+    for name, target in links:
+        files[name] = _followed(target, dict(links), files) or files[name]
+    _sort_by_sample(shard, files)
+    if shard.damage and offset:
+        shard.lost = max(1, round(len(shard.samples) * (size - offset) / offset))
     return shard
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tuple[int, str, Member]]:
-    """Offset of the header, name and place of each regular file."""
+def _followed(target: str, links: dict[str, str], files: dict[str, Member]) -> Member | None:
+    """The member that a link leads to, over at most 8 links."""
+    for _ in range(8):
+        if target not in links:
+            return files.get(target)
+        target = links[target]
+    return None
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tuple[int, str, Member, str | None]]:
+    """Offset of the header, name, place and what it links to, of each member but folders."""
     last = -1
     headers: Any = archive
     while (member := archive.next()) is not None:
@@ -249,21 +304,52 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[int, str, Member]]:
         if member.size < 0 or member.offset_data <= last:
             raise DataError("a header with a negative size")
         last = member.offset_data
-        if member.isreg() and not member.issparse():
-            yield member.offset, member.name, Member(member.offset_data, member.size)
+        name, place = posixpath.normpath(member.name), Member(member.offset_data, member.size)
+        if member.islnk():
+            yield member.offset, name, place, posixpath.normpath(member.linkname)
+        elif member.issym():
+            target = posixpath.join(posixpath.dirname(name), member.linkname)
+            yield member.offset, name, place, posixpath.normpath(target)
+        elif member.isreg() and not member.issparse():
+            yield member.offset, name, place, None
+        elif not member.isdir():
+            yield member.offset, name, Member(-1, 0, "is no plain file"), None
 
 
-def _add(shard: Shard, offset: int, name: str, member: Member) -> None:
-    """The key is the path up to the first dot of the file name, the ending the rest."""
-    folder, _, base = posixpath.normpath(name).rpartition("/")
-    stem, dot, ending = base.partition(".")
-    if not stem or not dot:  # hidden files such as ._1.jpg, and names without an ending
-        return
-    sample = shard.samples.setdefault(f"{folder}/{stem}" if folder else stem, {})
-    if ending.lower() in sample:
-        shard.repeated.append((name, offset))
-    else:
-        sample[ending.lower()] = member
+def _sort_by_sample(shard: Shard, files: dict[str, Member]) -> None:
+    """The key is the path up to the first dot of the file name, the ending the rest.
+
+    A longer name is a sample of its own where both an image and a text have it, or where nothing
+    has the short one, and several samples would share that.
+    """
+    sharing: dict[str, list[str]] = {}
+    for name in files:
+        folder, _, base = name.rpartition("/")
+        stem, dot, _ = base.partition(".")
+        if dot:
+            sharing.setdefault(f"{folder}/{stem}" if folder else stem, []).append(name)
+        else:
+            shard.unusable.append((name, "has no ending that says what it is"))
+    for key, names in sharing.items():
+        endings: dict[str, set[str]] = {}
+        for name in names:
+            stem, _, ending = name.rpartition(".")
+            endings.setdefault(stem, set()).add(ending.lower())
+        apart = {
+            stem
+            for stem, found in endings.items()
+            if len(endings) > 1
+            and (key not in endings or (found & _IMAGES and found & {"txt", "json"}))
+        }
+        for name in names:
+            stem = name.rpartition(".")[0]
+            own = stem if stem in apart else key
+            ending = name[len(own) + 1 :].lower()
+            sample = shard.samples.setdefault(own, {})
+            if ending in sample:
+                shard.unusable.append((name, "another member differs only in its case"))
+            else:
+                sample[ending] = files[name]
 
 
 def _damage_at_end(path: str, offset: int, size: int) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,12 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tijepa.data.pairs import Rejected
-from tijepa.data.records import Record, hash_fraction, split_of
+from tijepa.data.records import Account, Record, hash_fraction, split_of
 from tijepa.data.store.source import Store
 from tijepa.data.store.writer import storable
 from tijepa.data.validation import Diagnosis, Report
-from tijepa.data.validation.check import Checked, Sound, content_of, text_hash, validate_parallel
+from tijepa.data.validation.check import (
+    COPY,
+    Checked,
+    Sound,
+    content_of,
+    text_hash,
+    validate_parallel,
+)
 from tijepa.data.validation.duplicates import Known
+from tijepa.data.validation.report import above_bound
 from tijepa.errors import DataError
 
 _FEWEST_TO_SPLIT = 20
@@ -56,7 +64,7 @@ class StartAgainError(Exception):
 
 
 class Ingest:
-    """Reads a source once. `counts` and `rejected` grow meanwhile; `report` is there at the end.
+    """Reads a source once. `counts`, by split, grow meanwhile; `report` is there at the end.
 
     With `drop_duplicates`, finding any that `splits.plan` does not know starts reading again.
     """
@@ -71,7 +79,6 @@ class Ingest:
         drop_duplicates: bool = False,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self.rejected = 0
         self.report: Report | None = None
         self._name = name
         self._diagnosis = diagnosis
@@ -82,18 +89,13 @@ class Ingest:
         self._first: Rejected | None = None
 
     def items(
-        self,
-        records: Iterable[Record | Rejected],
-        *,
-        threads: int,
-        advance: Callable[[int], None],
-        fewest: int = 1,
+        self, records: Iterable[Record | Rejected], *, threads: int, fewest: int = 1
     ) -> Generator[Sound, None, None]:
         """The sound items, each with its split.
 
         The last step looks at the whole: raises `DataError` where fewer than `fewest` items or too
         small a share of them can be used, `StartAgainError` where the source has to be read once
-        more. `advance` is told of every record.
+        more. `records` are those that the diagnosis' account takes.
         """
         row = -1
         with closing(validate_parallel(records, threads=threads)) as results:
@@ -104,9 +106,8 @@ class Ingest:
                         row += 1
                         if self._redundant is not None and _holds(self._redundant, row):
                             reason = "duplicate of an item that stays"
-                            item = item.reject("duplicate-skipped", reason)
+                            item = item.reject(COPY, reason)
                 self._diagnosis.add(item)
-                advance(1)
                 if isinstance(item, Checked) and item.sound is not None:
                     self.counts[item.sound.record.split or ""] += 1
                     yield item.sound
@@ -119,7 +120,6 @@ class Ingest:
             raise StartAgainError(replace(self._splits.plan, redundant=self.report.redundant))
 
     def _note(self, item: Checked | Rejected) -> None:
-        self.rejected += 1
         if self._first is None and isinstance(item, Checked):
             reasons = [f.reason for f in item.findings if f.rejected or f.of_caption]
             self._first = Rejected(item.findings[0].item, "; ".join(reasons[:3]))
@@ -127,21 +127,19 @@ class Ingest:
             self._first = item
 
     def _check_bounds(self, folder: Path, fewest: int) -> None:
-        usable, bad = self.counts.total(), self.rejected
-        if self._redundant is not None:
-            bad -= len(self._redundant)  # nothing is wrong with these
+        account = self._diagnosis.account
         first = f"{self._first.item}: {self._first.reason}" if self._first else "it has no rows"
         where = f"; all are listed in {folder / 'doctor.html'}"
-        if usable < fewest:
+        if account.sound < fewest:
             raise DataError(
-                f"{self._name} has no usable item of {bad:,}; first {first}; mend the source{where}"
+                f"{self._name} has no usable item of {account.items:,}; first {first}; mend the"
+                f" source{where}"
             )
-        share = bad / (bad + usable) if bad else 0.0
-        if share > self._max_bad:
+        if account.bad_share > self._max_bad:
             raise DataError(
-                f"{self._name}: {bad:,} of {bad + usable:,} items ({share:.2%}) are broken, above "
-                f"the bound of {self._max_bad:.2%}; first {first}; mend them, or set "
-                f"`max_bad` (data.max_bad) to {math.ceil(share * 1000) / 1000:g}{where}"
+                f"{self._name}: {above_bound(account, self._max_bad)}; first {first}; mend them,"
+                " or set `max_bad` (data.max_bad) to"
+                f" {math.ceil(account.bad_share * 1000) / 1000:g}{where}"
             )
 
 
@@ -233,7 +231,6 @@ class IdIndex:
         self._hashes = np.empty(count, dtype=np.int64)
         self._sums = np.empty(count, dtype=np.uint32)
         self._contents = np.empty(count, dtype=np.uint64)
-        self.skipped = 0
 
     def passing(self, items: Iterable[Known]) -> Iterator[Known]:
         """The `items` of the store as they are, each noted; known once the last is through."""
@@ -246,8 +243,10 @@ class IdIndex:
         self._hashes, self._sums = self._hashes[order], self._sums[order]
         self._contents = self._contents[order]
 
-    def without(self, items: Iterator[Record | Rejected]) -> Iterator[Record | Rejected]:
-        """The `items` that the store does not hold; those that it does are counted in `skipped`.
+    def without(
+        self, items: Iterable[Record | Rejected], account: Account
+    ) -> Iterator[Record | Rejected]:
+        """The `items` that the store does not hold; those that it does are `known` to `account`.
 
         Where it holds another image or other captions under the same id, the item is skipped:
         two folders may use one file name, and nobody is to lose a photo by that.
@@ -255,7 +254,7 @@ class IdIndex:
         for item in items:
             if isinstance(item, Record) and len(contents := self._under(item.id)):
                 if _content(*content_of(item)) in contents:
-                    self.skipped += 1
+                    account.known += 1
                     continue
                 item = Rejected(item.id, _TAKEN)
             yield item

@@ -178,14 +178,14 @@ def write_store(
             splits = SplitAssigner(plan)
             skip = duplicates == "skip"
             ingest = Ingest(source or uri, diagnosis, splits, max_bad=max_bad, drop_duplicates=skip)
-            sounds = ingest.items(_records(reader, most), threads=threads, advance=advance)
+            sounds = ingest.items(_taken(diagnosis, reader, most, advance), threads=threads)
             try:
                 with closing(sounds):
                     version = _create(described, uri, splits, sounds)
             except StartAgainError as error:
                 plan = error.plan
                 continue
-        return _prepared(ingest, uri, version)
+            return _prepared(ingest, diagnosis, uri, version)
 
 
 def append_store(
@@ -220,8 +220,8 @@ def append_store(
     ) as diagnosis:
         diagnosis.know(index.passing(existing_rows(store)))
         ingest = Ingest(source or uri, diagnosis, splits, max_bad=max_bad)
-        records = index.without(_counted(_records(reader, most), advance))
-        sounds = ingest.items(records, threads=threads, advance=lambda count: None, fewest=0)
+        taken = _taken(diagnosis, reader, most, advance)
+        sounds = ingest.items(index.without(taken, diagnosis.account), threads=threads, fewest=0)
         with closing(sounds):
             groups = grouped(sounds)
             first = next(groups, None)
@@ -229,16 +229,26 @@ def append_store(
             if first is not None:
                 batches = _batches(chain([first], groups), store.info)
                 version = append_batches(uri, schema_of(store.info), _noting(batches, unfit))
-    return _prepared(ingest, uri, version, index.skipped, unfit)
+    return _prepared(ingest, diagnosis, uri, version, unfit)
 
 
 def _prepared(
-    ingest: Ingest, uri: str, version: int, skipped: int = 0, unfit: Mapping[str, int] | None = None
+    ingest: Ingest,
+    diagnosis: Diagnosis,
+    uri: str,
+    version: int,
+    unfit: Mapping[str, int] | None = None,
 ) -> Prepared:
     assert ingest.report is not None
-    counts = dict(ingest.counts)
+    account = diagnosis.account
     return Prepared(
-        uri, version, counts, skipped, ingest.rejected, ingest.report, dict(unfit or {})
+        uri,
+        version,
+        dict(ingest.counts),
+        account.known,
+        account.rejected,
+        ingest.report,
+        dict(unfit or {}),
     )
 
 
@@ -261,19 +271,19 @@ def _batches(groups: Iterable[list[Sound]], info: StoreInfo) -> Iterator[pa.Reco
     return (to_batch(group, info, schema) for group in groups)
 
 
-def _records(reader: Reader, most: int | None) -> Iterator[Record | Rejected]:
-    return iter(reader) if most is None else reader.first(most)
+def _taken(
+    diagnosis: Diagnosis, reader: Reader, most: int | None, advance: Advance
+) -> Iterator[Record | Rejected]:
+    """What the reader gives, or the first of each split, on the diagnosis' account."""
+    if most is not None:
+        return diagnosis.account.taking(reader.first(most), advance)
+    diagnosis.account.held = reader.count()
+    return diagnosis.account.taking(reader, advance)
 
 
 def _described(reader: Reader, most: int | None) -> str:
     only = "" if most is None else f"; the first {most:,} of each split"
     return f"{reader.describe()}{only}"
-
-
-def _counted(items: Iterator[Record | Rejected], advance: Advance) -> Iterator[Record | Rejected]:
-    for item in items:
-        advance(1)
-        yield item
 
 
 def cache_folder() -> Path:

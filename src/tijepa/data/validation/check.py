@@ -20,6 +20,7 @@ from tijepa.data.validation.image_check import ImageFacts, look_at_image, peculi
 from tijepa.errors import ImageError
 
 MAX_CAPTION = 10_000  # characters
+COPY = "duplicate-skipped"  # the kind of finding on a sound item that is skipped on request
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Checked:
     sound: Sound | None
     findings: tuple[Finding, ...]
     record: Record
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is skipped only because another item like it stays."""
+        return self.sound is None and self.findings[-1].kind == COPY
 
     def reject(self, kind: str, reason: str) -> Checked:
         """The same record, not used for a further reason."""

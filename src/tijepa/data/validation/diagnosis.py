@@ -12,7 +12,7 @@ from typing import Any
 from tijepa.data.images import MAX_PIXELS
 from tijepa.data.pairs import Rejected, rejected_file
 from tijepa.data.readers import open_reader
-from tijepa.data.records import Reader, ReaderOptions, Record
+from tijepa.data.records import Account, Reader, ReaderOptions, Record
 from tijepa.data.validation.check import MAX_CAPTION, Checked, Sound, validate_parallel
 from tijepa.data.validation.duplicates import Duplicates, Fingerprints, Known
 from tijepa.data.validation.image_check import EXTREME_ASPECT, TINY
@@ -118,13 +118,12 @@ def diagnose(
         max_bad=max_bad,
         max_tokens=max_tokens,
     ) as diagnosis:
-        with (
-            closing(validate_parallel(reader, threads=threads)) as items,
-            reporter.bar("examining", reader.count()) as advance,
-        ):
-            for item in items:
-                diagnosis.add(item)
-                advance(1)
+        diagnosis.account.held = reader.count()
+        with reporter.bar("examining", diagnosis.account.held) as advance:
+            taken = diagnosis.account.taking(reader, advance)
+            with closing(validate_parallel(taken, threads=threads)) as items:
+                for item in items:
+                    diagnosis.add(item)
         return diagnosis.finish(lambda ids: _images(reader, ids))
 
 
@@ -171,7 +170,7 @@ class Diagnosis:
         self._ids = IdBook()
         self._split_codes = {_NO_SPLIT: 0}
         self._splits: list[dict[str, int]] = [dict.fromkeys(_COUNTED, 0)]
-        self._rejected = 0
+        self.account = Account()
 
     def __enter__(self) -> Diagnosis:
         return self
@@ -201,12 +200,13 @@ class Diagnosis:
     def add(self, item: Checked | Rejected) -> None:
         """Note one item of the source."""
         if isinstance(item, Rejected):
-            self._rejected += 1
+            self.account.rejected += item.samples
             self._findings.add_row(item)
             return
         self._findings.add(item)
         if item.sound is None:
-            self._rejected += 1
+            self.account.rejected += 1
+            self.account.copies += item.is_copy
         else:
             self._add_sound(item.sound)
 
@@ -216,16 +216,17 @@ class Diagnosis:
         `images_of` gives the image bytes of items by id, for thumbnails of duplicates.
         """
         self.close()
+        self.account.settle()
         names = list(self._split_codes)
         duplicates = self._fingerprints.duplicates(names)
         listed, shown = self._groups(duplicates, names, images_of)
         counts = self._counts()
-        reasons = unfit_reasons(counts, self._max_bad)
+        reasons = unfit_reasons(self.account, self._max_bad)
         redundant = len(duplicates.redundant)
         proposed = commands(
             self._source,
             self._arguments,
-            counts,
+            self.account,
             max_bad=self._max_bad,
             redundant=redundant,
             fit=not reasons,
@@ -281,8 +282,14 @@ class Diagnosis:
         counted["captions"] += len(sound.captions)
         if sound.image is None:
             counted["texts_only"] += 1
+            self.account.texts_only += 1
         else:
-            counted["pairs" if sound.captions else "images_only"] += 1
+            if sound.captions:
+                counted["pairs"] += 1
+                self.account.pairs += 1
+            else:
+                counted["images_only"] += 1
+                self.account.images_only += 1
             self._images.add(sound.image)
         hashes = self._captions.add(sound.captions, code)
         look = None if sound.image is None else sound.image.difference_hash
@@ -303,14 +310,16 @@ class Diagnosis:
         return code
 
     def _counts(self) -> dict[str, int]:
-        total = {name: sum(split[name] for split in self._splits) for name in _COUNTED}
-        sound = total.pop("items")
+        account = self.account
         dropped = sum(n for kind, n in self._findings.total.items() if kind.startswith("caption-"))
         return {
-            "items": sound + self._rejected,
-            "sound": sound,
-            "rejected": self._rejected,
-            **total,
+            "items": account.items,
+            "sound": account.sound,
+            "rejected": account.rejected,
+            "pairs": account.pairs,
+            "images_only": account.images_only,
+            "texts_only": account.texts_only,
+            "captions": sum(split["captions"] for split in self._splits),
             "captions_dropped": dropped,
         }
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tijepa.data.images import MAX_PIXELS, viewable
 from tijepa.data.pairs import Rejected
-from tijepa.data.records import ReaderOptions, Record
+from tijepa.data.records import Account, ReaderOptions, Record
 from tijepa.data.validation.check import MAX_CAPTION, Checked, Finding
 from tijepa.io.page import thumbnail
 
@@ -88,9 +88,10 @@ class FindingBook:
 
     def add_row(self, row: Rejected) -> None:
         """Note what a reader could not make an item of."""
-        finding = Finding(row.item, "", "row-unusable", row.reason, rejected=True)
-        self.items[finding.kind] += 1
-        self.total[finding.kind] += 1
+        kind = "row-unusable" if row.samples else "part-unread"
+        finding = Finding(row.item, "", kind, row.reason, rejected=row.samples > 0)
+        self.items[finding.kind] += row.samples
+        self.total[finding.kind] += row.samples
         self._show(finding)
         self._list_rejected([finding])
 
@@ -195,29 +196,30 @@ class Report:
     groups: Mapping[str, Sequence[GroupExample]]
 
 
-def unfit_reasons(counts: Mapping[str, int], max_bad: float) -> list[str]:
+def unfit_reasons(account: Account, max_bad: float) -> list[str]:
     """Why a source cannot be trained on as it is; empty where it can."""
-    items, sound = counts["items"], counts["sound"]
-    if not items:
+    if not account.items:
         return ["the source holds no item"]
-    if not sound:
-        return [f"none of its {items:,} items can be used"]
-    reasons = []
-    share = counts["rejected"] / items
-    if share > max_bad:
-        reasons.append(
-            f"{counts['rejected']:,} of {items:,} items ({share:.2%}) are broken, above the bound"
-            f" of {max_bad:.2%}"
-        )
-    if not counts["pairs"]:
+    if not account.sound:
+        return [f"none of its {account.items:,} items can be used"]
+    reasons = [] if account.bad_share <= max_bad else [above_bound(account, max_bad)]
+    if not account.pairs:
         reasons.append("no item has both an image and a caption")
     return reasons
+
+
+def above_bound(account: Account, max_bad: float) -> str:
+    """That too large a share of a source is broken."""
+    return (
+        f"{account.rejected - account.copies:,} of {account.items:,} items"
+        f" ({account.bad_share:.2%}) are broken, above the bound of {max_bad:.2%}"
+    )
 
 
 def commands(
     source: str,
     arguments: Sequence[str],
-    counts: Mapping[str, int],
+    account: Account,
     *,
     max_bad: float,
     redundant: int,
@@ -241,13 +243,12 @@ def commands(
     def propose(why: str, command: str) -> None:
         found.append({"why": why, "command": command})
 
-    bad = counts["rejected"] / counts["items"] if counts["items"] else 0.0
     allowed: list[str] = []
-    if counts["sound"] and bad > max_bad:
-        allowed = ["--max-bad", f"{math.ceil(bad * 1000) / 1000:g}"]
+    if account.sound and account.bad_share > max_bad:
+        allowed = ["--max-bad", f"{math.ceil(account.bad_share * 1000) / 1000:g}"]
         why = "To go on without the broken items (better: mend them)"
         propose(why, prepare(f"{name}-clean" if is_store else name, *allowed))
-    if redundant and counts["pairs"]:
+    if redundant and account.pairs:
         why = f"To skip the {redundant:,} redundant items"
         copies = ["--duplicates", "skip"]
         again = prepare(f"{name}-clean", *allowed, *copies)
