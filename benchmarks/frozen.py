@@ -18,6 +18,7 @@ on. The smoke test makes its features up.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +97,12 @@ def view(name: str, result: dict[str, Any]) -> dict[str, Any]:
     return rest | ours if name in CALIBRATED else rest
 
 
+def rates_of(record: Path) -> dict[tuple[str, str], float]:
+    """The learning rate of every row of a record."""
+    summary = json.loads(record.read_text(encoding="utf-8"))["summary"]
+    return {(name, cell): row["lr"] for cell, rows in summary.items() for name, row in rows.items()}
+
+
 def closed_form(job: Job, folder: Path) -> dict[str, Any]:
     """Recalls of the closed form on the same features; only data and widths of the job count."""
     held = held_of(job, folder)
@@ -117,6 +124,9 @@ def closed_form(job: Job, folder: Path) -> dict[str, Any]:
 def main() -> None:
     options_of = parser("frozen", __doc__)
     options_of.add_argument("--features", type=Path, default=FEATURES)
+    options_of.add_argument(
+        "--rates", type=Path, help="a record whose rates are taken; rows that it lacks are tuned"
+    )
     options_of.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     options_of.add_argument("--equal", nargs="+", default=EQUAL, choices=EQUAL)
     options_of.add_argument("--epochs", type=int, default=EPOCHS)
@@ -162,6 +172,7 @@ def main() -> None:
         seeds=range(1 if quick else options.seeds),
         reach=0 if quick else 1,
         view=view,
+        known={} if options.rates is None else rates_of(options.rates),
     )
     with runner(options, run, keep, base=BASE) as made:
         solved = closed_form(job("tijepa", contest.cells[0], 1e-3, 0), made.folder)

@@ -6,7 +6,7 @@ A cell is what is equal for all objectives in one comparison: a batch size, a nu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -27,7 +27,7 @@ class Contest:
     """Who takes part, and how. `job(objective, cell, lr, seed)` makes a run.
 
     `view(objective, result)` is what counts of its result: two that make the same runs may be
-    judged differently.
+    judged differently. Entries whose best rate is `known` are not tuned.
 
     The search of an entry's rate starts at `first` and its neighbours, and walks on until the best
     one has been tried with `reach` rates on either side, each twice the last: with two the rates
@@ -43,6 +43,7 @@ class Contest:
     reach: int = 2
     finalists: int = 1
     view: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _, result: result
+    known: Mapping[Entry, float] = field(default_factory=dict)
 
     @property
     def entries(self) -> list[Entry]:
@@ -99,11 +100,16 @@ class Contest:
     def _grown(
         self, tried: Mapping[Entry, set[int]], best: Mapping[Entry, int]
     ) -> dict[Entry, set[int]]:
-        return {entry: ks | self._around(best[entry]) for entry, ks in tried.items()}
+        return {
+            entry: ks if entry in self.known else ks | self._around(best[entry])
+            for entry, ks in tried.items()
+        }
 
     def _nearest(self, entry: Entry) -> set[int]:
-        start = min(range(len(RATES)), key=lambda k: abs(RATES[k] / self.first(*entry) - 1))
-        return {start} | {k for k in (start - 1, start + 1) if self.reach}
+        first = self.known.get(entry) or self.first(*entry)
+        start = min(range(len(RATES)), key=lambda k: abs(RATES[k] / first - 1))
+        tuned = self.reach and entry not in self.known
+        return {start} | {k for k in (start - 1, start + 1) if tuned}
 
     def _around(self, best: int) -> set[int]:
         around = range(best - self.reach, best + self.reach + 1)

@@ -38,10 +38,24 @@ def shuffle_captions(rows: list[dict[str, Any]], share: float, seed: int) -> Non
             row["shuffled"] = f"{row['shuffled']} {k}".strip()
 
 
-def photos_with_noise(source: Path, folder: Path, share: float, seed: int) -> None:
-    """The photos of `source` (captions.jsonl and images/) by a link, their captions shuffled."""
+def photos_with_noise(
+    source: Path, folder: Path, share: float, seed: int, photos: int | None = None
+) -> None:
+    """The photos of `source` (captions.jsonl and images/) by a link, their captions shuffled.
+
+    With `photos` the first so many to train on and a fifth of that of each other split, by the
+    first caption of each.
+    """
     lines = (source / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
+    if photos is not None:
+        by_split: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_split.setdefault(row["split"], []).append(row | {"captions": row["captions"][:1]})
+        most = {"train": photos}
+        rows = [
+            row for split, own in by_split.items() for row in own[: most.get(split, photos // 5)]
+        ]
     (folder / "images").symlink_to(source / "images", target_is_directory=True)
     _write(rows, folder, share, seed)
 

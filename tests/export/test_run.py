@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from torch import nn
 
@@ -122,6 +126,38 @@ def test_a_taken_folder_is_refused(tiny_run: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="is taken: name a new or an empty folder"):
             export_run(tiny_run, out)
     assert (tmp_path / "mine").exists()
+
+
+def test_products_that_narrow_stay_in_float32_and_shared_weights_do_not(tmp_path: Path) -> None:
+    """Two products of one transposed weight that widens, and one of a weight that narrows."""
+    wide, narrow = np.ones((12, 4), np.float32), np.ones((12, 4), np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["wide"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "turned"], ["a"], name="first"),
+        helper.make_node("MatMul", ["x", "turned"], ["b"], name="second"),
+        helper.make_node("Add", ["a", "b"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "narrow"], ["y"], name="third"),
+    ]
+    constants = [numpy_helper.from_array(wide, "wide"), numpy_helper.from_array(narrow, "narrow")]
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4])] for name in ("x", "y")
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "graph", *ends, constants),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    onnx.save(model, str(tmp_path / "graph.onnx"))
+    run_module.quantise(tmp_path / "graph.onnx", tmp_path / "int8.onnx")
+    graph = onnx.load(str(tmp_path / "int8.onnx")).graph
+    kinds = [node.op_type for node in graph.node]
+    assert (kinds.count("MatMulInteger"), kinds.count("MatMul")) == (2, 1)
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    found = [
+        onnxruntime.InferenceSession(tmp_path / name).run(None, {"x": x})[0]
+        for name in ("graph.onnx", "int8.onnx")
+    ]
+    assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
 def test_without_the_runs_data_int8_says_that_it_was_not_measured(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ def filter_store(
         measured = caption_energies(embedded.vector_store, embedded.form, rows)
     judged: str = ""
     match = embedder.match
-    if trained_on(model, opened):
+    seen = np.isin(measured.rows, _training_rows(opened, None)).any()
+    if seen and trained_on(model, opened):
         features = FeatureCache.open(embedder, embedded.store, reporter).rows()
         judged = judged_by(features, measured.rows)
         if judged == "folds":
@@ -163,7 +164,7 @@ def filter_store(
         facts={
             "where": where,
             "all_splits": all_splits,
-            "judged": judged or "by a model trained elsewhere",
+            "judged": judged or "by a model trained on others",
             "keep": keep,
             "pairs": pairs,
             "kept": left,
