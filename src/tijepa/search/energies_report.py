@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tijepa.data.store.source import Store
-from tijepa.inference.match_probability import MatchProbability
+from tijepa.inference.match_probability import BASE_RATE, MatchProbability
 from tijepa.io.files import whole, writing
 from tijepa.io.formatting import count, energy_name, number, percent
 from tijepa.io.page import write_page
@@ -103,6 +103,7 @@ def write_report(
     if chances is not None:
         lowest = float(chances[kept].min())
         match = {
+            "base_rate": BASE_RATE,
             "mean": float(chances.mean()),
             "lowest_kept": lowest,
             "histogram": _histogram(chances, kept, (0.0, 1.0)),
@@ -112,7 +113,7 @@ def write_report(
     write_page(
         out / f"{name}.html",
         "energies.html",
-        title=f"{title}: {store.uri}",
+        title=f"{title}: {PurePosixPath(store.uri).name}",
         lead=lead,
         tiles=tiles,
         energy=energy_name(embedded.form),
