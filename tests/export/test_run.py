@@ -20,9 +20,12 @@ from tijepa.cli import main
 from tijepa.cli.terminal import ConsoleReporter
 from tijepa.errors import CheckpointError, ConfigError, MissingExtraError
 from tijepa.export import onnx as run_module
-from tijepa.export.graphs import example_pixels, example_tokens
+from tijepa.export.graphs import ImageGraph, example_pixels, example_tokens, write_graph
 from tijepa.export.onnx import BOUND, Parity, check_parity, export_run
+from tijepa.model.encoded import Encoded
 from tijepa.model.pretrained.vit import PretrainedViT
+from tijepa.model.saving import ModelCard
+from tijepa.model.text_image_model import TextImageModel
 
 TEXTS = ["a red ball", "", "ball " * 40, "a blue cube left of a green ball", "x"]
 
@@ -263,3 +266,26 @@ class Tokens(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.vit(pixels).tokens
+
+
+class FixedBatch(nn.Module):
+    """An encoder of a stranger's that asks a tensor for its `len`."""
+
+    frozen, grid, width, pooled_width = False, 1, 3, 3
+
+    def forward(self, images: torch.Tensor) -> Encoded:
+        pooled = images.mean(dim=(2, 3))
+        position = torch.zeros(1, 1, dtype=torch.long).expand(len(images), 1)
+        return Encoded(pooled[:, None], position, position == 0, pooled + 0.0 * position)
+
+
+def test_an_encoder_that_fixes_the_batch_is_told_how_not_to(tmp_path: Path) -> None:
+    card = ModelCard({}, "clip", image_size=8, max_tokens=4)
+    text = {"vocab_size": 9, "max_tokens": 4, "width": 4, "depth": 1, "heads": 1}
+    head = {"depth": 1, "hidden": 4, "norm": "batch"}
+    encoders = {"image": FixedBatch(), "text": text, "head": head, "embed_dim": 4}
+    model = TextImageModel(encoders=encoders, predictors=None, ema=False)
+    inputs = {"pixels": example_pixels(card, 3)}
+    with pytest.raises(CheckpointError, match=r"fixes dimension 0 of `pixels` at 3, as len\(\)"):
+        write_graph(ImageGraph(model), inputs, tmp_path / "image.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -90,7 +90,7 @@ class Blocks(nn.Module):
 
     def forward(self, images: Tensor, visible: TokenSubset | None = None) -> Encoded:
         tokens = self.patch(images).flatten(2).transpose(1, 2)
-        index = torch.arange(tokens.shape[1], device=images.device).expand(len(images), -1)
+        index = torch.arange(tokens.shape[1], device=images.device).expand(images.shape[0], -1)
         mask = torch.ones_like(index, dtype=torch.bool)
         if visible is not None:
             tokens, index, mask = gather_tokens(tokens, visible.index), visible.index, visible.mask
@@ -110,7 +110,7 @@ class Bag(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor, visible: TokenSubset | None = None) -> Encoded:
         tokens = self.embed(ids)
-        index = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
+        index = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape[0], -1)
         if visible is not None:
             tokens, index, mask = gather_tokens(tokens, visible.index), visible.index, visible.mask
         return Encoded(tokens=tokens, position=index, mask=mask, pooled=pool(tokens, mask))

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from tijepa.data.pairs import Batch
-from tijepa.errors import CollapseError, ConfigError, DataError, NonFiniteError
+from tijepa.errors import CheckpointError, CollapseError, ConfigError, DataError, NonFiniteError
 from tijepa.evaluate.collapse_metrics import collapse_metrics
 from tijepa.inference.embeddings import Embeddings
+from tijepa.inference.loading import load
 from tijepa.model.encoded import Encoded
-from tijepa.model.saving import load_tensors
+from tijepa.model.saving import ModelCard, load_tensors, restore_model, save_model
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.rivals import CLIPObjective
 from tijepa.training import Callback, Evaluated, Schedule, Trainer
@@ -183,6 +184,44 @@ def test_a_folder_gets_metrics_checkpoints_and_a_report(tmp_path: Path) -> None:
         "step-00000006",
     ]
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_checkpoint_that_cannot_be_loaded_says_what_the_trainer_lacked(tmp_path: Path) -> None:
+    """Without a card, without a tokenizer, and of an encoder that nobody registered."""
+    trainer(tmp_path / "bare").fit()
+    with pytest.raises(
+        CheckpointError, match=r"no model\.json, .*: give `card` and `tokenizer` to"
+    ):
+        load(tmp_path / "bare")
+    checkpoint = tmp_path / "bare/checkpoints/step-00000006"
+    restored = model()
+    restore_model(restored, checkpoint)
+    assert torch.equal(restored.context.text.embed.weight, trained_words(checkpoint))
+    own = {"width": 8, "depth": 1, "heads": 1}
+    encoders = {
+        "image": {"image_size": SIDE, "patch_size": 4, **own},
+        "text": {"vocab_size": WORDS, "max_tokens": 4, **own},
+        "head": {"depth": 1, "hidden": 8, "norm": "batch"},
+        "embed_dim": 4,
+    }
+    card = ModelCard({"encoders": encoders, "predictors": None}, "clip", SIDE, 4)
+    ours = TextImageModel(**card.arguments, ema=False)
+    save_model(ours, card, folder := new_folder(tmp_path / "ours"))
+    with pytest.raises(CheckpointError, match=r"a model and no tokenizer\.json: give `tokenizer`"):
+        load(folder)
+    encoders["image"] = {"encoder": "nobodys"}
+    save_model(ours, card, folder)
+    with pytest.raises(CheckpointError, match=r"'nobodys' is unknown.*; import the package that"):
+        load(folder)
+
+
+def trained_words(checkpoint: Path) -> Tensor:
+    return load_tensors(checkpoint / "model.safetensors")["context.text.embed.weight"]
+
+
+def new_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 @pytest.mark.parametrize("after", [2, 3, 4])

@@ -93,7 +93,7 @@ def write_graph(graph: ImageGraph | TextGraph, inputs: dict[str, Tensor], path: 
     """Export by tracing with `inputs`; batches of any size and texts of any length go through it.
 
     Raises `MissingExtraError` without the extra `onnx`, `CheckpointError` where an encoder holds
-    what ONNX cannot express.
+    what ONNX cannot express or fixes a size that may vary.
     """
     try:
         import onnx
@@ -124,6 +124,15 @@ def write_graph(graph: ImageGraph | TextGraph, inputs: dict[str, Tensor], path: 
         reason = first_line(error)
         raise CheckpointError(f"{path.stem} encoder cannot be written as ONNX: {reason}") from error
     assert program is not None
+    for given in program.model_proto.graph.input:
+        name, sizes = given.name, given.type.tensor_type.shape.dim
+        for dim in shapes[name]:
+            if not sizes[dim].dim_param:
+                raise CheckpointError(
+                    f"{path.stem} encoder cannot be written as ONNX: it fixes dimension {dim} of"
+                    f" `{name}` at {inputs[name].shape[dim]}, as len() of a tensor does; let its"
+                    f" `forward` read the size from `shape[{dim}]`"
+                )
     onnx.save(program.model_proto, str(path))
 
 

@@ -13,6 +13,7 @@ from tijepa.errors import CheckpointError, ConfigError
 from tijepa.inference.backend import PRECISIONS, OnnxBackend, Precision, check_known, usable_device
 from tijepa.inference.calibration import Calibration
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.hub.model_card import run_of
 from tijepa.inference.hub.transfer import download, is_repo_id
 from tijepa.model.saving import FROZEN, load_model, load_tensors, read_card, read_json
 
@@ -59,8 +60,14 @@ def load(
             raise ConfigError(f"checkpoint '{checkpoint}' has no effect on exported graphs")
         return _load_onnx(found, place, precision or "float32")
     folder = model_folder(found, checkpoint)
-    load_plugins_of(found)
+    if (whole := run_of(folder)) is not None:
+        load_plugins_of(whole)
     model, card = load_model(folder)
+    if not (folder / "tokenizer.json").exists():
+        raise CheckpointError(
+            f"{folder} holds a model and no tokenizer.json: give `tokenizer` to the Trainer, or"
+            " save there the one that its texts were encoded with"
+        )
     return Embedder(
         model.to(place),
         Tokenizer.load(folder / "tokenizer.json"),
@@ -109,9 +116,17 @@ def model_folder(run: Path, checkpoint: str | None = None) -> Path:
         candidates = [run, run / "model"]
     for which in ("best", "last") if checkpoint is None else (checkpoint,):
         candidates.append(checkpoint_folder(run, which))
-    for folder in candidates:
-        if folder is not None and (folder / "model.json").exists():
+    folders = [folder for folder in candidates if folder is not None]
+    for folder in folders:
+        if (folder / "model.json").exists():
             return folder
+    for folder in folders:
+        if (folder / "model.safetensors").exists():
+            raise CheckpointError(
+                f"{folder} holds weights and no model.json, which says how the model is built: give"
+                " `card` and `tokenizer` to the Trainer, or build the model and read them with"
+                " tijepa.model.saving.restore_model(model, folder)"
+            )
     held = _checkpoints(run)
     known = f"it has {', '.join(path.name for path in held)}" if held else "it has no checkpoints"
     raise CheckpointError(f"no model '{checkpoint or 'final'}' in {run}; {known}")

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from tijepa.errors import CheckpointError
+from tijepa.errors import CheckpointError, ConfigError
 from tijepa.io.files import write_whole, writing
 from tijepa.model.text_image_model import TextImageModel
 
@@ -164,10 +164,18 @@ def _three_numbers(value: Any, name: str, path: Path) -> tuple[float, float, flo
 
 
 def load_model(folder: Path) -> tuple[TextImageModel, ModelCard]:
-    """Rebuild a saved model in evaluation mode on the CPU, without target encoders."""
+    """Rebuild a saved model in evaluation mode on the CPU, without target encoders.
+
+    Raises `CheckpointError`, also where a part of it is not registered.
+    """
     card = read_card(folder)
     with torch.random.fork_rng(devices=[]):
-        model = TextImageModel(**{**card.arguments, "ema": False})
+        try:
+            model = TextImageModel(**{**card.arguments, "ema": False})
+        except ConfigError as error:
+            raise CheckpointError(
+                f"{folder} cannot be built: {error}; import the package that registers it first"
+            ) from None
     restore_model(model, folder)
     return model.eval(), card
 

@@ -51,8 +51,7 @@ def read_provenance(model: Path | None) -> Provenance:
         return Provenance({}, {}, {})
     if (model / PROVENANCE).exists():
         return _kept(model / PROVENANCE)
-    model = model.absolute()
-    run = next((p for p in (model, *model.parents[:2]) if (p / "config.yaml").exists()), None)
+    run = run_of(model)
     if run is None:
         return Provenance({}, {}, {})
     results = _json(run / "results.json")
@@ -64,6 +63,12 @@ def read_provenance(model: Path | None) -> Provenance:
         results=results,
         environment={k: environment[k] for k in (*_PUBLIC, *_SIZES) if k in environment},
     )
+
+
+def run_of(model: Path) -> Path | None:
+    """The run folder whose model or checkpoint `model` is; None where it belongs to none."""
+    model = model.absolute()
+    return next((p for p in (model, *model.parents[:2]) if (p / "config.yaml").exists()), None)
 
 
 def _kept(path: Path) -> Provenance:
