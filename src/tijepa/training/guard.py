@@ -11,17 +11,9 @@ from tijepa.errors import CollapseError, ConfigError
 from tijepa.evaluate.advice import advice
 from tijepa.evaluate.collapse_metrics import CollapseMetrics
 from tijepa.evaluate.detect import Basis, Timing, detect
-from tijepa.inference.results import Rollback, RunResults
+from tijepa.inference.results import Health, Rollback
 from tijepa.training.checkpoint import Checkpoints, RunState
 from tijepa.training.optimizer import Schedule
-
-
-@dataclass(frozen=True)
-class Health:
-    """What one evaluation says of the run; `record` is plain values for JSON."""
-
-    verdict: str
-    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,10 +57,8 @@ class Guard:
             readings=readings,
             rollbacks=state.rollbacks,
         )
-        verdict = health.verdict or ""
-        in_a_row = state.collapsed_in_a_row + 1 if verdict == "collapsed" else 0
-        state = replace(state, tracks=tracks, collapsed_in_a_row=in_a_row)
-        return state, Health(verdict, RunResults(health=health).to_json()["health"])
+        in_a_row = state.collapsed_in_a_row + 1 if health.verdict == "collapsed" else 0
+        return replace(state, tracks=tracks, collapsed_in_a_row=in_a_row), health
 
     def decide(self, state: RunState) -> Literal["go on", "stop", "rollback"]:
         """What to do now, from the state alone, so that a resumed run decides the same."""

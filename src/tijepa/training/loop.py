@@ -18,6 +18,7 @@ from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import CollapseError, ConfigError, DataError, NonFiniteError
 from tijepa.evaluate.detect import Timing
 from tijepa.inference.calibration import Calibration
+from tijepa.inference.results import Health, RunResults
 from tijepa.io.files import check_writable
 from tijepa.io.progress import Interrupt
 from tijepa.model.saving import ModelCard
@@ -27,7 +28,7 @@ from tijepa.runs.report.report import write_report
 from tijepa.training.callbacks import Callback, JsonLines
 from tijepa.training.checkpoint import Checkpoints, RunState
 from tijepa.training.evaluation import Evaluated, Evaluation
-from tijepa.training.guard import Guard, Health
+from tijepa.training.guard import Guard
 from tijepa.training.optimizer import Schedule, ScheduleValues, build_optimizer
 from tijepa.training.step import Compute, StepOutput, training_step
 
@@ -169,7 +170,7 @@ class Trainer:
                 state, due = replace(state, healthy_step=state.step), True
             decision = "go on" if health is None else guard.decide(state)
             if health is not None and decision == "rollback":
-                state = self._roll_back(state, health.record["reason"])
+                state = self._roll_back(state, health.reason or "")
                 batches = self._batches(state)
                 clock.restart()
             elif due or stop or decision == "stop":
@@ -242,7 +243,7 @@ class Trainer:
         if whole.collapse is not None:
             epochs = state.cursor / self.items if self.items else 0.0
             state, health = self.guard.examine(state, whole.collapse, whole.basis, epochs)
-            record["health"] = health.record
+            record["health"] = RunResults(health=health).to_json()["health"]
         if whole.figures:
             for callback in self.callbacks:
                 callback.on_evaluation(state.step, record)
