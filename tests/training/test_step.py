@@ -181,12 +181,26 @@ REGISTERED = {
         ]
         for name in entries("regularizer")
     },
-    **{f"energy {name}": [*EVERYTHING, f"objective.energy={name}"] for name in entries("energy")},
+    **{
+        f"energy {name}": [
+            "objective.name=tijepa",
+            f"objective.energy={name}",
+            "objective.tasks.text_to_image={pooled: 1, tokens: 1}",
+            "model.token_predictor={width: 8, depth: 1, heads: 2, mlp_ratio: 2}",
+        ]
+        for name in entries("energy")
+    },
     **{
         f"predictor {name}": ["objective.name=tijepa", f"model.pooled_predictor.kind={name}"]
         for name in entries("predictor")
     },
 }
+# an objective of `OBJECTIVES` that is a registered one as it comes is not run twice
+EACH_ONCE = [
+    *(name for name in OBJECTIVES if f"objective {name}" not in REGISTERED),
+    *TASKS,
+    *REGISTERED,
+]
 WAITING = {
     "new_tensor",
     "item",
@@ -257,9 +271,10 @@ def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> set[str]:
     return {name for name, value in a.items() if not torch.equal(value, b[name])}
 
 
-@pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("accumulate", [2, 4, 8])
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("objective", "accumulate", "mixed"),
+    [*((name, 4, True) for name in OBJECTIVES), ("everything", 2, False), ("clip", 8, False)],
+)
 def test_accumulation_gives_the_gradient_of_the_whole_batch(
     objective: str, accumulate: int, mixed: bool
 ) -> None:
@@ -288,9 +303,15 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(
         )
 
 
-@pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("objective", [*OBJECTIVES, *TASKS, *REGISTERED])
+@pytest.mark.parametrize(
+    ("objective", "accumulate", "mixed"),
+    [
+        *((name, 1, True) for name in EACH_ONCE),
+        *((name, 2, True) for name in OBJECTIVES),
+        ("everything", 1, False),
+        ("clip", 2, False),
+    ],
+)
 def test_a_step_reads_nothing_from_the_device(objective: str, accumulate: int, mixed: bool) -> None:
     made = learner(objective)
     ready = batch(mixed=mixed).to("cpu")
@@ -334,7 +355,7 @@ def test_a_reading_put_into_the_step_is_found(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of CUDA")
 @pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("objective", [*OBJECTIVES, *TASKS, *REGISTERED])
+@pytest.mark.parametrize("objective", EACH_ONCE)
 def test_a_step_on_a_gpu_never_waits_for_it(objective: str, accumulate: int) -> None:
     made = learner(objective)
     made.model.cuda()
@@ -478,8 +499,10 @@ def test_a_compiled_model_steps_like_an_eager_one_and_its_targets_move() -> None
     assert {"model.target.image.stem.embed.weight", "model.target.text.embed.weight"} <= moved
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("objective", "accumulate"),
+    [*((name, 1) for name in OBJECTIVES), ("everything", 2), ("clip", 2)],
+)
 def test_a_loss_that_is_not_finite_updates_no_weight(objective: str, accumulate: int) -> None:
     """Neither parameters nor moments nor targets, bit for bit.
 
@@ -538,8 +561,8 @@ def test_the_gradient_of_a_step_does_not_leak_into_the_next() -> None:
 @pytest.mark.parametrize("objective", ["everything", "clip"])
 def test_repeated_steps_on_one_batch_lower_the_loss(objective: str) -> None:
     made = learner(objective)
-    rates = ScheduleValues(lr=3e-3, weight_decay=0.0, ema_momentum=0.99)
-    losses = [float(made.step(batch(), rates).loss) for _ in range(30)]
+    rates = ScheduleValues(lr=1e-2, weight_decay=0.0, ema_momentum=0.99)
+    losses = [float(made.step(batch(), rates).loss) for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -565,8 +588,10 @@ def test_a_batch_without_anything_to_learn_from_changes_no_weight(
     assert all(torch.equal(p, before[n]) for n, p in made.model.named_parameters())
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("objective", "accumulate"),
+    [*((name, 1) for name in OBJECTIVES), ("everything", 2), ("clip", 2)],
+)
 def test_autocast_to_bf16_stays_close_to_float32(objective: str, accumulate: int) -> None:
     low = Compute(torch.device("cpu"), torch.bfloat16)
     exact = learner(objective).step(batch())
