@@ -39,7 +39,7 @@ from grid.scenes import keep_scenes, open_scenes
 from grid.training import Training
 from tijepa.data.scenes import Scenes
 from tijepa.evaluate.measure import EvaluationSet
-from tijepa.search.pseudo_pairs import nearest_pairs
+from tijepa.search.pair_energies import nearest_pairs
 
 ITEMS, HELD_OUT = 6_000, 500
 SHARE = 10  # one pair in ten keeps its partner

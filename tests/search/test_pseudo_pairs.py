@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tijepa.errors import DataError
-from tijepa.search import pseudo_pairs as partners
-from tijepa.search.pseudo_pairs import find_pseudo_pairs, nearest_pairs, unpaired
+from tijepa.search import pair_energies
+from tijepa.search.pair_energies import find_pseudo_pairs, nearest_pairs, unpaired
 from tijepa.search.vector_store import Chunk, VectorStore
 
 
@@ -67,7 +67,7 @@ def test_every_row_has_the_largest_product_of_its_own(
     y = generator.integers(-2, 3, (texts, 3)).astype(np.float32)
     products = x @ y.T
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partners, "_BLOCK", block)
+        patch.setattr(pair_energies, "_TILE", block)
         at_image, at_text, mutual = nearest_pairs(x, y)
     by_image = {(i, int(products[i].argmax())) for i in range(images)}
     by_text = {(int(products[:, j].argmax()), j) for j in range(texts)}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tijepa.search.exact import exact_search
 from tijepa.search.ivf import Lists
-from tijepa.search.pseudo_pairs import find_pseudo_pairs
+from tijepa.search.pair_energies import find_pseudo_pairs
 from tijepa.search.vector_store import HALF_FROM, Chunk, VectorStore
 
 

@@ -31,11 +31,12 @@ from tijepa.search.manifest import check_store
 from tijepa.search.pair_energies import (
     caption_energies,
     check_keep,
+    find_pseudo_pairs,
     folded_energies,
     judged_by,
     keep_best,
+    unpaired,
 )
-from tijepa.search.pseudo_pairs import find_pseudo_pairs, unpaired
 
 _JUDGED = {
     "folds": "the run was trained on these pairs, which are few: each was judged by the closed form"
