@@ -264,6 +264,10 @@ def test_pairs_that_encoders_were_trained_on_are_said_to_be_judged_in_sample(
     out = tmp_path / "filtered"
     assert tijepa.filter(tiny_run, str(indexed), out, keep=0.9).facts["judged"] == "memory"
     assert "has memorised part of them" in (out / "filter.html").read_text()
+    test = tijepa.filter(
+        tiny_run, str(indexed), out, keep=0.9, where="split = 'test'", all_splits=True
+    )
+    assert test.facts["judged"] == "by a model trained on others"
 
 
 def test_held_out_pairs_are_judged_only_where_asked_for(
