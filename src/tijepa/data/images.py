@@ -34,7 +34,6 @@ MAX_PIXELS = 100_000_000  # larger images are refused from their header, before 
 
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112  # EXIF tag
-_HEAD = 32768  # bytes in which EXIF data begin
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MAGIC = (_JPEG, b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 
@@ -255,10 +254,24 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
 
 def jpeg_orientation(data: bytes) -> int:
     """The EXIF orientation of a JPEG whose header is sound; 1, upright, where it has none."""
-    if b"Exif\x00" not in data[:_HEAD]:
+    if not _has_exif(data):
         return 1
     with open_image(data) as image:
         return orientation_of(image)
+
+
+def _has_exif(data: bytes) -> bool:
+    """Whether a segment before the pixels holds EXIF data, however much stands before it."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        mark = data[place + 1]
+        if mark in (0xDA, 0xD9):  # the pixels, the end
+            return False
+        if mark == 0xE1 and data[place + 4 : place + 9] == b"Exif\x00":
+            return True
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        place += 1 if mark == 0xFF else 2 if mark == 1 or 0xD0 <= mark <= 0xD8 else 2 + length
+    return False
 
 
 def _divisor(side: int, min_side: int) -> int:
@@ -303,25 +316,20 @@ def open_image(data: bytes) -> Image.Image:
 
 
 _FOREIGN = (
-    (b"ftyphei", "is HEIC, which is not read: convert it to JPEG"),
-    (b"ftyphev", "is HEIC, which is not read: convert it to JPEG"),
-    (b"ftypmif1", "is HEIF, which is not read: convert it to JPEG"),
-    (b"ftypmsf1", "is HEIF, which is not read: convert it to JPEG"),
-    (b"JXL ", "is JPEG XL, which is not read: convert it to JPEG or PNG"),
-    (b"<svg", "is SVG, a drawing without pixels: render it as PNG"),
-    (b"<!doctype html", "is a page of HTML, perhaps an error that was downloaded: get it anew"),
-    (b"<html", "is a page of HTML, perhaps an error that was downloaded: get it anew"),
-    (b"%pdf", "is PDF: render its pages as PNG"),
+    ((b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), "HEIC, which is not read: convert it to"),
+    ((b"jxl ",), "JPEG XL, which is not read: convert it to"),
+    ((b"<svg",), "SVG, a drawing without pixels: render it as"),
+    ((b"%pdf",), "PDF, no image: render its pages as"),
+    ((b"<!doctype html", b"<html"), "a page of HTML, perhaps a failed download: get it anew as"),
 )
 
 
 def _format_told(data: bytes) -> str:
     """What bytes that are no image of a known format are, as far as their beginning tells."""
-    start = data[:512]
-    if start.startswith(b"\xff\x0a"):
-        return "is JPEG XL, which is not read: convert it to JPEG or PNG"
-    low = start.lower()
-    told = (words for mark, words in _FOREIGN if mark.lower() in low)
+    start = b"jxl " if data.startswith(b"\xff\x0a") else data[:256].lower()
+    told = (
+        f"is {words} JPEG or PNG" for marks, words in _FOREIGN if any(m in start for m in marks)
+    )
     return next(told, "not an image of a known format")
 
 
@@ -340,11 +348,17 @@ def _silence_pillow() -> None:
 
 
 def to_rgb(image: Image.Image) -> Pixels:
-    """Eight bits a channel, transparency on white; `ImageError` for floating-point pixels."""
+    """Eight bits a channel, transparency on white; `ImageError` for floating-point pixels.
+
+    Of grey of 16 or 32 bits the high 8 of those that its largest value needs count, of 8, 10, 12
+    and 16: cameras and label masks use fewer bits than the file has.
+    """
     mode = image.mode
-    if mode.startswith("I"):  # 16-bit grey
-        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        grey = (values >> 8).astype(np.uint8)
+    if mode.startswith("I"):
+        values = np.maximum(np.asarray(image).astype(np.int64), 0)
+        largest = int(values.max(initial=0)).bit_length()
+        used = next((bits for bits in (8, 10, 12, 16) if largest <= bits), largest)
+        grey = (values >> (used - 8)).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if mode == "F":
         reason = "floating-point pixels are not supported: save it with 8 bits a channel"

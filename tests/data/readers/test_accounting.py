@@ -185,7 +185,7 @@ def test_heic_beside_pairs_and_lone_files_are_counted(tmp_path: Path) -> None:
     found, fit = counts(folder, tmp_path)
     assert (found, fit) == (became(pairs=5, rejected=3), False)
     listed = (tmp_path / "report" / "rejected.jsonl").read_text()
-    assert "is HEIC, which is not read: convert it to JPEG" in listed
+    assert "is HEIC, which is not read: convert it to JPEG or PNG" in listed
 
 
 def test_what_a_reader_leaves_out_is_told_at_the_end() -> None:

@@ -196,7 +196,7 @@ def test_a_row_that_cannot_be_a_record_is_rejected(tmp_path: Path, row: Any, rea
 
 @pytest.mark.parametrize(
     "captions",
-    [" \n", "", 3, ["a", None], ["a", ""], {"raw": "a"}, "\ud83d", "x" * 1_000_000, True, [["a"]]],
+    [" \n", "", 3, ["a", None], ["a", ""], {"n": "a"}, "\ud83d", "x" * 1_000_000, True, [["a"]]],
 )
 def test_captions_pass_through_unjudged(tmp_path: Path, captions: Any) -> None:
     write_rows(tmp_path, [{"image": "0.jpg", "caption": captions}])
@@ -254,7 +254,7 @@ def test_nan_and_infinity_are_missing_values(tmp_path: Path) -> None:
         (b"1.jpg", "1 cells under a header of 2"),
         (b"1.jpg,\xff", "invalid UTF-8"),
         (b"0.jpg,good", "duplicate"),
-        (b'1.jpg,"a\n2.jpg,b', "a quote opens and never closes"),
+        (b'1.jpg,"a', "a quote opens and never closes"),
     ],
 )
 def test_a_broken_csv_row_is_rejected(tmp_path: Path, line: bytes, reason: str) -> None:

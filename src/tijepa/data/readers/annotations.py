@@ -119,10 +119,10 @@ def lists_in(file: Path, problem: str, *names: str) -> list[list[Any]]:
 
 @dataclass(frozen=True)
 class _Coco:
-    """One parsed file: its images, the captions by image id, and what is wrong in it."""
+    """One parsed file: its images, captions by image id as text, and what is wrong in it."""
 
     images: list[dict[str, Any]]
-    captions: dict[Any, list[Any]]
+    captions: dict[str, list[Any]]
     rejected: list[Rejected]
     folder: Path
 
@@ -172,7 +172,7 @@ class CocoReader(AnnotationReader):
                 id=name,
                 reference=f"{file.name}: image {image['id']}",
                 image=data,
-                captions=tuple(parsed.captions.get(image["id"], ())),
+                captions=tuple(parsed.captions.get(str(image["id"]), ())),
                 split=split,
                 extra={"image_id": image["id"], **extra},
             )
@@ -182,26 +182,27 @@ def _parse_coco(file: Path) -> _Coco:
     needed = "is no COCO file: it needs lists 'images' and 'annotations'"
     images, annotations = lists_in(file, needed, "images", "annotations")
     rejected: list[Rejected] = []
-    sound: dict[Any, dict[str, Any]] = {}
+    sound: dict[str, dict[str, Any]] = {}
     for number, image in enumerate(images):
         where = f"{file.name}: images[{number}]"
         problem = _image_problem(image)
-        if problem is None and image["id"] in sound:
+        if problem is None and str(image["id"]) in sound:
             problem = f"id {image['id']} stands twice"
         if problem is None:
-            sound[image["id"]] = image
+            sound[str(image["id"])] = image
         else:
             rejected.append(Rejected(where, problem))
-    captions: dict[Any, list[Any]] = {}
+    captions: dict[str, list[Any]] = {}
     for number, annotation in enumerate(annotations):
         where = f"{file.name}: annotations[{number}]"
         if not isinstance(annotation, dict) or not _is_id(annotation.get("image_id")):
             rejected.append(Rejected(where, "no object with an image_id"))
-        elif annotation["image_id"] not in sound:
+        elif str(annotation["image_id"]) not in sound:  # as of a subset: no sample of it
             missing = printable(str(annotation["image_id"]))
-            rejected.append(Rejected(where, f"image {missing} is not in the list of images"))
+            reason = f"image {missing} is not in the list of images"
+            rejected.append(Rejected(where, reason, samples=0))
         elif "caption" in annotation:
-            captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
+            captions.setdefault(str(annotation["image_id"]), []).append(annotation["caption"])
         else:
             rejected.append(Rejected(where, "no caption"))
     listed = list(sound.values())

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from tijepa.errors import DataError
 ID = "id"
 _USUAL = {
     "image": (
-        "image", "image_path", "filepath", "file_path", "file_name", "filename", "image_name",
-        "image_file", "img", "file", "path", "picture", "photo", "jpg", "png",
+        "image", "images", "image_path", "filepath", "file_path", "file_name", "filename",
+        "image_name", "image_file", "img", "file", "path", "picture", "photo", "jpg", "png",
     ),
     "caption": (
         "captions", "caption", "text", "texts", "title", "description", "sentences", "sentence",
@@ -123,7 +124,12 @@ def find_columns(columns: Sequence[str], where: object, options: ReaderOptions) 
             continue
         if told is not None:
             lacking = next(name for name in told if name not in columns)
-            raise DataError(f"{where} has no column '{lacking}' for the {what}; columns: {found}")
+            near = get_close_matches(lacking.lower(), {n.lower(): n for n in columns}, n=1)
+            meant = next((n for n in columns if near and n.lower() == near[0]), None)
+            ask = "" if meant is None else f"; did you mean '{_listed([meant])}'?"
+            raise DataError(
+                f"{where} has no column '{lacking}' for the {what}; columns: {found}{ask}"
+            )
         if what != "split":
             raise DataError(
                 f"{where} has no recognised {what} column; columns: {found}; name it with "
@@ -243,7 +249,12 @@ def record_of_row(
 
 
 def _bytes_of(image: Any, root: Path | None) -> bytes | None:
-    """The image file's bytes; None where a struct holds neither bytes nor path."""
+    """The image file's bytes; None where a struct holds neither bytes nor path.
+
+    A list of one image is that image.
+    """
+    if isinstance(image, list) and len(image) == 1:
+        image = image[0]
     if isinstance(image, dict) and ("bytes" in image or "path" in image):
         if image.get("bytes") is None and image.get("path") is None:
             return None
@@ -257,6 +268,8 @@ def _bytes_of(image: Any, root: Path | None) -> bytes | None:
         return buffer.getvalue()
     if isinstance(image, str):
         return read_file(image if root is None else os.path.join(root, inside(root, image)))
+    if isinstance(image, list):
+        raise DataError(f"image is a list of {len(image)}: an item has one")
     raise DataError(f"image is {type(image).__name__}, not bytes, a path or an image")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from datetime import date, time, timedelta
@@ -38,6 +40,8 @@ def is_clutter(path: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER or "__MACOSX" in folders
 
 
+_TEXT_KEYS = ("raw", "caption", "text", "sentence", "value")
+_ADJACENT = re.compile(r"""['"]\s+['"]""")
 _MAX_DEPTH = 64
 _MAX_BYTES = 4_000_000_000  # parsed, it takes several times as much memory
 
@@ -184,14 +188,42 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_constant=lam
 
 
 def captions_of(value: Any) -> tuple[Any, ...]:
-    """A cell as captions: a list is several, null none. Whether they are text, the check judges."""
+    """A cell as captions: a list is several, null none. Whether they are text, the check judges.
+
+    A text that is a list of texts, as JSON or Python write it, is that list; of records such as
+    {"raw": "a ball"} the text counts.
+    """
     if value is None:
         return ()
     if isinstance(value, np.ndarray):
         value = value.tolist()
+    if isinstance(value, str):
+        value = _list_in(value)
     if isinstance(value, (list, tuple)):
-        return tuple(value)
-    return (value,)
+        return tuple(_text_in(one) for one in value)
+    return (_text_in(value),)
+
+
+def _list_in(text: str) -> str | list[str]:
+    """The list that `text` is written as, else the text."""
+    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+        return text
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        joined = parse is ast.literal_eval and _ADJACENT.search(text)  # numpy's
+        if isinstance(found, list) and all(isinstance(one, str) for one in found) and not joined:
+            return found
+    return text
+
+
+def _text_in(value: Any) -> Any:
+    """The text of a record that holds one, everything else as it is."""
+    if isinstance(value, dict):
+        return next((value[k] for k in _TEXT_KEYS if isinstance(value.get(k), str)), value)
+    return value
 
 
 def split_of_value(value: Any) -> str:

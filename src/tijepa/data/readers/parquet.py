@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from tijepa.data.pairs import Rejected
 from tijepa.data.readers.columns import Columns, Row, find_columns, records_of_rows
-from tijepa.data.readers.files import digest_of_files, glimpse, printable
+from tijepa.data.readers.files import digest_of_files, glimpse, is_clutter, printable
 from tijepa.data.readers.table import GroupedRows
 from tijepa.data.records import Reader, ReaderOptions, Record, split_in_names
 from tijepa.errors import DataError
@@ -157,7 +157,11 @@ class ParquetReader(Reader):
 def _parquet_files(source: Path) -> list[Path]:
     if source.is_file():
         return [source] if source.suffix.lower() == ".parquet" else []
-    return sorted(path for path in source.rglob("*.parquet") if path.is_file())
+    return sorted(
+        path
+        for path in source.rglob("*.parquet")
+        if path.is_file() and not is_clutter(path.relative_to(source).as_posix())
+    )
 
 
 def _are_paths(schema: Any, columns: tuple[str, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -80,13 +81,18 @@ def _read_separated(file: Path, known: frozenset[str]) -> Iterator[Row | Rejecte
                 return
             except csv.Error as error:
                 yield Rejected(f"line {lines.first}", f"{error}: quote its cells properly")
+                lines.back_to_second()
+                continue
+            if lines.open_quote(separator):
+                yield Rejected(f"line {lines.first}", "a quote opens and never closes: close it")
+                lines.back_to_second()
                 continue
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
                 header = _named_once(cells)
                 continue
-            problem = _problem(cells, header) or lines.problem(separator)
+            problem = _problem(cells, header)
             if problem:
                 yield Rejected(f"line {lines.first}", problem)
             else:
@@ -103,7 +109,7 @@ class _Lines:
     def __init__(self, handle: TextIO) -> None:
         self._handle = handle
         self._row: list[str] = []
-        self._ended = False
+        self._again: deque[str] = deque()  # lines that a row swallowed, to be read anew
         self._read = 0
         self.first = 1  # line of the row at hand, counted from 1
 
@@ -111,9 +117,8 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._handle.readline()
+        line = self._again.popleft() if self._again else self._handle.readline()
         if not line:
-            self._ended = True
             raise StopIteration
         self._read += 1
         self._row.append(line)
@@ -123,16 +128,25 @@ class _Lines:
         self._row = []
         self.first = self._read + 1
 
-    def problem(self, separator: str) -> str | None:
-        """Whether the row at hand reached the end of the file inside a quoted cell."""
-        if not self._ended or not self._row:
-            return None
+    def open_quote(self, separator: str) -> bool:
+        """Whether a quote of the row at hand ends nowhere, or at one that is not meant to close it.
+
+        Such a quote swallows the rows up to there, so it is looked for where a row has several
+        lines, or is the last one.
+        """
+        if len(self._row) == 1 and self._row[0].count('"') % 2 == 0:
+            return False
         try:
             list(csv.reader(self._row, delimiter=separator, strict=True))
         except csv.Error as error:
-            if "unexpected end of data" in str(error):
-                return f"a quote opens and never closes, up to line {self._read}"
-        return None
+            return len(self._row) > 1 or "unexpected end of data" in str(error)
+        return False
+
+    def back_to_second(self) -> None:
+        """Read all lines of the row at hand but its first one again, as rows of their own."""
+        self._again.extendleft(reversed(self._row[1:]))
+        self._read -= len(self._row) - 1
+        self._row = self._row[:1]
 
 
 def separator_of(handle: TextIO, file: Path, known: frozenset[str]) -> str:

@@ -38,6 +38,7 @@ from tijepa.data.readers.files import (
     digest_of_files,
     extra_of,
     inside,
+    is_clutter,
     item_name,
     printable,
     read_file,
@@ -141,7 +142,8 @@ def _table_file(source: Path) -> Path:
         if source.suffix.lower() not in endings:
             raise DataError(f"{source} is no table: its name must end in {', '.join(endings)}")
         return source
-    names = sorted(entry.name for entry in source.iterdir() if entry.is_file())
+    entries = (entry for entry in source.iterdir() if entry.is_file())
+    names = sorted(entry.name for entry in entries if not is_clutter(entry.name))
     for name in _FILES:
         if name in names:
             return source / name

@@ -218,7 +218,11 @@ def find_shards(source: str) -> list[str]:
         return expand_braces(source)
     if os.path.isfile(source):
         return [source] if source.lower().endswith(".tar") else []
-    return sorted(str(path) for path in Path(source).rglob("*.tar") if path.is_file())
+    return sorted(
+        str(path)
+        for path in Path(source).rglob("*.tar")
+        if path.is_file() and not is_clutter(path.relative_to(source).as_posix())
+    )
 
 
 def expand_braces(pattern: str) -> list[str]:

@@ -135,6 +135,11 @@ class Ingest:
                 f"{self._name} has no usable item of {account.items:,}; first {first}; mend the"
                 f" source{where}"
             )
+        if fewest and not self._splits.named and not self.counts["train"]:
+            raise DataError(
+                f"{self._name}: no item falls into train, for items of one id go into one split:"
+                " rename the column 'id', or add a column 'split'"
+            )
         if account.bad_share > self._max_bad:
             raise DataError(
                 f"{self._name}: {above_bound(account, self._max_bad)}; first {first}; mend them,"

@@ -20,6 +20,9 @@ from tijepa.data.validation.image_check import ImageFacts, look_at_image, peculi
 from tijepa.errors import ImageError
 
 MAX_CAPTION = 10_000  # characters
+_PLACEHOLDERS = frozenset(
+    ("nan", "NaN", "NAN", "None", "none", "null", "NULL", "<NA>", "N/A", "n/a", "#N/A", "undefined")
+)
 COPY = "duplicate-skipped"  # the kind of finding on a sound item that is skipped on request
 
 
@@ -123,6 +126,8 @@ def _caption_problem(caption: Any) -> tuple[str, str] | None:
         return "caption-not-text", f"is of type {type(caption).__name__}, not text"
     if not caption or caption.isspace():
         return "caption-blank", "is blank"
+    if caption.strip() in _PLACEHOLDERS:
+        return "caption-placeholder", f"is {caption.strip()!r}, what stands for no value"
     if len(caption) > MAX_CAPTION:
         return "caption-too-long", f"has {len(caption):,} characters, more than {MAX_CAPTION:,}"
     if not caption.isascii():

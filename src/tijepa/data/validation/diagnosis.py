@@ -218,6 +218,7 @@ class Diagnosis:
         self.close()
         self.account.settle()
         names = list(self._split_codes)
+        self._note_of_whole(names)
         duplicates = self._fingerprints.duplicates(names)
         listed, shown = self._groups(duplicates, names, images_of)
         counts = self._counts()
@@ -297,6 +298,22 @@ class Diagnosis:
         self._ids.append(sound.record.id)
         if sound.record.extra:
             self._labels.add(sound.record.extra)
+
+    def _note_of_whole(self, splits: Sequence[str]) -> None:
+        """What only all items together show."""
+        twice, items = self._ids.repeated(), self.account.items
+        if len(twice):
+            example = self._ids.look_up([int(twice[0])])[int(twice[0])]
+            reason = f"{len(twice):,} of {items:,} items have an id that stands more than once"
+            self._findings.note("ids-repeat", len(twice), example, reason)
+        held = {name: own["items"] for name, own in zip(splits, self._splits, strict=True)}
+        if not held.pop(_NO_SPLIT) and held and not held.get("train"):
+            reason = "no item is in 'train'"
+            self._findings.note("no-train-split", sum(held.values()), next(iter(held)), reason)
+        often = self._captions.most_repeated()
+        if often is not None:
+            reason = f"{often[0]!r:.80} is the caption of {often[1]:,}"
+            self._findings.note("captions-repeat", often[1], often[0][:80], reason)
 
     def _split_code(self, split: str | None) -> int:
         name = _NO_SPLIT if split is None else split

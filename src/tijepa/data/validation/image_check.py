@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 from PIL import Image
 
 from tijepa.data.images import (
@@ -32,6 +33,7 @@ EXTREME_ASPECT = 8  # longer side over shorter side above which a square crop sh
 _turbo: Any = simplejpeg  # its stubs do not export its functions
 _TURBO_ERRORS = (ValueError, KeyError)
 _HASH_SIDE = 32  # pixels of the shorter side that suffice for the hash
+_BLACK = 4  # of 255
 _PNG_DEPTH = 24  # where the bits per channel stand in a PNG
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
@@ -52,6 +54,7 @@ class ImageFacts:
     frames: int
     orientation: int
     difference_hash: int
+    brightest: int = 255  # grey level of the brightest of 72 fields, the image's mean in each
 
 
 def look_at_image(data: bytes) -> ImageFacts:
@@ -72,11 +75,13 @@ def peculiarities(facts: ImageFacts) -> Iterator[tuple[str, str]]:
     if facts.mode == "CMYK":
         yield "image-cmyk", "CMYK colours: converted to RGB when read"
     if ";16" in facts.mode or facts.mode.startswith("I"):
-        yield "image-16-bit", "16 bits a channel: the high 8 are used"
+        yield "image-16-bit", "16 bits a channel: the high 8 of those in use count"
     if facts.mode.split(";")[0] in _ALPHA:
         yield "image-alpha", "transparency: put on white when read"
     if facts.mode == "P":
         yield "image-palette", "palette colours: converted to RGB when read"
+    if facts.brightest < _BLACK:
+        yield "image-black", f"no field is brighter than {facts.brightest} of 255: all but black"
     shorter, longer = sorted((facts.width, facts.height))
     if shorter < TINY:
         yield "image-tiny", f"{facts.width} x {facts.height} pixels: a side is below {TINY}"
@@ -136,6 +141,7 @@ def _facts(
 ) -> ImageFacts:
     if orientation in (5, 6, 7, 8):
         height, width = width, height
+    small = _thumbnail(image, orientation)
     return ImageFacts(
         width=width,
         height=height,
@@ -143,18 +149,22 @@ def _facts(
         mode=mode,
         frames=frames,
         orientation=orientation,
-        difference_hash=_difference_hash(image, orientation),
+        difference_hash=_difference_hash(small, orientation),
+        brightest=int(small.max()),
     )
 
 
-def _difference_hash(image: Image.Image, orientation: int) -> int:
-    """dHash of the upright image; `image` is as stored, of mode L or RGB and any size."""
+def _thumbnail(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
+    """Grey means of 8 x 9 fields, 9 x 8 where the image lies on its side; `image` as stored."""
     size = (8, 9) if orientation in (5, 6, 7, 8) else (9, 8)
     small = image.resize(size, Image.Resampling.BOX)
     if small.mode != "L":
         small = small.convert("L")
-    pixels = np.frombuffer(small.tobytes(), dtype=np.uint8).reshape(size[1], size[0])
-    if orientation != 1:
-        pixels = upright(pixels, orientation)
+    return np.frombuffer(small.tobytes(), dtype=np.uint8).reshape(size[1], size[0])
+
+
+def _difference_hash(small: NDArray[np.uint8], orientation: int) -> int:
+    """dHash of the upright thumbnail."""
+    pixels = small if orientation == 1 else upright(small, orientation)
     brighter = pixels[:, :-1] > pixels[:, 1:]
     return int.from_bytes(np.packbits(brighter).tobytes(), "big")

@@ -95,6 +95,11 @@ class FindingBook:
         self._show(finding)
         self._list_rejected([finding])
 
+    def note(self, kind: str, items: int, example: str, reason: str) -> None:
+        """Note what is found of `items` items together."""
+        self.items[kind] = self.total[kind] = items
+        self._show(Finding(example, "", kind, reason, rejected=False))
+
     def summary(self) -> dict[str, Any]:
         """By kind, the most frequent first: numbers and examples, as JSON can hold them."""
         return {

@@ -12,9 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tijepa.data.validation.check import MAX_CAPTION
 from tijepa.data.validation.image_check import ImageFacts
+from tijepa.data.validation.near import repeated
 
 _MOST_HASHES = 2**22  # caption hashes kept; beyond that a sample by hash, halved when full
 _MOST_TEXTS = 40_000  # captions counted by their text
@@ -64,6 +66,11 @@ class CaptionStatistics:
             self._texts = Counter(dict(self._texts.most_common(_MOST_TEXTS // 2)))
             self._texts_pruned = True
         return hashes
+
+    def most_repeated(self) -> tuple[str, int] | None:
+        """The text that a tenth of at least 50 captions are, and how often it stands."""
+        top = self._texts.most_common(1)
+        return top[0] if top and self._count >= 50 and top[0][1] * 10 > self._count else None
 
     def summary(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -236,22 +243,28 @@ def _as_label(value: Any) -> str | None:
 
 
 class IdBook:
-    """Ids by row number. Held: their deflated text, about a third of its length."""
+    """Ids by row number. Held: their deflated text, about a third of its length, and a hash."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
         self._open: list[str] = []
+        self._hashes = array("q")
 
     def __len__(self) -> int:
         return len(self._blocks) * _BLOCK + len(self._open)
 
     def append(self, item: str) -> None:
         """Note the id of the next row; a separator inside it is shown as a blank."""
+        self._hashes.append(hash(item))
         self._open.append(item.replace(_SEPARATOR, " "))
         if len(self._open) == _BLOCK:
             text = _SEPARATOR.join(self._open).encode("utf-8", "surrogatepass")
             self._blocks.append(zlib.compress(text, 1))
             self._open = []
+
+    def repeated(self) -> NDArray[np.int64]:
+        """The rows whose id stands more than once, by 64 bits of hash."""
+        return repeated(np.frombuffer(self._hashes, dtype=np.int64))
 
     def look_up(self, rows: Iterable[int]) -> dict[int, str]:
         """The ids of `rows`; every block is opened at most once."""
