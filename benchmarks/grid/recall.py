@@ -10,8 +10,8 @@ from grid.training import Training
 from tijepa.errors import NonFiniteError
 from tijepa.evaluate.measure import EvaluationSet
 from tijepa.evaluate.retrieval import retrieval
-from tijepa.inference.calibration import Form
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import Form
 
 __all__ = ["Judge", "recalls", "trained_recalls"]
 

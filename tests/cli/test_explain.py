@@ -80,3 +80,21 @@ def test_what_cannot_be_explained_is_refused_in_one_line(
 def test_a_folder_without_model_is_refused(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", ".", str(image), "a ball"]) == 2
     assert "no model 'final' in .; it has no checkpoints" in capsys.readouterr().err
+
+
+def test_a_model_that_foretells_words_says_which_fit(
+    tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "fine"
+    tasks = ["objective.tasks.text_infill=1", "objective.tasks.text_only=1"]
+    tiny = ["data.source=scenes", "data.image_size=32", "optim.steps=2", "optim.batch_size=8"]
+    small = ["model.image.width=32", "model.image.depth=1", "model.text.width=32"]
+    few = ["model.text.depth=1", "data.eval_items=16", "data.test_items=16", "compute.threads=1"]
+    assert main(["train", "--out", str(run), *tasks, *tiny, *small, *few]) == 0
+    capsys.readouterr()
+    assert main(["explain", str(run), str(image), "a red circle", "--grid", "2"]) == 0
+    out = capsys.readouterr().out
+    words = tijepa.load(run).fine.words(image, "a red circle")
+    assert words.words == ["a", "red", "circle"]
+    for word, energy in zip(words.words, words.energy[0].tolist(), strict=True):
+        assert f"{energy:9.2f}  {word}\n" in out

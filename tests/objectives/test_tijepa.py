@@ -16,11 +16,10 @@ from tijepa.data.pairs import Batch
 from tijepa.model.encoded import TokenSubset
 from tijepa.model.mlp import BatchTargetNorm
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.base import Counts, DrawnMasks, Encodings, ObjectiveOutput, Pooled
+from tijepa.objectives.base import TASKS, Counts, DrawnMasks, Encodings, ObjectiveOutput, Pooled
 from tijepa.objectives.energies import Energy, cosine, smooth_l1, squared_l2
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
 from tijepa.objectives.regularizers import SIGReg, VICReg
-from tijepa.objectives.tasks import TASKS
 from tijepa.objectives.tijepa import TIJEPAObjective, WeightedRegularizer
 
 GRID = 3

@@ -125,7 +125,7 @@ def explain(
     tijepa explain runs/demo image.png "a red circle"
     """
     from tijepa.inference.match_probability import BASE_RATE
-    from tijepa.io.formatting import energy_name, percent
+    from tijepa.io.formatting import energy_name, percent, printable
     from tijepa.runs.report.images import explain_pair
 
     found = explain_pair(run, image, text, out, grid=grid, checkpoint=checkpoint)
@@ -142,4 +142,8 @@ def explain(
             f"flat: unrelated words have nearly the same map (correlation {found.sameness:.2f}),"
             " so it may show what stands out in the image rather than where the words are"
         )
+    if found.words is not None:
+        click.echo("word by word, in nats: the image speaks for a word below 0, against it above")
+        for word, energy in zip(found.words.words, found.words.energy[0].tolist(), strict=True):
+            click.secho(f"{energy:9.2f}  {printable(word)}", fg="red" if energy > 0 else "green")
     click.echo(f"overlay: {out}")

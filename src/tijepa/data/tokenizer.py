@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tokenizers
@@ -35,6 +36,14 @@ class Tokens:
 
     ids: Int[Tensor, "b l"]
     mask: Bool[Tensor, "b l"]
+
+
+class Piece(NamedTuple):
+    """Characters `start` to `end` of a text, a part of its word with this number."""
+
+    start: int
+    end: int
+    word: int
 
 
 class Tokenizer:
@@ -168,6 +177,20 @@ class Tokenizer:
             ids[i, : len(row)] = row
             mask[i, : len(row)] = True
         return Tokens(ids=torch.from_numpy(ids), mask=torch.from_numpy(mask))
+
+    def words(self, text: str, max_tokens: int) -> list[Piece | None]:
+        """What of the text each token of `encode` stands for; None for a special token."""
+        encoded = self._inner.encode(text, add_special_tokens=False)
+        pieces: list[Piece | None] = [
+            Piece(*span, word=-1 if word is None else word)
+            for span, word in zip(encoded.offsets, encoded.word_ids, strict=True)
+        ]
+        if not self._foreign:
+            return [None, *pieces[: max_tokens - 1]]
+        encoded.truncate(max_tokens - self._specials)
+        inside = iter(pieces)
+        special = self._inner.post_process(encoded).special_tokens_mask
+        return [None if one else next(inside) for one in special]
 
     def _ids(self, text: str, max_tokens: int) -> list[int]:
         """The ids of one text with its special tokens."""

@@ -20,8 +20,8 @@ from tijepa.errors import DataError
 from tijepa.inference.embeddings import Embeddings
 from tijepa.inference.results import ModalityReadings
 from tijepa.model.text_image_model import Encoders, TextImageModel
+from tijepa.objectives.base import TASKS
 from tijepa.objectives.forward import encode_modality
-from tijepa.objectives.tasks import TASKS
 
 ROUNDING = 1e-6  # of the whole matrix; smaller singular values are float32 rounding, thus zero
 CERTAIN = 1000.0  # standard errors; more are not told apart

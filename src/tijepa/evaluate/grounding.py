@@ -26,6 +26,7 @@ from tijepa.data.scenes.wording import (
 from tijepa.errors import DataError
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.results import Accuracy, Pointing
+from tijepa.model.saving import ModelCard
 
 MapsOf = Callable[[Tensor, Sequence[str]], Tensor]
 
@@ -145,9 +146,44 @@ def hard_negatives(embedder: Embedder, scenes: Scenes, items: int) -> dict[str, 
 
     Scenes of one object are left out. Scene k is asked with its wording number k mod 5.
     """
-    card = embedder.card
+    inputs, texts = _asked(scenes, embedder.card, items)
+    each = 1 + len(KINDS)
+    e = embedder.embeddings_of_inputs(inputs, texts)
+    energy = torch.cat(
+        [
+            embedder.energy_of(
+                e.images(slice(row, row + 1)).texts(slice(each * row, each * (row + 1))),
+                embedder.default_form,
+            )
+            for row in range(len(inputs))
+        ]
+    )
+    return _accuracies(energy)
+
+
+def fine_hard_negatives(
+    embedder: Embedder, scenes: Scenes, items: int
+) -> dict[str, dict[str, Accuracy]]:
+    """The same by the `fine` energy, and by the wording alone: `without_image`, which is to guess.
+
+    Without the image a caption's energy is how unlikely each word is by the other words.
+    """
+    inputs, texts = _asked(scenes, embedder.card, items)
+    each, scorer = 1 + len(KINDS), embedder.fine
+    rows = [texts[start : start + each] for start in range(0, len(texts), each)]
+    fine = [
+        scorer.energy_of_inputs(image[None], own) for image, own in zip(inputs, rows, strict=True)
+    ]
+    alone = scorer.wording(texts).view(-1, each)
+    return {"fine": _accuracies(torch.cat(fine)), "without_image": _accuracies(alone)}
+
+
+def _asked(
+    scenes: Scenes, card: ModelCard, items: int
+) -> tuple[Float[Tensor, "n 3 s s"], list[str]]:
+    """Images, and of each its true caption, then what each kind makes of it."""
     inputs: list[Tensor] = []
-    texts: list[str] = []  # of each scene the true caption, then what each kind makes of it
+    texts: list[str] = []
     for row in range(min(items, len(scenes))):
         scene, wording = scenes.scene(row), row % NUM_WORDINGS
         if scene.relation is None:
@@ -159,15 +195,9 @@ def hard_negatives(embedder: Embedder, scenes: Scenes, items: int) -> dict[str, 
         texts += [make(scene, wording) for make in KINDS.values()]
     if not inputs:
         raise DataError(f"none of {items} scenes has two objects: ask more of them")
-    e = embedder.embeddings_of_inputs(torch.stack(inputs), texts)
-    each = 1 + len(KINDS)
-    energy = torch.cat(
-        [
-            embedder.energy_of(
-                e.images(slice(row, row + 1)).texts(slice(each * row, each * (row + 1))),
-                embedder.default_form,
-            )
-            for row in range(len(inputs))
-        ]
-    )
+    return torch.stack(inputs), texts
+
+
+def _accuracies(energy: Float[Tensor, "n k"]) -> dict[str, Accuracy]:
+    """Of each kind, from the energies of the true captions (column 0) and of the false ones."""
     return {name: accuracy(energy[:, 0], energy[:, number]) for number, name in enumerate(KINDS, 1)}

@@ -26,12 +26,14 @@ from tijepa.inference.calibration_selection import select_calibration
 from tijepa.inference.closed_form import fit_closed_form, moments_of, solve
 from tijepa.inference.embedder import Embedder
 from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies
+from tijepa.inference.fine import FineCalibration, fit_fine
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
 from tijepa.inference.moments import fit_calibration
 from tijepa.inference.results import Collapse, Retrieval, RunResults
 
 CALIBRATION_PAIRS = 2048
 CALIBRATION_FEATURES = 8192  # pairs whose pooled features are cached: they cost next to nothing
+FINE_PAIRS = 256  # pairs whose words' residuals are fitted
 _AT_ONCE = 64  # items read together
 
 
@@ -155,20 +157,35 @@ def calibration_pairs(
 
 
 def calibrate(
-    embedder: Embedder, pairs: EvaluationSet, held_out: EvaluationSet | None = None
+    embedder: Embedder,
+    pairs: EvaluationSet,
+    held_out: EvaluationSet | None = None,
+    *,
+    words: bool = False,
 ) -> Calibration:
     """Fit the calibrated energy on training pairs.
 
     On `held_out` pairs, one caption per image, its shrinkage and ridge are chosen and the
     probability of match is fitted; without them both are the default and there is no probability.
+    With `words` the fine energy is fitted too, on some of those pairs or else of the training's.
     Raises `NonFiniteError` where an embedding is not finite.
     """
     every = torch.arange(len(pairs.texts))
     e = _finite(_embeddings(embedder, pairs, every).images(pairs.image_of_text))
     if held_out is None:
-        return fit_calibration(e).compressed(e)
-    unseen = _aligned(embedder, held_out)
-    return _with_match(embedder, select_calibration(e, unseen).compressed(e), unseen)
+        found = fit_calibration(e).compressed(e)
+    else:
+        unseen = _aligned(embedder, held_out)
+        found = _with_match(embedder, select_calibration(e, unseen).compressed(e), unseen)
+    return replace(found, fine=_fine(embedder, held_out or pairs)) if words else found
+
+
+def _fine(embedder: Embedder, pairs: EvaluationSet) -> FineCalibration:
+    """The fine energy fitted on the first pairs, one caption of each image."""
+    inputs = pairs.images if pairs.image_features is None else pairs.image_features
+    texts = [pairs.texts[k] for k in pairs.first_text[:FINE_PAIRS].tolist()]
+    model, tokenizer = embedder.model, embedder.tokenizer
+    return fit_fine(model, tokenizer, embedder.card.max_tokens, inputs, texts)
 
 
 def solve_closed_form(

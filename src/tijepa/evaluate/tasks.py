@@ -17,10 +17,9 @@ from tijepa.data.pairs import Batch
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.evaluate.measure import EvaluationSet
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.base import Counts, Encodings, Objective
+from tijepa.objectives.base import TASKS, Counts, Encodings, Objective
 from tijepa.objectives.forward import encode, pooled_of
 from tijepa.objectives.fused import fused_targets
-from tijepa.objectives.tasks import TASKS
 
 PAIRS = 256
 PREFIX = "energy/"

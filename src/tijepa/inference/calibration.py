@@ -44,7 +44,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -56,13 +56,14 @@ from tijepa.inference.compression import ROW_NUMBERS, LowRank, fit_low_rank
 from tijepa.inference.embeddings import (
     Embedded,
     Embeddings,
+    Form,
     SearchEnergies,
     cosine_energy,
     squared_l2_energy,
 )
+from tijepa.inference.fine import FineCalibration
 from tijepa.inference.match_probability import MatchProbability
 
-Form = Literal["calibrated", "cosine", "squared_l2"]
 EXPERTS = ("heads", "direct")
 
 
@@ -188,13 +189,15 @@ class Calibration:
     """Both experts; `direct` is None where it helps nothing or pooled tokens are not known.
 
     `heads` is None where nothing was trained, and then there is a direct one. `match` is None where
-    there were no held-out pairs to fit it on, `compression` where rows are short as they are.
+    there were no held-out pairs to fit it on, `compression` where rows are short as they are, and
+    `fine` where no token-level predictor foretells words.
     """
 
     heads: Directions | None
     direct: Directions | None = None
     match: Matches | None = None
     compression: Compression | None = None
+    fine: FineCalibration | None = None
 
     def energy(self, e: Embeddings) -> Float[Tensor, "i t"]:
         """Calibrated energy of every image and text, in nats: the mean of both searches."""
@@ -270,7 +273,7 @@ class Calibration:
         if self.compression is not None:
             for name, low in self.compression._asdict().items():
                 named |= _under(f"rows.{name}", low.state())
-        return named
+        return named if self.fine is None else named | _under("fine", self.fine.state())
 
     @classmethod
     def from_state(cls, named: Mapping[str, Tensor]) -> Calibration:
@@ -289,7 +292,8 @@ class Calibration:
         heads, direct = (
             Directions.from_state(named, expert) if expert in held else None for expert in EXPERTS
         )
-        return cls(heads, direct, matches, compression)
+        fine = FineCalibration.from_state(named, "fine") if "fine" in held else None
+        return cls(heads, direct, matches, compression, fine)
 
 
 def _weighted(blocks: tuple[_Block, ...], weights: tuple[float, ...]) -> _Block:

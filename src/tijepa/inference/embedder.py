@@ -16,8 +16,16 @@ from tijepa.data.features import Features, Modality
 from tijepa.data.tokenizer import Tokenizer
 from tijepa.errors import ConfigError, DataError
 from tijepa.inference.backend import Backend, Precision, TorchBackend, check_known
-from tijepa.inference.calibration import Calibration, Form, Matches, joint_rows, search_energies
-from tijepa.inference.embeddings import Embedded, Embeddings, SearchEnergies, pair_features
+from tijepa.inference.calibration import Calibration, Matches, joint_rows, search_energies
+from tijepa.inference.embeddings import (
+    Embedded,
+    Embeddings,
+    Form,
+    PairForm,
+    SearchEnergies,
+    pair_features,
+)
+from tijepa.inference.fine import FineScorer
 from tijepa.inference.hub.model_card import read_provenance
 from tijepa.inference.hub.transfer import upload, write_model
 from tijepa.inference.inputs import (
@@ -160,13 +168,11 @@ class Embedder:
     ) -> Float[Tensor, "n f"]:
         """Features of n pairs, one row each, for a classifier: image k with text k.
 
-        "fused" is the mean of the image tokens after they have read the text, of the width of the
-        fusion, and what a model gives that has one (arXiv 2503.06380). "joint" is
-        `tijepa.inference.embeddings.pair_features`, what all others give: f is 6 D, or 3 D for a
-        model without predictors (CLIP, SigLIP, VICReg). Images and texts are given as to
-        `encode_image` and `encode_text`. Raises `DataError` where one cannot be read, or where
-        there are not as many texts as images; `ConfigError` for fused features of a model that
-        has no fusion, or whose exported graphs run: those leave the fusion out.
+        "fused", of a model with a fusion, is the mean of the image tokens after they have read the
+        text (arXiv 2503.06380). "joint" is `pair_features`, what all others give: f is 6 D, or 3 D
+        without predictors (CLIP, SigLIP, VICReg). Images and texts as for `encode_image` and
+        `encode_text`. Raises `DataError` where one cannot be read, or where there are not as many
+        texts as images; `ConfigError` for fused features where no fusion runs, as in a graph.
         """
         if features == "fused" and not self.backend.fuses:
             raise ConfigError(
@@ -186,17 +192,25 @@ class Embedder:
         return pair_features(e, predicts=self.predicts)
 
     def energy(
-        self, images: Images, texts: Texts, *, form: Form | None = None, batch_size: int = 256
+        self, images: Images, texts: Texts, *, form: PairForm | None = None, batch_size: int = 256
     ) -> Float[Tensor, "i t"]:
         """Energy of every image with every text; low = compatible.
 
         `form` is "calibrated" (nats; may be negative; the default where the model was trained by
-        prediction and is calibrated), "cosine" (0 to 2; the default otherwise) or "squared_l2".
-        Raises `ConfigError` for a form that is unknown or that the model lacks.
+        prediction and is calibrated), "cosine" (0 to 2; the default otherwise), "squared_l2", or
+        "fine", word by word (`FineScorer`). `ConfigError` for one that the model lacks.
         """
+        if form == "fine":
+            return self.fine.energy(images, texts)
         form = form or self.default_form
         self.check_form(form)
         return self.energy_of(self.embeddings(images, texts, batch_size=batch_size), form)
+
+    @property
+    def fine(self) -> FineScorer:
+        """The energy word by word; `ConfigError` where the model was not trained for it."""
+        calibration = None if self.calibration is None else self.calibration.fine
+        return FineScorer(self.model, self.tokenizer, self.card, calibration)
 
     def match_probability(
         self, images: Images, texts: Texts, *, prior: float = 0.5, batch_size: int = 256
@@ -254,10 +268,9 @@ class Embedder:
         cat"]}`. Each image is taken to have exactly one of the labels, all equally likely before
         it is seen. The log odds of a match, intercept − slope · E by the energy that finds texts
         for an image, are averaged over the prompts of a label and put through a softmax over the
-        labels; the intercept cancels. So the slope that was fitted on held-out pairs says how far a
-        difference of energies is to be trusted, and prompts are averaged as logits. Raises
-        `ConfigError` where the model has no probability of match, `DataError` where there are no
-        labels or a label has no prompt.
+        labels; the intercept cancels, and the slope says how far a difference is to be trusted.
+        Raises `ConfigError` where the model has no probability of match, `DataError` where there
+        are no labels or a label has no prompt.
         """
         match = known_match(self.match_among("text"), "classify()")
         prompts = prompt_list(labels)
@@ -271,10 +284,9 @@ class Embedder:
     ) -> Float[Tensor, "g g"]:
         """Where in the image the text is: energies of grid x grid cells, low = here, row-major.
 
-        The energy of a cell is the energy of the text with what an occlusion mask leaves of the
-        image: a square of 1.5 cells a side, centred on the cell; the rest has the image's median
-        colour. It takes grid² images to encode. `form` as in `energy`. The cells divide the largest
-        centred square of the image. Raises `DataError`, and `ConfigError` for a grid out of bounds.
+        A cell has the energy of the text with what an occlusion mask leaves of the image: a square
+        of 1.5 cells a side around the cell; the rest has the image's median colour. It takes grid²
+        images to encode, of the largest centred square. Raises `DataError` and `ConfigError`.
         """
         inputs = image_inputs([image], slice(0, 1), self.card)[0]
         return self.energy_maps_of_input(inputs, text_list([text]), grid=grid, form=form)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from tijepa.data.features import Modality
 from tijepa.model.text_image_model import TextImageModel
+
+Form = Literal["calibrated", "cosine", "squared_l2"]  # of the energy of pooled embeddings
+PairForm = Form | Literal["fine"]  # of the energy of given pairs
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from tijepa.data.images import Pixels, decode_image, pixels_of, prepare
 from tijepa.errors import ConfigError, DataError
 from tijepa.inference.backend import check_known
-from tijepa.inference.calibration import Form
+from tijepa.inference.embeddings import Form
 from tijepa.model.saving import ModelCard
 
 

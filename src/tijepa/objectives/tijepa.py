@@ -18,12 +18,14 @@ from tijepa.data.pairs import Batch
 from tijepa.model.encoded import Encoded, TokenSubset, gather_tokens
 from tijepa.model.text_image_model import TextImageModel
 from tijepa.objectives.base import (
+    TASKS,
     Counts,
     DrawnMasks,
     Encodings,
     Objective,
     ObjectiveOutput,
     Pooled,
+    Task,
     index_of,
     long_texts,
 )
@@ -32,7 +34,6 @@ from tijepa.objectives.energies import ByPrediction, Energy, PooledEnergy
 from tijepa.objectives.fused import fused_energy
 from tijepa.objectives.masks import BlockMasks, Masks, SpanMasks
 from tijepa.objectives.regularizers import Regularizer
-from tijepa.objectives.tasks import TASKS, Task
 from tijepa.registry import register
 
 

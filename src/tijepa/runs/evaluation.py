@@ -83,19 +83,22 @@ def evaluate_run(
     splits = open_run_data(config, run, reporter, other=data)
     with reporter.phase(f"reading the {split} split"):
         evaluation = _evaluation_set(embedder, splits, split, config, reporter)
+    names = energy_names(config.objective)
     if embedder.calibration is None:
         with reporter.phase("calibrating on training pairs"):
             pairs = _calibration_sets(embedder, config, run, None if data else splits, reporter)
-            embedder.calibration = None if pairs is None else calibrate(embedder, *pairs)
+            words = {"text_infill/tokens", "text_only/tokens"} <= set(names)
+            if pairs is not None:
+                embedder.calibration = calibrate(embedder, *pairs, words=words)
     reporter.say(
         f"evaluating {len(evaluation.images)} images and {len(evaluation.texts)} texts of "
         f"{splits.description}, split {split}"
     )
-    measured = measure(embedder, evaluation, watched(energy_names(config.objective)))
+    measured = measure(embedder, evaluation, watched(names))
     seen = split == "validation" and data is None
     match = _match(embedder, evaluation, measured, reporter, seen=seen)
-    names = dict.fromkeys([*config.evaluations, *evaluations])
-    extra = figures(names, _evaluated_pairs(measured, evaluation))
+    asked = dict.fromkeys([*config.evaluations, *evaluations])
+    extra = figures(asked, _evaluated_pairs(measured, evaluation))
     beside = None if data else _closed_form(embedder, splits, evaluation, config, reporter)
     results = replace(
         measured.results,

@@ -29,8 +29,8 @@ from tijepa.data.images import centre_square, decode_image
 from tijepa.data.store.schema import unpack
 from tijepa.data.store.source import Store
 from tijepa.errors import ConfigError, DataError, NonFiniteError
-from tijepa.inference.calibration import Form
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import Form
 from tijepa.inference.feature_cache import FeatureCache
 from tijepa.inference.parallel import read_ahead
 from tijepa.io.files import alone, whole, writing

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tijepa.data.store.prepare import Prepared
 from tijepa.data.store.source import Store
-from tijepa.inference.calibration import Form
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import Form
 from tijepa.inference.feature_cache import FeatureCache
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.runs.record import trained_on

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tijepa.data.store.source import Store
 from tijepa.errors import ConfigError, DataError
-from tijepa.inference.calibration import Form
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import Form
 from tijepa.inference.loading import load
 from tijepa.io.progress import SILENT, Reporter
 from tijepa.registry import part

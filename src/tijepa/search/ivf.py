@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tijepa.errors import DataError, MissingExtraError
-from tijepa.inference.calibration import Form
+from tijepa.inference.embeddings import Form
 from tijepa.io.files import replacing
 from tijepa.search.exact import exact_search, rerank
 from tijepa.search.vector_store import Side

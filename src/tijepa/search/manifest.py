@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tijepa.data.store.schema import is_remote, is_store, local_path
 from tijepa.errors import ConfigError, DataError
-from tijepa.inference.calibration import Form
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import Form
 from tijepa.io.progress import Reporter
 from tijepa.model.pretrained.weights import hash_of_weights
 from tijepa.model.saving import write_json

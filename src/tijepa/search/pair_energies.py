@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from tijepa.data.features import StoreFeatures
 from tijepa.errors import ConfigError, DataError
-from tijepa.inference.calibration import Directions, Form
+from tijepa.inference.calibration import Directions
 from tijepa.inference.embedder import Embedder
+from tijepa.inference.embeddings import Form
 from tijepa.inference.match_probability import MatchProbability, fit_match_probability
 from tijepa.inference.moments import Moments
 from tijepa.search.vector_store import SIDES, Side, Vectors, VectorStore

@@ -18,7 +18,7 @@ from tijepa.search.columns import Column, with_values
 from tijepa.serve.images import shown
 
 if TYPE_CHECKING:
-    from tijepa.inference.calibration import Form
+    from tijepa.inference.embeddings import Form
     from tijepa.search import Hit, Index
 
 Among = Literal["images", "texts", "alike"]

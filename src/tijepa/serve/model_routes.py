@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.exceptions import HTTPException
 
 from tijepa.evaluate.grounding import FLAT_FROM, UNRELATED, sameness
-from tijepa.inference.calibration import Form as EnergyForm
 from tijepa.inference.calibration import joint_of
+from tijepa.inference.embeddings import Form as EnergyForm
 from tijepa.inference.inputs import occluded, occlusion_masks
 from tijepa.inference.match_probability import BASE_RATE
 from tijepa.serve.dependencies import (

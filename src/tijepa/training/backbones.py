@@ -32,7 +32,7 @@ from tijepa.model.pretrained.sources import (
 )
 from tijepa.model.pretrained.weights import load_pretrained
 from tijepa.model.text_image_model import Encoders, TextImageModel
-from tijepa.objectives.tasks import TASKS
+from tijepa.objectives.base import TASKS
 from tijepa.training.step import Compute
 
 

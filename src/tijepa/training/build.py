@@ -21,11 +21,10 @@ from tijepa.config.sections import EncoderConfig
 from tijepa.errors import ConfigError
 from tijepa.io.formatting import first_line
 from tijepa.model.text_image_model import TextImageModel
-from tijepa.objectives.base import Objective
+from tijepa.objectives.base import TASKS, Objective
 from tijepa.objectives.distributed import Distributed, SingleProcess
 from tijepa.objectives.energies import ByCovariance
 from tijepa.objectives.masks import BlockMasks, SpanMasks
-from tijepa.objectives.tasks import TASKS
 from tijepa.objectives.tijepa import TIJEPAObjective, WeightedRegularizer
 from tijepa.registry import Section, entry, part
 from tijepa.training.backbones import (

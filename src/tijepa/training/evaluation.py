@@ -72,7 +72,12 @@ class HeldOut:
         if self.calibration is not None:
             embedder.calibration = self.calibration
         elif self.calibration_pairs is not None:
-            embedder.calibration = calibrate(embedder, self.calibration_pairs, self.pairs)
+            words = {"text_infill", "text_only"} <= set(
+                getattr(self.objective, "token_weights", ())
+            )
+            embedder.calibration = calibrate(
+                embedder, self.calibration_pairs, self.pairs, words=words
+            )
         if self.pairs is None:
             return Evaluated(calibration=embedder.calibration)
         batch = held_out_batch(self.pairs, self.tokenizer, self.card.max_tokens).to(self.device)

@@ -15,6 +15,7 @@ from torch import Tensor
 from tijepa.data.images import centre_square
 from tijepa.errors import ConfigError, DataError
 from tijepa.evaluate.grounding import FLAT_FROM, UNRELATED, sameness
+from tijepa.inference.fine import WordEnergies
 from tijepa.inference.inputs import check_text, image_inputs, read_image
 from tijepa.inference.loading import load
 from tijepa.io.files import writing
@@ -108,6 +109,7 @@ class Explanation:
 
     `sameness` is the map's correlation with that of unrelated words: from 0.8 on it is `flat`.
     `probability` is that of a match of the pair where every second is matched, None where unknown.
+    `words` is the fine energy word by word, None where the model was not trained for it.
     """
 
     energy_map: Float[Tensor, "g g"]
@@ -118,6 +120,7 @@ class Explanation:
     form: str
     sameness: float
     probability: float | None
+    words: WordEnergies | None = None
 
     @property
     def flat(self) -> bool:
@@ -145,7 +148,7 @@ def explain_pair(
     energy, *unrelated = embedder.energy_maps_of_input(inputs, [text, *UNRELATED], grid=grid)
     pair = embedder.energy(photo, text)
     lowest = int(energy.argmin())
-    shown = centre_square(photo, SHOWN)
+    shown, by = centre_square(photo, SHOWN), embedder.calibration
     write_overlay(out, Image.fromarray(shown), energy)
     return Explanation(
         energy_map=energy,
@@ -156,6 +159,7 @@ def explain_pair(
         form=embedder.default_form,
         sameness=sameness(energy, torch.stack(unrelated)),
         probability=None if embedder.match is None else float(embedder.match.probability(pair)),
+        words=None if by is None or by.fine is None else embedder.fine.words(photo, text),
     )
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tijepa.objectives.tasks import TASKS
+from tijepa.objectives.base import TASKS
 
 
 @pytest.mark.parametrize(
