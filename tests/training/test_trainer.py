@@ -190,7 +190,7 @@ def test_a_checkpoint_that_cannot_be_loaded_says_what_the_trainer_lacked(tmp_pat
     """Without a card, without a tokenizer, and of an encoder that nobody registered."""
     trainer(tmp_path / "bare").fit()
     with pytest.raises(
-        CheckpointError, match=r"no model\.json, .*: give `card` and `tokenizer` to"
+        CheckpointError, match=r"no model\.json, .*: give the Trainer card and tokenizer"
     ):
         load(tmp_path / "bare")
     checkpoint = tmp_path / "bare/checkpoints/step-00000006"
@@ -207,7 +207,9 @@ def test_a_checkpoint_that_cannot_be_loaded_says_what_the_trainer_lacked(tmp_pat
     card = ModelCard({"encoders": encoders, "predictors": None}, "clip", SIDE, 4)
     ours = TextImageModel(**card.arguments, ema=False)
     save_model(ours, card, folder := new_folder(tmp_path / "ours"))
-    with pytest.raises(CheckpointError, match=r"a model and no tokenizer\.json: give `tokenizer`"):
+    with pytest.raises(
+        CheckpointError, match=r"a model and no tokenizer\.json: give the Trainer a tokenizer"
+    ):
         load(folder)
     encoders["image"] = {"encoder": "nobodys"}
     save_model(ours, card, folder)

@@ -117,7 +117,7 @@ def compare(runs: tuple[Path, ...], as_json: bool, out: Path | None) -> None:
 def explain(
     run: Path, image: Path, text: str, out: Path, grid: int, checkpoint: str | None
 ) -> None:
-    """Show where a small part of IMAGE fits TEXT, by the model of RUN.
+    """Show which parts of IMAGE fit TEXT, by the model of RUN.
 
     Any words have a map: it says where they fit best, not whether they do.
 

@@ -131,7 +131,7 @@ def write_graph(graph: ImageGraph | TextGraph, inputs: dict[str, Tensor], path: 
                 raise CheckpointError(
                     f"{path.stem} encoder cannot be written as ONNX: it fixes dimension {dim} of"
                     f" `{name}` at {inputs[name].shape[dim]}, as len() of a tensor does; let its"
-                    f" `forward` read the size from `shape[{dim}]`"
+                    f" forward() read the size from `shape[{dim}]`"
                 )
     onnx.save(program.model_proto, str(path))
 

@@ -65,7 +65,7 @@ def load(
     model, card = load_model(folder)
     if not (folder / "tokenizer.json").exists():
         raise CheckpointError(
-            f"{folder} holds a model and no tokenizer.json: give `tokenizer` to the Trainer, or"
+            f"{folder} holds a model and no tokenizer.json: give the Trainer a tokenizer, or"
             " save there the one that its texts were encoded with"
         )
     return Embedder(
@@ -124,7 +124,7 @@ def model_folder(run: Path, checkpoint: str | None = None) -> Path:
         if (folder / "model.safetensors").exists():
             raise CheckpointError(
                 f"{folder} holds weights and no model.json, which says how the model is built: give"
-                " `card` and `tokenizer` to the Trainer, or build the model and read them with"
+                " the Trainer card and tokenizer, or build the model and read them with"
                 " tijepa.model.saving.restore_model(model, folder)"
             )
     held = _checkpoints(run)
